@@ -1,0 +1,161 @@
+//! `mixed-*`: many pods in few groups on an empty cluster, the canonical workload of the planner's speed and gap.
+//!
+//! One NodePool over all current c, m and r types of both architectures in three zones. 10 % of the groups insist on
+//! on-demand, 30 % run on either architecture, 2 % are pinned to a zone (as pods with an EBS volume are). No zone spread.
+
+use super::parts::{
+    PodMaker, Workload, daemon_sets, node_affinity, node_class, plain_requests, pool, toleration,
+};
+use super::sizes;
+use crate::manifests::Manifests;
+use crate::prng::Prng;
+use std::collections::BTreeSet;
+use stowage_models::labels;
+use stowage_models::objects::PodSpec;
+use stowage_models::selector::{Operator, Requirement};
+use stowage_models::snapshot::Snapshot;
+
+/// What a `mixed` snapshot contains.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mix {
+    pods: u64,
+    groups: usize,
+    capacity_types: &'static [&'static str],
+}
+
+/// `mixed-10k`.
+pub(super) const SPOT_10K: Mix = Mix {
+    pods: 10_000,
+    groups: 200,
+    capacity_types: &["on-demand", "spot"],
+};
+/// `mixed-10k-od`.
+pub(super) const ON_DEMAND_10K: Mix = Mix {
+    pods: 10_000,
+    groups: 200,
+    capacity_types: &["on-demand"],
+};
+/// `mixed-100k`.
+pub(super) const SPOT_100K: Mix = Mix {
+    pods: 100_000,
+    groups: 200,
+    capacity_types: &["on-demand", "spot"],
+};
+
+/// Composes the snapshot. The same seed draws the same groups for every mix.
+pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
+    let mut rng = Prng::new(seed);
+    let mut names = PodMaker::new(rng.fork());
+    let workloads = workloads(&mut rng.fork(), mix.groups);
+    let mut counts = rng.fork();
+    let weights: Vec<u64> = workloads
+        .iter()
+        .map(|workload| sizes::replicas(&plain_requests(&workload.spec), &mut counts))
+        .collect();
+    let pods = workloads
+        .iter()
+        .zip(sizes::apportion(&weights, mix.pods))
+        .flat_map(|(workload, count)| names.pending(workload, count))
+        .collect();
+    Snapshot {
+        node_pools: vec![pool("general", &["amd64", "arm64"], mix.capacity_types)],
+        node_classes: vec![node_class()],
+        daemon_sets: daemon_sets(),
+        pods,
+        ..Snapshot::default()
+    }
+}
+
+/// `count` workloads no two of which the planner could treat alike. Shares are exact: decided by position, not by draw.
+fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
+    let mut seen = BTreeSet::new();
+    let mut made = Vec::with_capacity(count);
+    while made.len() < count {
+        let index = made.len();
+        let mut spec = template(rng);
+        constrain(&mut spec, index, rng);
+        let same = (
+            plain_requests(&spec),
+            &spec.node_selector,
+            &spec.affinity,
+            &spec.tolerations,
+            spec.priority,
+        );
+        if seen.insert(format!("{same:?}")) {
+            made.push(Workload::new(
+                &format!("team-{}", index % 12),
+                &format!("app-{index:03}"),
+                spec,
+            ));
+        }
+    }
+    made
+}
+
+/// A pod template: one in five is taken from a public manifest, the rest is drawn; one in eight has a second container.
+fn template(rng: &mut Prng) -> PodSpec {
+    let mut spec = if rng.chance(20) {
+        from_manifest(rng)
+    } else {
+        PodSpec::default()
+    };
+    if spec.containers.is_empty() {
+        spec.containers.push(sizes::container(rng));
+        if rng.chance(12) {
+            spec.containers.push(sizes::container(rng));
+        }
+    }
+    spec.priority = sizes::priority(rng);
+    spec
+}
+
+/// Requests and init containers of a workload of Online Boutique, kube-prometheus or DeathStarBench.
+fn from_manifest(rng: &mut Prng) -> PodSpec {
+    let names = [
+        "online-boutique",
+        "kube-prometheus",
+        "deathstarbench-hotel-reservation",
+    ];
+    let set = Manifests::embedded().set(rng.pick::<&str>(&names));
+    let usable: Vec<_> = set
+        .workloads
+        .iter()
+        .filter(|workload| workload.kind != "DaemonSet" && workload.has_requests())
+        .collect();
+    let spec = rng.pick(&usable).spec();
+    PodSpec {
+        containers: spec.containers,
+        init_containers: spec.init_containers,
+        ..PodSpec::default()
+    }
+}
+
+/// Adds the constraints of the group at `index`: architecture, capacity type, zone, toleration.
+fn constrain(spec: &mut PodSpec, index: usize, rng: &mut Prng) {
+    let mut select = |key: &str, value: &str| spec.node_selector.insert(key.to_owned(), value.to_owned());
+    if index % 10 == 3 {
+        select(labels::CAPACITY_TYPE, "on-demand");
+    }
+    if index % 50 == 17 {
+        select(
+            labels::ZONE,
+            ["us-east-1a", "us-east-1b", "us-east-1c"][index / 50 % 3],
+        );
+    }
+    // Of ten groups three run on both architectures; one of these says so, the others just do not mind.
+    match index % 10 {
+        0 | 1 => {}
+        2 => spec.affinity = arch_in(&["amd64", "arm64"]),
+        3 | 4 => spec.affinity = arch_in(&["amd64"]),
+        _ => {
+            select(labels::ARCH, "amd64");
+        }
+    }
+    if rng.chance(5) {
+        spec.tolerations.push(toleration("dedicated", "batch"));
+    }
+}
+
+fn arch_in(arches: &[&str]) -> stowage_models::objects::Affinity {
+    node_affinity(vec![vec![Requirement::new(labels::ARCH, Operator::In, arches)]])
+}

@@ -1,0 +1,132 @@
+//! Composed snapshots: clusters put together from public manifests and typical distributions, by seed.
+//!
+//! They are labelled "composed" in their `origin`, because nobody ran them. The committed ones under
+//! `benchmarks/snapshots` are exactly what this module makes now; a test compares them byte by byte.
+
+mod mixed;
+mod parts;
+mod sizes;
+mod small;
+mod web;
+
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use stowage_import::{Encoding, write_snapshot};
+use stowage_models::snapshot::Snapshot;
+
+/// Version of the generator, part of `origin`. Raised whenever a seed comes to mean something else.
+pub const GENERATOR: &str = "stowage-bench compose 1";
+
+/// A snapshot the generator knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Composition {
+    /// Name, also of the file.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Seed used unless another is asked for.
+    pub seed: u64,
+    /// Kept in the repository; the others are made when needed.
+    pub committed: bool,
+    make: fn(u64) -> Snapshot,
+}
+
+/// All compositions.
+pub const COMPOSITIONS: [Composition; 5] = [
+    Composition {
+        name: "small",
+        about: "tens of pods, every supported feature once",
+        seed: 1,
+        committed: true,
+        make: small::compose,
+    },
+    Composition {
+        name: "web-1k",
+        about: "1,000 pending pods beside 60 nodes that run 700",
+        seed: 2,
+        committed: true,
+        make: web::compose,
+    },
+    Composition {
+        name: "mixed-10k",
+        about: "10,000 pods in 200 groups, spot and on-demand, both architectures",
+        seed: 3,
+        committed: true,
+        make: |seed| mixed::compose(seed, &mixed::SPOT_10K),
+    },
+    Composition {
+        name: "mixed-10k-od",
+        about: "the pods of mixed-10k, on-demand only",
+        seed: 3,
+        committed: true,
+        make: |seed| mixed::compose(seed, &mixed::ON_DEMAND_10K),
+    },
+    Composition {
+        name: "mixed-100k",
+        about: "the groups of mixed-10k with ten times the pods",
+        seed: 3,
+        committed: false,
+        make: |seed| mixed::compose(seed, &mixed::SPOT_100K),
+    },
+];
+
+impl Composition {
+    /// A composition by name.
+    ///
+    /// # Errors
+    /// If there is none; the message lists the names.
+    pub fn named(name: &str) -> Result<Composition> {
+        let Some(found) = COMPOSITIONS.iter().find(|composition| composition.name == name) else {
+            let names: Vec<&str> = COMPOSITIONS.iter().map(|composition| composition.name).collect();
+            bail!("no composition is named `{name}`; there are {}", names.join(", "));
+        };
+        Ok(*found)
+    }
+
+    /// The snapshot for `seed`.
+    #[must_use]
+    pub fn snapshot(&self, seed: u64) -> Snapshot {
+        let mut snapshot = (self.make)(seed);
+        snapshot.seed = seed;
+        snapshot.origin = format!(
+            "composed, seed {seed}, from public manifests (see benchmarks/data/manifests.json) and typical \
+             distributions; {} ({GENERATOR})",
+            self.about
+        );
+        // A fixed date: a clock reading would make every run differ.
+        snapshot.taken_at = Some("2026-08-31T12:00:00Z".to_owned());
+        snapshot.normalise();
+        snapshot
+    }
+
+    /// Where the committed file is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("snapshots")
+            .join(format!("{}.json.zst", self.name))
+    }
+}
+
+/// The document of a snapshot, uncompressed.
+#[must_use]
+pub fn document(snapshot: &Snapshot) -> Vec<u8> {
+    write_snapshot(snapshot, Encoding::Json)
+}
+
+/// Writes a snapshot; a name that ends in `.zst` is compressed.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
+    // Files are made once and read often: the slow level costs a second and saves a third of the size.
+    const LEVEL: i32 = 19;
+    let plain = document(snapshot);
+    let compressed = path.extension().is_some_and(|extension| extension == "zst");
+    let bytes = if compressed {
+        zstd::encode_all(plain.as_slice(), LEVEL)?
+    } else {
+        plain
+    };
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,279 @@
+//! `stowage-bench`: composes snapshots and measures the planner on them.
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use stowage_bench::compose::{self, COMPOSITIONS, Composition};
+use stowage_bench::measure::{Effort, measure};
+use stowage_bench::oracle::{Case, Problem};
+use stowage_bench::table::{self, Row, Subject};
+use stowage_import::Source;
+use stowage_models::plan::Policy;
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::Ppm;
+
+/// Composes snapshots and measures the planner on them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write composed snapshots.
+    Compose(ComposeArguments),
+    /// Plan snapshots, each in its own process, check the plans and print a table.
+    Table(TableArguments),
+    /// Print the exact optimum of random tiny cases.
+    Oracle {
+        /// Number of cases.
+        #[arg(long, default_value_t = 200)]
+        cases: u64,
+    },
+    /// Plan one snapshot and print the measurement as JSON (what the table starts).
+    #[command(hide = true)]
+    Measure {
+        /// Name.
+        name: String,
+        /// Another seed than the snapshot's own.
+        #[arg(long)]
+        seed: Option<u64>,
+        #[command(flatten)]
+        effort: EffortArguments,
+    },
+}
+
+/// What to compose, and where to.
+#[derive(Debug, clap::Args)]
+struct ComposeArguments {
+    /// Name of the snapshot: small, web-1k, mixed-10k, mixed-10k-od or mixed-100k.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    name: Option<String>,
+    /// File to write; compressed if it ends in `.zst`.
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    out: Option<PathBuf>,
+    /// Another seed than the snapshot's own.
+    #[arg(long, conflicts_with = "all")]
+    seed: Option<u64>,
+    /// Write every committed snapshot where it belongs.
+    #[arg(long)]
+    all: bool,
+}
+
+/// What to measure, and where to print.
+#[derive(Debug, clap::Args)]
+struct TableArguments {
+    /// Snapshots: composed ones, openb-default, openb-cpu250 [default: the committed ones and both of openb].
+    names: Vec<String>,
+    #[command(flatten)]
+    effort: EffortArguments,
+    /// Instead of a table of snapshots: mixed-10k with the seeds 1 to N, and their median and 99th percentile.
+    #[arg(long, value_name = "N", conflicts_with = "names")]
+    seeds: Option<u64>,
+    /// Also write the measurements as JSON lines.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// How hard to try.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct EffortArguments {
+    /// Wall-clock budget of each run, e.g. `500ms` or `10s`.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    time_limit: Duration,
+    /// Stop at this gap; `0.01` is 1 %.
+    #[arg(long, default_value = "0.01", value_parser = share)]
+    gap: Ppm,
+    /// Threads of the planner.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+impl EffortArguments {
+    fn effort(self) -> Effort {
+        Effort {
+            time: self.time_limit,
+            gap: self.gap,
+            threads: self.threads,
+        }
+    }
+}
+
+/// `500ms`, `10s` or plain seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1_000),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no duration such as 500ms or 10s"))?;
+    Ok(Duration::from_millis(number.saturating_mul(unit)))
+}
+
+/// A share such as `0.015` in parts per million, without passing through a float.
+fn share(text: &str) -> Result<Ppm, String> {
+    let wrong = || format!("`{text}` is no share such as 0.01");
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > 6 {
+        return Err(format!("`{text}` is finer than one part per million"));
+    }
+    let digits = format!("{whole}{fraction:0<6}");
+    let ppm: u32 = digits.parse().map_err(|_| wrong())?;
+    Ok(Ppm(i64::from(ppm)))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Compose(arguments) => compose(&arguments),
+        Command::Table(arguments) => table(&arguments),
+        Command::Oracle { cases } => oracle(cases),
+        Command::Measure { name, seed, effort } => {
+            let start = Instant::now();
+            let snapshot = load(&name, seed)?;
+            let measurement = measure(&name, &snapshot, &effort.effort(), start.elapsed())?;
+            println!("{}", serde_json::to_string(&measurement)?);
+            Ok(())
+        }
+    }
+}
+
+/// Composes one snapshot, or all committed ones.
+fn compose(arguments: &ComposeArguments) -> Result<()> {
+    if arguments.all {
+        for composition in COMPOSITIONS.iter().filter(|composition| composition.committed) {
+            compose::write(&composition.snapshot(composition.seed), &composition.path())?;
+            println!("{}", composition.path().display());
+        }
+        return Ok(());
+    }
+    let (Some(name), Some(out)) = (&arguments.name, &arguments.out) else {
+        bail!("name a snapshot and a file, or pass --all");
+    };
+    let composition = Composition::named(name)?;
+    compose::write(
+        &composition.snapshot(arguments.seed.unwrap_or(composition.seed)),
+        out,
+    )
+}
+
+/// The snapshot of a table row: read as a user's would be, or composed.
+fn load(name: &str, seed: Option<u64>) -> Result<Snapshot> {
+    let read = |file: &Path| std::fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    let imported = match Subject::named(name)? {
+        Subject::Composed { composition, .. } if seed.is_some() || !composition.committed => {
+            return Ok(composition.snapshot(seed.unwrap_or(composition.seed)));
+        }
+        Subject::Composed { composition, .. } => stowage_import::import(&[Source {
+            name,
+            bytes: &read(&composition.path())?,
+        }])?,
+        Subject::Openb { file, .. } => stowage_import::openb::convert(
+            Source {
+                name,
+                bytes: &read(&file)?,
+            },
+            None,
+        )?,
+    };
+    Ok(imported.snapshot)
+}
+
+/// Prints the table; fails if any plan was refused or any run failed.
+fn table(arguments: &TableArguments) -> Result<()> {
+    let subjects = match arguments.seeds {
+        Some(seeds) => {
+            let composition = Composition::named("mixed-10k")?;
+            (1..=seeds)
+                .map(|seed| Subject::Composed {
+                    composition,
+                    seed: Some(seed),
+                })
+                .collect()
+        }
+        None if arguments.names.is_empty() => Subject::usual(),
+        None => arguments
+            .names
+            .iter()
+            .map(|name| Subject::named(name))
+            .collect::<Result<_>>()?,
+    };
+    let rows = table::rows(&subjects, &arguments.effort.effort(), |name| {
+        eprintln!("planning {name}")
+    });
+    print!("{}", table::markdown(&rows));
+    if arguments.seeds.is_some() {
+        print!("\n{}", table::spread(&rows));
+    }
+    if let Some(out) = &arguments.out {
+        let lines = rows
+            .iter()
+            .map(serde_json::to_string)
+            .collect::<serde_json::Result<Vec<_>>>()?;
+        std::fs::write(out, lines.join("\n") + "\n")
+            .with_context(|| format!("cannot write {}", out.display()))?;
+    }
+    let bad = |row: &&Row| match row {
+        Row::Measured(measured) => !measured.findings.is_empty(),
+        Row::Without { reason, .. } => reason.starts_with("failed"),
+    };
+    match rows.iter().filter(bad).count() {
+        0 => Ok(()),
+        count => bail!(
+            "{count} of {} runs failed or were refused by the checker",
+            rows.len()
+        ),
+    }
+}
+
+/// Prints the optimum of each case by enumeration and by the model.
+fn oracle(cases: u64) -> Result<()> {
+    println!("| case | pods | offerings | by enumeration $/h | by model $/h |\n|---|---|---|---|---|");
+    for seed in 0..cases {
+        let case = Case::random(seed);
+        let problem = Problem::new(&case.snapshot, &case.catalog, &Policy::default());
+        let show = |cost: Option<stowage_models::units::UsdMicros>| {
+            cost.map_or_else(|| "infeasible".to_owned(), |cost| cost.to_string())
+        };
+        let (exact, model) = (problem.by_enumeration(), problem.by_model());
+        let (pods, offerings) = (problem.pods.len(), problem.offerings.len());
+        println!(
+            "| {seed} | {pods} | {offerings} | {} | {} |",
+            show(exact),
+            show(model)
+        );
+        if exact != model {
+            bail!("case {seed}: enumeration and model disagree");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_durations_parse() {
+        assert_eq!(share("0.015"), Ok(Ppm(15_000)));
+        assert_eq!(share("1"), Ok(Ppm(1_000_000)));
+        assert!(share("-0.1").is_err() && share("0.0000001").is_err() && share("x").is_err());
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert!(duration("soon").is_err());
+    }
+}

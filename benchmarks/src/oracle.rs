@@ -1,0 +1,197 @@
+//! The oracle: tiny random cases and their exact optimum, found twice and without the planner's method.
+//!
+//! [`Problem::by_model`] is the assignment model one would write first, in `good_lp`; it is the readable reference for
+//! `docs/formulation.md`, not a planner: beyond a dozen pods its symmetry defeats any solver.
+//! [`Problem::by_enumeration`] tries every partition of the pods in integers and needs no solver at all.
+
+mod cases;
+mod enumerate;
+mod model;
+
+pub use cases::{Case, OFFERINGS_MAX, PODS_MAX};
+
+use stowage_models::catalog::{Catalog, InstanceType};
+use stowage_models::labels;
+use stowage_models::objects::{DaemonSet, Node, NodePool, PodSpec, Taint};
+use stowage_models::plan::Policy;
+use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::selector::Labels;
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
+
+/// Something one can launch any number of times.
+#[derive(Clone, Debug)]
+pub struct Offering {
+    /// What it has left for pods.
+    pub capacity: Resources,
+    /// Price per hour.
+    pub price: UsdMicros,
+}
+
+/// A case reduced to arithmetic. Pods that fit no bin are left out already.
+#[derive(Clone, Debug, Default)]
+pub struct Problem {
+    /// Request of each pod.
+    pub pods: Vec<Resources>,
+    /// Offerings.
+    pub offerings: Vec<Offering>,
+    /// What each existing node has left.
+    pub nodes: Vec<Resources>,
+    /// `pod_offering[p][o]`: pod `p` may run on offering `o`.
+    pub pod_offering: Vec<Vec<bool>>,
+    /// `pod_node[p][i]`: pod `p` may run on existing node `i`.
+    pub pod_node: Vec<Vec<bool>>,
+}
+
+/// A bin with what decides whether a pod may use it.
+struct Place {
+    labels: Labels,
+    taints: Vec<Taint>,
+    capacity: Resources,
+}
+
+impl Place {
+    /// Whether one pod of this template may run here: selectors, taints, and it fits alone.
+    fn takes(&self, spec: &PodSpec) -> bool {
+        let selected = spec
+            .node_selector
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value));
+        let tolerated = self.taints.iter().all(|taint| {
+            spec.tolerations
+                .iter()
+                .any(|toleration| toleration.key == taint.key && toleration.value == taint.value)
+        });
+        selected && tolerated && request(spec).fits(&self.capacity)
+    }
+}
+
+/// Request of a pod of the oracle's cases: containers only, and itself.
+fn request(spec: &PodSpec) -> Resources {
+    let mut sum = Resources::from([(PODS, 1)]);
+    for container in &spec.containers {
+        sum.add(&container.requests);
+    }
+    sum
+}
+
+/// Allocatable less slack (cpu and memory) and node agents; negative amounts become zero.
+fn left(allocatable: &Resources, slack: Ppm, agents: &[DaemonSet]) -> Resources {
+    let mut capacity = allocatable.clone();
+    for name in [CPU, MEMORY] {
+        capacity.set(name, capacity.get(name) * (Ppm::ONE - slack.0) / Ppm::ONE);
+    }
+    for agent in agents {
+        capacity.sub(&request(&agent.spec));
+    }
+    Resources(capacity.0.into_iter().filter(|(_, amount)| *amount > 0).collect())
+}
+
+impl Problem {
+    /// Reads a case. It must stay within what [`Case::random`] makes: selectors, equality tolerations, NodePools that
+    /// filter by architecture and capacity type, node agents that tolerate everything, no limits.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Problem {
+        let offerings = offerings(snapshot, catalog, policy);
+        let nodes: Vec<Place> = snapshot
+            .nodes
+            .iter()
+            .map(|node| existing(snapshot, node, policy))
+            .collect();
+        let mut problem = Problem {
+            offerings: offerings
+                .iter()
+                .map(|(place, price, _)| Offering {
+                    capacity: place.capacity.clone(),
+                    price: *price,
+                })
+                .collect(),
+            nodes: nodes.iter().map(|place| place.capacity.clone()).collect(),
+            ..Problem::default()
+        };
+        for pod in snapshot.pods.iter().filter(|pod| pod.is_pending()) {
+            let weight = offerings
+                .iter()
+                .filter(|(place, _, _)| place.takes(&pod.spec))
+                .map(|(_, _, weight)| *weight)
+                .max();
+            let by_offering: Vec<bool> = offerings
+                .iter()
+                .map(|(place, _, own)| Some(*own) == weight && place.takes(&pod.spec))
+                .collect();
+            let by_node: Vec<bool> = nodes.iter().map(|place| place.takes(&pod.spec)).collect();
+            if by_offering.iter().chain(&by_node).any(|may| *may) {
+                problem.pods.push(request(&pod.spec));
+                problem.pod_offering.push(by_offering);
+                problem.pod_node.push(by_node);
+            }
+        }
+        problem
+    }
+}
+
+/// All offerings with price and weight of their pool.
+fn offerings(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Vec<(Place, UsdMicros, i32)> {
+    let mut found = Vec::new();
+    for pool in &snapshot.node_pools {
+        for machine in &catalog.types {
+            for zone in &machine.zones {
+                let spot = zone.spot.map(|price| ("spot", price.usd));
+                let on_demand = machine.on_demand.map(|usd| ("on-demand", usd));
+                for (capacity_type, price) in spot.into_iter().chain(on_demand) {
+                    let labels = offering_labels(pool, machine, &zone.zone, capacity_type);
+                    if pool
+                        .requirements
+                        .iter()
+                        .all(|requirement| requirement.matches(&labels))
+                    {
+                        let class = snapshot
+                            .node_classes
+                            .iter()
+                            .find(|class| class.name == pool.node_class);
+                        let class = class.cloned().unwrap_or_default();
+                        let allocatable = machine.allocatable(&snapshot.settings, &class);
+                        let capacity = left(&allocatable, policy.slack, &snapshot.daemon_sets);
+                        let place = Place {
+                            labels,
+                            taints: pool.taints.clone(),
+                            capacity,
+                        };
+                        found.push((place, price, pool.weight));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn offering_labels(pool: &NodePool, machine: &InstanceType, zone: &str, capacity_type: &str) -> Labels {
+    let mut own = machine.labels();
+    for (key, value) in [
+        (labels::ZONE, zone),
+        (labels::CAPACITY_TYPE, capacity_type),
+        (labels::NODEPOOL, &pool.name),
+    ] {
+        own.insert(key.to_owned(), value.to_owned());
+    }
+    own
+}
+
+/// What an existing node has left; its node agents are taken as not yet bound, as in the cases.
+fn existing(snapshot: &Snapshot, node: &Node, policy: &Policy) -> Place {
+    let mut capacity = left(&node.allocatable, policy.slack, &snapshot.daemon_sets);
+    for pod in snapshot
+        .pods
+        .iter()
+        .filter(|pod| pod.node.as_ref() == Some(&node.name))
+    {
+        capacity.sub(&request(&pod.spec));
+    }
+    let capacity = Resources(capacity.0.into_iter().filter(|(_, amount)| *amount > 0).collect());
+    Place {
+        labels: node.labels.clone(),
+        taints: node.taints.clone(),
+        capacity,
+    }
+}

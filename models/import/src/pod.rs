@@ -1,0 +1,125 @@
+//! Pods.
+
+use crate::meta::{MIRROR_POD, Meta};
+use crate::podspec::RawPodSpec;
+use crate::quantities::{Quantities, nonzero};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use stowage_models::objects::{Owner, Pod, PodPhase};
+use stowage_models::quantity::Resources;
+
+/// A `v1` Pod.
+#[derive(Deserialize)]
+pub(crate) struct RawPod {
+    metadata: Meta,
+    #[serde(default)]
+    spec: RawPodSpec,
+    status: Option<RawStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawStatus {
+    phase: Option<String>,
+    nominated_node_name: Option<String>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    allocated_resources: Option<Quantities>,
+    resources: Option<StatusResources>,
+}
+
+#[derive(Deserialize)]
+struct StatusResources {
+    requests: Option<Quantities>,
+}
+
+/// What a pod's or template's priority still depends on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PriorityFrom {
+    /// Stated; nothing to resolve.
+    Spec,
+    /// A PriorityClass by name.
+    Class(String),
+    /// The cluster's global default class, if there is one.
+    Default,
+}
+
+impl PriorityFrom {
+    pub(crate) fn of(spec: &RawPodSpec) -> PriorityFrom {
+        match (spec.priority, spec.priority_class_name.as_deref()) {
+            (Some(_), _) => PriorityFrom::Spec,
+            (None, None | Some("")) => PriorityFrom::Default,
+            (None, Some(class)) => PriorityFrom::Class(class.to_owned()),
+        }
+    }
+}
+
+impl RawPod {
+    pub(crate) fn convert(mut self) -> (Pod, PriorityFrom) {
+        let status = self.status.unwrap_or_default();
+        let priority = PriorityFrom::of(&self.spec);
+        let node = self.spec.node_name.take().filter(|name| !name.is_empty());
+        let gates = self.spec.scheduling_gates.take().unwrap_or_default();
+        let owner = self.metadata.controller().or_else(|| {
+            // Static pods of old kubelets carry only this mark; their controller is the node.
+            self.metadata.annotation(MIRROR_POD)?;
+            Some(Owner {
+                kind: "Node".to_owned(),
+                name: node.clone()?,
+            })
+        });
+        let allocated = allocated(status.container_statuses, status.init_container_statuses);
+        let pod = Pod {
+            namespace: self.metadata.namespace(),
+            annotations: self.metadata.kept_annotations(),
+            deleting: self.metadata.is_deleting(),
+            name: self.metadata.name,
+            uid: self.metadata.uid,
+            labels: self.metadata.labels.unwrap_or_default(),
+            owner,
+            created: self.metadata.creation_timestamp,
+            phase: phase(status.phase.as_deref()),
+            node,
+            nominated_node: status.nominated_node_name.filter(|name| !name.is_empty()),
+            scheduling_gates: gates.into_iter().map(|gate| gate.name).collect(),
+            spec: self.spec.convert(&allocated),
+        };
+        (pod, priority)
+    }
+}
+
+/// A pod that has no status yet (a manifest) waits like one the API server has just accepted.
+fn phase(text: Option<&str>) -> PodPhase {
+    match text {
+        None | Some("" | "Pending") => PodPhase::Pending,
+        Some("Running") => PodPhase::Running,
+        Some("Succeeded") => PodPhase::Succeeded,
+        Some("Failed") => PodPhase::Failed,
+        Some(_) => PodPhase::Unknown,
+    }
+}
+
+/// What the kubelet has granted each container, by name: while a resize is under way the scheduler counts the largest
+/// of spec, allocation and actual resources (KEP-1287).
+fn allocated(
+    containers: Option<Vec<ContainerStatus>>,
+    init_containers: Option<Vec<ContainerStatus>>,
+) -> BTreeMap<String, Resources> {
+    let mut by_name = BTreeMap::new();
+    for status in containers.into_iter().chain(init_containers).flatten() {
+        let mut granted = nonzero(status.allocated_resources);
+        granted.raise_to(&nonzero(
+            status.resources.and_then(|resources| resources.requests),
+        ));
+        if !granted.is_empty() {
+            by_name.insert(status.name, granted);
+        }
+    }
+    by_name
+}

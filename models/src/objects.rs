@@ -1,0 +1,616 @@
+//! Kubernetes and Karpenter objects, reduced to what planning may look at, with quantities as integers.
+//!
+//! Field names follow the Kubernetes API. Environment variables, arguments, images, secrets and annotations outside
+//! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import and have no
+//! place here.
+
+use crate::quantity::Resources;
+use crate::selector::{LabelSelector, Labels, Requirement};
+use serde::{Deserialize, Serialize};
+
+/// `namespace/name` of a pod, the way plans and certificates refer to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PodRef(pub String);
+
+impl std::fmt::Display for PodRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &i32) -> bool {
+    *value == 0
+}
+
+/// A container, or an init container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Resource requests (limits stand in for absent requests, as the API server's defaulting does).
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub requests: Resources,
+    /// An init container with `restartPolicy: Always`, which keeps running (a sidecar).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sidecar: bool,
+    /// Host ports as `protocol/hostIP/port`, e.g. `TCP/0.0.0.0/8080`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<String>,
+}
+
+/// A term of required node affinity: all of its requirements must hold. An empty term matches nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSelectorTerm {
+    /// Requirements on labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Requirement>,
+    /// Requirements on fields (`metadata.name`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_fields: Vec<Requirement>,
+}
+
+/// A preferred node affinity term.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreferredNodeTerm {
+    /// Weight, 1 to 100.
+    pub weight: i32,
+    /// The term.
+    pub preference: NodeSelectorTerm,
+}
+
+/// A pod (anti-)affinity term.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodAffinityTerm {
+    /// The pods meant; `None` matches no pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Namespaces; empty together with a missing `namespace_selector` means the pod's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Namespaces by label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// The label whose value makes a topology domain.
+    pub topology_key: String,
+    /// Label keys whose value of the incoming pod is added to the selector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_label_keys: Vec<String>,
+    /// Label keys whose value of the incoming pod must differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mismatch_label_keys: Vec<String>,
+}
+
+/// A preferred pod (anti-)affinity term.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreferredPodTerm {
+    /// Weight, 1 to 100.
+    pub weight: i32,
+    /// The term.
+    pub term: PodAffinityTerm,
+}
+
+/// Affinity of all kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Affinity {
+    /// Required node affinity: `None` = no constraint; otherwise at least one term must match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_required: Option<Vec<NodeSelectorTerm>>,
+    /// Preferred node affinity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_preferred: Vec<PreferredNodeTerm>,
+    /// Required pod affinity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pod_required: Vec<PodAffinityTerm>,
+    /// Preferred pod affinity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pod_preferred: Vec<PreferredPodTerm>,
+    /// Required pod anti-affinity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anti_required: Vec<PodAffinityTerm>,
+    /// Preferred pod anti-affinity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anti_preferred: Vec<PreferredPodTerm>,
+}
+
+/// Effects of a taint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TaintEffect {
+    /// Keeps new pods away.
+    NoSchedule,
+    /// Keeps new pods away if there is another place.
+    PreferNoSchedule,
+    /// Keeps new pods away and evicts running ones.
+    NoExecute,
+}
+
+/// A node taint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Taint {
+    /// Key.
+    pub key: String,
+    /// Value, empty if none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Effect.
+    pub effect: TaintEffect,
+}
+
+/// A toleration. `operator` is `Equal` (also when absent in the API), `Exists`, or the newer `Lt` and `Gt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Toleration {
+    /// Key; empty with `Exists` tolerates every taint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// `Equal` or `Exists`; any other operator tolerates nothing.
+    pub operator: String,
+    /// Value.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Effect; `None` tolerates every effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+}
+
+/// A topology spread constraint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologySpread {
+    /// Largest allowed difference between domains.
+    pub max_skew: i32,
+    /// The label whose value makes a domain.
+    pub topology_key: String,
+    /// `DoNotSchedule` (true) or `ScheduleAnyway` (false).
+    pub hard: bool,
+    /// The pods counted; `None` counts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Least number of domains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_domains: Option<i32>,
+    /// `nodeAffinityPolicy: Honor` (the default).
+    pub honor_affinity: bool,
+    /// `nodeTaintsPolicy: Honor` (the default is Ignore).
+    pub honor_taints: bool,
+    /// Label keys whose value of the incoming pod is added to the selector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_label_keys: Vec<String>,
+}
+
+/// A volume that may restrict where a pod runs. All other volume kinds are dropped on import.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PodVolume {
+    /// A PersistentVolumeClaim of the pod's namespace, by name.
+    Claim(String),
+    /// A generic ephemeral volume; the claim is named `<pod>-<volume>`, its StorageClass is given.
+    Ephemeral {
+        /// Volume name.
+        name: String,
+        /// StorageClass; `None` = the cluster's default class.
+        storage_class: Option<String>,
+    },
+    /// Any other volume kind that a scheduler plug-in looks at (for example `awsElasticBlockStore`), by kind.
+    Other(String),
+}
+
+/// Phases of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PodPhase {
+    /// Not all containers have started; not bound, or bound and starting.
+    #[default]
+    Pending,
+    /// Bound and running.
+    Running,
+    /// Ended; holds no resources.
+    Succeeded,
+    /// Ended; holds no resources.
+    Failed,
+    /// State could not be read; counted as running.
+    Unknown,
+}
+
+/// The controlling owner of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Kind, e.g. `ReplicaSet`, `DaemonSet`, `Node` (static pods).
+    pub kind: String,
+    /// Name.
+    pub name: String,
+}
+
+/// The scheduling facts of a pod template; shared by [`Pod`] and [`DaemonSet`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    /// Containers.
+    pub containers: Vec<Container>,
+    /// Init containers in order; sidecars marked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<Container>,
+    /// Pod-level requests (`spec.resources.requests`), which override the containers' sum for the resources named.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub pod_requests: Resources,
+    /// RuntimeClass overhead.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub overhead: Resources,
+    /// Node selector.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub node_selector: Labels,
+    /// Affinity.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub affinity: Affinity,
+    /// Tolerations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// Topology spread constraints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topology_spread: Vec<TopologySpread>,
+    /// Volumes that matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<PodVolume>,
+    /// Resolved priority.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// Scheduler, if not `default-scheduler`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_name: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID, if the input had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Allow-listed annotations (see the module text).
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+    /// Controlling owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Creation time, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Phase.
+    pub phase: PodPhase,
+    /// The node it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// `status.nominatedNodeName`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominated_node: Option<String>,
+    /// Has a deletion timestamp.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleting: bool,
+    /// Names of scheduling gates not yet lifted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduling_gates: Vec<String>,
+    /// What the scheduler looks at.
+    pub spec: PodSpec,
+}
+
+impl Pod {
+    /// `namespace/name`.
+    #[must_use]
+    pub fn id(&self) -> PodRef {
+        PodRef(format!("{}/{}", self.namespace, self.name))
+    }
+
+    /// Holds no resources any more: Succeeded or Failed.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Waits for a place: Pending, not bound, not being deleted, not gated, for the default scheduler, and not owned by
+    /// a DaemonSet or a node (their controllers place them).
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.phase == PodPhase::Pending
+            && self.node.is_none()
+            && !self.deleting
+            && self.scheduling_gates.is_empty()
+            && self.spec.scheduler_name.is_none()
+            && !self.is_owned_by("DaemonSet")
+            && !self.is_owned_by("Node")
+    }
+
+    /// Whether the controlling owner has this kind.
+    #[must_use]
+    pub fn is_owned_by(&self, kind: &str) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.kind == kind)
+    }
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Name.
+    pub name: String,
+    /// Labels, old keys already doubled by their modern spelling.
+    pub labels: Labels,
+    /// Allow-listed annotations.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+    /// Taints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Cordoned.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unschedulable: bool,
+    /// `spec.providerID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// Creation time, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// What the hardware has.
+    pub capacity: Resources,
+    /// What pods may request.
+    pub allocatable: Resources,
+    /// Condition Ready is True.
+    pub ready: bool,
+    /// Has a deletion timestamp.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleting: bool,
+}
+
+impl Node {
+    /// The NodePool it belongs to; `None` for nodes Stowage does not manage.
+    #[must_use]
+    pub fn nodepool(&self) -> Option<&str> {
+        self.labels.get(crate::labels::NODEPOOL).map(String::as_str)
+    }
+}
+
+/// A disruption budget of a NodePool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Budget {
+    /// A count or a percentage (rounded up), as written.
+    pub nodes: String,
+    /// Reasons it applies to; empty = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Cron schedule (UTC) of the window; needs `duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Length of the window, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+}
+
+/// A NodePool (`karpenter.sh/v1`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePool {
+    /// Name.
+    pub name: String,
+    /// Labels of its nodes (`spec.template.metadata.labels`).
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Requirements (`spec.template.spec.requirements`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<Requirement>,
+    /// Taints of its nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Taints that other agents remove before the node counts as initialised; ignored in placement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub startup_taints: Vec<Taint>,
+    /// Name of the EC2NodeClass.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node_class: String,
+    /// Limits on the sum of node *capacity* in the pool; `nodes` limits their number.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub limits: Resources,
+    /// Strict precedence, higher first; 0 if unset.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight: i32,
+    /// A static pool keeps this many nodes and takes part in no planning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// `expireAfter`, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_after: Option<String>,
+    /// `terminationGracePeriod`, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_grace_period: Option<String>,
+    /// `WhenEmpty`, `WhenEmptyOrUnderutilized` or `Balanced`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consolidation_policy: Option<String>,
+    /// `consolidateAfter`, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consolidate_after: Option<String>,
+    /// Disruption budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// Has a deletion timestamp: launches nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleting: bool,
+}
+
+/// A NodeClaim (`karpenter.sh/v1`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeClaim {
+    /// Name.
+    pub name: String,
+    /// Labels (NodePool, instance type, zone, capacity type once launched).
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// `status.nodeName`; `None` while in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// `status.providerID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_id: Option<String>,
+    /// `status.capacity`.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub capacity: Resources,
+    /// `status.allocatable`.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub allocatable: Resources,
+    /// Taints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Conditions that are True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// Has a deletion timestamp.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleting: bool,
+}
+
+/// An EC2NodeClass (`karpenter.k8s.aws/v1`), reduced to what changes a node's zones and allocatable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ec2NodeClass {
+    /// Name.
+    pub name: String,
+    /// Zones of its subnets (`status.subnets[].zone`); empty = unknown, every zone is allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// `kubelet.maxPods`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pods: Option<i64>,
+    /// `kubelet.podsPerCore`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_per_core: Option<i64>,
+    /// `kubelet.kubeReserved`; replaces the computed value of each resource named.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub kube_reserved: Resources,
+    /// `kubelet.systemReserved`.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub system_reserved: Resources,
+    /// `kubelet.evictionHard["memory.available"]`, as written (quantity or percentage).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_memory: Option<String>,
+    /// Size of the root volume in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_volume_bytes: Option<i64>,
+    /// `instanceStorePolicy: RAID0`: ephemeral storage is the sum of local disks.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub instance_store_raid0: bool,
+}
+
+/// A DaemonSet: every new node that its template matches carries one of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonSet {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Labels of its pods.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// What the scheduler looks at.
+    pub spec: PodSpec,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodDisruptionBudget {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Pods covered; `None` covers none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// `minAvailable`, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_available: Option<String>,
+    /// `maxUnavailable`, as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<String>,
+    /// `unhealthyPodEvictionPolicy: AlwaysAllow`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub always_allow_unhealthy: bool,
+    /// `status.disruptionsAllowed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruptions_allowed: Option<i64>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeClaim {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The volume it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// StorageClass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+}
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// Name.
+    pub name: String,
+    /// CSI driver, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Required node affinity (terms are alternatives).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_affinity: Option<Vec<NodeSelectorTerm>>,
+}
+
+/// A StorageClass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageClass {
+    /// Name.
+    pub name: String,
+    /// Provisioner (CSI driver).
+    pub provisioner: String,
+    /// `WaitForFirstConsumer` (true) or `Immediate`.
+    pub wait_for_first_consumer: bool,
+    /// Is the cluster's default class.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_default: bool,
+    /// `allowedTopologies`, alternatives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_topologies: Vec<NodeSelectorTerm>,
+}
+
+/// A namespace with its labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}

@@ -1,0 +1,377 @@
+//! The plan and the certificate of its bound.
+//!
+//! A plan is immutable and complete: whoever carries it out chooses nothing. Its `id` is the digest of everything else
+//! in it. It holds no clock reading, so the same snapshot, catalogue and policy give the same bytes.
+
+use crate::objects::PodRef;
+use crate::quantity::Resources;
+use crate::selector::Labels;
+use crate::units::{Ppm, UsdMicros};
+use serde::{Deserialize, Serialize};
+
+/// The format this crate writes. Readers ignore unknown fields of a higher minor and refuse another major.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// The `kind` of a plan document.
+pub const KIND: &str = "StowagePlan";
+
+/// What the operator wants of a plan. Part of the plan: the checker judges against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// Share of cpu and memory allocatable kept free on every node (rounded so that less is usable). Default 1 %.
+    pub slack: Ppm,
+    /// The planner stops as soon as the proven gap is at most this. Default 1 %.
+    pub gap: Ppm,
+    /// Seed of the search, mixed with the snapshot's.
+    pub seed: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            slack: Ppm(10_000),
+            gap: Ppm(10_000),
+            seed: 0,
+        }
+    }
+}
+
+/// Which snapshot was planned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRef {
+    /// [`crate::snapshot::Snapshot::digest`].
+    pub digest: String,
+    /// Copied from the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<String>,
+    /// Copied from the snapshot.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+}
+
+/// Which catalogue gave types and prices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogRef {
+    /// [`crate::catalog::Catalog::digest`].
+    pub digest: String,
+    /// Region.
+    pub region: String,
+    /// Date of the on-demand prices, `YYYY-MM-DD`.
+    pub on_demand_as_of: String,
+    /// Date of the recorded spot prices.
+    pub spot_as_of: String,
+}
+
+/// The figures of a plan. Every one is recomputed by the checker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Pods that wait for a place.
+    pub pods_pending: u64,
+    /// Of these, placed on nodes that exist.
+    pub pods_on_existing: u64,
+    /// Of these, placed on nodes to launch.
+    pub pods_on_new: u64,
+    /// Of these, left out (see [`Plan::unplaced`]).
+    pub pods_unplaced: u64,
+    /// Groups of equal pods among those placed (rows of the certificate).
+    pub groups: u64,
+    /// Offerings that any NodePool may launch (after its requirements, before dominance).
+    pub offerings: u64,
+    /// Nodes before.
+    pub nodes_before: u64,
+    /// Nodes to launch.
+    pub nodes_launched: u64,
+    /// Price of the existing nodes whose type the catalogue knows.
+    pub cost_before: UsdMicros,
+    /// Price of the nodes to launch.
+    pub launch_cost: UsdMicros,
+    /// Proven: no set of launches that places these pods costs less.
+    pub launch_bound: UsdMicros,
+    /// `gap(launch_cost, launch_bound)`.
+    pub gap: Ppm,
+    /// The same bound if NodePool weights were not strict; the difference is what the weights may cost. Absent if
+    /// weights restrict nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_bound_without_weights: Option<UsdMicros>,
+    /// Part of `launch_cost` that rests on estimated spot prices.
+    pub estimated_cost: UsdMicros,
+    /// Existing nodes without a price in the catalogue.
+    pub nodes_unpriced: u64,
+}
+
+/// An acceptable substitute for a launch: same NodePool and labels, holds the same pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alternate {
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Capacity type.
+    pub capacity_type: String,
+    /// Price per hour.
+    pub price: UsdMicros,
+}
+
+/// Alternates listed per launch at most: enough for EC2 to find capacity, few enough to read. Karpenter asks for 15
+/// types before it replaces spot by spot.
+pub const ALTERNATES_MAX: usize = 15;
+
+/// A node to launch, with exactly the pods it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Launch {
+    /// Name of the slot in this plan, `new-0001` upwards.
+    pub slot: String,
+    /// NodePool.
+    pub node_pool: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// `spot` or `on-demand`.
+    pub capacity_type: String,
+    /// Custom labels that the NodePool's requirements left open and this plan fixed.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Price per hour.
+    pub price: UsdMicros,
+    /// The price is an estimate (no recorded spot price).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub price_estimated: bool,
+    /// Allocatable of the type in this NodePool.
+    pub allocatable: Resources,
+    /// Requests of the DaemonSet pods it will carry (their number under `pods`).
+    pub daemon_sets: Resources,
+    /// Sum of the requests of `pods` (their number under `pods`).
+    pub requested: Resources,
+    /// The pods, sorted.
+    pub pods: Vec<PodRef>,
+    /// Substitutes, cheapest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternates: Vec<Alternate>,
+}
+
+/// An existing node and what the plan does with it. All existing nodes are listed, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExistingNode {
+    /// Node name.
+    pub name: String,
+    /// NodePool; absent if not managed by Stowage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_pool: Option<String>,
+    /// Instance type, if labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// Zone, if labelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Capacity type, if labelled (EKS's own label is understood).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_type: Option<String>,
+    /// Price per hour, if the catalogue knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<UsdMicros>,
+    /// Allocatable as the node reports it.
+    pub allocatable: Resources,
+    /// Requests of the pods already bound to it (their number under `pods`).
+    pub running: Resources,
+    /// Pending pods this plan places here, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodRef>,
+    /// Sum of the requests of `pods` (their number under `pods`).
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub requested: Resources,
+}
+
+/// Why pods are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum UnplacedReason {
+    /// The pod states a constraint this version does not plan for; it is never placed as if it had none.
+    Unsupported,
+    /// No existing node and no offering of any NodePool satisfies its constraints and holds its requests.
+    NoFit,
+    /// Something would fit, but NodePool limits leave no room to launch it.
+    Limits,
+}
+
+/// Pods left out for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unplaced {
+    /// Machine-readable reason.
+    pub reason: UnplacedReason,
+    /// One sentence that names the tightest cause: field, resource or requirement.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// The offering that comes nearest, as `type zone capacity-type (NodePool)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// The pods, sorted.
+    pub pods: Vec<PodRef>,
+}
+
+/// Bits after the binary point of every multiplier: a stored integer `m` means `m / 2^20`.
+pub const MULTIPLIER_BITS: u32 = 20;
+
+/// Amounts of `resource` are divided by `2^unit_bits` before a multiplier applies: bytes count in MiB, the rest as is.
+/// This keeps multipliers of all resources within 53 bits at full precision.
+#[must_use]
+pub fn unit_bits(resource: &str) -> u32 {
+    use crate::quantity::{EPHEMERAL_STORAGE, MEMORY};
+    if resource == MEMORY || resource == EPHEMERAL_STORAGE || resource.starts_with("hugepages-") {
+        20
+    } else {
+        0
+    }
+}
+
+/// The multiplier of one group of equal pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The group's first pod in `namespace/name` order, placed or left out for [`UnplacedReason::Limits`].
+    pub pod: PodRef,
+    /// How many pods of the group the plan places.
+    pub pods: u64,
+    /// The group may use NodePools of this weight or more (weights are strict: the highest weight that can hold it,
+    /// lower only where limits are exhausted).
+    pub min_weight: i32,
+    /// Value of one pod in micro-dollars per hour, over `2^20`.
+    pub multiplier: i64,
+}
+
+/// The multiplier of one NodePool limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitMultiplier {
+    /// NodePool.
+    pub node_pool: String,
+    /// Limited resource (`nodes` for their number).
+    pub resource: String,
+    /// Price of one unit (see [`unit_bits`]) in micro-dollars per hour, over `2^20`.
+    pub multiplier: i64,
+}
+
+/// The knapsack vector of one existing node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeVector {
+    /// Node name.
+    pub node: String,
+    /// Index into [`Certificate::vectors`].
+    pub vector: u32,
+}
+
+/// Integer multipliers that prove [`Summary::launch_bound`], by weak duality (`docs/formulation.md`).
+///
+/// With `pi_g` the row multipliers, `mu_pr >= 0` the limit multipliers, and for each bin a vector `y >= 0`, let
+///
+/// ```text
+/// value(bin, y) = sum_r y_r * C_r  +  sum_g u_g * max(0, pi_g - sum_r y_r * w_gr)
+/// ```
+///
+/// over the groups `g` that may go into the bin, where `C` is what the bin has left for them, `w_g` the request and
+/// `u_g = min(pods of g placed, copies that fit alone)`. If for every offering `o` of pool `p`
+/// `value(o, y_o) <= price_o + sum_r mu_pr * capacity_or`, then
+///
+/// ```text
+/// launch cost  >=  sum_g pi_g * pods_g  -  sum_nodes value(i, y_i)  -  sum_pr mu_pr * (limit_pr - used_pr)
+/// ```
+///
+/// and, prices being integers, the right side may be rounded up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// Coordinates of the vectors. Resources not listed have multiplier zero.
+    pub resources: Vec<String>,
+    /// One row per group, sorted by pod.
+    pub rows: Vec<Row>,
+    /// Non-zero limit multipliers, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitMultiplier>,
+    /// Distinct knapsack vectors, each as long as `resources`.
+    pub vectors: Vec<Vec<i64>>,
+    /// Vector of each offering, run-length encoded (`index*count` or `index`, comma-separated) over all offerings
+    /// sorted by NodePool, instance type, zone, capacity type, labels.
+    pub offering_vectors: String,
+    /// Vectors of existing nodes that can take at least one pod, sorted by node. A node not listed has the zero vector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_vectors: Vec<NodeVector>,
+}
+
+/// A point of the search, by work done. Wall-clock times are kept out of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Stage of the search.
+    pub stage: String,
+    /// Best plan so far.
+    pub cost: UsdMicros,
+    /// Best bound so far.
+    pub bound: UsdMicros,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Always [`KIND`].
+    pub kind: String,
+    /// See [`FORMAT_VERSION`].
+    pub format_version: String,
+    /// Digest of all the other fields ([`Plan::compute_id`]).
+    pub id: String,
+    /// Version of the planner that made it.
+    pub planner: String,
+    /// What was planned.
+    pub snapshot: SnapshotRef,
+    /// With which prices.
+    pub catalog: CatalogRef,
+    /// Under which policy.
+    pub policy: Policy,
+    /// Figures.
+    pub summary: Summary,
+    /// What a reader should know: assumptions, constraints ignored as preferences, defaults used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Nodes to launch, sorted by slot.
+    pub launches: Vec<Launch>,
+    /// Existing nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub existing: Vec<ExistingNode>,
+    /// Pods left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unplaced: Vec<Unplaced>,
+    /// How the search went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<Progress>,
+    /// Proof of `summary.launchBound`.
+    pub certificate: Certificate,
+    /// Proof of `summary.launchBoundWithoutWeights`; its rows have the lowest weight there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_without_weights: Option<Certificate>,
+}
+
+impl Plan {
+    /// The digest of the plan with an empty `id`.
+    #[must_use]
+    pub fn compute_id(&self) -> String {
+        let mut bare = self.clone();
+        bare.id = String::new();
+        crate::digest::of_json(&bare)
+    }
+
+    /// True if the plan changes nothing: no launches and no placements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.launches.is_empty() && self.existing.iter().all(|node| node.pods.is_empty())
+    }
+}

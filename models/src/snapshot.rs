@@ -1,0 +1,148 @@
+//! The snapshot: everything a planning run may know, as one versioned value.
+
+use crate::objects::{
+    DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
+    Volume, VolumeClaim,
+};
+use crate::units::Ppm;
+use serde::{Deserialize, Serialize};
+
+/// The format this crate writes. Readers accept any minor of the same major.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// The `kind` of a snapshot document, which tells it from a Kubernetes `List`.
+pub const KIND: &str = "StowageSnapshot";
+
+/// Facts about the cluster that no API object states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Share of an instance's memory the hypervisor keeps: Karpenter's `VM_MEMORY_OVERHEAD_PERCENT`, 7.5 % by default.
+    pub vm_memory_overhead: Ppm,
+    /// The VPC CNI hands out /28 prefixes, so that ENIs do not limit pods (EKS then sets 110, or 250 from 30 vCPU).
+    pub prefix_delegation: bool,
+    /// ENIs not usable for pods: Karpenter's `RESERVED_ENIS`.
+    pub reserved_enis: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            vm_memory_overhead: Ppm(75_000),
+            prefix_delegation: false,
+            reserved_enis: 0,
+        }
+    }
+}
+
+/// A recorded cluster. All lists are sorted by namespace and name; importers see to it ([`Snapshot::normalise`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Always [`KIND`].
+    pub kind: String,
+    /// See [`FORMAT_VERSION`].
+    pub format_version: String,
+    /// When the cluster was observed, RFC 3339; `None` if the input did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_at: Option<String>,
+    /// Where the data is from, for people ("composed, seed 7", "openb default").
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+    /// Seed of every random choice.
+    #[serde(default)]
+    pub seed: u64,
+    /// Cluster settings.
+    #[serde(default)]
+    pub settings: Settings,
+    /// What the importer had to assume or leave out, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// NodePools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_pools: Vec<NodePool>,
+    /// EC2NodeClasses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_classes: Vec<Ec2NodeClass>,
+    /// NodeClaims.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_claims: Vec<NodeClaim>,
+    /// Nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
+    /// Pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<Pod>,
+    /// DaemonSets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub daemon_sets: Vec<DaemonSet>,
+    /// PodDisruptionBudgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pod_disruption_budgets: Vec<PodDisruptionBudget>,
+    /// PersistentVolumeClaims.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volume_claims: Vec<VolumeClaim>,
+    /// PersistentVolumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// StorageClasses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage_classes: Vec<StorageClass>,
+    /// Namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Namespace>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot {
+            kind: KIND.to_owned(),
+            format_version: FORMAT_VERSION.to_owned(),
+            taken_at: None,
+            origin: String::new(),
+            seed: 0,
+            settings: Settings::default(),
+            notes: Vec::new(),
+            node_pools: Vec::new(),
+            node_classes: Vec::new(),
+            node_claims: Vec::new(),
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            daemon_sets: Vec::new(),
+            pod_disruption_budgets: Vec::new(),
+            volume_claims: Vec::new(),
+            volumes: Vec::new(),
+            storage_classes: Vec::new(),
+            namespaces: Vec::new(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Sorts every list by namespace and name, so that the order of the input does not matter.
+    pub fn normalise(&mut self) {
+        self.node_pools.sort_by(|a, b| a.name.cmp(&b.name));
+        self.node_classes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.node_claims.sort_by(|a, b| a.name.cmp(&b.name));
+        self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.pods
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.daemon_sets
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.pod_disruption_budgets
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.volume_claims
+            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.storage_classes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        self.notes.sort();
+        self.notes.dedup();
+    }
+
+    /// The digest plans refer to.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        crate::digest::of_json(self)
+    }
+}

@@ -1,0 +1,579 @@
+//! The proof of the bound (formulation, section 3), in 128-bit integers.
+//!
+//! Everything is scaled by `2^40`: multipliers are integers over `2^20`, and amounts may be counted in units of `2^20`
+//! (bytes in MiB), so one more factor of `2^20` makes every term an integer. Overflow is a finding, never a wrong result.
+
+use crate::finding::{Findings, code};
+use crate::ledger::Ledger;
+use crate::nodes::NodeBin;
+use crate::offerings::{Kind, Offering};
+use crate::problem::{Problem, fits};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::plan::{Certificate, MULTIPLIER_BITS, Plan, Row, unit_bits};
+
+/// Binary digits after the point of everything here.
+const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
+
+/// A row, ready to compute with.
+struct Item {
+    group: usize,
+    pods: u64,
+    /// Value of a pod, scaled.
+    value: i128,
+    min_weight: i32,
+}
+
+/// A certificate whose form is in order.
+struct Proof<'p> {
+    problem: &'p Problem<'p>,
+    certificate: &'p Certificate,
+    /// Place on the axis of each coordinate of the vectors, and the shift that scales a product with it.
+    coordinates: Vec<(usize, u32)>,
+    items: Vec<Item>,
+}
+
+/// Checks one certificate. `title` names it in messages; `stated` is the bound it has to prove. Without weights, every
+/// group may use every pool.
+pub(crate) fn check(
+    problem: &Problem<'_>,
+    certificate: &Certificate,
+    ledger: &Ledger,
+    (title, stated, weighted): (&str, i64, bool),
+    findings: &mut Findings,
+) {
+    let before = findings.0.len();
+    let mut form = Form {
+        problem,
+        certificate,
+        title,
+        findings,
+    };
+    let items = form.rows(ledger, weighted);
+    form.limits();
+    form.vectors();
+    let of_offering = form.offering_vectors();
+    form.node_vectors(&items);
+    form.usage(&of_offering);
+    // Arithmetic on a malformed certificate would prove nothing.
+    if findings.0.len() > before {
+        return;
+    }
+    let coordinate = |name: &String| {
+        let place = problem
+            .axis
+            .names
+            .binary_search(name)
+            .expect("the axis holds all resources of certificates");
+        (place, MULTIPLIER_BITS - unit_bits(name))
+    };
+    let coordinates = certificate.resources.iter().map(coordinate).collect();
+    let proof = Proof {
+        problem,
+        certificate,
+        coordinates,
+        items,
+    };
+    match proof.first_too_valuable(&of_offering) {
+        None => findings.add(
+            code::CERT_RANGE,
+            format!("{title}: the value of an offering needs more than 128 bits"),
+        ),
+        Some(Err(message)) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
+        Some(Ok(())) => match proof.bound() {
+            None => findings.add(
+                code::CERT_RANGE,
+                format!("{title}: the bound needs more than 128 bits"),
+            ),
+            Some(bound) if bound != i128::from(stated) => findings.add(
+                code::BOUND,
+                format!(
+                    "{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"
+                ),
+            ),
+            Some(_) => {}
+        },
+    }
+}
+
+/// The form of a certificate: which rows, multipliers and vectors there are.
+struct Form<'f> {
+    problem: &'f Problem<'f>,
+    certificate: &'f Certificate,
+    title: &'f str,
+    findings: &'f mut Findings,
+}
+
+impl Form<'_> {
+    fn add(&mut self, code: &'static str, message: &str) {
+        self.findings.add(code, format!("{}: {message}", self.title));
+    }
+
+    /// Rows are the groups with pods placed or left out for limits, in order.
+    fn rows(&mut self, ledger: &Ledger, weighted: bool) -> Vec<Item> {
+        let counts = ledger.placed.iter().zip(&ledger.limited).enumerate();
+        let wanted: Vec<(usize, u64)> = counts
+            .filter(|(_, (placed, limited))| **placed + **limited > 0)
+            .map(|(group, (placed, _))| (group, *placed))
+            .collect();
+        let rows = &self.certificate.rows;
+        if rows.len() != wanted.len() {
+            let message = format!(
+                "{} rows, but {} groups with pods placed or left for limits",
+                rows.len(),
+                wanted.len()
+            );
+            self.add(code::CERT_ROWS, &message);
+        }
+        let mut items = Vec::with_capacity(rows.len());
+        for (row, (group, pods)) in rows.iter().zip(wanted) {
+            let first = &self.problem.groups[group].first;
+            if (&row.pod, row.pods) != (first, pods) {
+                let message = format!(
+                    "a row for {} pods like {}, where {pods} like {first} belong",
+                    row.pods, row.pod
+                );
+                self.add(code::CERT_ROWS, &message);
+            }
+            self.row(row, weighted);
+            let value = i128::from(row.multiplier) << MULTIPLIER_BITS;
+            items.push(Item {
+                group,
+                pods,
+                value,
+                min_weight: row.min_weight,
+            });
+        }
+        items
+    }
+
+    fn row(&mut self, row: &Row, weighted: bool) {
+        if row.multiplier < 0 {
+            self.add(
+                code::CERT_MULTIPLIER,
+                &format!("row {}: multiplier {} is below 0", row.pod, row.multiplier),
+            );
+        }
+        if !weighted && row.min_weight != i32::MIN {
+            let message = format!(
+                "row {}: minimal weight {} is not {}",
+                row.pod,
+                row.min_weight,
+                i32::MIN
+            );
+            self.add(code::CERT_ROWS, &message);
+        }
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.certificate.limits;
+        let name = |index: usize| (&limits[index].node_pool, &limits[index].resource);
+        for index in 1..limits.len() {
+            if name(index - 1) >= name(index) {
+                self.add(
+                    code::CERT_LIMITS,
+                    &format!("limit {:?} comes before {:?}", name(index - 1), name(index)),
+                );
+            }
+        }
+        for limit in limits {
+            let (pool, resource) = (&limit.node_pool, &limit.resource);
+            let known = self.problem.pools.iter().find(|one| one.pool.name == *pool);
+            if !known.is_some_and(|one| one.limits.iter().any(|limit| limit.resource == resource)) {
+                self.add(
+                    code::CERT_LIMITS,
+                    &format!("NodePool {pool} has 0 limits on {resource}, 1 has a multiplier"),
+                );
+            }
+            if limit.multiplier <= 0 {
+                let message = format!(
+                    "limit {pool} {resource}: multiplier {} is not above 0",
+                    limit.multiplier
+                );
+                self.add(code::CERT_MULTIPLIER, &message);
+            }
+        }
+    }
+
+    fn vectors(&mut self) {
+        let Certificate {
+            resources, vectors, ..
+        } = self.certificate;
+        let distinct: BTreeSet<&String> = resources.iter().collect();
+        if distinct.len() != resources.len() {
+            let message = format!(
+                "{} resources, {} of them distinct",
+                resources.len(),
+                distinct.len()
+            );
+            self.add(code::CERT_VECTORS, &message);
+        }
+        let distinct: BTreeSet<&Vec<i64>> = vectors.iter().collect();
+        if distinct.len() != vectors.len() {
+            let message = format!("{} vectors, {} of them distinct", vectors.len(), distinct.len());
+            self.add(code::CERT_VECTORS, &message);
+        }
+        for (index, vector) in vectors.iter().enumerate() {
+            if vector.len() != resources.len() {
+                let message = format!(
+                    "vector {index} has {} entries for {} resources",
+                    vector.len(),
+                    resources.len()
+                );
+                self.add(code::CERT_VECTORS, &message);
+            }
+            if let Some(entry) = vector.iter().find(|entry| **entry < 0) {
+                self.add(
+                    code::CERT_VECTORS,
+                    &format!("vector {index} has an entry {entry} below 0"),
+                );
+            }
+        }
+    }
+
+    /// Vector of every offering. Each run is `index` or `index*count`.
+    fn offering_vectors(&mut self) -> Vec<usize> {
+        let (text, wanted) = (
+            &self.certificate.offering_vectors,
+            self.problem.offerings.list.len(),
+        );
+        match decode(text, wanted, self.certificate.vectors.len()) {
+            Ok(of_offering) => of_offering,
+            Err(message) => {
+                self.add(code::CERT_OFFERINGS, &message);
+                Vec::new()
+            }
+        }
+    }
+
+    fn node_vectors(&mut self, items: &[Item]) {
+        let listed = &self.certificate.node_vectors;
+        for pair in listed.windows(2).filter(|pair| pair[0].node >= pair[1].node) {
+            self.add(
+                code::CERT_NODES,
+                &format!("node {} comes before {}", pair[0].node, pair[1].node),
+            );
+        }
+        for one in listed {
+            let (count, node) = (self.certificate.vectors.len(), &one.node);
+            if one.vector as usize >= count {
+                self.add(
+                    code::CERT_NODES,
+                    &format!("node {node} has vector {} of {count}", one.vector),
+                );
+            }
+            let place = self
+                .problem
+                .nodes
+                .binary_search_by(|bin| bin.node.name.as_str().cmp(node));
+            if !place.is_ok_and(|place| is_useful(self.problem, &self.problem.nodes[place], items)) {
+                self.add(
+                    code::CERT_NODES,
+                    &format!("node {node} has a vector and takes 0 pods"),
+                );
+            }
+        }
+    }
+
+    /// Every vector is used; another could carry anything.
+    fn usage(&mut self, of_offering: &[usize]) {
+        let of_nodes = self
+            .certificate
+            .node_vectors
+            .iter()
+            .map(|one| one.vector as usize);
+        let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).collect();
+        for index in (0..self.certificate.vectors.len()).filter(|index| !used.contains(index)) {
+            self.add(code::CERT_VECTORS, &format!("vector {index} is used 0 times"));
+        }
+    }
+}
+
+/// Decodes a run-length list of exactly `wanted` indices below `vectors`.
+fn decode(text: &str, wanted: usize, vectors: usize) -> Result<Vec<usize>, String> {
+    // Plain decimal digits only: `parse` would also take a sign.
+    let number = |part: &str| {
+        let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<usize>().ok()).flatten()
+    };
+    let mut decoded = Vec::with_capacity(wanted);
+    for run in text.split(',').filter(|_| !text.is_empty()) {
+        let (index, count) = run.split_once('*').unwrap_or((run, "1"));
+        let (Some(index), Some(count)) = (number(index), number(count)) else {
+            return Err(format!(
+                "run `{run}` of the offerings' vectors is not `index` or `index*count`"
+            ));
+        };
+        if index >= vectors || count == 0 || count > wanted - decoded.len() {
+            let at = decoded.len();
+            return Err(format!(
+                "run `{run}` at offering {at} of {wanted} does not fit ({vectors} vectors)"
+            ));
+        }
+        decoded.resize(decoded.len() + count, index);
+    }
+    if decoded.len() != wanted {
+        return Err(format!("vectors for {} offerings of {wanted}", decoded.len()));
+    }
+    Ok(decoded)
+}
+
+/// Whether the node takes a pod of some row.
+fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool {
+    items
+        .iter()
+        .any(|item| item.pods > 0 && problem.node_takes(node, &node.free, item.group))
+}
+
+/// Copies of a pod that fit alone.
+fn copies(need: &[i64], room: &[i64]) -> u64 {
+    let per_resource = need
+        .iter()
+        .zip(room)
+        .filter(|(need, _)| **need > 0)
+        .map(|(need, room)| room / need);
+    // Every pod needs one of `pods`, so there is always a least element.
+    per_resource
+        .min()
+        .and_then(|copies| u64::try_from(copies).ok())
+        .unwrap_or(0)
+}
+
+impl Proof<'_> {
+    /// `sum_r y_r * amount_r`, scaled.
+    fn dot(&self, vector: &[i64], amounts: &[i64]) -> Option<i128> {
+        // A product of two 64-bit integers always fits; sums are kept by shift, so that one multiplication scales each.
+        let (mut fine, mut coarse) = (0_i128, 0_i128);
+        for (y, (place, shift)) in vector.iter().zip(&self.coordinates) {
+            let product = i128::from(*y) * i128::from(amounts[*place]);
+            let sum = if *shift == 0 { &mut fine } else { &mut coarse };
+            *sum = sum.checked_add(product)?;
+        }
+        fine.checked_add(coarse.checked_mul(1 << MULTIPLIER_BITS)?)
+    }
+
+    /// The rows worth more than the resources they take, at the prices of a vector, with the excess.
+    fn profits(&self, vector: &[i64]) -> Option<Vec<(&Item, i128)>> {
+        let mut profits = Vec::new();
+        for item in self.items.iter().filter(|item| item.pods > 0) {
+            let profit = item
+                .value
+                .checked_sub(self.dot(vector, &self.problem.needs[item.group])?)?;
+            if profit > 0 {
+                profits.push((item, profit));
+            }
+        }
+        Some(profits)
+    }
+
+    /// `value(bin, y)`, scaled. `admits` tells whether pods of a row match the bin.
+    fn value(
+        &self,
+        vector: &[i64],
+        profits: &[(&Item, i128)],
+        room: &[i64],
+        admits: impl Fn(&Item) -> bool,
+    ) -> Option<i128> {
+        let mut value = self.dot(vector, room)?;
+        for (item, profit) in profits.iter().filter(|(item, _)| admits(item)) {
+            let most = copies(&self.problem.needs[item.group], room).min(item.pods);
+            value = value.checked_add(profit.checked_mul(i128::from(most))?)?;
+        }
+        Some(value)
+    }
+
+    fn admits(&self, kind: &Kind, item: &Item) -> bool {
+        self.problem.pools[kind.pool].pool.weight >= item.min_weight
+            && self.problem.kind_matches(kind, item.group)
+    }
+
+    /// Price of an offering and of the limits it draws on, scaled.
+    fn cost(&self, offering: &Offering<'_>) -> Option<i128> {
+        let kind = &self.problem.offerings.kinds[offering.kind];
+        let pool = &self.problem.pools[kind.pool].pool.name;
+        let mut cost = i128::from(offering.price.usd.0) << SCALE_BITS;
+        for limit in self
+            .certificate
+            .limits
+            .iter()
+            .filter(|limit| limit.node_pool == *pool)
+        {
+            let amount = i128::from(self.problem.counts(kind, &limit.resource));
+            let shift = MULTIPLIER_BITS - unit_bits(&limit.resource);
+            let product = (i128::from(limit.multiplier) * amount).checked_mul(1 << shift)?;
+            cost = cost.checked_add(product)?;
+        }
+        Some(cost)
+    }
+
+    /// Checks every offering: no pattern is worth more than it costs. `None`: out of range.
+    fn first_too_valuable(&self, of_offering: &[usize]) -> Option<Result<(), String>> {
+        let offerings = &self.problem.offerings;
+        let useful: Vec<bool> = offerings.kinds.iter().map(|kind| self.is_useful(kind)).collect();
+        // By vector, so that the profits of one vector are at hand at a time; by kind, because equal kinds have equal values.
+        let mut by_vector: BTreeMap<usize, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
+        for (index, vector) in of_offering.iter().enumerate() {
+            let kind = offerings.list[index].kind;
+            if useful[kind] {
+                by_vector
+                    .entry(*vector)
+                    .or_default()
+                    .entry(kind)
+                    .or_default()
+                    .push(index);
+            }
+        }
+        let mut too_valuable = Vec::new();
+        for (vector, by_kind) in by_vector {
+            let vector = &self.certificate.vectors[vector];
+            let profits = self.profits(vector)?;
+            for (kind, members) in by_kind {
+                let kind = &offerings.kinds[kind];
+                let Some(room) = &kind.room else { continue };
+                let value = self.value(vector, &profits, room, |item| self.admits(kind, item))?;
+                for index in members {
+                    let cost = self.cost(&offerings.list[index])?;
+                    if value > cost {
+                        too_valuable.push((index, value, cost));
+                    }
+                }
+            }
+        }
+        let Some((index, value, cost)) = too_valuable.iter().min() else {
+            return Some(Ok(()));
+        };
+        let (pool, instance, zone, capacity_type, _) =
+            offerings.key(&self.problem.pools, &offerings.list[*index]);
+        let others = too_valuable.len() - 1;
+        Some(Err(format!(
+            "offering {instance} {zone} {capacity_type} (NodePool {pool}) costs {cost} / 2^{SCALE_BITS} and can hold pods \
+             worth {value} / 2^{SCALE_BITS} micro-dollars per hour; so can {others} others"
+        )))
+    }
+
+    /// Whether some row may use offerings of the kind. If none may, its only pattern is the empty one, worth nothing.
+    fn is_useful(&self, kind: &Kind) -> bool {
+        let Some(room) = &kind.room else { return false };
+        self.items.iter().any(|item| {
+            item.pods > 0 && self.admits(kind, item) && fits(&self.problem.needs[item.group], room)
+        })
+    }
+
+    /// The right side of weak duality, rounded up and not below zero.
+    fn bound(&self) -> Option<i128> {
+        let mut total = 0_i128;
+        for item in &self.items {
+            total = total.checked_add(item.value.checked_mul(i128::from(item.pods))?)?;
+        }
+        total = total.checked_sub(self.nodes()?)?;
+        for stated in &self.certificate.limits {
+            let pool = self
+                .problem
+                .pools
+                .iter()
+                .find(|pool| pool.pool.name == stated.node_pool)?;
+            let limit = pool
+                .limits
+                .iter()
+                .find(|limit| limit.resource == stated.resource)?;
+            let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
+            let product = i128::from(stated.multiplier)
+                .checked_mul(limit.remaining())?
+                .checked_mul(1 << shift)?;
+            total = total.checked_sub(product)?;
+        }
+        let up = total.checked_add((1 << SCALE_BITS) - 1)? >> SCALE_BITS;
+        Some(up.max(0))
+    }
+
+    /// The most that existing nodes can take off the bound, scaled.
+    fn nodes(&self) -> Option<i128> {
+        let zero = vec![0; self.certificate.resources.len()];
+        let vector_of: BTreeMap<&str, usize> = self
+            .certificate
+            .node_vectors
+            .iter()
+            .map(|one| (one.node.as_str(), one.vector as usize))
+            .collect();
+        let mut by_vector: BTreeMap<Option<usize>, Vec<&NodeBin<'_>>> = BTreeMap::new();
+        for bin in self
+            .problem
+            .nodes
+            .iter()
+            .filter(|bin| is_useful(self.problem, bin, &self.items))
+        {
+            by_vector
+                .entry(vector_of.get(bin.node.name.as_str()).copied())
+                .or_default()
+                .push(bin);
+        }
+        let mut total = 0_i128;
+        for (vector, bins) in by_vector {
+            let vector = vector.map_or(&zero, |vector| &self.certificate.vectors[vector]);
+            let profits = self.profits(vector)?;
+            for bin in bins {
+                let admits = |item: &Item| self.problem.node_matches(bin, item.group);
+                total = total.checked_add(self.value(vector, &profits, &bin.free, admits)?)?;
+            }
+        }
+        Some(total)
+    }
+}
+
+/// Checks the certificate of the bound, and that of the bound without weights where the plan states one.
+pub(crate) fn check_all(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
+    let bound = plan.summary.launch_bound.0;
+    check(
+        problem,
+        &plan.certificate,
+        ledger,
+        ("certificate", bound, true),
+        findings,
+    );
+    match (
+        &plan.certificate_without_weights,
+        plan.summary.launch_bound_without_weights,
+    ) {
+        (Some(certificate), Some(bound)) => {
+            check(
+                problem,
+                certificate,
+                ledger,
+                ("certificate without weights", bound.0, false),
+                findings,
+            );
+        }
+        (None, None) => {}
+        (certificate, bound) => findings.add(
+            code::CERT_WEIGHTS,
+            format!(
+                "bound without weights: {bound:?}, with {} certificates for it",
+                usize::from(certificate.is_some())
+            ),
+        ),
+    }
+}
+
+/// The scaled value of one bin along two coordinates without units, for tests.
+#[cfg(test)]
+pub(crate) fn tests_value(
+    needs: &[Vec<i64>],
+    values: &[i64],
+    pods: &[u64],
+    room: &[i64],
+    vector: &[i64],
+) -> i128 {
+    use stowage_models::{catalog::Catalog, snapshot::Snapshot};
+    let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
+    let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
+    problem.needs = needs.to_vec();
+    let item = |group: usize| {
+        let value = i128::from(values[group]) << SCALE_BITS;
+        Item { group, pods: pods[group], value, min_weight: 0 }
+    };
+    let items = (0..needs.len()).map(item).collect();
+    let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
+    let proof = Proof { problem: &problem, certificate: &Certificate::default(), coordinates, items };
+    let vector: Vec<i64> = vector.iter().map(|y| y << MULTIPLIER_BITS).collect();
+    let profits = proof.profits(&vector).expect("small numbers");
+    proof.value(&vector, &profits, room, |_| true).expect("small numbers")
+}

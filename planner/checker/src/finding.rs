@@ -1,0 +1,162 @@
+//! What is wrong with a plan.
+
+/// One thing wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Machine-readable code, one of [`code`].
+    pub code: &'static str,
+    /// A sentence that names the object and the two figures that disagree.
+    pub message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// Findings so far.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
+
+impl Findings {
+    pub(crate) fn add(&mut self, code: &'static str, message: String) {
+        self.0.push(Finding { code, message });
+    }
+
+    /// Adds a finding unless two figures agree.
+    pub(crate) fn expect_eq<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        code: &'static str,
+        what: impl FnOnce() -> String,
+        stated: &T,
+        actual: &T,
+    ) {
+        if stated != actual {
+            self.add(
+                code,
+                format!("{}: the plan says {stated:?}, it is {actual:?}", what()),
+            );
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The codes of findings.
+        pub mod code {
+            $($(#[$doc])* pub const $name: &str = $text;)*
+            /// All of them.
+            pub const ALL: &[&str] = &[$($text),*];
+        }
+    };
+}
+
+codes! {
+    /// The id is not the digest of the plan.
+    ID = "id";
+    /// Not a plan document.
+    KIND = "kind";
+    /// A format this crate does not judge.
+    VERSION = "version";
+    /// The snapshot itself names an object twice; nothing can be judged against it.
+    SNAPSHOT = "snapshot";
+    /// Made from another snapshot.
+    STALE_SNAPSHOT = "stale-snapshot";
+    /// Facts copied from the snapshot differ from it.
+    SNAPSHOT_REF = "snapshot-ref";
+    /// Made with another catalogue.
+    STALE_CATALOG = "stale-catalog";
+    /// Facts copied from the catalogue differ from it.
+    CATALOG_REF = "catalog-ref";
+    /// The policy is out of range.
+    POLICY = "policy";
+    /// A list is not sorted, or names something twice.
+    ORDER = "order";
+    /// Slots are not numbered in sequence.
+    SLOT = "slot";
+    /// A pod that does not wait for a place.
+    UNKNOWN_POD = "unknown-pod";
+    /// A pod in two places.
+    DUPLICATE_POD = "duplicate-pod";
+    /// A pending pod the plan says nothing about.
+    MISSING_POD = "missing-pod";
+    /// A launch that is no offering.
+    OFFERING = "offering";
+    /// A wrong price.
+    PRICE = "price";
+    /// A wrong remark on whether the price is an estimate.
+    ESTIMATED = "estimated";
+    /// A wrong allocatable.
+    ALLOCATABLE = "allocatable";
+    /// A wrong sum of DaemonSet requests.
+    DAEMON_SETS = "daemon-sets";
+    /// A wrong sum of pod requests.
+    REQUESTED = "requested";
+    /// A pod that does not match its node.
+    MATCH = "match";
+    /// Pods that do not fit their node.
+    CAPACITY = "capacity";
+    /// A launch for no pod.
+    EMPTY_LAUNCH = "empty-launch";
+    /// More alternates than allowed.
+    ALTERNATE_COUNT = "alternate-count";
+    /// Alternates out of order or twice.
+    ALTERNATE_ORDER = "alternate-order";
+    /// An alternate that is no other offering of the same pool and labels.
+    ALTERNATE_OFFERING = "alternate-offering";
+    /// An alternate's wrong price.
+    ALTERNATE_PRICE = "alternate-price";
+    /// An alternate that cannot hold the pods.
+    ALTERNATE_FIT = "alternate-fit";
+    /// The list of existing nodes is not that of the snapshot.
+    NODE_LIST = "node-list";
+    /// Wrong facts about an existing node.
+    NODE_FACTS = "node-facts";
+    /// Pods on an existing node that takes none.
+    NODE_CLOSED = "node-closed";
+    /// NodePool limits are exceeded.
+    LIMIT = "limit";
+    /// A pod in a NodePool of too low a weight.
+    WEIGHT = "weight";
+    /// A row's minimal weight is not justified.
+    MIN_WEIGHT = "min-weight";
+    /// A placed pod that plans must leave alone.
+    UNSUPPORTED_PLACED = "unsupported-placed";
+    /// A pod left out for another reason than the true one, as to unsupported constraints.
+    UNSUPPORTED = "unsupported";
+    /// A pod left out as too large or too particular that something holds.
+    NO_FIT = "no-fit";
+    /// A pod left out for limits that nothing holds anyway.
+    LIMITS_REASON = "limits-reason";
+    /// A pod left out for limits that would still fit.
+    NOT_MAXIMAL = "not-maximal";
+    /// An entry about no pod.
+    UNPLACED_EMPTY = "unplaced-empty";
+    /// A wrong figure of the summary.
+    FIGURE = "figure";
+    /// A wrong gap.
+    GAP = "gap";
+    /// A search that ended elsewhere, or went backwards.
+    PROGRESS = "progress";
+    /// Rows are not the groups of the plan.
+    CERT_ROWS = "cert-rows";
+    /// A negative multiplier, or a zero where it must be left out.
+    CERT_MULTIPLIER = "cert-multiplier";
+    /// A multiplier for a limit that does not exist, or out of order.
+    CERT_LIMITS = "cert-limits";
+    /// A vector of the wrong length, with a negative entry, twice or unused; a resource twice.
+    CERT_VECTORS = "cert-vectors";
+    /// The run-length list does not name one vector per offering.
+    CERT_OFFERINGS = "cert-offerings";
+    /// Vectors of existing nodes out of order, or for nodes that take no pod.
+    CERT_NODES = "cert-nodes";
+    /// An offering whose pods are worth more than it costs: the multipliers prove nothing.
+    CERT_VALUE = "cert-value";
+    /// Amounts beyond 128 bits.
+    CERT_RANGE = "cert-range";
+    /// A bound without weights and no certificate, or the reverse.
+    CERT_WEIGHTS = "cert-weights";
+    /// The bound is not what the multipliers prove.
+    BOUND = "bound";
+}

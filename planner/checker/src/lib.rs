@@ -1,0 +1,73 @@
+//! The independent referee. It knows the models and nothing of the planner, and uses exact integers only.
+//!
+//! [`check`] derives the problem from the snapshot with its own code (`docs/formulation.md`) and then believes nothing:
+//! every pod, node, price, sum, limit and reason of the plan is recomputed, and the bound is proved again from the
+//! multipliers of the certificate. Texts for people (notes, messages, hints) are not judged.
+//!
+//! It never panics, whatever the plan says, and its findings come in a fixed order.
+
+#![forbid(unsafe_code)]
+
+mod certificate;
+mod existing;
+mod figures;
+mod finding;
+mod groups;
+mod identity;
+mod launches;
+mod ledger;
+mod limits;
+mod matching;
+mod nodes;
+mod offerings;
+mod problem;
+mod request;
+mod unsupported;
+#[cfg(test)]
+mod tests;
+mod variants;
+
+pub use finding::{Finding, code};
+pub use matching::{accepts, tolerates};
+pub use request::effective_request;
+pub use variants::VARIANTS_MAX;
+
+use finding::Findings;
+use problem::Problem;
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::Plan;
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::Ppm;
+
+/// Judges a plan. No findings: everything the plan claims is true.
+#[must_use]
+pub fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    identity::check(snapshot, catalog, plan, &mut findings);
+    identity::check_names(snapshot, &mut findings);
+    if findings.0.iter().any(|finding| finding.code == code::SNAPSHOT) {
+        return findings.0;
+    }
+    // A slack out of range is a finding already; the rest is judged at the nearest one that means anything.
+    let slack = plan.policy.slack.0.clamp(0, Ppm::ONE);
+    let without_weights = plan
+        .certificate_without_weights
+        .iter()
+        .flat_map(|certificate| &certificate.resources);
+    let named: Vec<String> = plan
+        .certificate
+        .resources
+        .iter()
+        .chain(without_weights)
+        .cloned()
+        .collect();
+    let problem = Problem::new(snapshot, catalog, slack, &named);
+    let mut ledger = ledger::read(&problem, plan, &mut findings);
+    launches::check(&problem, plan, &mut ledger, &mut findings);
+    existing::check(&problem, catalog, plan, &mut ledger, &mut findings);
+    limits::check(&problem, plan, &ledger, &mut findings);
+    figures::check(&problem, catalog, plan, &ledger, &mut findings);
+    figures::check_progress(plan, &mut findings);
+    certificate::check_all(&problem, plan, &ledger, &mut findings);
+    findings.0
+}

@@ -1,0 +1,105 @@
+//! Existing nodes and what they have left (formulation, section 1.1).
+
+use crate::matching::Rules;
+use crate::problem::{Axis, usable};
+use crate::request::{effective_request, sum};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::labels;
+use stowage_models::objects::Node;
+use stowage_models::quantity::Resources;
+use stowage_models::snapshot::Snapshot;
+
+/// An existing node as a bin.
+#[derive(Debug)]
+pub(crate) struct NodeBin<'a> {
+    /// The node.
+    pub(crate) node: &'a Node,
+    /// Sum of the requests of its pods that have not ended.
+    pub(crate) running: Resources,
+    /// What is left for pending pods, along the axis.
+    pub(crate) free: Vec<i64>,
+    /// It takes pending pods at all.
+    pub(crate) eligible: bool,
+    /// Which rules its labels and taints satisfy.
+    pub(crate) matches: Vec<bool>,
+}
+
+/// Capacity type by label; EKS managed node groups have their own.
+pub(crate) fn capacity_type(node: &Node) -> Option<&str> {
+    let eks = |value: &String| match value.as_str() {
+        "SPOT" => Some("spot"),
+        "ON_DEMAND" => Some("on-demand"),
+        _ => None,
+    };
+    let own = node.labels.get(labels::CAPACITY_TYPE).map(String::as_str);
+    own.or_else(|| node.labels.get(labels::EKS_CAPACITY_TYPE).and_then(eks))
+}
+
+fn is_eligible(node: &Node) -> bool {
+    let disrupted = node
+        .taints
+        .iter()
+        .any(|taint| taint.key == labels::TAINT_DISRUPTED);
+    node.ready && !node.unschedulable && !node.deleting && !disrupted
+}
+
+/// All nodes, sorted by name. `daemon_rules` has the rule of each DaemonSet, in the snapshot's order.
+pub(crate) fn collect<'a>(
+    snapshot: &'a Snapshot,
+    axis: &Axis,
+    slack: i64,
+    rules: &Rules<'_>,
+    daemon_rules: &[usize],
+) -> Vec<NodeBin<'a>> {
+    let mut running: BTreeMap<&str, Vec<Resources>> = BTreeMap::new();
+    let mut carried: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
+        let Some(node) = pod.node.as_deref() else { continue };
+        running
+            .entry(node)
+            .or_default()
+            .push(effective_request(&pod.spec));
+        if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.kind == "DaemonSet") {
+            carried.insert((node, &pod.namespace, &owner.name));
+        }
+    }
+    let daemon_requests: Vec<Resources> = snapshot
+        .daemon_sets
+        .iter()
+        .map(|set| effective_request(&set.spec))
+        .collect();
+    let bin = |node: &'a Node| {
+        let values: Vec<_> = rules
+            .keys
+            .iter()
+            .map(|key| node.labels.get(*key).map(String::as_str))
+            .collect();
+        let matches = rules.evaluate(&values, Some(&node.name), &node.taints);
+        let running = sum(running.get(node.name.as_str()).into_iter().flatten());
+        let missing = snapshot.daemon_sets.iter().enumerate().filter(|(index, set)| {
+            matches[daemon_rules[*index]]
+                && !carried.contains(&(node.name.as_str(), set.namespace.as_str(), set.name.as_str()))
+        });
+        let taken = sum(missing
+            .map(|(index, _)| &daemon_requests[index])
+            .chain([&running]));
+        let left = |name: &String| {
+            let left = usable(name, node.allocatable.get(name), slack) - i128::from(taken.get(name));
+            i64::try_from(left.max(0)).unwrap_or(i64::MAX)
+        };
+        let free = axis.names.iter().map(left).collect();
+        NodeBin {
+            node,
+            running,
+            free,
+            eligible: is_eligible(node),
+            matches,
+        }
+    };
+    let by_name: BTreeMap<&str, &'a Node> = snapshot
+        .nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node))
+        .collect();
+    by_name.into_values().map(bin).collect()
+}

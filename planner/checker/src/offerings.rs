@@ -1,0 +1,302 @@
+//! Every node a plan may launch (formulation, section 1.2), in the order of the certificate.
+//!
+//! Offerings that no pod can tell apart share a [`Kind`]: matching and capacity are worked out once for it.
+
+use crate::matching::{Rules, accepts};
+use crate::problem::{Axis, Pool, usable};
+use crate::request::{effective_request, sum};
+use crate::variants::custom_keys;
+use std::collections::BTreeMap;
+use stowage_models::catalog::{Catalog, InstanceType, Price, ZoneOffer};
+use stowage_models::labels;
+use stowage_models::quantity::Resources;
+use stowage_models::selector::{Labels, Requirement};
+use stowage_models::snapshot::Snapshot;
+
+/// Capacity types there are prices for, sorted.
+const CAPACITY_TYPES: [&str; 2] = ["on-demand", "spot"];
+
+/// The value of `kubernetes.io/hostname` on planned nodes; no label value may contain a slash, so no pod can name it.
+const PLANNED_HOSTNAME: &str = "stowage.dev/planned";
+
+/// An instance type in a NodePool.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) instance: &'a InstanceType,
+    pub(crate) capacity: Resources,
+    pub(crate) allocatable: Resources,
+}
+
+/// Nodes of a pool with equal values of all labels that pods or DaemonSets mention.
+#[derive(Debug)]
+pub(crate) struct Class {
+    /// Which rules they satisfy.
+    pub(crate) matches: Vec<bool>,
+    /// Requests of the DaemonSets they will carry.
+    pub(crate) daemon_sets: Resources,
+}
+
+/// Offerings that hold the same pods.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) pool: usize,
+    pub(crate) facts: usize,
+    pub(crate) class: usize,
+    /// Capacity left for pods, along the axis; `None` if DaemonSets alone exceed it.
+    pub(crate) room: Option<Vec<i64>>,
+}
+
+/// A node a plan may launch.
+#[derive(Debug)]
+pub(crate) struct Offering<'a> {
+    pub(crate) kind: usize,
+    pub(crate) zone: &'a str,
+    pub(crate) capacity_type: &'static str,
+    /// Index into [`Pool::variants`].
+    pub(crate) variant: usize,
+    pub(crate) price: Price,
+}
+
+/// The offerings and what they share.
+#[derive(Debug, Default)]
+pub(crate) struct Offerings<'a> {
+    pub(crate) facts: Vec<Facts<'a>>,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) kinds: Vec<Kind>,
+    /// Sorted by NodePool, instance type, zone, capacity type, variant.
+    pub(crate) list: Vec<Offering<'a>>,
+}
+
+/// Names of an offering, in the order of the list.
+pub(crate) type Key<'k> = (&'k str, &'k str, &'k str, &'k str, &'k Labels);
+
+impl Offerings<'_> {
+    /// Names of an offering.
+    pub(crate) fn key<'k>(&'k self, pools: &'k [Pool<'_>], offering: &'k Offering<'_>) -> Key<'k> {
+        let kind = &self.kinds[offering.kind];
+        let pool = &pools[kind.pool];
+        let instance = self.facts[kind.facts].instance;
+        let variant = &pool.variants[offering.variant];
+        (
+            &pool.pool.name,
+            &instance.name,
+            offering.zone,
+            offering.capacity_type,
+            variant,
+        )
+    }
+
+    /// The offering of that name.
+    pub(crate) fn find(&self, pools: &[Pool<'_>], key: Key<'_>) -> Option<usize> {
+        self.list
+            .binary_search_by(|offering| self.key(pools, offering).cmp(&key))
+            .ok()
+    }
+}
+
+/// The labels of a planned node, by source; earlier sources win.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    region: &'a str,
+    pool: &'a Pool<'a>,
+    instance: &'a Labels,
+    zone: &'a ZoneOffer,
+    capacity_type: &'static str,
+    variant: &'a Labels,
+}
+
+impl<'a> View<'a> {
+    fn get(&self, key: &str) -> Option<&'a str> {
+        let node_class = self.pool.pool.node_class.as_str();
+        let fixed = match key {
+            labels::ZONE => Some(self.zone.zone.as_str()),
+            labels::ZONE_ID => Some(self.zone.zone_id.as_str()),
+            labels::REGION => Some(self.region),
+            labels::CAPACITY_TYPE => Some(self.capacity_type),
+            labels::NODEPOOL => Some(self.pool.pool.name.as_str()),
+            labels::REGISTERED | labels::INITIALIZED => Some("true"),
+            labels::HOSTNAME => Some(PLANNED_HOSTNAME),
+            labels::EC2_NODE_CLASS if !node_class.is_empty() => Some(node_class),
+            _ => None,
+        };
+        let from = |labels: &'a Labels| labels.get(key).map(String::as_str);
+        fixed
+            .or_else(|| from(self.instance))
+            .or_else(|| from(&self.pool.pool.labels))
+            .or_else(|| from(self.variant))
+    }
+
+    fn satisfies(&self, requirements: &[&Requirement]) -> bool {
+        requirements
+            .iter()
+            .all(|requirement| accepts(requirement, self.get(&requirement.key)))
+    }
+}
+
+/// Builds [`Offerings`]; the maps find what was seen before.
+struct Enumeration<'e, 'a> {
+    snapshot: &'a Snapshot,
+    axis: &'e Axis,
+    slack: i64,
+    rules: &'e Rules<'a>,
+    daemon_rules: &'e [usize],
+    daemon_requests: Vec<Resources>,
+    classes: BTreeMap<(usize, Vec<Option<&'e str>>), usize>,
+    kinds: BTreeMap<(usize, usize), usize>,
+    result: Offerings<'a>,
+}
+
+/// All offerings. `pools` are sorted by name, `instance_labels` belong to the catalogue's types by index.
+pub(crate) fn enumerate<'e, 'a: 'e>(
+    snapshot: &'a Snapshot,
+    catalog: &'a Catalog,
+    (axis, slack): (&'e Axis, i64),
+    (rules, daemon_rules): (&'e Rules<'a>, &'e [usize]),
+    pools: &'e [Pool<'a>],
+    instance_labels: &'e [Labels],
+) -> Offerings<'a> {
+    let mut enumeration = Enumeration {
+        snapshot,
+        axis,
+        slack,
+        rules,
+        daemon_rules,
+        daemon_requests: snapshot
+            .daemon_sets
+            .iter()
+            .map(|set| effective_request(&set.spec))
+            .collect(),
+        classes: BTreeMap::new(),
+        kinds: BTreeMap::new(),
+        result: Offerings::default(),
+    };
+    let types: BTreeMap<&str, (&'a InstanceType, &'e Labels)> = catalog
+        .types
+        .iter()
+        .zip(instance_labels)
+        .map(|(one, set)| (one.name.as_str(), (one, set)))
+        .collect();
+    for (index, pool) in pools.iter().enumerate() {
+        if pool.pool.replicas.is_some() || pool.pool.deleting {
+            continue;
+        }
+        for (instance, labels) in types.values() {
+            enumeration.instance(&catalog.region, (index, pool), instance, labels);
+        }
+    }
+    enumeration.result
+}
+
+impl<'e, 'a: 'e> Enumeration<'e, 'a> {
+    /// The offerings of one instance type in one pool.
+    fn instance(
+        &mut self,
+        region: &'e str,
+        (index, pool): (usize, &'e Pool<'a>),
+        instance: &'a InstanceType,
+        labels: &'e Labels,
+    ) {
+        let open = custom_keys(pool.pool);
+        let varies = |key: &str| {
+            [labels::ZONE, labels::ZONE_ID, labels::CAPACITY_TYPE].contains(&key) || open.contains(key)
+        };
+        let (late, early): (Vec<&Requirement>, Vec<&Requirement>) = pool
+            .pool
+            .requirements
+            .iter()
+            .partition(|requirement| varies(&requirement.key));
+        let zones: BTreeMap<&str, &'a ZoneOffer> = instance
+            .zones
+            .iter()
+            .map(|zone| (zone.zone.as_str(), zone))
+            .collect();
+        let mut facts = None;
+        for zone in zones.into_values().filter(|zone| pool.allows_zone(&zone.zone)) {
+            for capacity_type in CAPACITY_TYPES {
+                let Some(price) = instance.price(&zone.zone, capacity_type) else {
+                    continue;
+                };
+                for (variant, labels_of_variant) in pool.variants.iter().enumerate() {
+                    let view = View {
+                        region,
+                        pool,
+                        instance: labels,
+                        zone,
+                        capacity_type,
+                        variant: labels_of_variant,
+                    };
+                    // What depends on the type alone fails for all of its offerings: most types end here.
+                    if facts.is_none() && !view.satisfies(&early) {
+                        return;
+                    }
+                    if view.satisfies(&late) {
+                        let facts = *facts.get_or_insert_with(|| self.facts(pool, instance));
+                        let kind = self.kind(index, facts, &view);
+                        self.result.list.push(Offering {
+                            kind,
+                            zone: &zone.zone,
+                            capacity_type,
+                            variant,
+                            price,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn facts(&mut self, pool: &Pool<'_>, instance: &'a InstanceType) -> usize {
+        let settings = &self.snapshot.settings;
+        self.result.facts.push(Facts {
+            instance,
+            capacity: instance.capacity(settings, &pool.class),
+            allocatable: instance.allocatable(settings, &pool.class),
+        });
+        self.result.facts.len() - 1
+    }
+
+    fn kind(&mut self, pool: usize, facts: usize, view: &View<'e>) -> usize {
+        let values: Vec<Option<&str>> = self.rules.keys.iter().map(|key| view.get(key)).collect();
+        let class = match self.classes.get(&(pool, values.clone())) {
+            Some(class) => *class,
+            None => {
+                self.result.classes.push(self.class(view, &values));
+                self.classes.insert((pool, values), self.result.classes.len() - 1);
+                self.result.classes.len() - 1
+            }
+        };
+        if let Some(kind) = self.kinds.get(&(facts, class)) {
+            return *kind;
+        }
+        let room = self.room(facts, class);
+        self.result.kinds.push(Kind {
+            pool,
+            facts,
+            class,
+            room,
+        });
+        self.kinds.insert((facts, class), self.result.kinds.len() - 1);
+        self.result.kinds.len() - 1
+    }
+
+    fn class(&self, view: &View<'e>, values: &[Option<&str>]) -> Class {
+        let matches = self.rules.evaluate(values, None, &view.pool.pool.taints);
+        let carried = self
+            .daemon_rules
+            .iter()
+            .zip(&self.daemon_requests)
+            .filter(|(rule, _)| matches[**rule]);
+        let daemon_sets = sum(carried.map(|(_, request)| request));
+        Class { matches, daemon_sets }
+    }
+
+    fn room(&self, facts: usize, class: usize) -> Option<Vec<i64>> {
+        let allocatable = &self.result.facts[facts].allocatable;
+        let daemon_sets = &self.result.classes[class].daemon_sets;
+        let left = |name: &String| {
+            let left = usable(name, allocatable.get(name), self.slack) - i128::from(daemon_sets.get(name));
+            (left >= 0).then(|| i64::try_from(left).unwrap_or(i64::MAX))
+        };
+        self.axis.names.iter().map(left).collect()
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the referee: plans that are right, and every way to get one wrong.
+
+mod findings;
+mod mutations;
+mod mutations_refused;
+mod speed;
+mod support;

@@ -1,0 +1,389 @@
+//! The arguments, as clap reads them. The texts here are the manual: `--help`, the man pages and completion come from
+//! them.
+
+use crate::values;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+use stowage_models::units::Ppm;
+
+/// Printed below every command's help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (with --detailed-exitcode: nothing would change)
+  1  error, usage errors included
+  2  only with --detailed-exitcode: something would change
+  3  stale: the plan was made for another snapshot or catalogue
+  4  refused: the plan claims something that is not true
+
+Data goes to stdout, everything else to stderr. NO_COLOR and --color are respected.";
+
+/// Plans which nodes to launch for the pods that wait, and proves how far from the cheapest the answer can be.
+#[derive(Debug, Parser)]
+#[command(name = "stowage", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(long_about = "\
+Plans which nodes to launch for the pods that wait, and proves how far from the cheapest the answer can be.
+
+  kubectl get pods,nodes,nodepools,ec2nodeclasses,nodeclaims,daemonsets -A -o json | stowage plan -
+
+A plan states its cost, a lower bound that no other set of launches can beat, and the gap between the two. Every \
+plan is checked by an independent referee in exact integer arithmetic before it leaves. Nothing here talks to a \
+cluster or a cloud: snapshots come in as files, plans go out as files.")]
+pub struct Cli {
+    /// When to use colour on the terminal
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    Auto,
+    /// Always, also into files and pipes
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Plan launches for the pods that wait
+    #[command(after_help = EXIT_CODES)]
+    Plan(PlanArgs),
+    /// Check a plan against its snapshot: cost, feasibility and bound, in exact arithmetic
+    #[command(after_help = EXIT_CODES)]
+    Check(CheckArgs),
+    /// Render a plan file as table, markdown, HTML report, JSON or YAML
+    #[command(after_help = EXIT_CODES)]
+    Show(ShowArgs),
+    /// Compare two plans: decisions only, cost first
+    #[command(after_help = EXIT_CODES)]
+    Diff(DiffArgs),
+    /// Explain where a pod goes, or what a node is for
+    #[command(after_help = EXIT_CODES)]
+    Explain(ExplainArgs),
+    /// Turn kubectl output or a recorded trace into a snapshot file
+    #[command(after_help = EXIT_CODES)]
+    Import(ImportArgs),
+    /// List, export or convert the catalogue of instance types and prices
+    #[command(after_help = EXIT_CODES, subcommand)]
+    Catalog(CatalogCommand),
+    /// Print a completion script, e.g. `stowage completion bash > /etc/bash_completion.d/stowage`
+    Completion(CompletionArgs),
+    /// Print the man page, or write one per command
+    Man(ManArgs),
+}
+
+/// Where a rendering goes.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Write to FILE instead of stdout; the file is replaced as a whole or not at all
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+/// Forms in which a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people, at most 100 columns
+    Table,
+    /// The plan itself; `check`, `show` and `diff` read it
+    Json,
+    /// The plan itself, as YAML
+    Yaml,
+    /// For a comment on a pull request
+    Markdown,
+    /// A report in one self-contained file
+    Html,
+}
+
+/// `stowage plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Kubernetes lists or snapshot files, JSON or YAML, also zstd; several are merged; `-` is stdin
+    #[arg(required = true, value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = PlanFormat::Table, value_name = "FORMAT")]
+    pub output: PlanFormat,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Also write the HTML report to FILE
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+    /// Stop once the cost is proven to be within this share of the bound
+    #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::gap, allow_hyphen_values = true)]
+    pub gap: Ppm,
+    /// Safety stop on the wall clock; the search normally ends by itself well before
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = values::time_limit, allow_hyphen_values = true)]
+    pub time_limit: Duration,
+    /// Share of cpu and memory to keep free on every node
+    #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::slack, allow_hyphen_values = true)]
+    pub slack: Ppm,
+    /// Seed of the search; the same seed and input give the same plan
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Threads to use [default: one per core]; the plan does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Use this catalogue instead of the embedded one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub catalog: Option<PathBuf>,
+    /// Exit 2 if the plan changes something, 0 if not
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `stowage check`.
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Checks a plan against the snapshot it was made for: every pod placed once and where it may go, every node holds what it \
+is given, every price right, and the bound proven. The referee shares no code with the planner.
+
+The plan is the last file, or the one given with --plan: `stowage check snapshot.json plan.json`.")]
+pub struct CheckArgs {
+    /// Snapshot files (as for `plan`), then the plan, unless --plan names it
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// The plan; all other files are then the snapshot
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub plan: Option<PathBuf>,
+    /// The catalogue the plan was made with, if not the embedded one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub catalog: Option<PathBuf>,
+}
+
+/// `stowage show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The plan; `-` is stdin
+    #[arg(value_name = "PLAN", value_hint = ValueHint::FilePath)]
+    pub plan: PathBuf,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = PlanFormat::Table, value_name = "FORMAT")]
+    pub output: PlanFormat,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Exit 2 if the plan changes something, 0 if not
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// Forms in which a difference is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people, one screen
+    Table,
+    /// For programs
+    Json,
+    /// For a comment on a pull request
+    Markdown,
+}
+
+/// `stowage diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The plan before
+    #[arg(value_name = "BEFORE", value_hint = ValueHint::FilePath)]
+    pub before: PathBuf,
+    /// The plan after
+    #[arg(value_name = "AFTER", value_hint = ValueHint::FilePath)]
+    pub after: PathBuf,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = DiffFormat::Table, value_name = "FORMAT")]
+    pub output: DiffFormat,
+    /// List every difference, not only a screenful
+    #[arg(long)]
+    pub all: bool,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Exit 2 if the plans decide differently, 0 if not
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// What can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// A pod, as NAMESPACE/NAME
+    Pod,
+    /// A node to launch (its slot, e.g. new-0001) or an existing node (its name)
+    Node,
+}
+
+/// Forms in which an explanation is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// `stowage explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The plan; `-` is stdin
+    #[arg(value_name = "PLAN", value_hint = ValueHint::FilePath)]
+    pub plan: PathBuf,
+    /// What to explain
+    #[arg(value_enum, value_name = "pod|node")]
+    pub subject: Subject,
+    /// NAMESPACE/NAME of the pod, or the node's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The snapshot the plan was made for: adds requests, exact shares and what else fits
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub snapshot: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = ExplainFormat::Table, value_name = "FORMAT")]
+    pub output: ExplainFormat,
+}
+
+/// Forms of a snapshot file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotFormat {
+    /// Readable and diffable
+    Json,
+    /// YAML
+    Yaml,
+    /// Compact JSON, zstd-compressed
+    Zstd,
+}
+
+/// `stowage import`.
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Turns what people have into a snapshot file: Kubernetes lists as `kubectl get ... -A -o json` prints them, snapshot files \
+(several are merged), or a trace.
+
+  kubectl get pods,nodes,nodepools,ec2nodeclasses,nodeclaims,daemonsets -A -o json | stowage import - --out cluster.json
+  stowage import --openb pods.csv --nodes nodes.csv --out openb.json.zst
+
+Environment variables, arguments, images, secrets and annotations are not kept.")]
+pub struct ImportArgs {
+    /// Kubernetes lists or snapshot files, JSON or YAML, also zstd; `-` is stdin
+    #[arg(required = true, value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Form of the snapshot [default: by the name of --out: .yaml, .zst, else json]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<SnapshotFormat>,
+    /// The input is the pod list of the openb GPU trace (CSV)
+    #[arg(long)]
+    pub openb: bool,
+    /// The node list of the openb trace (CSV)
+    #[arg(long, value_name = "FILE", requires = "openb", value_hint = ValueHint::FilePath)]
+    pub nodes: Option<PathBuf>,
+}
+
+/// `stowage catalog`.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// List instance types with what pods may use and prices
+    Show(CatalogShowArgs),
+    /// Write the catalogue as text, to edit and to pass to --catalog
+    Export(CatalogExportArgs),
+    /// Convert EC2 data in JSON to a catalogue
+    Convert(CatalogConvertArgs),
+}
+
+/// Forms of the list of types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CatalogFormat {
+    /// For people, at most 100 columns
+    Table,
+    /// For programs
+    Json,
+}
+
+/// `stowage catalog show`.
+#[derive(Debug, Args)]
+pub struct CatalogShowArgs {
+    /// Only types whose name starts with one of these, e.g. `c7g` or `m5.large`
+    #[arg(value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only this CPU architecture
+    #[arg(long, value_name = "amd64|arm64")]
+    pub arch: Option<String>,
+    /// Only types offered in this zone; spot prices are those of the zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Only types with at least this much allocatable cpu, e.g. `4` or `3500m`
+    #[arg(long, value_name = "QUANTITY")]
+    pub min_cpu: Option<String>,
+    /// Only types with at least this much allocatable memory, e.g. `16Gi`
+    #[arg(long, value_name = "QUANTITY")]
+    pub min_memory: Option<String>,
+    /// Only types with GPUs
+    #[arg(long)]
+    pub gpu: bool,
+    /// Order of the list
+    #[arg(long, value_enum, default_value_t = CatalogSort::Name, value_name = "KEY")]
+    pub sort: CatalogSort,
+    /// Use this catalogue instead of the embedded one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub catalog: Option<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = CatalogFormat::Table, value_name = "FORMAT")]
+    pub output: CatalogFormat,
+}
+
+/// Orders of the list of types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CatalogSort {
+    /// By name
+    Name,
+    /// By on-demand price
+    Price,
+    /// By the cheapest spot price
+    Spot,
+}
+
+/// `stowage catalog export`.
+#[derive(Debug, Args)]
+pub struct CatalogExportArgs {
+    /// Use this catalogue instead of the embedded one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub catalog: Option<PathBuf>,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `stowage catalog convert`.
+#[derive(Debug, Args)]
+pub struct CatalogConvertArgs {
+    /// EC2 types and prices in JSON; `-` is stdin
+    #[arg(value_name = "DATAFILE", value_hint = ValueHint::FilePath)]
+    pub data: PathBuf,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `stowage completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `stowage man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write one page per command into this directory instead
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}

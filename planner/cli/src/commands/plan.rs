@@ -1,0 +1,87 @@
+//! `stowage plan`.
+
+use super::exit_of;
+use crate::args::{PlanArgs, PlanFormat};
+use crate::failure::{Exit, Failure};
+use crate::input::{self, Input};
+use crate::output::{self, Console};
+use crate::progress::Progress;
+use crate::render::{self, Subject};
+use crate::style::Palette;
+use std::sync::Arc;
+use std::time::Instant;
+use stowage_import::Source;
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::Policy;
+use stowage_models::snapshot::Snapshot;
+use stowage_planner::{Limits, Planned};
+
+/// Reads, plans, has the plan checked, and only then prints it.
+///
+/// # Errors
+/// When input cannot be read, the referee refuses the plan, or output cannot be written.
+pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
+    let inputs = input::read_all(&args.inputs)?;
+    let catalog = input::read_catalog(args.catalog.as_deref())?;
+    let sources: Vec<Source<'_>> = inputs.iter().map(Input::source).collect();
+    let snapshot = stowage_import::import(&sources)?.snapshot;
+    let planned = make(args, &snapshot, &catalog)?;
+    accept(&snapshot, &catalog, &planned)?;
+    for fault in &planned.report.faults {
+        console.remark(&format!("{} solver: {fault}", console.stderr.notable("note:")));
+    }
+    let subject = Subject {
+        plan: &planned.plan,
+        report: Some(&planned.report),
+        checked: true,
+    };
+    if let Some(path) = &args.report {
+        let report = render::plan(&subject, PlanFormat::Html, Palette::PLAIN);
+        output::write_file(path, report.as_bytes())?;
+    }
+    let palette = if args.target.out.is_some() {
+        Palette::PLAIN
+    } else {
+        console.stdout
+    };
+    let text = render::plan(&subject, args.output, palette);
+    console.deliver(text.as_bytes(), args.target.out.as_deref())?;
+    Ok(exit_of(!planned.plan.is_empty(), args.detailed_exitcode))
+}
+
+fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Planned, Failure> {
+    let policy = Policy {
+        slack: args.slack,
+        gap: args.gap,
+        seed: args.seed,
+    };
+    let threads = args.threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        usize::from,
+    );
+    let start = Instant::now();
+    let limits = Limits {
+        time: args.time_limit,
+        threads,
+        clock: Arc::new(move || start.elapsed()),
+        cancel: None,
+    };
+    let progress = Progress::start();
+    let planned = stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |moment| {
+        progress.show(moment)
+    });
+    progress.finish();
+    Ok(planned?)
+}
+
+/// No plan leaves unchecked.
+fn accept(snapshot: &Snapshot, catalog: &Catalog, planned: &Planned) -> Result<(), Failure> {
+    let findings = stowage_checker::check(snapshot, catalog, &planned.plan);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Refused {
+        place: "the new plan (nothing was written; please report this)".to_owned(),
+        findings,
+    })
+}

@@ -1,0 +1,163 @@
+//! A plan as a comment on a pull request: cost first, a table of launches, what is left out, the digest to approve.
+
+use super::Subject;
+use super::figures::{self, per_hour, per_month, pods};
+use super::{groups, table};
+use stowage_models::plan::{Plan, Unplaced};
+use stowage_models::quantity::{CPU, MEMORY};
+use stowage_models::units::{Ppm, UsdMicros};
+
+/// Kinds of launches shown before the rest is summed up. GitHub cuts comments at 65,536 characters; a row takes 120.
+const KINDS_MAX: usize = 25;
+
+/// Renders the plan.
+#[must_use]
+pub fn render(subject: &Subject<'_>) -> String {
+    let plan = subject.plan;
+    let mut text = heading(plan);
+    text.push_str(&figures_table(plan));
+    text.push_str(&format!("\n{}\n", table::outcome(plan)));
+    text.push_str(&launches(plan));
+    text.push_str(&unplaced(plan));
+    text.push_str(&notes(plan));
+    text.push_str(&footer(subject));
+    text
+}
+
+fn heading(plan: &Plan) -> String {
+    let summary = &plan.summary;
+    if summary.nodes_launched == 0 {
+        return "### Stowage: nothing to launch\n\n".to_owned();
+    }
+    let gap = if summary.gap == Ppm::UNBOUNDED {
+        "without a proven bound".to_owned()
+    } else {
+        format!("proven within {} of the cheapest", summary.gap)
+    };
+    format!(
+        "### Stowage: +{} for {}, {gap}\n\n",
+        per_month(summary.launch_cost),
+        figures::nodes(summary.nodes_launched)
+    )
+}
+
+fn figures_table(plan: &Plan) -> String {
+    let summary = &plan.summary;
+    let row =
+        |name: &str, cost: UsdMicros| format!("| {name} | {} | {} |\n", per_hour(cost), per_month(cost));
+    let mut text = "| | per hour | per month |\n|---|---:|---:|\n".to_owned();
+    text.push_str(&row("before", summary.cost_before));
+    text.push_str(&row("**launch**", summary.launch_cost));
+    text.push_str(&row("bound: nothing costs less", summary.launch_bound));
+    text.push_str(&row("after", figures::cost_after(plan)));
+    text
+}
+
+fn launches(plan: &Plan) -> String {
+    if plan.launches.is_empty() {
+        return String::new();
+    }
+    let groups = groups::dearest_first(&plan.launches);
+    let mut text = "\n| nodes | type | zone | capacity | nodepool | $/h | pods | cpu | memory |\n".to_owned();
+    text.push_str("|---:|---|---|---|---|---:|---:|---:|---:|\n");
+    for (kind, group) in groups.iter().take(KINDS_MAX) {
+        let full =
+            |name| figures::whole_per_cent(figures::fill(group.used.get(name), group.allocatable.get(name)));
+        let estimated = if group.estimated { "~" } else { "" };
+        text.push_str(&format!(
+            "| +{} | {} | {} | {} | {} | {estimated}{} | {} | {} | {} |\n",
+            figures::thousands(group.nodes),
+            cell(&kind.instance_type),
+            cell(&kind.zone),
+            cell(&kind.capacity_type),
+            cell(&kind.node_pool),
+            group.cost,
+            figures::thousands(group.pods),
+            full(CPU),
+            full(MEMORY),
+        ));
+    }
+    if groups.len() > KINDS_MAX {
+        let rest: UsdMicros = groups[KINDS_MAX..].iter().map(|(_, group)| group.cost).sum();
+        text.push_str(&format!(
+            "\n... and {} more kinds, {} together.\n",
+            groups.len() - KINDS_MAX,
+            per_hour(rest)
+        ));
+    }
+    if groups.iter().any(|(_, group)| group.estimated) {
+        text.push_str("\n`~` estimated spot price\n");
+    }
+    text
+}
+
+/// Text in a table: a bar would end the cell, a line break the row.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+fn unplaced(plan: &Plan) -> String {
+    if plan.unplaced.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n**Left out: {}**\n\n", pods(plan.summary.pods_unplaced));
+    for entry in &plan.unplaced {
+        text.push_str(&unplaced_entry(entry));
+    }
+    text
+}
+
+fn unplaced_entry(entry: &Unplaced) -> String {
+    let reason = table::reason_name(entry.reason);
+    let mut text = format!(
+        "- {} (`{reason}`): {}",
+        pods(entry.pods.len() as u64),
+        cell(&entry.message)
+    );
+    if !entry.hint.is_empty() {
+        text.push_str(&format!(" Hint: {}", cell(&entry.hint)));
+    }
+    if let Some(nearest) = &entry.nearest {
+        text.push_str(&format!(" Nearest: `{nearest}`."));
+    }
+    text.push_str(&format!("\n  `{}`\n", table::some_names(entry)));
+    text
+}
+
+fn notes(plan: &Plan) -> String {
+    if plan.notes.is_empty() {
+        return String::new();
+    }
+    let list: String = plan
+        .notes
+        .iter()
+        .map(|note| format!("- {}\n", cell(note)))
+        .collect();
+    format!(
+        "\n<details><summary>Notes ({})</summary>\n\n{list}\n</details>\n",
+        plan.notes.len()
+    )
+}
+
+fn footer(subject: &Subject<'_>) -> String {
+    let Subject { plan, checked, .. } = subject;
+    let verdict = if *checked {
+        "checked by the referee"
+    } else {
+        "not re-checked: `stowage check SNAPSHOT PLAN`"
+    };
+    let catalog = &plan.catalog;
+    let taken = plan
+        .snapshot
+        .taken_at
+        .as_ref()
+        .map_or_else(String::new, |taken_at| format!(", snapshot of {taken_at}"));
+    format!(
+        "\nplan `{}`, {verdict}{taken}; prices: {}, on-demand of {}, spot of {}, {} of the cost estimated\n",
+        plan.id,
+        catalog.region,
+        catalog.on_demand_as_of,
+        catalog.spot_as_of,
+        figures::estimated_share(plan)
+    )
+}

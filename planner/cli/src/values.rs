@@ -1,0 +1,177 @@
+//! Flag values: shares and durations, parsed exactly (no floating point between the terminal and the plan).
+
+use std::time::Duration;
+use stowage_models::units::Ppm;
+
+/// Longest accepted `--time-limit`. A plan older than a day describes another cluster.
+const TIME_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `--gap`: a share from 0 to 1, as `0.01` or `1%`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn gap(text: &str) -> Result<Ppm, String> {
+    let share = share(text)?;
+    if (0..=Ppm::ONE).contains(&share.0) {
+        Ok(share)
+    } else {
+        Err("a gap is a share from 0 to 1, for example 0.01 or 1%".to_owned())
+    }
+}
+
+/// Largest accepted `--slack`, the planner's own: half of every node.
+const SLACK_MAX: Ppm = Ppm(Ppm::ONE / 2);
+
+/// `--slack`: a share from 0 to 0.5, as `0.01` or `1%`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn slack(text: &str) -> Result<Ppm, String> {
+    let share = share(text)?;
+    if (0..=SLACK_MAX.0).contains(&share.0) {
+        Ok(share)
+    } else {
+        Err("slack is a share from 0 to 0.5, for example 0.01 or 1%".to_owned())
+    }
+}
+
+/// `--time-limit`: a positive number with a unit, as `500ms`, `1s`, `2m` or `1.5s`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn time_limit(text: &str) -> Result<Duration, String> {
+    let accepted = "a time limit is a number and a unit, for example 500ms, 1s or 2m";
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let nanos_per_unit: i128 = match unit {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "" if !number.is_empty() && number.bytes().any(|b| b.is_ascii_digit() && b != b'0') => {
+            return Err(format!("the unit is missing; did you mean {number}s?"));
+        }
+        "" if number.bytes().any(|b| b == b'0') => return Err("a time limit is more than nothing".to_owned()),
+        _ => return Err(accepted.to_owned()),
+    };
+    let millionths = decimal_millionths(number).ok_or(accepted)?;
+    let nanos = millionths * nanos_per_unit / i128::from(Ppm::ONE);
+    if nanos <= 0 {
+        return Err("a time limit is more than nothing".to_owned());
+    }
+    let limit = u64::try_from(nanos)
+        .map(Duration::from_nanos)
+        .unwrap_or(Duration::MAX);
+    if limit > TIME_LIMIT_MAX {
+        Err("a time limit is at most 24h".to_owned())
+    } else {
+        Ok(limit)
+    }
+}
+
+/// A signed share in parts per million. Anything that parts per million cannot hold is refused, not rounded.
+fn share(text: &str) -> Result<Ppm, String> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (number, per_cent) = match unsigned.strip_suffix('%') {
+        Some(number) => (number.trim_end(), true),
+        None => (unsigned, false),
+    };
+    let millionths = decimal_millionths(number)
+        .ok_or("not a share; write for example 0.01 or 1% (at most six decimals, four before %)")?;
+    if per_cent && millionths % 100 != 0 {
+        return Err("too precise; a percentage has at most four decimals".to_owned());
+    }
+    let ppm = if per_cent { millionths / 100 } else { millionths };
+    let ppm = i64::try_from(ppm).map_err(|_| "too large for a share".to_owned())?;
+    Ok(Ppm(if negative { -ppm } else { ppm }))
+}
+
+/// `12.5` as 12,500,000. `None` for anything but digits with at most one point and six decimals.
+fn decimal_millionths(text: &str) -> Option<i128> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || whole.len() > 12 || decimals.len() > 6 {
+        return None;
+    }
+    if whole.is_empty() && decimals.is_empty() {
+        return None;
+    }
+    format!("{whole}{decimals:0<6}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_exact() {
+        for (text, want) in [
+            ("0.01", 10_000),
+            ("1%", 10_000),
+            ("0", 0),
+            ("1", 1_000_000),
+            (".000001", 1),
+            ("2.5 %", 25_000),
+        ] {
+            assert_eq!(gap(text), Ok(Ppm(want)), "{text}");
+        }
+        for text in [
+            "-1",
+            "abc",
+            "",
+            "2",
+            "0.0000001",
+            "1.2.3",
+            ".",
+            "NaN",
+            "1e-2",
+            "-",
+            "%",
+        ] {
+            assert!(gap(text).is_err(), "{text}");
+        }
+        assert!(slack("0.500001").is_err());
+        assert!(slack("2").is_err());
+        assert_eq!(slack("50%"), Ok(Ppm(500_000)));
+    }
+
+    #[test]
+    fn time_limits_have_units() {
+        for (text, want_ms) in [
+            ("1s", 1_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("1.5s", 1_500),
+            ("0.25s", 250),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(time_limit(text), Ok(Duration::from_millis(want_ms)), "{text}");
+        }
+        for text in [
+            "0",
+            "0s",
+            "0.0s",
+            "5",
+            "-1s",
+            "abc",
+            "",
+            "s",
+            "25h",
+            "1d",
+            "1e3s",
+            "99999999999999h",
+            ".",
+        ] {
+            assert!(time_limit(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            time_limit("5"),
+            Err("the unit is missing; did you mean 5s?".to_owned())
+        );
+    }
+}

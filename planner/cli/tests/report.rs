@@ -1,0 +1,200 @@
+//! The HTML report: the figures in the page, as a browser shows it, are those of the plan.
+
+#![expect(missing_docs, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use stowage_cli::render::{Subject, html};
+use stowage_models::plan::Plan;
+
+/// The page of a plan, as `show` makes it.
+fn page(plan: &Plan) -> String {
+    html::render(&Subject {
+        plan,
+        report: None,
+        checked: false,
+    })
+}
+
+/// All `data-figure` and `data-value` of a page, in order.
+fn figures(page: &str) -> BTreeMap<String, Vec<i64>> {
+    let mut found: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for part in page.split("data-figure=\"").skip(1) {
+        let (name, rest) = part.split_once('"').expect("the attribute ends");
+        let rest = rest
+            .trim_start()
+            .strip_prefix("data-value=\"")
+            .expect("the value follows the name");
+        let (value, _) = rest.split_once('"').expect("the attribute ends");
+        found
+            .entry(name.to_owned())
+            .or_default()
+            .push(value.parse().expect("values are integers"));
+    }
+    found
+}
+
+fn assert_figures(page: &str, plan: &Plan) {
+    let found = figures(page);
+    let one = |name: &str| match found.get(name).map(Vec::as_slice) {
+        Some([value]) => *value,
+        other => panic!("figure {name} is there once, not {other:?}"),
+    };
+    let summary = &plan.summary;
+    let unsigned = |value: u64| i64::try_from(value).expect("test figures are small");
+    assert_eq!(one("costBefore"), summary.cost_before.0);
+    assert_eq!(one("launchCost"), summary.launch_cost.0);
+    assert_eq!(one("launchBound"), summary.launch_bound.0);
+    assert_eq!(one("costAfter"), summary.cost_before.0 + summary.launch_cost.0);
+    assert_eq!(one("gap"), summary.gap.0);
+    assert_eq!(one("podsOnNew"), unsigned(summary.pods_on_new));
+    assert_eq!(one("podsOnExisting"), unsigned(summary.pods_on_existing));
+    assert_eq!(one("podsUnplaced"), unsigned(summary.pods_unplaced));
+    assert_eq!(one("podsPending"), unsigned(summary.pods_pending));
+    assert_eq!(one("groups"), unsigned(summary.groups));
+    assert_eq!(one("offerings"), unsigned(summary.offerings));
+    assert_eq!(one("estimatedCost"), summary.estimated_cost.0);
+    assert_eq!(one("rows"), plan.certificate.rows.len() as i64);
+    assert_eq!(one("vectors"), plan.certificate.vectors.len() as i64);
+    let nodes = &found["node.pods"];
+    assert_eq!(nodes.len(), plan.launches.len() + plan.existing.len());
+    assert_eq!(
+        nodes.iter().sum::<i64>(),
+        unsigned(summary.pods_on_new + summary.pods_on_existing)
+    );
+    for panel in ["type", "zone", "capacity", "pool"] {
+        let prefix = format!("launches.{panel}.");
+        let bars = found
+            .iter()
+            .filter(|(name, _)| name.starts_with(&prefix))
+            .flat_map(|(_, values)| values);
+        assert_eq!(bars.sum::<i64>(), unsigned(summary.nodes_launched), "{panel}");
+    }
+    assert_eq!(
+        found["unplaced.pods"].iter().sum::<i64>(),
+        unsigned(summary.pods_unplaced)
+    );
+}
+
+/// What a browser makes of the page, after its script has run.
+fn dump(browser: &Path, directory: &Path, url: &str) -> String {
+    let profile = format!("--user-data-dir={}", directory.join("profile").display());
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .args([&profile, "--virtual-time-budget=4000", "--dump-dom", url])
+        .output()
+        .expect("the browser starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the page is UTF-8")
+}
+
+#[test]
+fn figures_in_the_template_are_those_of_the_plan() {
+    for plan in [support::realistic(), support::plan(3, 0, 30), Plan::default()] {
+        let page = page(&plan);
+        if !plan.launches.is_empty() {
+            assert_figures(&page, &plan);
+        }
+        for absent in ["http://", "https://", "//cdn", "<link", "src="] {
+            assert!(!page.contains(absent), "the page loads nothing, but has {absent}");
+        }
+    }
+}
+
+#[test]
+fn figures_in_a_browser_are_those_of_the_plan() {
+    let Some(browser) = support::browser() else {
+        println!("skipped: no chromium or google-chrome is installed, so the report was not opened");
+        return;
+    };
+    let plan = support::realistic();
+    let directory = support::directory("report");
+    let file = directory.join("report.html");
+    std::fs::write(&file, page(&plan)).expect("the report can be written");
+    let url = format!("file://{}", file.display());
+
+    let dom = dump(&browser, &directory, &url);
+    assert!(dom.contains("data-ready=\"1\""), "the script ran to its end");
+    assert_figures(&dom, &plan);
+    assert!(
+        !dom.contains("class=\"podlist\""),
+        "no pod is an element before its node is opened"
+    );
+
+    // The third node, opened by its link: exactly its pods are listed.
+    let dom = dump(&browser, &directory, &format!("{url}#n2"));
+    let list = dom
+        .split("<ul class=\"podlist\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</ul>").next());
+    let list = list.expect("the linked node is open");
+    let shown: Vec<&str> = list
+        .split("<li>")
+        .skip(1)
+        .map(|item| item.trim_end_matches("</li>"))
+        .collect();
+    let expected: Vec<&str> = plan.launches[2].pods.iter().map(|pod| pod.0.as_str()).collect();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn names_cannot_break_out_of_the_page() {
+    let mut plan = support::short();
+    let nasty = "</script><script>alert(1)</script>\"'<!--";
+    plan.launches[0].pods[0].0 = nasty.to_owned();
+    plan.launches[0].node_pool = nasty.to_owned();
+    plan.launches[0].slot = nasty.to_owned();
+    plan.notes = vec![nasty.to_owned()];
+    plan.unplaced[0].message = nasty.to_owned();
+    let page = page(&plan);
+    assert_eq!(
+        page.matches("<script").count(),
+        2,
+        "the data block and the script"
+    );
+    assert!(!page.contains("alert(1)</script>"));
+}
+
+#[test]
+fn ten_thousand_pods_stay_small() {
+    let plan = support::plan(330, 200, 10_000);
+    let page = page(&plan);
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+    assert_figures(&page, &plan);
+}
+
+/// Writes pages to look at: `STOWAGE_SAMPLES=directory cargo test -p stowage --test report`.
+#[test]
+fn samples() {
+    let Some(directory) = std::env::var_os("STOWAGE_SAMPLES") else {
+        return;
+    };
+    let directory = Path::new(&directory);
+    for (name, plan) in [
+        ("realistic", support::realistic()),
+        ("large", support::plan(330, 200, 10_000)),
+        ("short", support::short()),
+    ] {
+        std::fs::write(directory.join(format!("{name}.html")), page(&plan)).expect("writable");
+        let json = stowage_cli::render::document::json(&plan);
+        std::fs::write(directory.join(format!("{name}.json")), json).expect("writable");
+    }
+}

@@ -1,0 +1,266 @@
+//! The problem as the engine sees it: dense arrays, floating point beside the exact integers, dominated offerings gone.
+
+use crate::problem::{Bits, Problem};
+
+/// A bin that may be bought any number of times.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// Index into [`Problem::offerings`].
+    pub(crate) offering: usize,
+    /// Price, micro-dollars per hour.
+    pub(crate) price: i64,
+    /// Price in dollars per hour.
+    pub(crate) cost: f64,
+    /// Exact capacity by resource.
+    pub(crate) capacity: Vec<i64>,
+    /// Scaled capacity by resource.
+    pub(crate) cap: Vec<f64>,
+    /// Groups that may use it, ascending, with the copies that fit at most (by demand and capacity).
+    pub(crate) items: Vec<(u32, i64)>,
+    /// Limit rows it counts against, with exact amounts.
+    pub(crate) usage: Vec<(usize, i64)>,
+}
+
+/// An existing node with free room.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    /// Index into [`Problem::existing`].
+    pub(crate) bin: usize,
+    /// Exact free amounts.
+    pub(crate) capacity: Vec<i64>,
+    /// Scaled free amounts.
+    pub(crate) cap: Vec<f64>,
+    /// Groups that may use it, with the copies that fit at most.
+    pub(crate) items: Vec<(u32, i64)>,
+}
+
+/// The engine's input.
+pub(crate) struct Core {
+    /// Resources some group asks for: indices into [`Problem::resources`].
+    pub(crate) resources: Vec<usize>,
+    /// Scale of each: amounts are divided by it for floating point.
+    pub(crate) scale: Vec<f64>,
+    /// Exact weights, `groups x resources`.
+    pub(crate) weights: Vec<i64>,
+    /// Scaled weights, `groups x resources`.
+    pub(crate) w: Vec<f64>,
+    /// Pods to place, by group.
+    pub(crate) demand: Vec<i64>,
+    /// Priority by group.
+    pub(crate) priority: Vec<i32>,
+    /// Undominated offerings, by rising price, then canonical order.
+    pub(crate) offers: Vec<Offer>,
+    /// Existing nodes with room.
+    pub(crate) spares: Vec<Spare>,
+    /// What is left of each limit (at least 0).
+    pub(crate) limits: Vec<i64>,
+    /// For each offering of the problem the offer that dominates it (itself if undominated); `None` if it takes no
+    /// group with demand.
+    pub(crate) dominator: Vec<Option<u32>>,
+}
+
+/// Divisors that bring amounts near one: cores, 4 GiB, counts of pods in tens. The ratio of 4 GiB to a core is that of
+/// a general-purpose instance, so both columns of the matrix have like magnitudes.
+fn scale_of(resource: &str) -> f64 {
+    match resource {
+        "cpu" => 1000.0,
+        "memory" => 4.0 * 1024.0 * 1024.0 * 1024.0,
+        "pods" => 10.0,
+        "ephemeral-storage" => 16.0 * 1024.0 * 1024.0 * 1024.0,
+        name if name.starts_with("hugepages-") => 1024.0 * 1024.0 * 1024.0,
+        _ => 1.0,
+    }
+}
+
+impl Core {
+    /// Builds the engine's input for the given demand (one entry per group) and what is left of the limits. Existing
+    /// nodes take part only `with_spares`.
+    pub(crate) fn new(problem: &Problem<'_>, demand: Vec<i64>, limits: &[i64], with_spares: bool) -> Core {
+        let resources: Vec<usize> = (0..problem.resources.len())
+            .filter(|r| problem.groups.iter().any(|group| group.request[*r] > 0))
+            .collect();
+        let pick = |vector: &[i64]| -> Vec<i64> { resources.iter().map(|r| vector[*r]).collect() };
+        let scale: Vec<f64> = resources.iter().map(|r| scale_of(&problem.resources[*r])).collect();
+        let scaled = |vector: &[i64]| -> Vec<f64> {
+            vector.iter().zip(&scale).map(|(amount, scale)| *amount as f64 / scale).collect()
+        };
+        let weights: Vec<i64> = problem.groups.iter().flat_map(|group| pick(&group.request)).collect();
+        let w: Vec<f64> = weights.chunks(resources.len().max(1)).flat_map(&scaled).collect();
+        let copies = |g: usize, capacity: &[i64]| copies_that_fit(&weights, capacity, g).min(demand[g]);
+        let mut core = Core {
+            priority: problem.groups.iter().map(|group| group.priority).collect(),
+            limits: limits.iter().map(|left| (*left).max(0)).collect(),
+            offers: Vec::new(),
+            spares: Vec::new(),
+            dominator: vec![None; problem.offerings.len()],
+            resources: resources.clone(),
+            scale: scale.clone(),
+            w,
+            weights: weights.clone(),
+            demand: demand.clone(),
+        };
+        for (bin, existing) in problem.existing.iter().enumerate().filter(|_| with_spares) {
+            let capacity = pick(&existing.free);
+            let items: Vec<(u32, i64)> = existing
+                .groups
+                .iter()
+                .map(|g| (*g, copies(*g as usize, &capacity)))
+                .filter(|(_, copies)| *copies > 0)
+                .collect();
+            if !items.is_empty() {
+                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items });
+            }
+        }
+        let (kept, dominated_by) = undominated(problem, &resources, &demand);
+        let mut position = vec![None; kept.len()];
+        for (rank, offering) in kept.into_iter().enumerate() {
+            let source = &problem.offerings[offering];
+            let capacity = pick(&source.capacity);
+            let weight = problem.pool(source).weight;
+            let items: Vec<(u32, i64)> = problem.classes[source.class as usize]
+                .iter()
+                .filter(|g| weight >= problem.groups[*g].min_weight)
+                .map(|g| (u32::try_from(g).expect("groups fit 32 bits"), copies(g, &capacity)))
+                .filter(|(_, copies)| *copies > 0)
+                .collect();
+            if !items.is_empty() {
+                position[rank] = Some(u32::try_from(core.offers.len()).expect("offers fit 32 bits"));
+                core.offers.push(Offer {
+                    offering,
+                    price: source.price,
+                    cost: source.price as f64 / 1e6,
+                    cap: scaled(&capacity),
+                    usage: usage(problem, offering),
+                    capacity,
+                    items,
+                });
+            }
+        }
+        for (offering, rank) in dominated_by {
+            core.dominator[offering] = position[rank];
+        }
+        core
+    }
+
+    /// Resources per vector.
+    pub(crate) fn r(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// Exact request of group `g`.
+    pub(crate) fn weight(&self, g: usize) -> &[i64] {
+        &self.weights[g * self.r()..][..self.r()]
+    }
+
+    /// Whether another pod of `g` fits `free`.
+    pub(crate) fn fits(&self, g: usize, free: &[i64]) -> bool {
+        self.weight(g).iter().zip(free).all(|(w, c)| w <= c)
+    }
+
+    /// How many pods of `g` fit `capacity`.
+    pub(crate) fn copies(&self, g: usize, capacity: &[i64]) -> i64 {
+        copies_that_fit(&self.weights, capacity, g)
+    }
+}
+
+fn copies_that_fit(weights: &[i64], capacity: &[i64], g: usize) -> i64 {
+    let r = capacity.len();
+    weights[g * r..][..r]
+        .iter()
+        .zip(capacity)
+        .filter(|(w, _)| **w > 0)
+        .map(|(w, c)| c / w)
+        .min()
+        .unwrap_or(i64::MAX)
+}
+
+/// Limit rows an offering counts against.
+pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)> {
+    let source = &problem.offerings[offering];
+    let rows: Vec<usize> =
+        (0..problem.limits.len()).filter(|row| problem.limits[*row].pool == source.pool as usize).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let class_name = &problem.pool(source).node_class;
+    let class = problem.snapshot.node_classes.iter().find(|class| class.name == *class_name).cloned();
+    let capacity = problem.catalog.types[source.instance_type as usize]
+        .capacity(&problem.snapshot.settings, &class.unwrap_or_default());
+    rows.into_iter()
+        .map(|row| {
+            let resource = &problem.limits[row].resource;
+            (row, if resource == "nodes" { 1 } else { capacity.get(resource) })
+        })
+        .filter(|(_, amount)| *amount > 0)
+        .collect()
+}
+
+/// Offerings not dominated by another: one that takes at least the same groups, has at least the same capacity, costs
+/// at most as much, and uses no more of any limit. No optimum is lost, because in any plan the dominated one can be
+/// swapped for its dominator. Sorted by price, then canonical order, which also breaks ties.
+///
+/// Returns the survivors and, for every offering that takes a group with demand, the rank of its dominator among them.
+fn undominated(
+    problem: &Problem<'_>,
+    resources: &[usize],
+    demand: &[i64],
+) -> (Vec<usize>, Vec<(usize, usize)>) {
+    let allowed: Vec<Bits> = allowed_sets(problem, demand);
+    let mut subset = vec![Bits::new(allowed.len()); allowed.len()];
+    for (a, set) in allowed.iter().enumerate() {
+        for (b, other) in allowed.iter().enumerate() {
+            if set.is_subset(other) {
+                subset[a].insert(b);
+            }
+        }
+    }
+    let pools = problem.snapshot.node_pools.len();
+    let class_of = |o: usize| {
+        let offering = &problem.offerings[o];
+        offering.class as usize * pools + offering.pool as usize
+    };
+    let mut order: Vec<usize> = (0..problem.offerings.len())
+        .filter(|o| allowed[class_of(*o)].0.iter().any(|word| *word != 0))
+        .filter(|o| problem.offerings[*o].capacity.iter().any(|amount| *amount > 0))
+        .collect();
+    // Within a price the roomier one first, so that it can dominate.
+    order.sort_by(|a, b| {
+        let (x, y) = (&problem.offerings[*a], &problem.offerings[*b]);
+        x.price.cmp(&y.price).then_with(|| y.capacity.cmp(&x.capacity)).then(a.cmp(b))
+    });
+    let limited: Vec<bool> =
+        (0..pools).map(|pool| problem.limits.iter().any(|limit| limit.pool == pool)).collect();
+    let mut kept: Vec<usize> = Vec::new();
+    let mut dominated_by = Vec::with_capacity(order.len());
+    for o in order {
+        let offering = &problem.offerings[o];
+        let dominator = kept.iter().position(|k| {
+            let other = &problem.offerings[*k];
+            subset[class_of(o)].contains(class_of(*k))
+                && resources.iter().all(|r| other.capacity[*r] >= offering.capacity[*r])
+                && (!limited[other.pool as usize]
+                    || (other.pool == offering.pool && other.instance_type == offering.instance_type))
+        });
+        dominated_by.push((o, dominator.unwrap_or(kept.len())));
+        if dominator.is_none() {
+            kept.push(o);
+        }
+    }
+    (kept, dominated_by)
+}
+
+/// For each (label class, pool): the groups with demand whose weight allows the pool.
+fn allowed_sets(problem: &Problem<'_>, demand: &[i64]) -> Vec<Bits> {
+    let mut sets = Vec::new();
+    for class in &problem.classes {
+        for pool in &problem.snapshot.node_pools {
+            let mut set = Bits::new(problem.groups.len());
+            class
+                .iter()
+                .filter(|g| demand[*g] > 0 && pool.weight >= problem.groups[*g].min_weight)
+                .for_each(|g| set.insert(g));
+            sets.push(set);
+        }
+    }
+    sets
+}

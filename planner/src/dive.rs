@@ -1,0 +1,80 @@
+//! The first plan: follow the fluid optimum.
+//!
+//! Each round solves the fluid program for what is still to place, builds the whole nodes of its mixes with the
+//! proportions the mixes have, and goes on with the rest. The proportions matter: they leave a rest whose cpu and memory
+//! still balance. What remains when mixes shrink below one node is packed by value per price.
+
+use crate::core::Core;
+use crate::fluid::{Fluid, FluidPoint};
+use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, complete, fill_spares, right_size};
+
+/// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
+const ROUNDS_MAX: usize = 12;
+
+/// Packs everything, guided by the fluid program.
+pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide: &Guide) -> Packing {
+    let mut packing = Packing::empty(core);
+    let mut filler = Filler::default();
+    fill_spares(core, guide, &mut packing, &mut filler);
+    let mut point = if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
+    for _ in 0..ROUNDS_MAX {
+        let Some(current) = point.take() else { break };
+        let built = build_whole_nodes(core, guide, &current, &mut packing, &mut filler);
+        if built == 0 || packing.left_out() == 0 {
+            break;
+        }
+        point = fluid.resolve(&packing.left).ok();
+    }
+    let bias = vec![1.0; core.demand.len()];
+    complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);
+    packing
+}
+
+/// Builds `floor(nodes)` nodes of each mix; returns how many were built.
+fn build_whole_nodes(
+    core: &Core,
+    guide: &Guide,
+    point: &FluidPoint,
+    packing: &mut Packing,
+    filler: &mut Filler,
+) -> usize {
+    let mut built = 0;
+    for (o, nodes, mix) in &point.mixes {
+        let whole = (*nodes + 1e-6).floor() as usize;
+        let mut placed = vec![0_i64; mix.len()];
+        for k in 1..=whole {
+            if !packing.allows(core, *o) {
+                break;
+            }
+            let candidates: Vec<(u32, i64)> = core.offers[*o]
+                .items
+                .iter()
+                .map(|(g, _)| (*g, packing.left[*g as usize]))
+                .filter(|(_, left)| *left > 0)
+                .collect();
+            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
+            let mut start = vec![0_i64; candidates.len()];
+            for (i, (g, pods)) in mix.iter().enumerate() {
+                let due = (pods * k as f64 / nodes).floor() as i64 - placed[i];
+                if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
+                    start[position] = due.max(0);
+                }
+            }
+            let bias = vec![1.0; candidates.len()];
+            filler.fill(core, guide, BinRef::Offer(*o), &candidates, &bias, Some(&start));
+            let pattern = filler.pattern(&candidates);
+            if pattern.is_empty() || filler.value < 0.95 * guide.price[*o] {
+                break;
+            }
+            for (i, (g, _)) in mix.iter().enumerate() {
+                if let Ok(position) = pattern.binary_search_by_key(g, |(g, _)| *g) {
+                    placed[i] += pattern[position].1;
+                }
+            }
+            let offer = right_size(core, guide, &pattern, packing, *o);
+            packing.push(core, PackedNode { offer: offer as u32, pattern });
+            built += 1;
+        }
+    }
+    built
+}

@@ -1,0 +1,239 @@
+//! From a placement to the plan document.
+
+use crate::core::usage;
+use crate::engine::{Found, Placement};
+use crate::matching::effective_request;
+use crate::offerings::{CAPACITY_TYPES, Offering};
+use crate::pack::Pattern;
+use crate::problem::{Problem, running_requests};
+use crate::reasons;
+use stowage_models::labels;
+use stowage_models::objects::{Node, PodRef};
+use stowage_models::plan::{
+    ALTERNATES_MAX, Alternate, CatalogRef, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress, SnapshotRef,
+    Summary,
+};
+use stowage_models::quantity::{PODS, Resources};
+use stowage_models::units::{Ppm, UsdMicros};
+
+/// Hands out the pods of each group in `namespace/name` order.
+struct Dealer {
+    next: Vec<usize>,
+}
+
+impl Dealer {
+    fn deal(&mut self, problem: &Problem<'_>, pattern: &Pattern) -> (Vec<PodRef>, Resources) {
+        let mut pods = Vec::new();
+        let mut requested = Resources::default();
+        for (g, count) in pattern {
+            let group = &problem.groups[*g as usize];
+            let from = self.next[*g as usize];
+            let to = from + usize::try_from(*count).expect("counts are positive");
+            self.next[*g as usize] = to;
+            for pod in &group.pods[from..to] {
+                pods.push(problem.pod_ref(*pod));
+            }
+            let each = effective_request(problem.spec(group));
+            for (name, amount) in each.0 {
+                requested.set(&name, requested.get(&name) + amount * count);
+            }
+        }
+        pods.sort();
+        (pods, requested)
+    }
+}
+
+/// The plan, without its second certificate and id.
+pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
+    let mut dealer = Dealer { next: vec![0; problem.groups.len()] };
+    let existing = existing_nodes(problem, &found.placement, &mut dealer);
+    let launches = launches(problem, &found.placement, &mut dealer);
+    let unplaced = reasons::unplaced(problem, &found.placement.left);
+    let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
+    let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
+    let summary = Summary {
+        pods_pending: sum(problem.snapshot.pods.iter().filter(|pod| pod.is_pending()).count()),
+        pods_on_existing: sum(existing.iter().map(|node| node.pods.len()).sum()),
+        pods_on_new: sum(launches.iter().map(|launch| launch.pods.len()).sum()),
+        pods_unplaced: sum(unplaced.iter().map(|entry| entry.pods.len()).sum()),
+        groups: sum((0..problem.groups.len()).filter(|g| dealer.next[*g] > 0).count()),
+        offerings: sum(problem.offerings.len()),
+        nodes_before: sum(problem.snapshot.nodes.len()),
+        nodes_launched: sum(launches.len()),
+        cost_before: existing.iter().filter_map(|node| node.price).sum(),
+        launch_cost,
+        launch_bound: found.bound,
+        gap: Ppm::gap(launch_cost, found.bound),
+        launch_bound_without_weights: None,
+        estimated_cost: launches.iter().filter(|launch| launch.price_estimated).map(|launch| launch.price).sum(),
+        nodes_unpriced: sum(existing.iter().filter(|node| node.price.is_none()).count()),
+    };
+    let mut notes = problem.notes.clone();
+    notes.sort();
+    notes.dedup();
+    Plan {
+        kind: KIND.to_owned(),
+        format_version: FORMAT_VERSION.to_owned(),
+        id: String::new(),
+        planner: format!("stowage {}", env!("CARGO_PKG_VERSION")),
+        snapshot: SnapshotRef {
+            digest: problem.snapshot.digest(),
+            taken_at: problem.snapshot.taken_at.clone(),
+            origin: problem.snapshot.origin.clone(),
+        },
+        catalog: CatalogRef {
+            digest: problem.catalog.digest(),
+            region: problem.catalog.region.clone(),
+            on_demand_as_of: problem.catalog.on_demand_as_of.clone(),
+            spot_as_of: problem.catalog.spot_as_of.clone(),
+        },
+        policy: problem.policy.clone(),
+        progress: vec![Progress { stage: "final".to_owned(), cost: launch_cost, bound: found.bound }],
+        summary,
+        notes,
+        launches,
+        existing,
+        unplaced,
+        certificate: found.certificate.clone(),
+        certificate_without_weights: None,
+    }
+}
+
+fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -> Vec<Launch> {
+    // Offerings are in canonical order, so sorting by index groups launches by pool, type, zone.
+    let mut order: Vec<&(usize, Pattern)> = placement.launches.iter().collect();
+    order.sort();
+    let by_price = offerings_by_price(problem);
+    order
+        .into_iter()
+        .enumerate()
+        .map(|(k, (index, pattern))| {
+            let offering = &problem.offerings[*index];
+            let (pods, requested) = dealer.deal(problem, pattern);
+            let pool = problem.pool(offering);
+            let class = problem.snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
+            let instance_type = &problem.catalog.types[offering.instance_type as usize];
+            Launch {
+                slot: format!("new-{:04}", k + 1),
+                node_pool: pool.name.clone(),
+                instance_type: instance_type.name.clone(),
+                zone: instance_type.zones[offering.zone as usize].zone.clone(),
+                capacity_type: CAPACITY_TYPES[offering.capacity_type as usize].to_owned(),
+                labels: (*offering.variant).clone(),
+                price: UsdMicros(offering.price),
+                price_estimated: offering.estimated,
+                allocatable: instance_type
+                    .allocatable(&problem.snapshot.settings, &class.cloned().unwrap_or_default()),
+                daemon_sets: crate::offerings::daemon_requests(problem, offering),
+                requested,
+                pods,
+                alternates: alternates(problem, *index, pattern, placement, &by_price),
+            }
+        })
+        .collect()
+}
+
+/// Offering indices by (price, type, zone, capacity type).
+fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..problem.offerings.len()).collect();
+    order.sort_by_key(|o| {
+        let offering = &problem.offerings[*o];
+        (offering.price, offering.instance_type, offering.zone, offering.capacity_type, *o)
+    });
+    order
+}
+
+/// The cheapest substitutes: same NodePool and labels, room for the same pods, within what limits leave.
+fn alternates(
+    problem: &Problem<'_>,
+    index: usize,
+    pattern: &Pattern,
+    placement: &Placement,
+    by_price: &[usize],
+) -> Vec<Alternate> {
+    let own = &problem.offerings[index];
+    let own_usage = usage(problem, index);
+    let mut load = vec![0_i64; problem.resources.len()];
+    for (g, count) in pattern {
+        load.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(sum, w)| *sum += w * count);
+    }
+    let substitutes = |o: &usize| {
+        let other = &problem.offerings[*o];
+        *o != index
+            && other.pool == own.pool
+            && load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
+            && other.variant == own.variant
+            && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
+            && usage(problem, *o).iter().all(|(row, amount)| {
+                let freed = own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
+                *amount <= placement.limits[*row].saturating_add(freed)
+            })
+    };
+    by_price
+        .iter()
+        .filter(|o| substitutes(o))
+        .take(ALTERNATES_MAX)
+        .map(|o| alternate(problem, &problem.offerings[*o]))
+        .collect()
+}
+
+fn alternate(problem: &Problem<'_>, offering: &Offering) -> Alternate {
+    let instance_type = &problem.catalog.types[offering.instance_type as usize];
+    Alternate {
+        instance_type: instance_type.name.clone(),
+        zone: instance_type.zones[offering.zone as usize].zone.clone(),
+        capacity_type: CAPACITY_TYPES[offering.capacity_type as usize].to_owned(),
+        price: UsdMicros(offering.price),
+    }
+}
+
+fn existing_nodes(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -> Vec<ExistingNode> {
+    let running = running_requests(problem.snapshot);
+    problem
+        .snapshot
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| {
+            let pattern = placement
+                .existing
+                .iter()
+                .find(|(bin, _)| problem.existing[*bin].node == index)
+                .map_or(&[][..], |(_, pattern)| pattern);
+            let (pods, requested) = dealer.deal(problem, &pattern.to_vec());
+            let mut busy = running.get(node.name.as_str()).cloned().unwrap_or_default();
+            if busy.get(PODS) == 0 {
+                busy = Resources::default();
+            }
+            let label = |key: &str| node.labels.get(key).cloned();
+            ExistingNode {
+                name: node.name.clone(),
+                node_pool: node.nodepool().map(str::to_owned),
+                instance_type: label(labels::INSTANCE_TYPE),
+                zone: label(labels::ZONE),
+                capacity_type: capacity_type(node),
+                price: price(problem, node),
+                allocatable: node.allocatable.clone(),
+                running: busy,
+                pods,
+                requested,
+            }
+        })
+        .collect()
+}
+
+/// Karpenter's label, or EKS's own for managed node groups.
+fn capacity_type(node: &Node) -> Option<String> {
+    let own = node.labels.get(labels::CAPACITY_TYPE).cloned();
+    own.or_else(|| match node.labels.get(labels::EKS_CAPACITY_TYPE)?.as_str() {
+        "SPOT" => Some("spot".to_owned()),
+        "ON_DEMAND" => Some("on-demand".to_owned()),
+        _ => None,
+    })
+}
+
+fn price(problem: &Problem<'_>, node: &Node) -> Option<UsdMicros> {
+    let instance_type = problem.catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
+    let zone = node.labels.get(labels::ZONE)?;
+    instance_type.price(zone, &capacity_type(node)?).map(|price| price.usd)
+}

@@ -1,0 +1,250 @@
+//! The fluid relaxation: fractional pods on fractional nodes, solved by sifting over offerings.
+//!
+//! ```text
+//! min   sum_o c_o n_o + sum_g M_g s_g
+//! (cover)    sum_o x_go + sum_k x_gk + s_g >= d_g           each group g            [pi_g]
+//! (capacity) sum_g w_gr x_go <= C_or n_o                     each offer o, resource r [y_or]
+//! (spare)    sum_g w_gr x_gk <= sum_{i in k} F_ir            each class k of existing nodes
+//! (limit)    sum_o usage_or n_o <= L_r                       each limit               [mu_r]
+//! ```
+//!
+//! It is a relaxation of the pattern model, its optimum is a lower bound, and its duals price the patterns. Only the
+//! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
+
+use crate::core::Core;
+use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
+use crate::pricing::{Multipliers, PriceList, full_price, price_all};
+use std::collections::BTreeMap;
+
+/// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
+const SIFT_TOLERANCE: f64 = 1e-4;
+/// Rounds of sifting at most; ten are typical, the limit only stops a cycle.
+const SIFT_ROUNDS_MAX: usize = 60;
+/// Offers added per round at most. Few, because a better price list often makes the others unnecessary.
+const SIFT_OFFERS_PER_ROUND: usize = 40;
+/// Leaving a pod out costs this many times the cheapest homogeneous price of the pod, times four per priority tier.
+const LEAVE_OUT_FACTOR: f64 = 20.0;
+
+/// An offer inside the program.
+struct Active {
+    offer: usize,
+    column_nodes: usize,
+    /// First column of its items, in the order of `Offer::items`.
+    column_items: usize,
+}
+
+/// The program and what is in it.
+pub(crate) struct Fluid<'a> {
+    core: &'a Core,
+    program: Program,
+    active: Vec<Active>,
+    is_active: Vec<bool>,
+    /// Column of each group's slack is the group's index.
+    limit_row: usize,
+}
+
+/// A fluid optimum.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FluidPoint {
+    /// Duals.
+    pub(crate) multipliers: Multipliers,
+    /// For each active offer with nodes: (offer, nodes, (group, pods) pairs with pods > 0).
+    pub(crate) mixes: Vec<(usize, f64, Vec<(u32, f64)>)>,
+    /// Pods left out, in total.
+    pub(crate) left_out: f64,
+    /// Objective, including the price of leaving out.
+    pub(crate) objective: f64,
+}
+
+/// `c_o * max_r w_gr / C_or`: price of one pod of `g` on nodes of offer `o` alone.
+fn homogeneous(core: &Core, g: usize, offer: usize) -> f64 {
+    let r = core.r();
+    let offer = &core.offers[offer];
+    let share = core.w[g * r..][..r]
+        .iter()
+        .zip(&offer.cap)
+        .filter(|(w, _)| **w > 0.0)
+        .map(|(w, c)| w / c)
+        .fold(0.0, f64::max);
+    share * offer.cost
+}
+
+impl<'a> Fluid<'a> {
+    /// Sets up cover, spare and limit rows and the best offer of each group.
+    pub(crate) fn new(core: &'a Core) -> Fluid<'a> {
+        let mut program = Program::new();
+        let cover: Vec<(f64, f64)> = core.demand.iter().map(|d| (*d as f64, INFINITY)).collect();
+        program.add_rows(&cover);
+        let limits: Vec<(f64, f64)> = core.limits.iter().map(|_| (-INFINITY, 1.0)).collect();
+        let limit_row = program.add_rows(&limits);
+        let mut fluid =
+            Fluid { core, program, active: Vec::new(), is_active: vec![false; core.offers.len()], limit_row };
+        let best = fluid.best_offers();
+        fluid.add_slacks(&best);
+        fluid.add_spares();
+        let mut first: Vec<usize> = best.iter().flatten().map(|(offer, _)| *offer).collect();
+        first.sort_unstable();
+        first.dedup();
+        fluid.activate(&first);
+        fluid
+    }
+
+    /// The offer with the lowest homogeneous price, and that price, by group.
+    fn best_offers(&self) -> Vec<Option<(usize, f64)>> {
+        let mut best: Vec<Option<(usize, f64)>> = vec![None; self.core.demand.len()];
+        for (o, offer) in self.core.offers.iter().enumerate() {
+            for (g, _) in &offer.items {
+                let price = homogeneous(self.core, *g as usize, o);
+                let slot = &mut best[*g as usize];
+                if slot.is_none_or(|(_, have)| price < have) {
+                    *slot = Some((o, price));
+                }
+            }
+        }
+        best
+    }
+
+    fn add_slacks(&mut self, best: &[Option<(usize, f64)>]) {
+        let mut tiers: Vec<i32> = self.core.priority.clone();
+        tiers.sort_unstable();
+        tiers.dedup();
+        let mut columns = Columns::default();
+        for (g, best) in best.iter().enumerate() {
+            let tier = tiers.binary_search(&self.core.priority[g]).unwrap_or(0).min(6);
+            let price = best.map_or(1.0, |(_, price)| price.max(1e-6));
+            let cost = LEAVE_OUT_FACTOR * price * 4_f64.powi(i32::try_from(tier).unwrap_or(0));
+            columns.push(cost, INFINITY, [(g, 1.0)]);
+        }
+        self.program.add_columns(&columns);
+    }
+
+    /// Existing nodes that take the same groups are one bin with the sum of their room: a relaxation.
+    fn add_spares(&mut self) {
+        let mut classes: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
+        for (i, spare) in self.core.spares.iter().enumerate() {
+            classes.entry(spare.items.iter().map(|(g, _)| *g).collect()).or_default().push(i);
+        }
+        let r = self.core.r();
+        for (groups, spares) in classes {
+            let room: Vec<(f64, f64)> = (0..r)
+                .map(|k| (-INFINITY, spares.iter().map(|i| self.core.spares[*i].cap[k]).sum()))
+                .collect();
+            let row = self.program.add_rows(&room);
+            let mut columns = Columns::default();
+            for (position, g) in groups.iter().enumerate() {
+                let copies: i64 = spares.iter().map(|i| self.core.spares[*i].items[position].1).sum();
+                columns.push(0.0, copies as f64, self.item_entries(*g as usize, row));
+            }
+            self.program.add_columns(&columns);
+        }
+    }
+
+    fn item_entries(&self, g: usize, row: usize) -> impl Iterator<Item = (usize, f64)> + use<'a> {
+        let r = self.core.r();
+        let weights = &self.core.w[g * r..][..r];
+        std::iter::once((g, 1.0))
+            .chain(weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(move |(k, w)| (row + k, *w)))
+    }
+
+    fn activate(&mut self, offers: &[usize]) {
+        let r = self.core.r();
+        for &o in offers {
+            if std::mem::replace(&mut self.is_active[o], true) {
+                continue;
+            }
+            let offer = &self.core.offers[o];
+            let row = self.program.add_rows(&vec![(-INFINITY, 0.0); r]);
+            let mut columns = Columns::default();
+            let limits = offer.usage.iter().map(|(limit, amount)| {
+                (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
+            });
+            let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
+            columns.push(offer.cost, INFINITY, limits.chain(capacity).collect::<Vec<_>>());
+            for (g, _) in &offer.items {
+                columns.push(0.0, INFINITY, self.item_entries(*g as usize, row));
+            }
+            let column_nodes = self.program.add_columns(&columns);
+            self.active.push(Active { offer: o, column_nodes, column_items: column_nodes + 1 });
+        }
+    }
+
+    /// Solves by sifting and returns the optimum with the price list at its duals.
+    ///
+    /// # Errors
+    /// [`Fault`] if the very first program fails; a later fault ends sifting with what there is.
+    pub(crate) fn solve(&mut self) -> Result<(FluidPoint, PriceList), Fault> {
+        let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        for _ in 0..SIFT_ROUNDS_MAX {
+            let multipliers = self.multipliers(&solution);
+            let list = price_all(self.core, &multipliers);
+            let mut violated: Vec<(f64, usize)> = (0..self.core.offers.len())
+                .filter(|o| !self.is_active[*o])
+                .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers.mu), o))
+                .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
+                .collect();
+            if violated.is_empty() {
+                break;
+            }
+            violated.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            violated.truncate(SIFT_OFFERS_PER_ROUND);
+            let offers: Vec<usize> = violated.into_iter().map(|(_, o)| o).collect();
+            self.activate(&offers);
+            match self.program.run(Simplex::Primal, i32::MAX) {
+                Ok(better) => solution = better,
+                Err(_) => break,
+            }
+        }
+        let point = self.point(&solution);
+        let list = price_all(self.core, &point.multipliers);
+        Ok((point, list))
+    }
+
+    /// Solves again for other demands with the offers that are in (dual simplex from the last basis).
+    pub(crate) fn resolve(&mut self, demand: &[i64]) -> Result<FluidPoint, Fault> {
+        for (g, d) in demand.iter().enumerate() {
+            self.program.set_row(g, *d as f64, INFINITY);
+        }
+        let solution = self.program.run(Simplex::Dual, i32::MAX)?;
+        Ok(self.point(&solution))
+    }
+
+    /// Simplex iterations so far.
+    pub(crate) fn iterations(&self) -> u64 {
+        self.program.iterations()
+    }
+
+    fn multipliers(&self, solution: &Solution) -> Multipliers {
+        let groups = self.core.demand.len();
+        let mu = (0..self.core.limits.len())
+            .map(|row| {
+                let dual = (-solution.dual[self.limit_row + row]).max(0.0);
+                dual / (self.core.limits[row] as f64).max(1e-3)
+            })
+            .collect();
+        Multipliers { pi: solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect(), mu }
+    }
+
+    fn point(&self, solution: &Solution) -> FluidPoint {
+        let mut mixes = Vec::new();
+        for active in &self.active {
+            let nodes = solution.primal[active.column_nodes];
+            if nodes <= 1e-9 {
+                continue;
+            }
+            let mix: Vec<(u32, f64)> = self.core.offers[active.offer]
+                .items
+                .iter()
+                .enumerate()
+                .map(|(k, (g, _))| (*g, solution.primal[active.column_items + k]))
+                .filter(|(_, pods)| *pods > 1e-9)
+                .collect();
+            mixes.push((active.offer, nodes, mix));
+        }
+        FluidPoint {
+            multipliers: self.multipliers(solution),
+            mixes,
+            left_out: solution.primal[..self.core.demand.len()].iter().sum(),
+            objective: solution.objective,
+        }
+    }
+}

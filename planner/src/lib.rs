@@ -1,0 +1,153 @@
+//! The planner: `plan(snapshot, catalog, policy, limits) -> Planned`, a pure function of values.
+//!
+//! It reads no clock, no environment and no network, and logs nothing. What it found out beside the plan leaves in the
+//! [`Report`].
+
+mod certificate;
+mod core;
+mod dive;
+mod engine;
+mod extract;
+mod fluid;
+mod knapsack;
+mod lp;
+mod matching;
+mod offerings;
+mod pack;
+mod pricing;
+mod problem;
+mod reasons;
+mod rng;
+mod search;
+
+use crate::engine::Run;
+use crate::problem::Problem;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::{Plan, Policy};
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::UsdMicros;
+
+/// How long a run may take, on what, and who may stop it. Limits never change what is *valid*, only how good it gets.
+#[derive(Clone)]
+pub struct Limits {
+    /// Wall-clock budget. The search counts work, sized so that it normally ends well before this; the clock is the
+    /// safety stop (and then the only thing that can make two runs differ, which the report says).
+    pub time: Duration,
+    /// Threads for pricing and search. The plan does not depend on it.
+    pub threads: usize,
+    /// Time since some fixed origin; injected, because the planner reads no clock.
+    pub clock: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Set to stop early with the best plan so far.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+/// A moment of the search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// Stage, in a word or two.
+    pub stage: &'static str,
+    /// Price of the best set of launches so far (`None`: no plan yet).
+    pub cost: Option<UsdMicros>,
+    /// Best bound so far.
+    pub bound: UsdMicros,
+}
+
+/// Why the search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The proven gap reached `Policy::gap`.
+    GapReached,
+    /// The work budget was used up.
+    WorkDone,
+    /// The clock ran out first.
+    TimeLimit,
+    /// `Limits::cancel` was set.
+    Cancelled,
+}
+
+/// What is worth knowing about a run and is not part of the plan, because it differs from run to run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How cost and bound converged.
+    pub timeline: Vec<Moment>,
+    /// Why it ended.
+    pub stop: Stop,
+    /// Wall time of the whole run.
+    pub elapsed: Duration,
+    /// Offerings left after dominance.
+    pub offerings_undominated: usize,
+    /// Simplex iterations of all linear programs.
+    pub simplex_iterations: u64,
+    /// Solver faults that were survived (wrong status, NaN, overrun), one sentence each.
+    pub faults: Vec<String>,
+}
+
+/// A plan and the report on how it was found.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The report.
+    pub report: Report,
+}
+
+/// Why there is no plan at all. Pods that cannot be placed are not an error: they are in the plan, with the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The policy is out of range.
+    #[error("policy: {0}")]
+    Policy(String),
+    /// The snapshot is larger than any cluster (limits in `problem.rs`).
+    #[error("snapshot: {0}")]
+    TooLarge(String),
+}
+
+/// Plans the pending pods of `snapshot`.
+///
+/// `observer` is called whenever cost or bound improves, on the calling thread.
+///
+/// # Errors
+/// [`PlanError`] when the input cannot be planned at all.
+pub fn plan(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    limits: &Limits,
+    observer: &mut dyn FnMut(&Moment),
+) -> Result<Planned, PlanError> {
+    if !(0..=SLACK_MAX).contains(&policy.slack.0) {
+        return Err(PlanError::Policy(format!("slack {} is not between 0 and 50 %", policy.slack)));
+    }
+    if policy.gap.0 < 0 {
+        return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));
+    }
+    let mut run = Run::new(limits, observer);
+    let mut problem = Problem::new(snapshot, catalog, policy)?;
+    let found = engine::search(&mut problem, &mut run);
+    let mut plan = extract::plan(&problem, &found);
+    if problem.weights_matter() {
+        let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);
+        plan.summary.launch_bound_without_weights = Some(bound);
+        plan.certificate_without_weights = Some(certificate);
+    }
+    plan.id = plan.compute_id();
+    let elapsed = run.elapsed();
+    let report = Report {
+        timeline: run.timeline,
+        stop: found.stop,
+        elapsed,
+        offerings_undominated: found.undominated,
+        simplex_iterations: run.iterations,
+        faults: run.faults,
+    };
+    Ok(Planned { plan, report })
+}
+
+/// Half of every node is as much slack as anybody can mean.
+const SLACK_MAX: i64 = 500_000;

@@ -1,0 +1,284 @@
+//! A thin safe wrapper around HiGHS: grow a linear program by rows and columns, run, read the solution.
+//!
+//! This is the only module with `unsafe` in Stowage. Two rules make it safe to *believe nothing*: every number that
+//! leaves is checked for NaN, and every status other than optimal is a [`Fault`] the caller must survive with what it
+//! already has. Bounds are never taken from here; they are recomputed from the duals in integers (`certificate.rs`).
+#![expect(unsafe_code, reason = "HiGHS is a C library; all of its calls are in this file")]
+
+use std::ffi::{CStr, c_void};
+
+/// Why a run gave nothing usable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// HiGHS ended with another status than optimal (see `HighsModelStatus`), or refused the call.
+    #[error("HiGHS ended with status {0}")]
+    Status(i32),
+    /// A NaN or an infinity in the solution.
+    #[error("HiGHS returned a value that is not finite")]
+    NotFinite,
+}
+
+/// Columns to add: column-wise sparse, as HiGHS wants them.
+#[derive(Default)]
+pub(crate) struct Columns {
+    cost: Vec<f64>,
+    lower: Vec<f64>,
+    upper: Vec<f64>,
+    start: Vec<i32>,
+    index: Vec<i32>,
+    value: Vec<f64>,
+}
+
+impl Columns {
+    /// Appends a column with bounds `[0, upper]`. Entries are (row, coefficient).
+    pub(crate) fn push(&mut self, cost: f64, upper: f64, entries: impl IntoIterator<Item = (usize, f64)>) {
+        self.cost.push(cost);
+        self.lower.push(0.0);
+        self.upper.push(upper);
+        self.start.push(int(self.index.len()));
+        for (row, value) in entries {
+            self.index.push(int(row));
+            self.value.push(value);
+        }
+    }
+
+    /// Number of columns.
+    pub(crate) fn len(&self) -> usize {
+        self.cost.len()
+    }
+}
+
+/// A solution: primal values by column and duals by row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Solution {
+    /// Objective value.
+    pub(crate) objective: f64,
+    /// Value of each column.
+    pub(crate) primal: Vec<f64>,
+    /// Dual of each row (for a minimisation, positive on a binding `>=` row).
+    pub(crate) dual: Vec<f64>,
+}
+
+/// A linear (or small integer) program inside HiGHS.
+pub(crate) struct Program {
+    raw: *mut c_void,
+    columns: usize,
+    rows: usize,
+    iterations: u64,
+}
+
+// SAFETY: a HiGHS object may be used from any one thread at a time, and `Program` is neither Sync nor Clone.
+unsafe impl Send for Program {}
+
+/// HiGHS counts in 32-bit integers; models here have at most some 10^5 entries.
+fn int(n: usize) -> i32 {
+    i32::try_from(n).expect("a linear program has fewer than 2^31 entries")
+}
+
+/// Simplex variants. Primal continues after columns were added, dual after right-hand sides changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Simplex {
+    /// `simplex_strategy = 1`.
+    Dual = 1,
+    /// `simplex_strategy = 4`.
+    Primal = 4,
+}
+
+impl Program {
+    /// An empty minimisation: one thread, no presolve (it would drop the basis), no output.
+    pub(crate) fn new() -> Program {
+        // SAFETY: Highs_create takes nothing and returns an owned object, freed in Drop.
+        let raw = unsafe { highs_sys::Highs_create() };
+        assert!(!raw.is_null(), "HiGHS could not allocate its object");
+        let mut program = Program { raw, columns: 0, rows: 0, iterations: 0 };
+        program.set_bool(c"output_flag", false);
+        program.set_int(c"threads", 1);
+        program.set_int(c"random_seed", 0);
+        program.set_text(c"parallel", c"off");
+        program.set_text(c"presolve", c"off");
+        program.set_text(c"solver", c"simplex");
+        program
+    }
+
+    fn set_bool(&mut self, name: &CStr, value: bool) {
+        // SAFETY: self.raw is live; name is NUL-terminated.
+        unsafe { highs_sys::Highs_setBoolOptionValue(self.raw, name.as_ptr(), i32::from(value)) };
+    }
+
+    fn set_int(&mut self, name: &CStr, value: i32) {
+        // SAFETY: as above.
+        unsafe { highs_sys::Highs_setIntOptionValue(self.raw, name.as_ptr(), value) };
+    }
+
+    fn set_double(&mut self, name: &CStr, value: f64) {
+        // SAFETY: as above.
+        unsafe { highs_sys::Highs_setDoubleOptionValue(self.raw, name.as_ptr(), value) };
+    }
+
+    fn set_text(&mut self, name: &CStr, value: &CStr) {
+        // SAFETY: as above; both strings are NUL-terminated.
+        unsafe { highs_sys::Highs_setStringOptionValue(self.raw, name.as_ptr(), value.as_ptr()) };
+    }
+
+    /// Simplex iterations since creation.
+    pub(crate) fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// Adds empty rows `lower <= row <= upper`; returns the index of the first.
+    pub(crate) fn add_rows(&mut self, bounds: &[(f64, f64)]) -> usize {
+        let first = self.rows;
+        let lower: Vec<f64> = bounds.iter().map(|b| b.0).collect();
+        let upper: Vec<f64> = bounds.iter().map(|b| b.1).collect();
+        // SAFETY: arrays have the stated lengths; with no entries the three last pointers are not read.
+        unsafe {
+            highs_sys::Highs_addRows(
+                self.raw,
+                int(bounds.len()),
+                lower.as_ptr(),
+                upper.as_ptr(),
+                0,
+                std::ptr::null(),
+                std::ptr::null(),
+                std::ptr::null(),
+            )
+        };
+        self.rows += bounds.len();
+        first
+    }
+
+    /// Adds columns; returns the index of the first.
+    pub(crate) fn add_columns(&mut self, columns: &Columns) -> usize {
+        let first = self.columns;
+        debug_assert!(columns.index.iter().all(|row| (*row as usize) < self.rows));
+        // SAFETY: all arrays are as long as stated; row indices are below self.rows.
+        unsafe {
+            highs_sys::Highs_addCols(
+                self.raw,
+                int(columns.len()),
+                columns.cost.as_ptr(),
+                columns.lower.as_ptr(),
+                columns.upper.as_ptr(),
+                int(columns.index.len()),
+                columns.start.as_ptr(),
+                columns.index.as_ptr(),
+                columns.value.as_ptr(),
+            )
+        };
+        self.columns += columns.len();
+        first
+    }
+
+    /// Changes the bounds of a row.
+    pub(crate) fn set_row(&mut self, row: usize, lower: f64, upper: f64) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the row exists.
+        unsafe { highs_sys::Highs_changeRowBounds(self.raw, int(row), lower, upper) };
+    }
+
+    /// Makes every column integer and limits the search; used for tiny restricted problems only.
+    pub(crate) fn make_integer(&mut self, branches_max: i32, seconds_max: f64) {
+        self.set_text(c"presolve", c"on");
+        self.set_text(c"solver", c"choose");
+        self.set_int(c"mip_max_nodes", branches_max);
+        self.set_double(c"time_limit", seconds_max);
+        self.set_double(c"mip_rel_gap", 0.0);
+        self.set_double(c"mip_abs_gap", 1e-9);
+        let kinds = vec![1_i32; self.columns];
+        if let Some(last) = self.columns.checked_sub(1) {
+            // SAFETY: the range is that of all columns and `kinds` has one entry each.
+            unsafe { highs_sys::Highs_changeColsIntegralityByRange(self.raw, 0, int(last), kinds.as_ptr()) };
+        }
+    }
+
+    /// Solves and reads the solution.
+    pub(crate) fn run(&mut self, simplex: Simplex, iterations_max: i32) -> Result<Solution, Fault> {
+        self.set_int(c"simplex_strategy", simplex as i32);
+        self.set_int(c"simplex_iteration_limit", iterations_max);
+        // SAFETY: self.raw is live.
+        let (code, status) =
+            unsafe { (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw)) };
+        let mut count = 0;
+        // SAFETY: the out-pointer is valid for the call.
+        unsafe {
+            highs_sys::Highs_getIntInfoValue(self.raw, c"simplex_iteration_count".as_ptr(), &raw mut count)
+        };
+        self.iterations += u64::try_from(count).unwrap_or(0);
+        // 7 = optimal.
+        if code < 0 || status != 7 {
+            return Err(Fault::Status(status));
+        }
+        self.read()
+    }
+
+    fn read(&self) -> Result<Solution, Fault> {
+        let mut solution = Solution {
+            objective: 0.0,
+            primal: vec![0.0; self.columns],
+            dual: vec![0.0; self.rows],
+        };
+        let mut column_dual = vec![0.0; self.columns];
+        let mut row_value = vec![0.0; self.rows];
+        // SAFETY: the four arrays have one entry per column, column, row and row.
+        unsafe {
+            highs_sys::Highs_getSolution(
+                self.raw,
+                solution.primal.as_mut_ptr(),
+                column_dual.as_mut_ptr(),
+                row_value.as_mut_ptr(),
+                solution.dual.as_mut_ptr(),
+            );
+            highs_sys::Highs_getDoubleInfoValue(
+                self.raw,
+                c"objective_function_value".as_ptr(),
+                &raw mut solution.objective,
+            );
+        }
+        let finite = solution.objective.is_finite()
+            && solution.primal.iter().chain(&solution.dual).all(|value| value.is_finite());
+        if finite { Ok(solution) } else { Err(Fault::NotFinite) }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: created in `new`, destroyed once.
+        unsafe { highs_sys::Highs_destroy(self.raw) };
+    }
+}
+
+/// An upper bound HiGHS reads as infinite.
+pub(crate) const INFINITY: f64 = f64::INFINITY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_by_columns_and_keeps_duals() {
+        // min 3x + 2y, x + y >= 4, then a cheaper column z = (1) at cost 1 takes over.
+        let mut program = Program::new();
+        program.add_rows(&[(4.0, INFINITY)]);
+        let mut columns = Columns::default();
+        columns.push(3.0, INFINITY, [(0, 1.0)]);
+        columns.push(2.0, INFINITY, [(0, 1.0)]);
+        program.add_columns(&columns);
+        let first = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
+        assert!((first.objective - 8.0).abs() < 1e-9 && (first.dual[0] - 2.0).abs() < 1e-9);
+        let mut more = Columns::default();
+        more.push(1.0, INFINITY, [(0, 1.0)]);
+        program.add_columns(&more);
+        let second = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
+        assert!((second.objective - 4.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn infeasible_and_interrupted_runs_are_faults() {
+        let mut program = Program::new();
+        program.add_rows(&[(1.0, INFINITY)]);
+        let mut columns = Columns::default();
+        columns.push(1.0, 0.5, [(0, 1.0)]);
+        program.add_columns(&columns);
+        assert!(matches!(program.run(Simplex::Dual, i32::MAX), Err(Fault::Status(_))));
+    }
+}

@@ -1,0 +1,148 @@
+//! May a pod go on a node? Exactly kube-scheduler's reading (`docs/formulation.md` section 1).
+
+use stowage_models::objects::{PodSpec, Taint, TaintEffect, Toleration};
+use stowage_models::quantity::{PODS, Resources};
+use stowage_models::selector::LabelSelector;
+
+/// The effective request of a pod, `pods: 1` included (KEP-753 and pod-level resources).
+pub(crate) fn effective_request(spec: &PodSpec) -> Resources {
+    let mut running = Resources::default();
+    let mut peak = Resources::default();
+    for init in &spec.init_containers {
+        if init.sidecar {
+            running.add(&init.requests);
+        } else {
+            // While this init container runs, the sidecars started before it run too.
+            let mut moment = running.clone();
+            moment.add(&init.requests);
+            peak.raise_to(&moment);
+        }
+    }
+    for container in &spec.containers {
+        running.add(&container.requests);
+    }
+    running.raise_to(&peak);
+    for (name, amount) in &spec.pod_requests.0 {
+        running.set(name, *amount);
+    }
+    running.add(&spec.overhead);
+    running.set(PODS, 1);
+    running
+}
+
+/// Whether one of `tolerations` tolerates `taint`.
+fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| {
+        let effect = toleration.effect.is_none_or(|effect| effect == taint.effect);
+        let exists = toleration.operator == "Exists";
+        let key = toleration.key == taint.key || (toleration.key.is_empty() && exists);
+        let value = exists || (toleration.operator == "Equal" && toleration.value == taint.value);
+        effect && key && value
+    })
+}
+
+/// Whether every taint that keeps pods away is tolerated.
+pub(crate) fn tolerates_all(tolerations: &[Toleration], taints: &[Taint]) -> bool {
+    taints
+        .iter()
+        .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule)
+        .all(|taint| tolerates(tolerations, taint))
+}
+
+/// Whether node selector and required node affinity accept a node, given its labels as a lookup and its name.
+pub(crate) fn selects<'a>(
+    spec: &PodSpec,
+    label: &impl Fn(&str) -> Option<&'a str>,
+    node_name: Option<&str>,
+) -> bool {
+    if !spec.node_selector.iter().all(|(key, value)| label(key) == Some(value)) {
+        return false;
+    }
+    let Some(terms) = &spec.affinity.node_required else { return true };
+    terms.iter().any(|term| {
+        let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
+        !empty
+            && term.match_expressions.iter().all(|requirement| requirement.accepts(label(&requirement.key)))
+            && term
+                .match_fields
+                .iter()
+                .all(|requirement| requirement.key == "metadata.name" && requirement.accepts(node_name))
+    })
+}
+
+/// The first constraint of `spec` that this version does not plan for, in the words of the API.
+pub(crate) fn unsupported(spec: &PodSpec) -> Option<String> {
+    if let Some((i, spread)) = spec.topology_spread.iter().enumerate().find(|(_, spread)| spread.hard) {
+        return Some(format!("spec.topologySpreadConstraints[{i}]: DoNotSchedule over {}", spread.topology_key));
+    }
+    if let Some(term) = spec.affinity.pod_required.first() {
+        return Some(format!("spec.affinity.podAffinity: required, over {}", term.topology_key));
+    }
+    if let Some(term) = spec.affinity.anti_required.first() {
+        return Some(format!("spec.affinity.podAntiAffinity: required, over {}", term.topology_key));
+    }
+    if let Some(volume) = spec.volumes.first() {
+        use stowage_models::objects::PodVolume;
+        return Some(match volume {
+            PodVolume::Claim(name) => format!("spec.volumes: PersistentVolumeClaim {name}"),
+            PodVolume::Ephemeral { name, .. } => format!("spec.volumes: ephemeral volume {name}"),
+            PodVolume::Other(kind) => format!("spec.volumes: {kind}"),
+        });
+    }
+    spec.init_containers
+        .iter()
+        .chain(&spec.containers)
+        .flat_map(|container| &container.host_ports)
+        .next()
+        .map(|port| format!("spec.containers[].ports: host port {port}"))
+}
+
+/// Whether a required anti-affinity term of a pod in `namespace` means a pod with these labels in `other_namespace`.
+pub(crate) fn term_matches(
+    term: &stowage_models::objects::PodAffinityTerm,
+    namespace: &str,
+    other_namespace: &str,
+    other_labels: &stowage_models::selector::Labels,
+) -> bool {
+    let namespaces = if term.namespace_selector.is_some() {
+        true
+    } else if term.namespaces.is_empty() {
+        namespace == other_namespace
+    } else {
+        term.namespaces.iter().any(|name| name == other_namespace)
+    };
+    namespaces && term.label_selector.as_ref().is_some_and(|selector: &LabelSelector| selector.matches(other_labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stowage_models::objects::Container;
+
+    fn container(cpu: i64, sidecar: bool) -> Container {
+        Container { requests: Resources::from([("cpu", cpu)]), sidecar, host_ports: Vec::new() }
+    }
+
+    #[test]
+    fn init_containers_count_with_the_sidecars_before_them() {
+        let spec = PodSpec {
+            init_containers: vec![container(100, true), container(500, false), container(50, true)],
+            containers: vec![container(200, false)],
+            overhead: Resources::from([("cpu", 10)]),
+            ..PodSpec::default()
+        };
+        // Running: 100 + 50 + 200 = 350; while the init container runs: 100 + 500 = 600. Then overhead.
+        assert_eq!(effective_request(&spec).get("cpu"), 610);
+    }
+
+    #[test]
+    fn pod_level_requests_replace_the_sum() {
+        let spec = PodSpec {
+            containers: vec![container(200, false)],
+            pod_requests: Resources::from([("cpu", 1000)]),
+            ..PodSpec::default()
+        };
+        assert_eq!(effective_request(&spec).get("cpu"), 1000);
+        assert_eq!(effective_request(&spec).get("pods"), 1);
+    }
+}

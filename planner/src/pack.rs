@@ -1,0 +1,336 @@
+//! Packing pods into bins under the guidance of multipliers.
+//!
+//! A bin is filled pod by pod. The next pod is the one with the best value for the room it takes, where room in a scarce
+//! resource counts more: `pi_g / sum_r y_r w_gr (C_r / free_r)`. With the multipliers of the fluid optimum all pods an
+//! offer should carry have equal value for their size, so the scarcity term decides, and it keeps cpu and memory filling
+//! up together.
+
+use crate::core::Core;
+use crate::pricing::{Multipliers, PriceList, full_price};
+use crate::problem::Bits;
+
+/// Pods by group: (group, count), sorted by group, counts positive.
+pub(crate) type Pattern = Vec<(u32, i64)>;
+
+/// A node to launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PackedNode {
+    /// Index into [`Core::offers`].
+    pub(crate) offer: u32,
+    /// What it carries.
+    pub(crate) pattern: Pattern,
+}
+
+/// A complete answer: what goes where, and what is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// New nodes.
+    pub(crate) nodes: Vec<PackedNode>,
+    /// What each existing node takes, by spare.
+    pub(crate) spares: Vec<Pattern>,
+    /// Pods not placed, by group.
+    pub(crate) left: Vec<i64>,
+    /// What is left of each limit.
+    pub(crate) limits: Vec<i64>,
+}
+
+impl Packing {
+    /// Nothing placed yet.
+    pub(crate) fn empty(core: &Core) -> Packing {
+        Packing {
+            nodes: Vec::new(),
+            spares: vec![Vec::new(); core.spares.len()],
+            left: core.demand.clone(),
+            limits: core.limits.clone(),
+        }
+    }
+
+    /// Price of the new nodes, micro-dollars per hour.
+    pub(crate) fn cost(&self, core: &Core) -> i64 {
+        self.nodes.iter().map(|node| core.offers[node.offer as usize].price).sum()
+    }
+
+    /// Pods not placed.
+    pub(crate) fn left_out(&self) -> i64 {
+        self.left.iter().sum()
+    }
+
+    /// Adds a node; its pods leave `left`, its usage the limits.
+    pub(crate) fn push(&mut self, core: &Core, node: PackedNode) {
+        for (g, count) in &node.pattern {
+            self.left[*g as usize] -= count;
+        }
+        for (row, amount) in &core.offers[node.offer as usize].usage {
+            self.limits[*row] -= amount;
+        }
+        self.nodes.push(node);
+    }
+
+    /// Whether limits leave room for one more node of this offer.
+    pub(crate) fn allows(&self, core: &Core, offer: usize) -> bool {
+        core.offers[offer].usage.iter().all(|(row, amount)| *amount <= self.limits[*row])
+    }
+}
+
+/// Multipliers and what was derived from them, ready for the inner loops.
+pub(crate) struct Guide {
+    /// Value of a pod by group.
+    pub(crate) pi: Vec<f64>,
+    /// `y_or / C_or` folded into per-offer vectors, `offers x r`.
+    y: Vec<f64>,
+    spare_y: Vec<f64>,
+    /// Groups each offer takes.
+    takes: Vec<Bits>,
+    /// Price of each offer including its share of limits.
+    pub(crate) price: Vec<f64>,
+    /// Offers whose best pattern is worth nearly their price, best first.
+    pub(crate) near: Vec<u32>,
+}
+
+/// Offers worth less than this share of their price are left to the right-sizing step.
+const NEAR: f64 = 0.93;
+
+impl Guide {
+    /// Prepares packing by `multipliers`, with the price list computed at them.
+    pub(crate) fn new(core: &Core, multipliers: &Multipliers, list: &PriceList) -> Guide {
+        let mut near: Vec<(f64, u32)> = list
+            .offers
+            .iter()
+            .enumerate()
+            .map(|(o, priced)| (priced.value / full_price(core, o, &multipliers.mu), o as u32))
+            .filter(|(ratio, _)| *ratio >= NEAR * list.theta)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let takes = core
+            .offers
+            .iter()
+            .map(|offer| {
+                let mut bits = Bits::new(core.demand.len());
+                offer.items.iter().for_each(|(g, _)| bits.insert(*g as usize));
+                bits
+            })
+            .collect();
+        let floor = |y: f64| y.max(1e-9);
+        Guide {
+            pi: multipliers.pi.clone(),
+            y: list.offers.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
+            spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
+            takes,
+            price: (0..core.offers.len()).map(|o| full_price(core, o, &multipliers.mu)).collect(),
+            near: near.into_iter().map(|(_, o)| o).collect(),
+        }
+    }
+
+    /// Whether offer `o` takes group `g`.
+    pub(crate) fn takes(&self, o: usize, g: u32) -> bool {
+        self.takes[o].contains(g as usize)
+    }
+}
+
+/// Which bin is filled.
+#[derive(Clone, Copy)]
+pub(crate) enum BinRef {
+    /// An offer.
+    Offer(usize),
+    /// An existing node.
+    Spare(usize),
+}
+
+/// Scratch space of the filling loop.
+#[derive(Default)]
+pub(crate) struct Filler {
+    free: Vec<i64>,
+    price: Vec<f64>,
+    /// Counts of the last fill, parallel to the candidate list given.
+    pub(crate) counts: Vec<i64>,
+    /// Value of the last fill at the guide's multipliers.
+    pub(crate) value: f64,
+}
+
+impl Filler {
+    /// Fills `bin` from `candidates` (group, available); starts from `start` counts parallel to it, if given.
+    /// `bias` multiplies the value of each candidate in the choice (not in the result).
+    pub(crate) fn fill(
+        &mut self,
+        core: &Core,
+        guide: &Guide,
+        bin: BinRef,
+        candidates: &[(u32, i64)],
+        bias: &[f64],
+        start: Option<&[i64]>,
+    ) {
+        let r = core.r();
+        let (capacity, y) = match bin {
+            BinRef::Offer(o) => (&core.offers[o].capacity, &guide.y[o * r..][..r]),
+            BinRef::Spare(s) => (&core.spares[s].capacity, &guide.spare_y[s * r..][..r]),
+        };
+        let allowed = |g: u32| match bin {
+            BinRef::Offer(o) => guide.takes(o, g),
+            BinRef::Spare(s) => core.spares[s].items.binary_search_by_key(&g, |(g, _)| *g).is_ok(),
+        };
+        self.free.clear();
+        self.free.extend_from_slice(capacity);
+        self.counts.clear();
+        self.counts.resize(candidates.len(), 0);
+        self.value = 0.0;
+        if let Some(start) = start {
+            for (k, count) in start.iter().enumerate() {
+                let (g, available) = candidates[k];
+                let count = (*count).min(available).min(core.copies(g as usize, &self.free));
+                self.take(core, guide, k, g, count);
+            }
+        }
+        self.price.clear();
+        self.price.resize(r, 0.0);
+        loop {
+            for k in 0..r {
+                // Scarcity in [1, 20]: beyond that the last crumbs of a resource would decide everything.
+                let scarcity = (capacity[k] as f64 / (self.free[k].max(1)) as f64).min(20.0);
+                self.price[k] = y[k] * scarcity / core.scale[k];
+            }
+            let mut best: Option<(f64, usize, i64)> = None;
+            for (k, (g, available)) in candidates.iter().enumerate() {
+                if self.counts[k] >= *available || !allowed(*g) {
+                    continue;
+                }
+                let weights = core.weight(*g as usize);
+                let mut fits = true;
+                let mut room = 0.0;
+                for i in 0..r {
+                    fits &= weights[i] <= self.free[i];
+                    room += self.price[i] * weights[i] as f64;
+                }
+                if !fits {
+                    continue;
+                }
+                let score = guide.pi[*g as usize] * bias[k] / room.max(1e-12);
+                if best.is_none_or(|(have, ..)| score > have) {
+                    best = Some((score, k, *available - self.counts[k]));
+                }
+            }
+            let Some((_, k, available)) = best else { break };
+            let g = candidates[k].0;
+            // A third of what would fit at once: large groups fill fast, and the balance is still re-judged on the way.
+            let copies = core.copies(g as usize, &self.free).min(available);
+            self.take(core, guide, k, g, (copies / 3).max(1));
+        }
+    }
+
+    fn take(&mut self, core: &Core, guide: &Guide, k: usize, g: u32, count: i64) {
+        for (free, weight) in self.free.iter_mut().zip(core.weight(g as usize)) {
+            *free -= weight * count;
+        }
+        self.counts[k] += count;
+        self.value += guide.pi[g as usize] * count as f64;
+    }
+
+    /// The last fill as a pattern.
+    pub(crate) fn pattern(&self, candidates: &[(u32, i64)]) -> Pattern {
+        let mut pattern: Pattern = candidates
+            .iter()
+            .zip(&self.counts)
+            .filter(|(_, count)| **count > 0)
+            .map(|((g, _), count)| (*g, *count))
+            .collect();
+        pattern.sort_unstable();
+        pattern
+    }
+}
+
+/// The cheapest offer that holds `pattern` within `limits`; ties go to the first in canonical price order.
+pub(crate) fn right_size(core: &Core, guide: &Guide, pattern: &Pattern, packing: &Packing, from: usize) -> usize {
+    let r = core.r();
+    let mut load = vec![0_i64; r];
+    for (g, count) in pattern {
+        for (sum, weight) in load.iter_mut().zip(core.weight(*g as usize)) {
+            *sum += weight * count;
+        }
+    }
+    // Offers are sorted by price, so the first that holds the pattern is the cheapest.
+    (0..from)
+        .find(|o| {
+            let offer = &core.offers[*o];
+            load.iter().zip(&offer.capacity).all(|(l, c)| l <= c)
+                && pattern.iter().all(|(g, _)| guide.takes(*o, *g))
+                && packing.allows(core, *o)
+        })
+        .unwrap_or(from)
+}
+
+/// Fills existing nodes in order with what is worth most there.
+pub(crate) fn fill_spares(core: &Core, guide: &Guide, packing: &mut Packing, filler: &mut Filler) {
+    for s in 0..core.spares.len() {
+        let candidates: Vec<(u32, i64)> = core.spares[s]
+            .items
+            .iter()
+            .map(|(g, _)| (*g, packing.left[*g as usize]))
+            .filter(|(_, left)| *left > 0)
+            .collect();
+        if candidates.is_empty() {
+            continue;
+        }
+        let bias = vec![1.0; candidates.len()];
+        filler.fill(core, guide, BinRef::Spare(s), &candidates, &bias, None);
+        let pattern = filler.pattern(&candidates);
+        pattern.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
+        packing.spares[s] = pattern;
+    }
+}
+
+/// Places what is left on new nodes, each time taking the (offer, fill) with the most value per price.
+///
+/// `offers` are the candidates; when none of them takes what is left, all offers are tried, and when limits allow none
+/// either, the rest stays left.
+pub(crate) fn complete(
+    core: &Core,
+    guide: &Guide,
+    packing: &mut Packing,
+    offers: &[u32],
+    bias: &[f64],
+    filler: &mut Filler,
+) {
+    let mut candidates: Vec<(u32, i64)> = Vec::new();
+    let mut biases: Vec<f64> = Vec::new();
+    loop {
+        candidates.clear();
+        candidates.extend(
+            packing.left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)),
+        );
+        if candidates.is_empty() {
+            return;
+        }
+        biases.clear();
+        biases.extend(candidates.iter().map(|(g, _)| bias[*g as usize]));
+        let best = best_fill(core, guide, packing, offers.iter().copied(), &candidates, &biases, filler)
+            .or_else(|| {
+                let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
+                best_fill(core, guide, packing, all, &candidates, &biases, filler)
+            });
+        let Some((offer, pattern)) = best else { return };
+        let offer = right_size(core, guide, &pattern, packing, offer);
+        packing.push(core, PackedNode { offer: offer as u32, pattern });
+    }
+}
+
+fn best_fill(
+    core: &Core,
+    guide: &Guide,
+    packing: &Packing,
+    offers: impl Iterator<Item = u32>,
+    candidates: &[(u32, i64)],
+    biases: &[f64],
+    filler: &mut Filler,
+) -> Option<(usize, Pattern)> {
+    let mut best: Option<(f64, usize, Pattern)> = None;
+    for o in offers.map(|o| o as usize).filter(|o| packing.allows(core, *o)) {
+        filler.fill(core, guide, BinRef::Offer(o), candidates, biases, None);
+        if filler.counts.iter().all(|count| *count == 0) {
+            continue;
+        }
+        let ratio = filler.value / guide.price[o].max(1e-12);
+        if best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
+            best = Some((ratio, o, filler.pattern(candidates)));
+        }
+    }
+    best.map(|(_, o, pattern)| (o, pattern))
+}

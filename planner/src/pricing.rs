@@ -1,0 +1,88 @@
+//! Prices every bin against multipliers: how much is the best pattern worth, at most?
+
+use crate::core::Core;
+use crate::knapsack::{Item, Knapsack};
+use rayon::prelude::*;
+
+/// Multipliers, in dollars per hour.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Multipliers {
+    /// Value of one pod, by group.
+    pub(crate) pi: Vec<f64>,
+    /// Price of one unit of each limit row (exact units of that row).
+    pub(crate) mu: Vec<f64>,
+}
+
+/// What a bin is worth at most, and the vector that shows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Priced {
+    /// Upper bound on the value of any pattern.
+    pub(crate) value: f64,
+    /// Knapsack-dual vector in scaled units.
+    pub(crate) y: Vec<f64>,
+}
+
+/// Prices of all bins of a core.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PriceList {
+    /// By offer.
+    pub(crate) offers: Vec<Priced>,
+    /// By spare.
+    pub(crate) spares: Vec<Priced>,
+    /// Largest value per price over all offers; multipliers divided by it are feasible.
+    pub(crate) theta: f64,
+    /// Lower bound on the cost that the divided multipliers prove, in dollars per hour (floating point: a guide, not
+    /// the proof).
+    pub(crate) bound: f64,
+}
+
+/// `c_o + sum_r mu_r usage_or`.
+pub(crate) fn full_price(core: &Core, offer: usize, mu: &[f64]) -> f64 {
+    let offer = &core.offers[offer];
+    offer.cost + offer.usage.iter().map(|(row, amount)| mu[*row] * *amount as f64).sum::<f64>()
+}
+
+fn items(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
+    list.iter()
+        .filter(|(g, _)| pi[*g as usize] > 0.0)
+        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
+        .collect()
+}
+
+fn price_bin(core: &Core, list: &[(u32, i64)], cap: &[f64], pi: &[f64], knapsack: &mut Knapsack) -> Priced {
+    let value = knapsack.solve(&items(list, pi), &core.w, cap);
+    Priced { value, y: knapsack.y.clone() }
+}
+
+/// Prices all bins. The result does not depend on the number of threads: each bin is independent.
+pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
+    let pi = &multipliers.pi;
+    let offers: Vec<Priced> = core
+        .offers
+        .par_iter()
+        .map_init(Knapsack::default, |knapsack, offer| price_bin(core, &offer.items, &offer.cap, pi, knapsack))
+        .collect();
+    let spares: Vec<Priced> = core
+        .spares
+        .par_iter()
+        .map_init(Knapsack::default, |knapsack, spare| price_bin(core, &spare.items, &spare.cap, pi, knapsack))
+        .collect();
+    let theta = offers
+        .iter()
+        .enumerate()
+        .map(|(o, priced)| priced.value / full_price(core, o, &multipliers.mu))
+        .fold(0.0, f64::max);
+    let mut list = PriceList { offers, spares, theta, bound: 0.0 };
+    list.bound = bound(core, multipliers, &list);
+    list
+}
+
+fn bound(core: &Core, multipliers: &Multipliers, list: &PriceList) -> f64 {
+    if list.theta <= 0.0 {
+        return 0.0;
+    }
+    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
+    let spare: f64 = list.spares.iter().map(|priced| priced.value).sum();
+    let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
+    ((covered - spare) / list.theta - limits).max(0.0)
+}

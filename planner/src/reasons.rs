@@ -1,0 +1,174 @@
+//! Why pods are left out, in one sentence each: the tightest cause and what to do about it.
+
+use crate::matching::{selects, tolerates_all};
+use crate::offerings::{CAPACITY_TYPES, Offering, label_of};
+use crate::problem::{Group, Problem};
+use std::collections::BTreeMap;
+use stowage_models::catalog::InstanceType;
+use stowage_models::objects::{Affinity, PodRef, PodSpec};
+use stowage_models::plan::{Unplaced, UnplacedReason};
+use stowage_models::quantity::display_amount;
+use stowage_models::selector::Labels;
+
+/// All pods left out: unsupported, without a fit, or beyond limits (`left`, by group).
+pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
+    let mut entries: BTreeMap<(UnplacedReason, String, String, Option<String>), Vec<PodRef>> = BTreeMap::new();
+    for out in &problem.unsupported {
+        let hint = "this version does not plan for it yet, and never places such a pod as if it had no constraint";
+        let key = (UnplacedReason::Unsupported, out.constraint.clone(), hint.to_owned(), None);
+        entries.entry(key).or_default().push(problem.pod_ref(out.pod));
+    }
+    let type_labels: Vec<Labels> = if problem.no_fit.is_empty() {
+        Vec::new()
+    } else {
+        problem.catalog.types.iter().map(InstanceType::labels).collect()
+    };
+    for group in &problem.no_fit {
+        let (message, hint, nearest) = no_fit(problem, group, &type_labels);
+        let pods = group.pods.iter().map(|pod| problem.pod_ref(*pod));
+        entries.entry((UnplacedReason::NoFit, message, hint, nearest)).or_default().extend(pods);
+    }
+    for (group, left) in problem.groups.iter().zip(left).filter(|(_, left)| **left > 0) {
+        let (message, hint) = limits(problem, group);
+        let left = usize::try_from(*left).expect("left is not negative");
+        let pods = group.pods[group.pods.len() - left..].iter().map(|pod| problem.pod_ref(*pod));
+        entries.entry((UnplacedReason::Limits, message, hint, None)).or_default().extend(pods);
+    }
+    entries
+        .into_iter()
+        .map(|((reason, message, hint, nearest), mut pods)| {
+            pods.sort();
+            Unplaced { reason, message, hint, nearest, pods }
+        })
+        .collect()
+}
+
+fn name(problem: &Problem<'_>, offering: &Offering) -> String {
+    let instance_type = &problem.catalog.types[offering.instance_type as usize];
+    format!(
+        "{} {} {} ({})",
+        instance_type.name,
+        instance_type.zones[offering.zone as usize].zone,
+        CAPACITY_TYPES[offering.capacity_type as usize],
+        problem.pool(offering).name
+    )
+}
+
+/// Message, hint and nearest offering for a group that no bin can hold.
+fn no_fit(problem: &Problem<'_>, group: &Group, type_labels: &[Labels]) -> (String, String, Option<String>) {
+    if problem.offerings.is_empty() {
+        let hint = "see the notes on NodePools, or add a NodePool".to_owned();
+        return ("no NodePool can launch anything".to_owned(), hint, None);
+    }
+    let spec = problem.spec(group);
+    let matching: Vec<&Offering> = problem
+        .offerings
+        .iter()
+        .filter(|offering| {
+            tolerates_all(&spec.tolerations, &problem.pool(offering).taints)
+                && selects(spec, &|key: &str| label_of(problem, type_labels, offering, key), None)
+        })
+        .collect();
+    // The nearest offering is the one that exceeds its tightest resource least.
+    let nearest = matching.iter().map(|offering| (tightest(group, offering), *offering)).min_by(|a, b| {
+        let ((_, x), (_, y)) = (a.0, b.0);
+        x.total_cmp(&y).then_with(|| a.1.price.cmp(&b.1.price))
+    });
+    match nearest {
+        Some(((r, _), offering)) => {
+            let resource = &problem.resources[r];
+            let message = format!(
+                "requests {resource} {}; the nearest matching offering leaves {} after DaemonSets and slack",
+                display_amount(resource, group.request[r]),
+                display_amount(resource, offering.capacity[r])
+            );
+            let hint = format!("lower the request, or allow types with more {resource} in a NodePool");
+            (message, hint, Some(name(problem, offering)))
+        }
+        None => {
+            let (message, hint) = mismatch(problem, spec, type_labels);
+            (message, hint, None)
+        }
+    }
+}
+
+/// The resource a pod of the group exceeds most on an offering, and by what ratio.
+fn tightest(group: &Group, offering: &Offering) -> (usize, f64) {
+    let mut worst = (0, 0.0);
+    for (r, (w, c)) in group.request.iter().zip(&offering.capacity).enumerate() {
+        let ratio = *w as f64 / (*c as f64).max(0.5);
+        if *w > 0 && ratio > worst.1 {
+            worst = (r, ratio);
+        }
+    }
+    worst
+}
+
+/// The constraint no offering satisfies by itself, else the fact that no offering satisfies all of them.
+fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (String, String) {
+    let any = |spec: &PodSpec| {
+        problem
+            .offerings
+            .iter()
+            .any(|offering| selects(spec, &|key: &str| label_of(problem, type_labels, offering, key), None))
+    };
+    for (key, value) in &spec.node_selector {
+        let alone =
+            PodSpec { node_selector: Labels::from([(key.clone(), value.clone())]), ..PodSpec::default() };
+        if !any(&alone) {
+            return (
+                format!("spec.nodeSelector {key}={value}: no offering of any NodePool has this label"),
+                format!("allow {key}={value} in a NodePool's requirements or template labels"),
+            );
+        }
+    }
+    let affinity = Affinity { node_required: spec.affinity.node_required.clone(), ..Affinity::default() };
+    if !any(&PodSpec { affinity, ..PodSpec::default() }) {
+        return (
+            "spec.affinity.nodeAffinity: no offering of any NodePool satisfies a required term".to_owned(),
+            "compare the terms with the NodePools' requirements".to_owned(),
+        );
+    }
+    let tolerated: Vec<&str> = problem
+        .snapshot
+        .node_pools
+        .iter()
+        .filter(|pool| tolerates_all(&spec.tolerations, &pool.taints))
+        .map(|pool| pool.name.as_str())
+        .collect();
+    if tolerated.is_empty() {
+        return (
+            "spec.tolerations: the taints of no NodePool are tolerated".to_owned(),
+            "add a toleration to the pod, or a NodePool without taints".to_owned(),
+        );
+    }
+    (
+        format!(
+            "no offering of the NodePools whose taints it tolerates ({}) satisfies its nodeSelector and node affinity \
+             together",
+            tolerated.join(", ")
+        ),
+        "compare the pod's constraints with those NodePools' requirements".to_owned(),
+    )
+}
+
+fn limits(problem: &Problem<'_>, group: &Group) -> (String, String) {
+    let g = problem.groups.iter().position(|other| other.pods[0] == group.pods[0]).unwrap_or(0);
+    let mut pools: Vec<&str> = problem
+        .offerings
+        .iter()
+        .filter(|offering| problem.may_use(g, offering))
+        .map(|offering| problem.pool(offering).name.as_str())
+        .collect();
+    pools.dedup();
+    if pools.is_empty() {
+        return (
+            "it fits existing nodes only, and they have no room left; no NodePool has an offering for it".to_owned(),
+            "add a NodePool that can take it".to_owned(),
+        );
+    }
+    (
+        format!("limits of NodePool {} leave no room to launch a node for it", pools.join(", ")),
+        "raise spec.limits, or remove nodes of that pool".to_owned(),
+    )
+}

@@ -1,0 +1,164 @@
+//! Large-neighbourhood search: take a few nodes apart, those that waste most first, and pack their pods again.
+
+use crate::core::Core;
+use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, right_size};
+use crate::rng::Rng;
+
+/// State of a search; one per worker.
+pub(crate) struct Search<'a> {
+    core: &'a Core,
+    guide: &'a Guide,
+    rng: Rng,
+    filler: Filler,
+    /// The best packing so far.
+    pub(crate) packing: Packing,
+    /// What each node wastes: its price less the value of its pods.
+    loss: Vec<f64>,
+}
+
+impl<'a> Search<'a> {
+    /// Starts from a packing.
+    pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
+        let loss = packing.nodes.iter().map(|node| loss(guide, node)).collect();
+        Search { core, guide, rng: Rng::new(seed), filler: Filler::default(), packing, loss }
+    }
+
+    /// Runs `rounds` rounds; returns how many improved the plan.
+    pub(crate) fn run(&mut self, rounds: usize) -> usize {
+        (0..rounds).filter(|_| self.round()).count()
+    }
+
+    fn draw_by_loss(&mut self) -> usize {
+        let total: f64 = self.loss.iter().map(|loss| loss.max(1e-6)).sum();
+        let mut at = self.rng.unit() * total;
+        for (i, loss) in self.loss.iter().enumerate() {
+            at -= loss.max(1e-6);
+            if at <= 0.0 {
+                return i;
+            }
+        }
+        self.loss.len() - 1
+    }
+
+    fn draw(&mut self) -> Vec<usize> {
+        let n = self.packing.nodes.len();
+        let size = (2 + self.rng.below(5)).min(n);
+        let mut chosen = Vec::with_capacity(size);
+        for _ in 0..4 * size {
+            let i = if self.rng.unit() < 0.6 { self.draw_by_loss() } else { self.rng.below(n) };
+            if !chosen.contains(&i) {
+                chosen.push(i);
+            }
+            if chosen.len() == size {
+                break;
+            }
+        }
+        chosen.sort_unstable();
+        chosen
+    }
+
+    /// One round; true if the plan got cheaper.
+    fn round(&mut self) -> bool {
+        if self.packing.nodes.is_empty() {
+            return false;
+        }
+        let chosen = self.draw();
+        let mut trial = Packing {
+            nodes: Vec::new(),
+            spares: Vec::new(),
+            left: vec![0; self.core.demand.len()],
+            limits: self.packing.limits.clone(),
+        };
+        let mut old_cost = 0;
+        for i in &chosen {
+            let node = &self.packing.nodes[*i];
+            let offer = &self.core.offers[node.offer as usize];
+            old_cost += offer.price;
+            offer.usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
+            node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
+        }
+        let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
+        for _ in 0..12 {
+            offers.push(self.guide.near[self.rng.below(self.guide.near.len())]);
+        }
+        offers.sort_unstable();
+        offers.dedup();
+        let noise = 0.1 * self.rng.unit();
+        if !self.repack(&mut trial, &offers, noise, old_cost) {
+            return false;
+        }
+        let new_cost = trial.cost(self.core);
+        if new_cost > old_cost || trial.left.iter().any(|left| *left > 0) {
+            return false;
+        }
+        self.packing.limits = trial.limits;
+        for i in chosen.iter().rev() {
+            self.packing.nodes.swap_remove(*i);
+            self.loss.swap_remove(*i);
+        }
+        for node in trial.nodes {
+            self.loss.push(loss(self.guide, &node));
+            self.packing.nodes.push(node);
+        }
+        new_cost < old_cost
+    }
+
+    /// Packs `trial.left` on new nodes; gives up when it costs more than `budget`.
+    fn repack(&mut self, trial: &mut Packing, offers: &[u32], noise: f64, budget: i64) -> bool {
+        let mut candidates: Vec<(u32, i64)> = trial
+            .left
+            .iter()
+            .enumerate()
+            .filter(|(_, left)| **left > 0)
+            .map(|(g, left)| (g as u32, *left))
+            .collect();
+        let mut bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+        let mut cost = 0;
+        while !candidates.is_empty() {
+            let mut best: Option<(f64, usize, Vec<i64>)> = None;
+            for o in offers.iter().map(|o| *o as usize) {
+                if cost + self.core.offers[o].price > budget + self.core.offers[o].price / 2
+                    || !trial.allows(self.core, o)
+                {
+                    continue;
+                }
+                self.filler.fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
+                let ratio = self.filler.value / self.guide.price[o];
+                if self.filler.value > 0.0 && best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
+                    best = Some((ratio, o, self.filler.counts.clone()));
+                }
+            }
+            let Some((_, o, counts)) = best else { return false };
+            let mut pattern: Vec<(u32, i64)> = candidates
+                .iter()
+                .zip(&counts)
+                .filter(|(_, count)| **count > 0)
+                .map(|((g, _), count)| (*g, *count))
+                .collect();
+            pattern.sort_unstable();
+            let offer = right_size(self.core, self.guide, &pattern, trial, o);
+            cost += self.core.offers[offer].price;
+            if cost > budget {
+                return false;
+            }
+            trial.push(self.core, PackedNode { offer: offer as u32, pattern });
+            let mut kept = 0;
+            for k in 0..candidates.len() {
+                let left = candidates[k].1 - counts[k];
+                if left > 0 {
+                    candidates[kept] = (candidates[k].0, left);
+                    bias[kept] = bias[k];
+                    kept += 1;
+                }
+            }
+            candidates.truncate(kept);
+            bias.truncate(kept);
+        }
+        true
+    }
+}
+
+fn loss(guide: &Guide, node: &PackedNode) -> f64 {
+    let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
+    guide.price[node.offer as usize] - value
+}

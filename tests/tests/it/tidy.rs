@@ -1,0 +1,126 @@
+//! Goal: habits that no lint covers. Method: reading the sources as text.
+
+use stowage_tests::{File, files, has_word};
+
+/// No source file is longer, unless it is in [`LONG`].
+const LINES_MAX: usize = 600;
+
+/// A ratchet: files that are longer, and how long they may be. They may shrink and then leave the list; nothing joins it
+/// without a reason beside it.
+const LONG: [(&str, usize); 2] = [
+    // One type per API object, read top to bottom like the API reference; splitting it would scatter that.
+    ("models/src/objects.rs", 620),
+    // Builders of plans and clusters for the checker's tests.
+    ("planner/checker/tests/it/support.rs", 700),
+];
+
+/// Asserts that no line of code satisfies `bad`, and names those that do.
+fn none(what: &str, files: &[File], bad: impl Fn(&str) -> bool) {
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|file| file.code().map(move |(number, line)| (file, number, line)))
+        .filter(|(_, _, line)| bad(line))
+        .map(|(file, number, line)| format!("{}:{number}: {}", file.path, line.trim()))
+        .collect();
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// Sources under any of these folders, this crate left out: its texts name what it forbids.
+fn sources(folders: &[&str]) -> Vec<File> {
+    let mut sources = files(".rs");
+    sources
+        .retain(|file| !file.path.starts_with("tests/") && folders.iter().any(|f| file.path.starts_with(f)));
+    assert!(!sources.is_empty(), "no sources under {folders:?}");
+    sources
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    none("unfinished code", &sources(&[""]), |line| {
+        ["todo!(", "unimplemented!(", "dbg!("]
+            .iter()
+            .any(|mark| line.contains(mark))
+    });
+}
+
+#[test]
+fn files_fit_in_a_head() {
+    for file in files(".rs") {
+        let lines = file.text.lines().count();
+        match LONG.iter().find(|(path, _)| *path == file.path) {
+            Some((path, most)) => {
+                assert!(
+                    lines <= *most,
+                    "{path} grew from {most} to {lines} lines; split it"
+                );
+                assert!(lines > LINES_MAX, "{path} is short now: take it off the list");
+            }
+            None => assert!(lines <= LINES_MAX, "{} has {lines} lines; split it", file.path),
+        }
+    }
+    let gone = LONG
+        .iter()
+        .find(|(path, _)| !stowage_tests::root().join(path).exists());
+    assert!(
+        gone.is_none(),
+        "{gone:?} does not exist any more: take it off the list"
+    );
+}
+
+#[test]
+fn models_and_checker_know_no_floats() {
+    none(
+        "a float outside solver and rendering",
+        &sources(&["models/src/", "planner/checker/"]),
+        |line| has_word(line, "f64") || has_word(line, "f32"),
+    );
+}
+
+#[test]
+fn nothing_is_iterated_in_hash_order() {
+    // Their order differs from run to run; sorted maps cost little at our sizes. None at all is the simplest rule.
+    none("a hash map or set", &sources(&[""]), |line| {
+        has_word(line, "HashMap") || has_word(line, "HashSet")
+    });
+}
+
+#[test]
+fn only_programs_read_the_clock() {
+    let mut pure = sources(&["models/", "planner/", "executor/"]);
+    pure.retain(|file| !file.path.starts_with("planner/cli/") && !file.is_test());
+    none("a clock outside programs and tests", &pure, |line| {
+        has_word(line, "Instant") || has_word(line, "SystemTime")
+    });
+}
+
+#[test]
+fn pure_crates_read_no_environment_and_print_nothing() {
+    let mut pure = sources(&[
+        "models/src/",
+        "models/import/src/",
+        "planner/src/",
+        "planner/checker/src/",
+    ]);
+    pure.retain(|file| !file.is_test());
+    none("input or output in a pure crate", &pure, |line| {
+        [
+            "std::env::",
+            "std::fs::",
+            "std::net::",
+            "println!(",
+            "eprintln!(",
+            "print!(",
+        ]
+        .iter()
+        .any(|mark| line.contains(mark))
+    });
+}
+
+#[test]
+fn unsafe_code_is_in_the_solver_module_alone() {
+    let mut others = sources(&[""]);
+    others.retain(|file| file.path != "planner/src/lp.rs" && !file.path.starts_with("planner/src/lp/"));
+    none("unsafe outside planner/src/lp.rs", &others, |line| {
+        has_word(line, "unsafe") || line.contains("allow(unsafe_code") || line.contains("expect(unsafe_code")
+    });
+}
