@@ -268,7 +268,13 @@ pub struct NodeVector {
     pub node: String,
     /// Index into [`Certificate::vectors`].
     pub vector: u32,
+    /// No set of pods the node can take is worth more than this, in micro-dollars per hour over `2^20`.
+    pub value: i64,
 }
+
+/// Branches after which a search for a pattern that breaks an inequality gives up (`docs/formulation.md` section 3).
+/// Pricing stops at a fraction of it, so that every proof it relies on can be repeated.
+pub const PROOF_BRANCHES_MAX: u32 = 50_000;
 
 /// Integer multipliers that prove [`Summary::launch_bound`], by weak duality (`docs/formulation.md`).
 ///
@@ -283,10 +289,11 @@ pub struct NodeVector {
 /// `value(o, y_o) <= price_o + sum_r mu_pr * capacity_or`, then
 ///
 /// ```text
-/// launch cost  >=  sum_g pi_g * pods_g  -  sum_nodes value(i, y_i)  -  sum_pr mu_pr * (limit_pr - used_pr)
+/// launch cost  >=  sum_g pi_g * pods_g  -  sum_nodes value_i  -  sum_pr mu_pr * (limit_pr - used_pr)
 /// ```
 ///
-/// and, prices being integers, the right side may be rounded up.
+/// where `value_i >= value(i, y_i)` is stated for each node. Either inequality may hold for integer patterns only; then a
+/// search bounded by [`PROOF_BRANCHES_MAX`] proves it. Prices being integers, the right side may be rounded up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Certificate {
@@ -302,7 +309,7 @@ pub struct Certificate {
     /// Vector of each offering, run-length encoded (`index*count` or `index`, comma-separated) over all offerings
     /// sorted by NodePool, instance type, zone, capacity type, labels.
     pub offering_vectors: String,
-    /// Vectors of existing nodes that can take at least one pod, sorted by node. A node not listed has the zero vector.
+    /// Vectors and values of existing nodes that can take at least one pod, sorted by node. Every such node is listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_vectors: Vec<NodeVector>,
 }

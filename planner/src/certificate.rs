@@ -8,7 +8,7 @@ use crate::pricing::{Multipliers, PriceList};
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use stowage_models::plan::{Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, Row, unit_bits};
+use stowage_models::plan::{Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row, unit_bits};
 use stowage_models::units::UsdMicros;
 
 /// Attempts to repair rounding; each shrinks by at least one part in 2^30, two are usual.
@@ -22,6 +22,8 @@ struct Integers {
     offers: Vec<Vec<i64>>,
     /// By spare.
     spares: Vec<Vec<i64>>,
+    /// What each spare is worth at most, over 2^MULTIPLIER_BITS.
+    spare_values: Vec<i64>,
 }
 
 /// A certificate for the core's demand, and the bound it proves.
@@ -71,7 +73,7 @@ impl Integers {
             .map(|(r, scale)| one * f64::from(1_u32 << unit_bits(&problem.resources[*r])) / scale)
             .collect();
         let vector = |y: &[f64]| y.iter().zip(&unit).map(|(y, unit)| (y * shrink * unit) as i64).collect();
-        Integers {
+        let mut integers = Integers {
             pi: multipliers.pi.iter().map(|pi| (pi * shrink * one) as i64).collect(),
             mu: multipliers
                 .mu
@@ -81,7 +83,20 @@ impl Integers {
                 .collect(),
             offers: list.offers.iter().map(|priced| vector(&priced.y)).collect(),
             spares: list.spares.iter().map(|priced| vector(&priced.y)).collect(),
-        }
+            spare_values: Vec::new(),
+        };
+        integers.spare_values = core
+            .spares
+            .iter()
+            .zip(&integers.spares)
+            .map(|(spare, y)| {
+                let mut proof = Proof::new(&integers, problem, core, y, &spare.items);
+                let fractional = integers.value(problem, core, &spare.capacity, &spare.items, y);
+                let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
+                i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
+            })
+            .collect();
+        integers
     }
 
     /// Upper bound on the value of a bin, times 2^(2 * MULTIPLIER_BITS).
@@ -121,7 +136,11 @@ impl Integers {
             for (row, amount) in &offer.usage {
                 price += self.limit_price(problem, *row, *amount);
             }
-            if value > price {
+            if value > price
+                && Proof::new(self, problem, core, &self.offers[o], &offer.items)
+                    .maximum(&offer.capacity, price)
+                    .is_none_or(|most| most > price)
+            {
                 worst = worst.max((value as f64 / price.max(1) as f64).max(1.0 + 1e-12));
             }
         }
@@ -136,9 +155,7 @@ impl Integers {
             .zip(&core.demand)
             .map(|(pi, pods)| (i128::from(*pi) * i128::from(*pods)) << MULTIPLIER_BITS)
             .sum();
-        for (spare, y) in core.spares.iter().zip(&self.spares) {
-            total -= self.value(problem, core, &spare.capacity, &spare.items, y);
-        }
+        total -= self.spare_values.iter().map(|value| i128::from(*value) << MULTIPLIER_BITS).sum::<i128>();
         for (row, left) in problem.limits.iter().enumerate() {
             total -= self.limit_price(problem, row, left.remaining);
         }
@@ -183,10 +200,11 @@ impl Integers {
         let node_vectors = core
             .spares
             .iter()
-            .zip(&self.spares)
-            .map(|(spare, y)| NodeVector {
+            .zip(self.spares.iter().zip(&self.spare_values))
+            .map(|(spare, (y, value))| NodeVector {
                 node: problem.snapshot.nodes[problem.existing[spare.bin].node].name.clone(),
                 vector: vectors[y],
+                value: *value,
             })
             .collect();
         Certificate {
@@ -197,6 +215,89 @@ impl Integers {
             vectors: vectors.into_keys().collect(),
             node_vectors,
         }
+    }
+}
+
+/// A search over integer patterns of one bin, exact in 128-bit integers; the checker repeats it with its own code.
+struct Proof<'a> {
+    pi: &'a [i64],
+    core: &'a Core,
+    y: &'a [i64],
+    shift: Vec<u32>,
+    /// Groups by falling value per room, with copies at most and reduced value.
+    order: Vec<(usize, i64, i128)>,
+    branches: u32,
+}
+
+impl<'a> Proof<'a> {
+    fn new(
+        integers: &'a Integers,
+        problem: &Problem<'_>,
+        core: &'a Core,
+        y: &'a [i64],
+        items: &[(u32, i64)],
+    ) -> Proof<'a> {
+        let shift: Vec<u32> =
+            core.resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect();
+        let mut proof =
+            Proof { pi: &integers.pi, core, y, shift, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
+        let mut order: Vec<(usize, i64, i128, i128)> = items
+            .iter()
+            .filter(|(g, _)| integers.pi[*g as usize] > 0)
+            .map(|(g, copies)| {
+                let room = proof.dot(core.weight(*g as usize)).max(1);
+                let worth = i128::from(integers.pi[*g as usize]) << MULTIPLIER_BITS;
+                (*g as usize, *copies, worth - proof.dot(core.weight(*g as usize)), room)
+            })
+            .collect();
+        // pi_a / room_a > pi_b / room_b, cross-multiplied; the sort is stable, so ties stay in row order.
+        order.sort_by(|a, b| {
+            (i128::from(integers.pi[b.0]) * a.3).cmp(&(i128::from(integers.pi[a.0]) * b.3))
+        });
+        proof.order = order.into_iter().map(|(g, copies, reduced, _)| (g, copies, reduced)).collect();
+        proof
+    }
+
+    fn dot(&self, amounts: &[i64]) -> i128 {
+        amounts
+            .iter()
+            .zip(self.y)
+            .zip(&self.shift)
+            .map(|((amount, y), shift)| (i128::from(*amount) * i128::from(*y)) << shift)
+            .sum()
+    }
+
+    /// The value of the best pattern if above `threshold`, else `threshold`; `None` beyond the limit on branches.
+    fn maximum(&mut self, capacity: &[i64], threshold: i128) -> Option<i128> {
+        let mut best = threshold;
+        self.branch(0, 0, capacity, &mut best).then_some(best)
+    }
+
+    fn branch(&mut self, depth: usize, value: i128, free: &[i64], best: &mut i128) -> bool {
+        if self.branches == 0 {
+            return false;
+        }
+        self.branches -= 1;
+        *best = value.max(*best);
+        let mut bound = value + self.dot(free);
+        for (g, copies, reduced) in &self.order[depth..] {
+            if *reduced > 0 {
+                bound += reduced * i128::from(self.core.copies(*g, free).min(*copies));
+            }
+        }
+        if depth == self.order.len() || bound <= *best {
+            return true;
+        }
+        let (g, copies, _) = self.order[depth];
+        let each = i128::from(self.pi[g]) << MULTIPLIER_BITS;
+        for count in (0..=self.core.copies(g, free).min(copies)).rev() {
+            let rest: Vec<i64> =
+                free.iter().zip(self.core.weight(g)).map(|(free, weight)| free - weight * count).collect();
+            if !self.branch(depth + 1, value + each * i128::from(count), &rest, best) {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -1,8 +1,10 @@
 //! The search for one problem: bound, first plan, improvement, certificate.
 
 use crate::certificate::certify;
-use crate::core::Core;
+use crate::core::{Core, usage};
 use crate::dive::dive;
+use crate::master::{self, Master};
+use crate::tiny;
 use crate::fluid::{Fluid, FluidPoint};
 use crate::pack::{Filler, Guide, Packing, Pattern, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, price_all};
@@ -18,6 +20,9 @@ const ROUNDS_PER_SLICE: usize = 200;
 /// Rounds of search per second of time limit: what half of a slow core does, so that the work budget normally ends the
 /// search before the clock does and equal inputs give equal plans on every machine.
 const ROUNDS_PER_SECOND: u64 = 1_500;
+
+/// Rounds of search before column generation in a small problem.
+const SMALL_ROUNDS: u64 = 400;
 
 /// What a search found.
 pub(crate) struct Found {
@@ -101,30 +106,63 @@ pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, demand.clone(), &limits, true);
     let mut relaxed = relax(&core, run);
-    let mut packing = first_packing(&core, &mut relaxed, run);
-    let guide = Guide::new(&core, &relaxed.multipliers, &relaxed.list);
-    let mut stop = improve(problem, &core, &guide, &relaxed.list, &mut packing, run);
+    let (packing, mut stop) = pack(problem, &core, &mut relaxed, run);
     let mut placement = Placement::new(&core, &packing);
     if packing.left_out() == 0 {
         let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
         return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
     }
+    let mut lowered = false;
     while problem.lower_weights(&placement.left) {
+        lowered = true;
         let core = Core::new(problem, placement.left.clone(), &placement.limits, false);
         let mut relaxed = relax(&core, run);
-        let mut packing = first_packing(&core, &mut relaxed, run);
-        let guide = Guide::new(&core, &relaxed.multipliers, &relaxed.list);
-        stop = improve(problem, &core, &guide, &relaxed.list, &mut packing, run);
+        let (packing, stopped) = pack(problem, &core, &mut relaxed, run);
+        stop = stopped;
         placement.merge(Placement::new(&core, &packing));
     }
     placement.insert_left(problem);
-    // The bound is about the pods that are placed, with the weights that turned out to be open to them.
-    let placed: Vec<i64> = demand.iter().zip(&placement.left).map(|(all, left)| all - left).collect();
-    let core = Core::new(problem, placed, &limits, true);
-    let relaxed = relax(&core, run);
-    let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
-    run.note("placed pods", Some(placement.cost(problem)), relaxed.list.bound);
-    Found { placement, certificate, bound, undominated: core.offers.len(), stop }
+    certify_placed(problem, placement, &demand, &limits, lowered, stop, run)
+}
+
+/// Passes over what is placed at most: each may make room for a pod that was left, which changes the problem certified.
+const PASSES_MAX: usize = 4;
+
+/// The bound is about the pods that are placed, with the weights that turned out to be open to them. Planning those pods
+/// again, now without the others, may also find them a cheaper place.
+fn certify_placed(
+    problem: &Problem<'_>,
+    mut placement: Placement,
+    demand: &[i64],
+    limits: &[i64],
+    lowered: bool,
+    mut stop: Stop,
+    run: &mut Run<'_>,
+) -> Found {
+    for pass in 0.. {
+        let placed: Vec<i64> = demand.iter().zip(&placement.left).map(|(all, left)| all - left).collect();
+        let core = Core::new(problem, placed, limits, true);
+        let mut relaxed = relax(&core, run);
+        let last = pass + 1 >= PASSES_MAX;
+        if !last {
+            let (packing, stopped) = pack(problem, &core, &mut relaxed, run);
+            stop = stopped;
+            // With weights lowered, a cheaper plan might leave room in a pool that has to be used up first.
+            if !lowered && packing.left_out() == 0 && packing.cost(&core) < placement.cost(problem) {
+                let left = std::mem::take(&mut placement.left);
+                placement = Placement { left, ..Placement::new(&core, &packing) };
+            }
+            let before = placement.left.clone();
+            placement.insert_left(problem);
+            if placement.left != before {
+                continue;
+            }
+        }
+        let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
+        run.note("placed pods", Some(placement.cost(problem)), relaxed.list.bound);
+        return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
+    }
+    unreachable!("the last pass returns")
 }
 
 /// The bound if weights were not strict, over the same placed pods. Changes the problem's weights.
@@ -164,6 +202,57 @@ fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
     run.iterations += fluid.iterations();
     run.note("fluid", None, list.bound);
     Relaxed { fluid, multipliers, list, point }
+}
+
+/// Packs a core as well as time allows; may replace multipliers and prices by better ones.
+fn pack(problem: &Problem<'_>, core: &Core, relaxed: &mut Relaxed<'_>, run: &mut Run<'_>) -> (Packing, Stop) {
+    let mut packing = first_packing(core, relaxed, run);
+    let is_small = packing.nodes.len() <= master::NODES_MAX && relaxed.point.is_some();
+    let gap = |packing: &Packing, list: &PriceList| {
+        Ppm::gap(UsdMicros(packing.cost(core)), UsdMicros((list.bound * 1e6) as i64))
+    };
+    if is_small && gap(&packing, &relaxed.list) > problem.policy.gap && packing.left_out() == 0 {
+        let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
+        improve(problem, core, &guide, &relaxed.list, &mut packing, SMALL_ROUNDS, run);
+        generate(problem, core, relaxed, &mut packing, run);
+    }
+    let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
+    let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
+    let budget = millis.saturating_mul(ROUNDS_PER_SECOND) / 1000;
+    let stop = improve(problem, core, &guide, &relaxed.list, &mut packing, budget, run);
+    (packing, stop)
+}
+
+/// Column generation and the integer program over its columns; the exact program for a handful of pods.
+fn generate(
+    problem: &Problem<'_>,
+    core: &Core,
+    relaxed: &mut Relaxed<'_>,
+    packing: &mut Packing,
+    run: &mut Run<'_>,
+) {
+    if let Some(exact) = tiny::solve(core)
+        && exact.cost(core) <= packing.cost(core)
+    {
+        *packing = exact;
+        run.note("exact", Some(packing.cost(core)), relaxed.list.bound);
+    }
+    let mut master = Master::new(core, packing);
+    let bounded = master.run(relaxed.list.bound, 1e-4, &|| run.stopped().is_some());
+    run.iterations += master.iterations();
+    if let Some(bounded) = bounded {
+        relaxed.multipliers = bounded.multipliers;
+        relaxed.list = bounded.list;
+        run.note("columns", Some(packing.cost(core)), relaxed.list.bound);
+    }
+    let cost = packing.cost(core);
+    if Ppm::gap(UsdMicros(cost), UsdMicros((relaxed.list.bound * 1e6) as i64)) <= problem.policy.gap {
+        return;
+    }
+    if let Some(better) = master.integer().filter(|better| better.cost(core) < cost) {
+        *packing = better;
+        run.note("integer", Some(packing.cost(core)), relaxed.list.bound);
+    }
 }
 
 fn first_packing(core: &Core, relaxed: &mut Relaxed<'_>, run: &mut Run<'_>) -> Packing {
@@ -242,7 +331,27 @@ impl Placement {
                     }
                 }
             }
+            while self.left[g] > 0
+                && let Some(offering) = self.cheapest_within_limits(problem, g)
+            {
+                let mut room = problem.offerings[offering].capacity.clone();
+                let count = take(request, &mut room, self.left[g]);
+                self.left[g] -= count;
+                for (row, amount) in usage(problem, offering) {
+                    self.limits[row] -= amount;
+                }
+                self.launches.push((offering, vec![(group, count)]));
+                free_launches.push(room);
+            }
         }
+    }
+
+    /// The cheapest offering that takes a pod of group `g` within what is left of the limits.
+    fn cheapest_within_limits(&self, problem: &Problem<'_>, g: usize) -> Option<usize> {
+        (0..problem.offerings.len())
+            .filter(|o| problem.may_use(g, &problem.offerings[*o]))
+            .filter(|o| usage(problem, *o).iter().all(|(row, amount)| *amount <= self.limits[*row]))
+            .min_by_key(|o| (problem.offerings[*o].price, *o))
     }
 }
 
@@ -283,12 +392,11 @@ fn improve(
     guide: &Guide,
     list: &PriceList,
     packing: &mut Packing,
+    budget: u64,
     run: &mut Run<'_>,
 ) -> Stop {
     let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0;
     let mut search = Search::new(core, guide, std::mem::take(packing), seed);
-    let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
-    let budget = millis.saturating_mul(ROUNDS_PER_SECOND) / 1000;
     let mut done = 0_u64;
     let stop = loop {
         let cost = search.packing.cost(core);

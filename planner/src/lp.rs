@@ -211,6 +211,19 @@ impl Program {
         self.read()
     }
 
+    /// Runs an integer program (after [`Program::make_integer`]). A limit that ends the search early still leaves the best
+    /// point found, so any status with a finite point is an answer; the caller verifies it.
+    pub(crate) fn run_integer(&mut self) -> Result<Solution, Fault> {
+        // SAFETY: self.raw is live.
+        let (code, status) =
+            unsafe { (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw)) };
+        // 7 = optimal, 13 to 16 = a limit was reached.
+        if code < 0 || !(status == 7 || (13..=16).contains(&status)) {
+            return Err(Fault::Status(status));
+        }
+        self.read()
+    }
+
     fn read(&self) -> Result<Solution, Fault> {
         let mut solution = Solution {
             objective: 0.0,

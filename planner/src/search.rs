@@ -57,15 +57,43 @@ impl<'a> Search<'a> {
         chosen
     }
 
+    /// Up to four existing nodes, in random order, in most rounds.
+    fn draw_spares(&mut self) -> Vec<usize> {
+        let n = self.packing.spares.len();
+        let mut chosen = Vec::new();
+        if n > 0 && self.rng.unit() < 0.8 {
+            for _ in 0..=self.rng.below(4) {
+                let s = self.rng.below(n);
+                if !chosen.contains(&s) {
+                    chosen.push(s);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Fills the drawn existing nodes from what is taken apart.
+    fn refill_spares(&mut self, trial: &mut Packing, chosen: &[usize], noise: f64) {
+        for (k, s) in chosen.iter().enumerate() {
+            let candidates = candidates(&trial.left);
+            let bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+            self.filler.fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
+            let pattern = self.filler.pattern(&candidates);
+            pattern.iter().for_each(|(g, count)| trial.left[*g as usize] -= count);
+            trial.spares[k] = pattern;
+        }
+    }
+
     /// One round; true if the plan got cheaper.
     fn round(&mut self) -> bool {
         if self.packing.nodes.is_empty() {
             return false;
         }
         let chosen = self.draw();
+        let chosen_spares = self.draw_spares();
         let mut trial = Packing {
             nodes: Vec::new(),
-            spares: Vec::new(),
+            spares: vec![Vec::new(); chosen_spares.len()],
             left: vec![0; self.core.demand.len()],
             limits: self.packing.limits.clone(),
         };
@@ -77,6 +105,9 @@ impl<'a> Search<'a> {
             offer.usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
             node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
         }
+        for s in &chosen_spares {
+            self.packing.spares[*s].iter().for_each(|(g, count)| trial.left[*g as usize] += count);
+        }
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
         for _ in 0..12 {
             offers.push(self.guide.near[self.rng.below(self.guide.near.len())]);
@@ -84,6 +115,7 @@ impl<'a> Search<'a> {
         offers.sort_unstable();
         offers.dedup();
         let noise = 0.1 * self.rng.unit();
+        self.refill_spares(&mut trial, &chosen_spares, noise);
         if !self.repack(&mut trial, &offers, noise, old_cost) {
             return false;
         }
@@ -92,6 +124,9 @@ impl<'a> Search<'a> {
             return false;
         }
         self.packing.limits = trial.limits;
+        for (s, pattern) in chosen_spares.into_iter().zip(trial.spares) {
+            self.packing.spares[s] = pattern;
+        }
         for i in chosen.iter().rev() {
             self.packing.nodes.swap_remove(*i);
             self.loss.swap_remove(*i);
@@ -105,13 +140,7 @@ impl<'a> Search<'a> {
 
     /// Packs `trial.left` on new nodes; gives up when it costs more than `budget`.
     fn repack(&mut self, trial: &mut Packing, offers: &[u32], noise: f64, budget: i64) -> bool {
-        let mut candidates: Vec<(u32, i64)> = trial
-            .left
-            .iter()
-            .enumerate()
-            .filter(|(_, left)| **left > 0)
-            .map(|(g, left)| (g as u32, *left))
-            .collect();
+        let mut candidates = candidates(&trial.left);
         let mut bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
         let mut cost = 0;
         while !candidates.is_empty() {
@@ -156,6 +185,10 @@ impl<'a> Search<'a> {
         }
         true
     }
+}
+
+fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
+    left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
 }
 
 fn loss(guide: &Guide, node: &PackedNode) -> f64 {

@@ -3,13 +3,16 @@
 //! Everything is scaled by `2^40`: multipliers are integers over `2^20`, and amounts may be counted in units of `2^20`
 //! (bytes in MiB), so one more factor of `2^20` makes every term an integer. Overflow is a finding, never a wrong result.
 
+use crate::branching::{Priced, Verdict, search};
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
 use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::plan::{Certificate, MULTIPLIER_BITS, Plan, Row, unit_bits};
+use stowage_models::plan::{
+    Certificate, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, Row, unit_bits,
+};
 
 /// Binary digits after the point of everything here.
 const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
@@ -18,8 +21,7 @@ const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
 struct Item {
     group: usize,
     pods: u64,
-    /// Value of a pod, scaled.
-    value: i128,
+    multiplier: i64,
     min_weight: i32,
 }
 
@@ -73,25 +75,18 @@ pub(crate) fn check(
         coordinates,
         items,
     };
-    match proof.first_too_valuable(&of_offering) {
-        None => findings.add(
-            code::CERT_RANGE,
-            format!("{title}: the value of an offering needs more than 128 bits"),
+    let judged = proof.offerings(&of_offering).and_then(|offerings| match offerings {
+        Ok(()) => proof.nodes(),
+        wrong => Some(wrong),
+    });
+    match (judged, proof.bound()) {
+        (Some(Err(message)), _) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
+        (Some(Ok(())), Some(bound)) if bound == i128::from(stated) => {}
+        (Some(Ok(())), Some(bound)) => findings.add(
+            code::BOUND,
+            format!("{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"),
         ),
-        Some(Err(message)) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
-        Some(Ok(())) => match proof.bound() {
-            None => findings.add(
-                code::CERT_RANGE,
-                format!("{title}: the bound needs more than 128 bits"),
-            ),
-            Some(bound) if bound != i128::from(stated) => findings.add(
-                code::BOUND,
-                format!(
-                    "{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"
-                ),
-            ),
-            Some(_) => {}
-        },
+        _ => findings.add(code::CERT_RANGE, format!("{title}: its terms need more than 128 bits")),
     }
 }
 
@@ -135,13 +130,8 @@ impl Form<'_> {
                 self.add(code::CERT_ROWS, &message);
             }
             self.row(row, weighted);
-            let value = i128::from(row.multiplier) << MULTIPLIER_BITS;
-            items.push(Item {
-                group,
-                pods,
-                value,
-                min_weight: row.min_weight,
-            });
+            let (multiplier, min_weight) = (row.multiplier, row.min_weight);
+            items.push(Item { group, pods, multiplier, min_weight });
         }
         items
     }
@@ -261,16 +251,15 @@ impl Form<'_> {
                     &format!("node {node} has vector {} of {count}", one.vector),
                 );
             }
-            let place = self
-                .problem
-                .nodes
-                .binary_search_by(|bin| bin.node.name.as_str().cmp(node));
-            if !place.is_ok_and(|place| is_useful(self.problem, &self.problem.nodes[place], items)) {
-                self.add(
-                    code::CERT_NODES,
-                    &format!("node {node} has a vector and takes 0 pods"),
-                );
-            }
+        }
+        let useful = self.problem.nodes.iter().filter(|bin| is_useful(self.problem, bin, items));
+        let useful: BTreeSet<&str> = useful.map(|bin| bin.node.name.as_str()).collect();
+        let named: BTreeSet<&str> = listed.iter().map(|one| one.node.as_str()).collect();
+        for node in useful.difference(&named) {
+            self.add(code::CERT_NODES, &format!("node {node} takes pods and has 0 vectors"));
+        }
+        for node in named.difference(&useful) {
+            self.add(code::CERT_NODES, &format!("node {node} has a vector and takes 0 pods"));
         }
     }
 
@@ -325,7 +314,7 @@ fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool 
 }
 
 /// Copies of a pod that fit alone.
-fn copies(need: &[i64], room: &[i64]) -> u64 {
+pub(crate) fn copies(need: &[i64], room: &[i64]) -> u64 {
     let per_resource = need
         .iter()
         .zip(room)
@@ -351,34 +340,38 @@ impl Proof<'_> {
         fine.checked_add(coarse.checked_mul(1 << MULTIPLIER_BITS)?)
     }
 
-    /// The rows worth more than the resources they take, at the prices of a vector, with the excess.
-    fn profits(&self, vector: &[i64]) -> Option<Vec<(&Item, i128)>> {
-        let mut profits = Vec::new();
-        for item in self.items.iter().filter(|item| item.pods > 0) {
-            let profit = item
-                .value
-                .checked_sub(self.dot(vector, &self.problem.needs[item.group])?)?;
-            if profit > 0 {
-                profits.push((item, profit));
-            }
-        }
-        Some(profits)
+    /// The rows with pods to place, priced by a vector, in order.
+    fn prices(&self, vector: &[i64]) -> Option<Vec<(&Item, Priced<'_>)>> {
+        let price = |item: &Item| {
+            let need = &self.problem.needs[item.group];
+            let takes = self.dot(vector, need)?;
+            Some(Priced { need, pods: item.pods, multiplier: item.multiplier, takes })
+        };
+        let items = self.items.iter().filter(|item| item.pods > 0);
+        items.map(|item| price(item).map(|priced| (item, priced))).collect()
     }
 
-    /// `value(bin, y)`, scaled. `admits` tells whether pods of a row match the bin.
-    fn value(
+    /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching.
+    fn judge(
         &self,
         vector: &[i64],
-        profits: &[(&Item, i128)],
+        prices: &[(&Item, Priced<'_>)],
         room: &[i64],
         admits: impl Fn(&Item) -> bool,
-    ) -> Option<i128> {
+        threshold: i128,
+    ) -> Option<Verdict> {
         let mut value = self.dot(vector, room)?;
-        for (item, profit) in profits.iter().filter(|(item, _)| admits(item)) {
-            let most = copies(&self.problem.needs[item.group], room).min(item.pods);
-            value = value.checked_add(profit.checked_mul(i128::from(most))?)?;
+        for (item, priced) in prices {
+            let profit = priced.profit()?;
+            if profit > 0 && admits(item) {
+                value = value.checked_add(profit.checked_mul(i128::from(priced.most(room)))?)?;
+            }
         }
-        Some(value)
+        if value <= threshold {
+            return Some(Verdict::Holds);
+        }
+        let items = prices.iter().filter(|(item, _)| admits(item)).map(|(_, priced)| *priced).collect();
+        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
     }
 
     fn admits(&self, kind: &Kind, item: &Item) -> bool {
@@ -406,48 +399,36 @@ impl Proof<'_> {
     }
 
     /// Checks every offering: no pattern is worth more than it costs. `None`: out of range.
-    fn first_too_valuable(&self, of_offering: &[usize]) -> Option<Result<(), String>> {
+    fn offerings(&self, of_offering: &[usize]) -> Option<Result<(), String>> {
         let offerings = &self.problem.offerings;
         let useful: Vec<bool> = offerings.kinds.iter().map(|kind| self.is_useful(kind)).collect();
-        // By vector, so that the profits of one vector are at hand at a time; by kind, because equal kinds have equal values.
-        let mut by_vector: BTreeMap<usize, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
+        // The cheapest offering of each kind, because equal kinds can hold the same; by vector, so that the prices of one
+        // vector are at hand at a time.
+        let mut by_vector: BTreeMap<usize, BTreeMap<usize, (i128, usize)>> = BTreeMap::new();
         for (index, vector) in of_offering.iter().enumerate() {
             let kind = offerings.list[index].kind;
             if useful[kind] {
-                by_vector
-                    .entry(*vector)
-                    .or_default()
-                    .entry(kind)
-                    .or_default()
-                    .push(index);
+                let cost = (self.cost(&offerings.list[index])?, index);
+                let least = by_vector.entry(*vector).or_default().entry(kind).or_insert(cost);
+                *least = cost.min(*least);
             }
         }
-        let mut too_valuable = Vec::new();
         for (vector, by_kind) in by_vector {
             let vector = &self.certificate.vectors[vector];
-            let profits = self.profits(vector)?;
-            for (kind, members) in by_kind {
+            let prices = self.prices(vector)?;
+            for (kind, (cost, index)) in by_kind {
                 let kind = &offerings.kinds[kind];
                 let Some(room) = &kind.room else { continue };
-                let value = self.value(vector, &profits, room, |item| self.admits(kind, item))?;
-                for index in members {
-                    let cost = self.cost(&offerings.list[index])?;
-                    if value > cost {
-                        too_valuable.push((index, value, cost));
-                    }
+                let verdict = self.judge(vector, &prices, room, |item| self.admits(kind, item), cost)?;
+                if let Err(why) = explain(&verdict) {
+                    let key = offerings.key(&self.problem.pools, &offerings.list[index]);
+                    let (pool, instance, zone, capacity_type, _) = key;
+                    let name = format!("offering {instance} {zone} {capacity_type} (NodePool {pool})");
+                    return Some(Err(format!("{name} costs {cost} / 2^{SCALE_BITS}, {why}")));
                 }
             }
         }
-        let Some((index, value, cost)) = too_valuable.iter().min() else {
-            return Some(Ok(()));
-        };
-        let (pool, instance, zone, capacity_type, _) =
-            offerings.key(&self.problem.pools, &offerings.list[*index]);
-        let others = too_valuable.len() - 1;
-        Some(Err(format!(
-            "offering {instance} {zone} {capacity_type} (NodePool {pool}) costs {cost} / 2^{SCALE_BITS} and can hold pods \
-             worth {value} / 2^{SCALE_BITS} micro-dollars per hour; so can {others} others"
-        )))
+        Some(Ok(()))
     }
 
     /// Whether some row may use offerings of the kind. If none may, its only pattern is the empty one, worth nothing.
@@ -458,64 +439,58 @@ impl Proof<'_> {
         })
     }
 
+    /// Checks every existing node: no pattern is worth more than stated. `None`: out of range.
+    fn nodes(&self) -> Option<Result<(), String>> {
+        let mut by_vector: BTreeMap<u32, Vec<&NodeVector>> = BTreeMap::new();
+        for one in &self.certificate.node_vectors {
+            by_vector.entry(one.vector).or_default().push(one);
+        }
+        for (vector, members) in by_vector {
+            let vector = &self.certificate.vectors[vector as usize];
+            let prices = self.prices(vector)?;
+            for one in members {
+                let node = self.problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
+                let bin = &self.problem.nodes[node.ok()?];
+                let admits = |item: &Item| self.problem.node_matches(bin, item.group);
+                let stated = i128::from(one.value) << MULTIPLIER_BITS;
+                let verdict = self.judge(vector, &prices, &bin.free, admits, stated)?;
+                if let Err(why) = explain(&verdict) {
+                    return Some(Err(format!("node {} is stated at {stated} / 2^{SCALE_BITS}, {why}", one.node)));
+                }
+            }
+        }
+        Some(Ok(()))
+    }
+
     /// The right side of weak duality, rounded up and not below zero.
     fn bound(&self) -> Option<i128> {
         let mut total = 0_i128;
         for item in &self.items {
-            total = total.checked_add(item.value.checked_mul(i128::from(item.pods))?)?;
+            total = total.checked_add(i128::from(item.multiplier).checked_mul(i128::from(item.pods))?)?;
         }
-        total = total.checked_sub(self.nodes()?)?;
+        for node in &self.certificate.node_vectors {
+            total = total.checked_sub(i128::from(node.value))?;
+        }
+        // So far in multiples of 2^-20.
+        total = total.checked_mul(1 << MULTIPLIER_BITS)?;
         for stated in &self.certificate.limits {
-            let pool = self
-                .problem
-                .pools
-                .iter()
-                .find(|pool| pool.pool.name == stated.node_pool)?;
-            let limit = pool
-                .limits
-                .iter()
-                .find(|limit| limit.resource == stated.resource)?;
+            let pool = self.problem.pools.iter().find(|pool| pool.pool.name == stated.node_pool)?;
+            let limit = pool.limits.iter().find(|limit| limit.resource == stated.resource)?;
             let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
-            let product = i128::from(stated.multiplier)
-                .checked_mul(limit.remaining())?
-                .checked_mul(1 << shift)?;
-            total = total.checked_sub(product)?;
+            let product = i128::from(stated.multiplier).checked_mul(limit.remaining())?;
+            total = total.checked_sub(product.checked_mul(1 << shift)?)?;
         }
         let up = total.checked_add((1 << SCALE_BITS) - 1)? >> SCALE_BITS;
         Some(up.max(0))
     }
+}
 
-    /// The most that existing nodes can take off the bound, scaled.
-    fn nodes(&self) -> Option<i128> {
-        let zero = vec![0; self.certificate.resources.len()];
-        let vector_of: BTreeMap<&str, usize> = self
-            .certificate
-            .node_vectors
-            .iter()
-            .map(|one| (one.node.as_str(), one.vector as usize))
-            .collect();
-        let mut by_vector: BTreeMap<Option<usize>, Vec<&NodeBin<'_>>> = BTreeMap::new();
-        for bin in self
-            .problem
-            .nodes
-            .iter()
-            .filter(|bin| is_useful(self.problem, bin, &self.items))
-        {
-            by_vector
-                .entry(vector_of.get(bin.node.name.as_str()).copied())
-                .or_default()
-                .push(bin);
-        }
-        let mut total = 0_i128;
-        for (vector, bins) in by_vector {
-            let vector = vector.map_or(&zero, |vector| &self.certificate.vectors[vector]);
-            let profits = self.profits(vector)?;
-            for bin in bins {
-                let admits = |item: &Item| self.problem.node_matches(bin, item.group);
-                total = total.checked_add(self.value(vector, &profits, &bin.free, admits)?)?;
-            }
-        }
-        Some(total)
+/// What is wrong, if the verdict is not that the inequality holds.
+fn explain(verdict: &Verdict) -> Result<(), String> {
+    match verdict {
+        Verdict::Holds => Ok(()),
+        Verdict::Refuted(value) => Err(format!("but can hold pods worth {value} / 2^{SCALE_BITS}")),
+        Verdict::Undecided => Err(format!("and {PROOF_BRANCHES_MAX} branches do not show that it holds no more")),
     }
 }
 
@@ -553,27 +528,23 @@ pub(crate) fn check_all(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, fin
     }
 }
 
-/// The scaled value of one bin along two coordinates without units, for tests.
+/// What is proved about one bin along two coordinates without units, for tests. Multipliers are over `2^20`.
 #[cfg(test)]
-pub(crate) fn tests_value(
+pub(crate) fn judge_bin(
     needs: &[Vec<i64>],
-    values: &[i64],
+    multipliers: &[i64],
     pods: &[u64],
-    room: &[i64],
-    vector: &[i64],
-) -> i128 {
+    (room, vector): (&[i64], &[i64]),
+    threshold: i128,
+) -> Option<Verdict> {
     use stowage_models::{catalog::Catalog, snapshot::Snapshot};
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
     let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
     problem.needs = needs.to_vec();
-    let item = |group: usize| {
-        let value = i128::from(values[group]) << SCALE_BITS;
-        Item { group, pods: pods[group], value, min_weight: 0 }
-    };
+    let item = |group: usize| Item { group, pods: pods[group], multiplier: multipliers[group], min_weight: 0 };
     let items = (0..needs.len()).map(item).collect();
     let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
     let proof = Proof { problem: &problem, certificate: &Certificate::default(), coordinates, items };
-    let vector: Vec<i64> = vector.iter().map(|y| y << MULTIPLIER_BITS).collect();
-    let profits = proof.profits(&vector).expect("small numbers");
-    proof.value(&vector, &profits, room, |_| true).expect("small numbers")
+    let prices = proof.prices(vector)?;
+    proof.judge(vector, &prices, room, |_| true, threshold)
 }

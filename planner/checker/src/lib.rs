@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod branching;
 mod certificate;
 mod existing;
 mod figures;
@@ -22,9 +23,9 @@ mod nodes;
 mod offerings;
 mod problem;
 mod request;
-mod unsupported;
 #[cfg(test)]
 mod tests;
+mod unsupported;
 mod variants;
 
 pub use finding::{Finding, code};

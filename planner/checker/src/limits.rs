@@ -18,7 +18,7 @@ const NODES: &str = "nodes";
 pub(crate) struct Limit<'a> {
     pub(crate) resource: &'a str,
     pub(crate) limit: i64,
-    /// Capacity of the pool's nodes and of its NodeClaims without a node.
+    /// Capacity of the pool's nodes and of its NodeClaims whose node the snapshot does not have.
     pub(crate) used: i128,
 }
 
@@ -31,9 +31,10 @@ impl Limit<'_> {
 
 /// The limits of a pool, sorted by resource. A limit of zero is a limit.
 pub(crate) fn of_pool<'a>(snapshot: &Snapshot, pool: &'a NodePool) -> Vec<Limit<'a>> {
+    let known = |name: &str| snapshot.nodes.iter().any(|node| node.name == name);
     let claims = snapshot.node_claims.iter().filter(|claim| {
         let owner = claim.labels.get(stowage_models::labels::NODEPOOL);
-        claim.node.is_none() && owner == Some(&pool.name)
+        !claim.node.as_deref().is_some_and(known) && owner == Some(&pool.name)
     });
     let nodes = snapshot
         .nodes

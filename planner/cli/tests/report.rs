@@ -1,7 +1,5 @@
 //! The HTML report: the figures in the page, as a browser shows it, are those of the plan.
 
-#![expect(missing_docs, reason = "a test")]
-
 mod support;
 
 use std::collections::BTreeMap;
@@ -81,6 +79,10 @@ fn assert_figures(page: &str, plan: &Plan) {
 
 /// What a browser makes of the page, after its script has run.
 fn dump(browser: &Path, directory: &Path, url: &str) -> String {
+    dump_sized(browser, directory, url, 1280)
+}
+
+fn dump_sized(browser: &Path, directory: &Path, url: &str, width: u32) -> String {
     let profile = format!("--user-data-dir={}", directory.join("profile").display());
     let output = Command::new(browser)
         .args([
@@ -95,7 +97,13 @@ fn dump(browser: &Path, directory: &Path, url: &str) -> String {
             "--disable-component-update",
             "--disable-sync",
         ])
-        .args([&profile, "--virtual-time-budget=4000", "--dump-dom", url])
+        .args([
+            &profile,
+            &format!("--window-size={width},1400"),
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+            url,
+        ])
         .output()
         .expect("the browser starts");
     assert!(
@@ -153,6 +161,70 @@ fn figures_in_a_browser_are_those_of_the_plan() {
         .collect();
     let expected: Vec<&str> = plan.launches[2].pods.iter().map(|pod| pod.0.as_str()).collect();
     assert_eq!(shown, expected);
+}
+
+/// Run in the page; writes what it saw into the title.
+const BEHAVIOUR: &str = r##"<script>
+(async () => {
+  const seen = {};
+  const wait = (time) => new Promise((done) => setTimeout(done, time));
+  const visible = () => [...document.querySelectorAll("#nodes > details")].filter((row) => !row.hidden).length;
+  const root = document.documentElement;
+  seen.overflow = root.scrollWidth - root.clientWidth;
+  const find = document.querySelector("#find");
+  find.value = "new-0002";
+  find.dispatchEvent(new Event("input"));
+  await wait(200);
+  seen.byName = visible();
+  find.value = "no such thing";
+  find.dispatchEvent(new Event("input"));
+  await wait(200);
+  seen.byNothing = visible();
+  find.value = "";
+  document.querySelector("input[value=new]").click();
+  seen.new = visible();
+  document.querySelector("input[value=all]").click();
+  const tiles = document.querySelectorAll(".tile");
+  tiles[0].focus();
+  tiles[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+  seen.focus = document.activeElement === tiles[1];
+  seen.readout = document.querySelector("#readout").textContent.startsWith("new-0002: ");
+  document.querySelector("[data-out='0']").open = true;
+  await wait(50);
+  seen.out = document.querySelectorAll("[data-out='0'] li").length;
+  document.title = JSON.stringify(seen);
+})();
+</script>"##;
+
+#[test]
+fn filter_keys_and_phone_width_work() {
+    let Some(browser) = support::browser() else {
+        println!("skipped: no chromium or google-chrome is installed, so the report was not tried out");
+        return;
+    };
+    let plan = support::realistic();
+    let directory = support::directory("behaviour");
+    let file = directory.join("report.html");
+    std::fs::write(
+        &file,
+        page(&plan).replace("</body>", &format!("{BEHAVIOUR}</body>")),
+    )
+    .expect("writable");
+    let url = format!("file://{}", file.display());
+    for width in [390, 1280] {
+        let dom = dump_sized(&browser, &directory, &url, width);
+        let title = dom
+            .split("<title>")
+            .nth(1)
+            .and_then(|rest| rest.split("</title>").next())
+            .expect("a title");
+        let seen: serde_json::Value = serde_json::from_str(title).expect("the script wrote what it saw");
+        let expected = serde_json::json!({
+            "overflow": 0, "byName": 1, "byNothing": 0, "new": 30, "focus": true, "readout": true,
+            "out": plan.unplaced[0].pods.len(),
+        });
+        assert_eq!(seen, expected, "at {width} px");
+    }
 }
 
 #[test]

@@ -63,26 +63,43 @@ pub(crate) fn run(
 /// nodes, and every figure. Which of two equal pods is where is no claim: either way is a right plan.
 fn claims(snapshot: &Snapshot, plan: &Plan) -> Value {
     let class = |pod: &Value| {
-        let spec = snapshot.pods.iter().find(|one| Some(one.id().0.as_str()) == pod.as_str()).map(|one| &one.spec);
-        spec.map_or_else(|| pod.to_string(), |spec| serde_json::to_string(spec).expect("specs are JSON"))
+        let spec = snapshot
+            .pods
+            .iter()
+            .find(|one| Some(one.id().0.as_str()) == pod.as_str())
+            .map(|one| &one.spec);
+        spec.map_or_else(
+            || pod.to_string(),
+            |spec| serde_json::to_string(spec).expect("specs are JSON"),
+        )
     };
     let mut launches = plan.launches.clone();
     launches.iter_mut().for_each(|launch| launch.alternates.clear());
     let claims = (launches, &plan.existing, &plan.summary);
     let mut claims = serde_json::to_value(claims).expect("plans are JSON");
     for path in pointers(&claims, &|value| value.get("pods").is_some_and(Value::is_array)) {
-        let Some(Value::Array(pods)) = claims.pointer_mut(&path).and_then(|place| place.get_mut("pods")) else { continue };
+        let Some(Value::Array(pods)) = claims.pointer_mut(&path).and_then(|place| place.get_mut("pods"))
+        else {
+            continue;
+        };
         let mut classes: Vec<String> = pods.iter().map(class).collect();
         classes.sort();
         *pods = classes.into_iter().map(Value::from).collect();
     }
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-    for (entry, pod) in plan.unplaced.iter().flat_map(|entry| entry.pods.iter().map(move |pod| (entry, pod))) {
+    for (entry, pod) in plan
+        .unplaced
+        .iter()
+        .flat_map(|entry| entry.pods.iter().map(move |pod| (entry, pod)))
+    {
         let class = class(&Value::from(pod.0.as_str()));
         *left_out.entry(format!("{:?} {class}", entry.reason)).or_default() += 1;
     }
     strip_zeros(&mut claims);
-    Value::from(vec![claims, serde_json::to_value(left_out).expect("a map is JSON")])
+    Value::from(vec![
+        claims,
+        serde_json::to_value(left_out).expect("a map is JSON"),
+    ])
 }
 
 /// An amount of zero in a map is no amount.
@@ -90,7 +107,9 @@ fn strip_zeros(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(strip_zeros),
         Value::Object(fields) => {
-            fields.retain(|_, field| field.as_i64() != Some(0) && field.as_object().is_none_or(|map| !map.is_empty()));
+            fields.retain(|_, field| {
+                field.as_i64() != Some(0) && field.as_object().is_none_or(|map| !map.is_empty())
+            });
             fields.values_mut().for_each(strip_zeros);
         }
         _ => {}
@@ -136,10 +155,15 @@ fn pointers(value: &Value, wanted: &dyn Fn(&Value) -> bool) -> Vec<String> {
         let escape = |key: &str| key.replace('~', "~0").replace('/', "~1");
         match value {
             Value::Array(items) => {
-                items.iter().enumerate().for_each(|(index, item)| walk(item, &format!("{path}/{index}"), wanted, found));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(index, item)| walk(item, &format!("{path}/{index}"), wanted, found));
             }
             Value::Object(fields) => {
-                fields.iter().for_each(|(key, field)| walk(field, &format!("{path}/{}", escape(key)), wanted, found));
+                fields
+                    .iter()
+                    .for_each(|(key, field)| walk(field, &format!("{path}/{}", escape(key)), wanted, found));
             }
             _ => {}
         }
@@ -170,14 +194,20 @@ fn change_leaf(plan: &mut Value, dice: &mut Dice) -> String {
         Value::String(text) => text.bytes().any(|byte| byte.is_ascii_digit()),
         _ => false,
     };
-    let Some((path, value)) = pick(plan, dice, &has_digit) else { return "nothing".into() };
+    let Some((path, value)) = pick(plan, dice, &has_digit) else {
+        return "nothing".into();
+    };
     let before = value.clone();
     *value = match value {
         Value::Bool(truth) => Value::Bool(!*truth),
         Value::String(text) => Value::String(flip_digit(text, dice)),
         ref number => match dice.below(8) {
             0 => [0, -1, i64::MAX, i64::MIN, i64::from(i32::MIN), 1 << 53][dice.below(6)].into(),
-            1 => number.as_i64().and_then(|one| one.checked_neg()).unwrap_or(1).into(),
+            1 => number
+                .as_i64()
+                .and_then(|one| one.checked_neg())
+                .unwrap_or(1)
+                .into(),
             _ => serde_json::from_str(&flip_digit(&number.to_string(), dice)).unwrap_or(Value::Null),
         },
     };
@@ -185,8 +215,15 @@ fn change_leaf(plan: &mut Value, dice: &mut Dice) -> String {
 }
 
 fn flip_digit(text: &str, dice: &mut Dice) -> String {
-    let digits: Vec<usize> = text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit()).map(|(at, _)| at).collect();
-    let Some(at) = digits.get(dice.below(digits.len())) else { return text.to_owned() };
+    let digits: Vec<usize> = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| byte.is_ascii_digit())
+        .map(|(at, _)| at)
+        .collect();
+    let Some(at) = digits.get(dice.below(digits.len())) else {
+        return text.to_owned();
+    };
     let mut bytes = text.as_bytes().to_vec();
     bytes[*at] = b'0' + (bytes[*at] - b'0' + 1 + dice.below(9) as u8) % 10;
     String::from_utf8(bytes).expect("a digit for a digit")
@@ -202,19 +239,32 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
     if lists.is_empty() {
         return "nothing".into();
     }
-    let (from, to) = (lists[dice.below(lists.len())].clone(), lists[dice.below(lists.len())].clone());
+    let (from, to) = (
+        lists[dice.below(lists.len())].clone(),
+        lists[dice.below(lists.len())].clone(),
+    );
     let take = |plan: &mut Value, place: &str, at: usize| -> Option<Value> {
         let pods = plan.pointer_mut(place)?.get_mut("pods")?.as_array_mut()?;
         (!pods.is_empty()).then(|| pods.remove(at % pods.len()))
     };
     let put = |plan: &mut Value, place: &str, pod: Value| {
-        let Some(Value::Object(fields)) = plan.pointer_mut(place) else { return };
-        let Some(pods) = fields.entry("pods").or_insert_with(|| Value::Array(Vec::new())).as_array_mut() else { return };
+        let Some(Value::Object(fields)) = plan.pointer_mut(place) else {
+            return;
+        };
+        let Some(pods) = fields
+            .entry("pods")
+            .or_insert_with(|| Value::Array(Vec::new()))
+            .as_array_mut()
+        else {
+            return;
+        };
         pods.push(pod);
         pods.sort_by_key(ToString::to_string);
     };
     let at = dice.below(1000);
-    let Some(pod) = take(plan, &from, at) else { return "nothing".into() };
+    let Some(pod) = take(plan, &from, at) else {
+        return "nothing".into();
+    };
     match dice.below(4) {
         0 => format!("dropped {pod} from {from}"),
         1 => {
@@ -241,7 +291,9 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
 /// Changes type, zone, capacity type or price of a launch or an alternate to another the catalogue knows.
 fn change_launch(plan: &mut Value, catalog: &Catalog, dice: &mut Dice) -> String {
     let is_node = |value: &Value| value.get("instanceType").is_some();
-    let Some((path, node)) = pick(plan, dice, &is_node) else { return "nothing".into() };
+    let Some((path, node)) = pick(plan, dice, &is_node) else {
+        return "nothing".into();
+    };
     let instance = &catalog.types[dice.below(catalog.types.len())];
     let before = node.clone();
     match dice.below(5) {
@@ -276,18 +328,32 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
         *value = changed.into();
     };
     if dice.below(4) == 0 {
-        let name = if dice.below(2) == 0 { "launchBound" } else { "launchBoundWithoutWeights" };
+        let name = if dice.below(2) == 0 {
+            "launchBound"
+        } else {
+            "launchBoundWithoutWeights"
+        };
         add(&mut plan["summary"][name]);
         if let Some(last) = plan["progress"].as_array_mut().and_then(|list| list.last_mut()) {
             add(&mut last["bound"]);
         }
         return format!("{name} by {step}");
     }
-    let which = if dice.below(3) == 0 { "certificateWithoutWeights" } else { "certificate" };
-    let Some(proof) = plan.get_mut(which) else { return "nothing".into() };
+    let which = if dice.below(3) == 0 {
+        "certificateWithoutWeights"
+    } else {
+        "certificate"
+    };
+    let Some(proof) = plan.get_mut(which) else {
+        return "nothing".into();
+    };
     if dice.below(4) == 0 {
         let text = proof["offeringVectors"].as_str().unwrap_or_default().to_owned();
-        let text = if dice.below(2) == 0 { flip_digit(&text, dice) } else { swap_runs(&text, dice) };
+        let text = if dice.below(2) == 0 {
+            flip_digit(&text, dice)
+        } else {
+            swap_runs(&text, dice)
+        };
         let what = format!("{which}: offeringVectors -> {text}");
         proof["offeringVectors"] = text.into();
         return what;
@@ -311,7 +377,9 @@ fn swap_runs(text: &str, dice: &mut Dice) -> String {
 /// Deletes, duplicates or swaps elements of a list.
 fn change_list(plan: &mut Value, dice: &mut Dice) -> String {
     let filled = |value: &Value| value.as_array().is_some_and(|items| !items.is_empty());
-    let Some((path, Value::Array(items))) = pick(plan, dice, &filled) else { return "nothing".into() };
+    let Some((path, Value::Array(items))) = pick(plan, dice, &filled) else {
+        return "nothing".into();
+    };
     let (one, other) = (dice.below(items.len()), dice.below(items.len()));
     match dice.below(3) {
         0 => drop(items.remove(one)),
@@ -324,7 +392,9 @@ fn change_list(plan: &mut Value, dice: &mut Dice) -> String {
 /// Deletes a field, or gives it the value of another one.
 fn drop_field(plan: &mut Value, dice: &mut Dice) -> String {
     let filled = |value: &Value| value.as_object().is_some_and(|fields| !fields.is_empty());
-    let Some((path, Value::Object(fields))) = pick(plan, dice, &filled) else { return "nothing".into() };
+    let Some((path, Value::Object(fields))) = pick(plan, dice, &filled) else {
+        return "nothing".into();
+    };
     let keys: Vec<String> = fields.keys().cloned().collect();
     let (one, other) = (&keys[dice.below(keys.len())], &keys[dice.below(keys.len())]);
     let value = fields.remove(one);

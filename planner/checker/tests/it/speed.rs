@@ -18,10 +18,17 @@ fn large() -> (Snapshot, Plan) {
     snapshot.node_pools.push(arm);
     for group in 0..200_i64 {
         for index in 0..50 {
-            let mut one = pod(&format!("app-{group:03}-{index:02}"), 100 + 37 * group, (128 + 61 * (group * 7 % 200)) * MIB);
+            let mut one = pod(
+                &format!("app-{group:03}-{index:02}"),
+                100 + 37 * group,
+                (128 + 61 * (group * 7 % 200)) * MIB,
+            );
             match group % 5 {
                 0 => one.spec.node_selector = labels_of(&[(labels::ARCH, "amd64")]),
-                1 => one.spec.node_selector = labels_of(&[(labels::ZONE, ["us-east-1a", "us-east-1b"][group as usize % 2])]),
+                1 => {
+                    one.spec.node_selector =
+                        labels_of(&[(labels::ZONE, ["us-east-1a", "us-east-1b"][group as usize % 2])])
+                }
                 2 => one.spec.node_selector = labels_of(&[("karpenter.k8s.aws/instance-category", "m")]),
                 _ => {}
             }
@@ -38,23 +45,37 @@ fn large() -> (Snapshot, Plan) {
 fn speed() {
     let (snapshot, mut plan) = large();
     let offerings = plan.summary.offerings;
-    let mut measure = |what: &str, plan: &Plan| {
+    let measure = |what: &str, plan: &Plan| {
         let start = Instant::now();
         let findings = check(&snapshot, Catalog::embedded(), plan);
         let taken = start.elapsed();
-        println!("{what}: {offerings} offerings, {} launches, {} findings, {taken:?}", plan.launches.len(), findings.len());
+        println!(
+            "{what}: {offerings} offerings, {} launches, {} findings, {taken:?}",
+            plan.launches.len(),
+            findings.len()
+        );
         findings
     };
     assert_eq!(measure("first (reads the catalogue's digest)", &plan), []);
     assert_eq!(measure("one vector per capacity type", &plan), []);
     // A vector of its own for every offering: as good a proof as before, if each is a little lower.
     let base = plan.certificate.vectors.clone();
-    let runs: Vec<usize> = plan.certificate.offering_vectors.split(',').map(|run| usize::from(run == "1")).collect();
-    plan.certificate.resources.extend(["pods".into(), "ephemeral-storage".into(), "nvidia.com/gpu".into()]);
+    let runs: Vec<usize> = plan
+        .certificate
+        .offering_vectors
+        .split(',')
+        .map(|run| usize::from(run == "1"))
+        .collect();
+    plan.certificate
+        .resources
+        .extend(["pods".into(), "ephemeral-storage".into(), "nvidia.com/gpu".into()]);
     plan.certificate.vectors = (runs.iter().enumerate())
         .map(|(index, run)| vec![base[*run][0] - index as i64 % 1000, 0, 0, 0, index as i64])
         .collect();
-    plan.certificate.offering_vectors = (0..runs.len()).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
+    plan.certificate.offering_vectors = (0..runs.len())
+        .map(|index| index.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
     plan.id = plan.compute_id();
     measure("a vector for every offering", &plan);
 }

@@ -7,6 +7,7 @@ use super::bars::percent;
 use crate::render::Subject;
 use crate::render::figures;
 use serde::Serialize;
+use stowage_models::plan::Progress;
 use stowage_models::units::UsdMicros;
 
 /// A label on an axis, placed in per cent.
@@ -42,9 +43,9 @@ struct Point {
 const WIDTH: i64 = 1000;
 const HEIGHT: i64 = 100;
 
-/// Bounds start at nothing and first costs may be wild: the axis shows what is within this factor of the end, the rest
-/// is cut at the edge. Three quarters keeps a gap of 1 % visible.
-const AXIS_SPAN_MAX_PER_CENT: i64 = 25;
+/// Bounds start at nothing and first costs may be wild: the axis shows what is within this share of the end, the rest
+/// is cut at the edge. 15 % either way keeps a gap of 1 % visible.
+const AXIS_SPAN_MAX_PER_CENT: i64 = 15;
 
 impl Chart {
     /// From the run's timeline if there is one, else from the plan's stages. `None` if nothing moved.
@@ -138,18 +139,41 @@ fn staged(subject: &Subject<'_>) -> Option<Series> {
         cost: subject.plan.summary.launch_cost,
         bound: subject.plan.summary.launch_bound,
     });
-    let mut ticks: Vec<Tick> = Vec::new();
-    for (step, moment) in progress.iter().enumerate() {
-        if step == 0 || progress[step - 1].stage != moment.stage {
-            let class = "first";
-            ticks.push(Tick {
-                at: percent(at(step), n_steps),
-                text: moment.stage.clone(),
-                class,
-            });
-        }
-    }
+    let ticks = stage_ticks(progress);
     Some((points, ticks, "by stage of the search".to_owned()))
+}
+
+/// Room a stage's name needs, in per cent of the axis, on a desk and on a phone.
+const LABEL_ROOM: u64 = 6;
+const LABEL_ROOM_PHONE: u64 = 18;
+
+/// The name of each stage where it begins; `minor` names give way on a phone.
+fn stage_ticks(progress: &[Progress]) -> Vec<Tick> {
+    let n_steps = progress.len() as u64;
+    let mut ticks: Vec<Tick> = Vec::new();
+    let (mut next, mut next_on_phone) = (0, 0);
+    for (step, moment) in progress.iter().enumerate() {
+        let at = step as u64 * 100 / n_steps;
+        let begins = step == 0 || progress[step - 1].stage != moment.stage;
+        if !begins || at < next {
+            continue;
+        }
+        let class = if at < next_on_phone {
+            "first minor"
+        } else {
+            "first"
+        };
+        if class == "first" {
+            next_on_phone = at + LABEL_ROOM_PHONE;
+        }
+        next = at + LABEL_ROOM;
+        ticks.push(Tick {
+            at: percent(step as u64, n_steps),
+            text: moment.stage.clone(),
+            class,
+        });
+    }
+    ticks
 }
 
 /// What the y axis shows.
@@ -205,11 +229,17 @@ impl Range {
             .take_while(|amount| amount.0 <= self.high);
         let tick = |amount: UsdMicros| Tick {
             at: css(self.y(amount)),
-            text: amount.to_string(),
+            text: short(amount),
             class: "",
         };
         amounts.map(tick).collect()
     }
+}
+
+/// A round amount without needless zeros: `$12.5/h`.
+fn short(amount: UsdMicros) -> String {
+    let text = amount.to_string();
+    format!("{}/h", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn css(hundredths: i64) -> String {

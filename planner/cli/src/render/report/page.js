@@ -76,7 +76,7 @@
       if (hit && row.open) fill(row);
     });
     $("#found").textContent = found === 1 ? "1 node" : `${found} nodes`;
-    $(".list .none").hidden = found > 0;
+    $(".list .nothing").hidden = found > 0;
   };
   if (find) {
     let waiting;

@@ -1,0 +1,117 @@
+//! Inequalities that hold for integer patterns only, proved by branching (formulation, section 3).
+
+use crate::certificate::copies;
+use stowage_models::plan::MULTIPLIER_BITS;
+
+/// What can be said of `no pattern of the bin is worth more than the threshold`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is true.
+    Holds,
+    /// It is false: a pattern of this value.
+    Refuted(i128),
+    /// The branches allowed did not suffice.
+    Undecided,
+}
+
+/// A group that may use the bin, priced. Values are scaled as in the certificate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Priced<'a> {
+    /// Request along the axis.
+    pub(crate) need: &'a [i64],
+    /// Copies at most: pods to place.
+    pub(crate) pods: u64,
+    /// Multiplier: the value of one pod, not yet scaled.
+    pub(crate) multiplier: i64,
+    /// What one pod takes of the bin, at the prices of the vector.
+    pub(crate) takes: i128,
+}
+
+impl Priced<'_> {
+    /// Copies that fit a room, as far as there are pods.
+    pub(crate) fn most(&self, room: &[i64]) -> u64 {
+        copies(self.need, room).min(self.pods)
+    }
+
+    fn value(&self) -> i128 {
+        i128::from(self.multiplier) << MULTIPLIER_BITS
+    }
+
+    /// Value of one pod above what it takes.
+    pub(crate) fn profit(&self) -> Option<i128> {
+        self.value().checked_sub(self.takes)
+    }
+}
+
+/// A bin partly filled, and the count of the next group that was tried last.
+struct Frame {
+    count: u64,
+    value: i128,
+    room: Vec<i64>,
+}
+
+/// Looks for a pattern worth more than `threshold`, depth first, in at most `branches_max` steps. `worth` prices a room.
+/// `None`: beyond 128 bits. Kept on the heap, because there may be as many levels as groups.
+pub(crate) fn search(
+    mut items: Vec<Priced<'_>>,
+    room: &[i64],
+    threshold: i128,
+    branches_max: u32,
+    worth: impl Fn(&[i64]) -> Option<i128>,
+) -> Option<Verdict> {
+    // Worthless groups change no value; without them the order by value per room taken is total.
+    items.retain(|item| item.multiplier > 0 && item.most(room) > 0);
+    let dearest = items.iter().map(|item| i128::from(item.multiplier)).max().unwrap_or(0);
+    for item in &items {
+        // The largest product of the comparison.
+        item.takes.checked_mul(dearest)?;
+    }
+    let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes;
+    items.sort_by(|one, other| rank(other, one).cmp(&rank(one, other)));
+    let mut stack: Vec<Frame> = Vec::new();
+    let mut next = Some((0, room.to_vec()));
+    let mut branches = 0;
+    loop {
+        if let Some((value, room)) = next.take() {
+            if value > threshold {
+                return Some(Verdict::Refuted(value));
+            }
+            if branches == branches_max {
+                return Some(Verdict::Undecided);
+            }
+            branches += 1;
+            let depth = stack.len();
+            if depth < items.len() && rest(&items[depth..], &room, &worth)?.checked_add(value)? > threshold {
+                let count = items[depth].most(&room).saturating_add(1);
+                stack.push(Frame { count, value, room });
+            }
+        }
+        let depth = stack.len();
+        let Some(frame) = stack.last_mut() else { return Some(Verdict::Holds) };
+        if frame.count == 0 {
+            stack.pop();
+            continue;
+        }
+        frame.count -= 1;
+        let item = &items[depth - 1];
+        let value = item.value().checked_mul(i128::from(frame.count))?.checked_add(frame.value)?;
+        let count = i64::try_from(frame.count).ok()?;
+        // The count fits, so nothing here leaves the range.
+        let room = frame.room.iter().zip(item.need).map(|(room, need)| room - need * count).collect();
+        next = Some((value, room));
+    }
+}
+
+/// `value(rest of the bin, y)` over the groups left.
+fn rest(items: &[Priced<'_>], room: &[i64], worth: impl Fn(&[i64]) -> Option<i128>) -> Option<i128> {
+    let mut total = worth(room)?;
+    for item in items {
+        let profit = item.profit()?;
+        // Sorted by value per room taken: from here on, nobody is worth what it takes.
+        if profit <= 0 {
+            break;
+        }
+        total = total.checked_add(profit.checked_mul(i128::from(item.most(room)))?)?;
+    }
+    Some(total)
+}

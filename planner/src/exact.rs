@@ -1,0 +1,171 @@
+//! Exact pricing of small shapes: is any *integer* pattern of a bin worth more than a threshold?
+//!
+//! Depth-first over the items by falling value per room; a branch is cut when what is fixed plus the knapsack bound of the
+//! rest (at the given `y`) does not pass the threshold. For nodes that hold some ten pods this takes tens to thousands of
+//! branches; for nodes that hold hundreds it runs into its limit, and the fractional bound must do.
+
+use crate::knapsack::Item;
+
+/// What a search for a valuable pattern ended with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Best {
+    /// No pattern is worth more than the threshold.
+    None,
+    /// The most valuable pattern, above the threshold, as counts parallel to the items, and its value.
+    Pattern(Vec<i64>, f64),
+    /// The limit on branches was reached before the search could end; the best pattern so far, if any.
+    Limit(Option<(Vec<i64>, f64)>),
+}
+
+struct Search<'a> {
+    items: &'a [Item],
+    order: Vec<usize>,
+    w: &'a [f64],
+    y: &'a [f64],
+    counts: Vec<i64>,
+    best: Option<(Vec<i64>, f64)>,
+    threshold: f64,
+    branches: usize,
+    reduced: Vec<f64>,
+}
+
+/// Tolerance of the room test: weights are scaled integers, sums of some hundreds of them are exact to about 1e-12.
+const ROOM_EPS: f64 = 1e-9;
+
+/// Searches for the best pattern worth more than `threshold`; `branches_max` limits the effort.
+pub(crate) fn best_pattern(
+    items: &[Item],
+    w: &[f64],
+    capacity: &[f64],
+    y: &[f64],
+    threshold: f64,
+    branches_max: usize,
+) -> Best {
+    let r = capacity.len();
+    let room = |item: &Item| -> f64 { w[item.group * r..][..r].iter().zip(y).map(|(w, y)| w * y).sum() };
+    let mut order: Vec<usize> = (0..items.len()).filter(|j| items[*j].copies >= 1.0).collect();
+    let density: Vec<f64> = items.iter().map(|item| item.profit / room(item).max(1e-12)).collect();
+    order.sort_by(|a, b| density[*b].total_cmp(&density[*a]).then(a.cmp(b)));
+    let mut search = Search {
+        reduced: items.iter().map(|item| item.profit - room(item)).collect(),
+        items,
+        order,
+        w,
+        y,
+        counts: vec![0; items.len()],
+        best: None,
+        threshold,
+        branches: branches_max,
+    };
+    let mut free = capacity.to_vec();
+    let done = search.branch(0, 0.0, &mut free);
+    match (done, search.best) {
+        (true, None) => Best::None,
+        (true, Some((counts, value))) => Best::Pattern(counts, value),
+        (false, best) => Best::Limit(best),
+    }
+}
+
+impl Search<'_> {
+    /// Copies of item `j` that fit `free`.
+    fn fit(&self, j: usize, free: &[f64]) -> f64 {
+        let r = free.len();
+        let weights = &self.w[self.items[j].group * r..][..r];
+        let mut fit = self.items[j].copies;
+        for (w, f) in weights.iter().zip(free) {
+            if *w > 0.0 {
+                fit = fit.min(((f + ROOM_EPS) / w).floor());
+            }
+        }
+        fit.max(0.0)
+    }
+
+    fn bound(&self, depth: usize, free: &[f64]) -> f64 {
+        let mut total: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+        for &j in &self.order[depth..] {
+            if self.reduced[j] > 0.0 {
+                total += self.reduced[j] * self.fit(j, free);
+            }
+        }
+        total
+    }
+
+    /// False if the limit was reached.
+    fn branch(&mut self, depth: usize, value: f64, free: &mut [f64]) -> bool {
+        if self.branches == 0 {
+            return false;
+        }
+        self.branches -= 1;
+        if value > self.threshold {
+            self.threshold = value;
+            self.best = Some((self.counts.clone(), value));
+        }
+        if depth == self.order.len() || value + self.bound(depth, free) <= self.threshold {
+            return true;
+        }
+        let j = self.order[depth];
+        let r = free.len();
+        let start = self.items[j].group * r;
+        let most = self.fit(j, free) as i64;
+        for k in 0..r {
+            free[k] -= self.w[start + k] * most as f64;
+        }
+        let mut done = true;
+        for count in (0..=most).rev() {
+            self.counts[j] = count;
+            done = done && self.branch(depth + 1, value + self.items[j].profit * count as f64, free);
+            if count > 0 {
+                for k in 0..r {
+                    free[k] += self.w[start + k];
+                }
+            }
+            if !done {
+                // Unwind the room of the copies not yet given back.
+                for k in 0..r {
+                    free[k] += self.w[start + k] * (count - 1).max(0) as f64;
+                }
+                break;
+            }
+        }
+        self.counts[j] = 0;
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knapsack::Knapsack;
+
+    /// Brute force over all counts agrees.
+    #[test]
+    fn finds_the_optimum_of_small_knapsacks() {
+        let mut rng = crate::rng::Rng::new(3);
+        let mut knapsack = Knapsack::default();
+        for _ in 0..300 {
+            let r = 1 + rng.below(3);
+            let n = 1 + rng.below(4);
+            let w: Vec<f64> = (0..n * r).map(|_| 1.0 + rng.below(9) as f64).collect();
+            let c: Vec<f64> = (0..r).map(|_| 5.0 + rng.below(15) as f64).collect();
+            let items: Vec<Item> = (0..n)
+                .map(|group| Item { group, profit: 1.0 + rng.below(20) as f64, copies: rng.below(4) as f64 })
+                .collect();
+            knapsack.solve(&items, &w, &c);
+            let mut want = 0.0_f64;
+            for code in 0..4_usize.pow(u32::try_from(n).expect("small")) {
+                let counts: Vec<f64> = (0..n).map(|j| (code / 4_usize.pow(j as u32) % 4) as f64).collect();
+                let fits = (0..r).all(|k| (0..n).map(|j| w[j * r + k] * counts[j]).sum::<f64>() <= c[k])
+                    && (0..n).all(|j| counts[j] <= items[j].copies);
+                if fits {
+                    want = want.max((0..n).map(|j| items[j].profit * counts[j]).sum());
+                }
+            }
+            let got = match best_pattern(&items, &w, &c, &knapsack.y, 0.0, 100_000) {
+                Best::None => 0.0,
+                Best::Pattern(_, value) => value,
+                Best::Limit(_) => panic!("limit on a tiny knapsack"),
+            };
+            assert!((got - want).abs() < 1e-9, "got {got}, want {want}");
+        }
+    }
+}

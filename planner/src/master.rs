@@ -1,0 +1,276 @@
+//! Column generation on integer patterns, for problems of few nodes, where the fluid relaxation is loose.
+//!
+//! ```text
+//! min   sum_o price_o x_oa + sum_g M_g s_g
+//! (cover)  sum a_g x_oa + sum b_g y_ib + s_g >= d_g      [pi_g]
+//! (limit)  sum usage_or x_oa <= L_r                      [mu_r]
+//! (one)    sum_b y_ib <= 1        each existing node     [sigma_i]
+//! ```
+//!
+//! Columns are priced exactly where the search for the best pattern stays small (`exact.rs`), else by the fractional bound.
+//! The best bound seen, by Farley's scaling of the duals of any iteration, is kept with its multipliers. The columns found
+//! then make a small integer program, whose answer is one more packing to choose from.
+
+use crate::core::Core;
+use crate::exact::{Best, best_pattern};
+use crate::knapsack::{Item, Knapsack};
+use crate::lp::{Columns, INFINITY, Program, Simplex, Solution};
+use crate::pack::{PackedNode, Packing, Pattern};
+use crate::pricing::{Multipliers, Priced, PriceList, full_price};
+use rayon::prelude::*;
+
+/// Column generation runs when the best plan has at most this many nodes; beyond, the fluid bound is within the gap anyway.
+pub(crate) const NODES_MAX: usize = 60;
+/// Iterations at most. Problems of this size converge in 20 to 80.
+const ITERATIONS_MAX: usize = 150;
+/// Branches per knapsack while pricing. A shape that needs more is priced by its fractional bound.
+const BRANCHES_MAX: usize = 3_000;
+/// Branch limit and safety time of the integer program over the columns found.
+const MIP_BRANCHES_MAX: i32 = 2_000;
+/// Columns kept for the integer program at most: those with the lowest reduced cost.
+const MIP_SECONDS_MAX: f64 = 2.0;
+
+/// Which bin a column fills.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bin {
+    Offer(u32),
+    Spare(u32),
+}
+
+/// The best bound of a run, with the multipliers that prove it (already divided by their `theta`).
+pub(crate) struct Bounded {
+    /// Multipliers.
+    pub(crate) multipliers: Multipliers,
+    /// Prices of all bins at them, `theta` at most one.
+    pub(crate) list: PriceList,
+}
+
+/// A column generation in progress.
+pub(crate) struct Master<'a> {
+    core: &'a Core,
+    program: Program,
+    columns: Vec<(Bin, Pattern)>,
+    first_column: usize,
+    limit_row: usize,
+    spare_row: usize,
+}
+
+/// Exact value (or upper bound) and pattern of each bin at some multipliers.
+struct Answer {
+    bin: Bin,
+    value: f64,
+    y: Vec<f64>,
+    pattern: Option<Pattern>,
+}
+
+impl<'a> Master<'a> {
+    /// Starts from the columns of a packing.
+    pub(crate) fn new(core: &'a Core, packing: &Packing) -> Master<'a> {
+        let mut program = Program::new();
+        let cover: Vec<(f64, f64)> = core.demand.iter().map(|d| (*d as f64, INFINITY)).collect();
+        program.add_rows(&cover);
+        let limit_row = program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]);
+        let spare_row = program.add_rows(&vec![(-INFINITY, 1.0); core.spares.len()]);
+        let mut slacks = Columns::default();
+        let dearest = core.offers.iter().map(|offer| offer.cost).fold(1.0, f64::max);
+        for g in 0..core.demand.len() {
+            slacks.push(dearest, INFINITY, [(g, 1.0)]);
+        }
+        let first_column = core.demand.len();
+        program.add_columns(&slacks);
+        let mut master = Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row };
+        let nodes = packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
+        let spares = packing.spares.iter().enumerate().filter(|(_, pattern)| !pattern.is_empty());
+        let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
+        let start: Vec<(Bin, Pattern)> = nodes.chain(spares).collect();
+        master.add(start);
+        master
+    }
+
+    fn add(&mut self, patterns: Vec<(Bin, Pattern)>) {
+        let mut columns = Columns::default();
+        for (bin, pattern) in &patterns {
+            let cover = pattern.iter().map(|(g, count)| (*g as usize, *count as f64));
+            match bin {
+                Bin::Offer(o) => {
+                    let offer = &self.core.offers[*o as usize];
+                    let limits = offer.usage.iter().map(|(row, amount)| {
+                        (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
+                    });
+                    columns.push(offer.cost, INFINITY, cover.chain(limits));
+                }
+                Bin::Spare(s) => {
+                    columns.push(0.0, INFINITY, cover.chain([(self.spare_row + *s as usize, 1.0)]));
+                }
+            }
+        }
+        self.program.add_columns(&columns);
+        self.columns.extend(patterns);
+    }
+
+    /// Generates columns until the bound is within `tolerance` of the program's value or `stop` says so; returns the best
+    /// bound better than `at_least` dollars per hour, if one was found.
+    pub(crate) fn run(&mut self, at_least: f64, tolerance: f64, stop: &dyn Fn() -> bool) -> Option<Bounded> {
+        let mut best: Option<Bounded> = None;
+        let mut best_bound = at_least;
+        for _ in 0..ITERATIONS_MAX {
+            let Ok(solution) = self.program.run(Simplex::Primal, i32::MAX) else { break };
+            let (multipliers, sigma) = self.duals(&solution);
+            let answers = self.price(&multipliers);
+            let theta = answers.iter().filter_map(|answer| match answer.bin {
+                Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers.mu)),
+                Bin::Spare(_) => None,
+            });
+            let theta = theta.fold(1e-9, f64::max).max(1.0);
+            let bound = self.bound(&multipliers, &answers, theta);
+            if bound > best_bound {
+                best_bound = bound;
+                best = Some(self.bounded(&multipliers, &answers, theta, bound));
+            }
+            if std::env::var("DBG").is_ok() { eprintln!("obj {} bound {bound} best {best_bound} theta {theta} cols {} it {}", solution.objective, self.columns.len(), self.program.iterations()); }
+            let new: Vec<(Bin, Pattern)> = answers
+                .into_iter()
+                .filter_map(|answer| {
+                    let pattern = answer.pattern?;
+                    let value: f64 =
+                        pattern.iter().map(|(g, count)| multipliers.pi[*g as usize] * *count as f64).sum();
+                    let price = match answer.bin {
+                        Bin::Offer(o) => full_price(self.core, o as usize, &multipliers.mu),
+                        Bin::Spare(s) => sigma[s as usize],
+                    };
+                    (value > price + 1e-7 && !self.columns.contains(&(answer.bin, pattern.clone())))
+                        .then_some((answer.bin, pattern))
+                })
+                .collect();
+            if new.is_empty() || best_bound >= solution.objective * (1.0 - tolerance) || stop() {
+                break;
+            }
+            self.add(new);
+        }
+        best
+    }
+
+    /// Simplex iterations so far.
+    pub(crate) fn iterations(&self) -> u64 {
+        self.program.iterations()
+    }
+
+    fn duals(&self, solution: &Solution) -> (Multipliers, Vec<f64>) {
+        let pi = solution.dual[..self.core.demand.len()].iter().map(|pi| pi.max(0.0)).collect();
+        let mu = (0..self.core.limits.len())
+            .map(|row| (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3))
+            .collect();
+        let sigma =
+            (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0)).collect();
+        (Multipliers { pi, mu }, sigma)
+    }
+
+    fn price(&self, multipliers: &Multipliers) -> Vec<Answer> {
+        let core = self.core;
+        let offers = (0..core.offers.len()).map(|o| Bin::Offer(o as u32));
+        let spares = (0..core.spares.len()).map(|s| Bin::Spare(s as u32));
+        let bins: Vec<Bin> = offers.chain(spares).collect();
+        bins.into_par_iter()
+            .map_init(Knapsack::default, |knapsack, bin| {
+                let (list, cap, threshold) = match bin {
+                    Bin::Offer(o) => {
+                        let offer = &core.offers[o as usize];
+                        (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
+                    }
+                    Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
+                };
+                let items = items_of(list, &multipliers.pi);
+                let value = knapsack.solve(&items, &core.w, cap);
+                let y = knapsack.y.clone();
+                if value <= threshold * (1.0 + 1e-9) {
+                    return Answer { bin, value, y, pattern: None };
+                }
+                match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
+                    Best::None => Answer { bin, value: threshold, y, pattern: None },
+                    Best::Pattern(counts, value) => {
+                        Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
+                    }
+                    Best::Limit(found) => {
+                        let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
+                        Answer { bin, value, y, pattern }
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
+        let covered: f64 = multipliers.pi.iter().zip(&self.core.demand).map(|(pi, d)| pi * *d as f64).sum();
+        let spare: f64 =
+            answers.iter().filter(|answer| matches!(answer.bin, Bin::Spare(_))).map(|answer| answer.value).sum();
+        let limits: f64 = multipliers.mu.iter().zip(&self.core.limits).map(|(mu, left)| mu * *left as f64).sum();
+        (covered - spare) / theta - limits
+    }
+
+    fn bounded(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64, bound: f64) -> Bounded {
+        let pi = multipliers.pi.iter().map(|pi| pi / theta).collect();
+        let priced = |answer: &Answer| Priced {
+            value: answer.value / theta,
+            y: answer.y.iter().map(|y| y / theta).collect(),
+        };
+        let (offers, spares) = answers.split_at(self.core.offers.len());
+        let list = PriceList {
+            offers: offers.iter().map(priced).collect(),
+            spares: spares.iter().map(priced).collect(),
+            theta: 1.0,
+            bound,
+        };
+        Bounded { multipliers: Multipliers { pi, mu: multipliers.mu.clone() }, list }
+    }
+
+    /// The best integer combination of the columns found, as a packing; `None` if HiGHS found none or it does not cover.
+    pub(crate) fn integer(mut self) -> Option<Packing> {
+        self.program.make_integer(MIP_BRANCHES_MAX, MIP_SECONDS_MAX);
+        let solution = self.program.run_integer().ok()?;
+        let mut packing = Packing::empty(self.core);
+        for (k, (bin, pattern)) in self.columns.iter().enumerate() {
+            let copies = solution.primal[self.first_column + k].round() as usize;
+            for _ in 0..copies {
+                // A cover may carry more than is left; what is too much is dropped.
+                let trimmed: Pattern = pattern
+                    .iter()
+                    .map(|(g, count)| (*g, (*count).min(packing.left[*g as usize])))
+                    .filter(|(_, count)| *count > 0)
+                    .collect();
+                match bin {
+                    _ if trimmed.is_empty() => {}
+                    Bin::Offer(o) => {
+                        if !packing.allows(self.core, *o as usize) {
+                            return None;
+                        }
+                        packing.push(self.core, PackedNode { offer: *o, pattern: trimmed });
+                    }
+                    Bin::Spare(s) => {
+                        if !packing.spares[*s as usize].is_empty() {
+                            return None;
+                        }
+                        trimmed.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
+                        packing.spares[*s as usize] = trimmed;
+                    }
+                }
+            }
+        }
+        (packing.left_out() == 0).then_some(packing)
+    }
+}
+
+fn items_of(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
+    list.iter()
+        .filter(|(g, _)| pi[*g as usize] > 0.0)
+        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
+        .collect()
+}
+
+fn pattern_of(items: &[Item], counts: &[i64]) -> Pattern {
+    items
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| **count > 0)
+        .map(|(item, count)| (item.group as u32, *count))
+        .collect()
+}
