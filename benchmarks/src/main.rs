@@ -145,7 +145,8 @@ fn run() -> Result<()> {
         Command::Measure { name, seed, effort } => {
             let start = Instant::now();
             let snapshot = load(&name, seed)?;
-            let measurement = measure(&name, &snapshot, &effort.effort(), start.elapsed())?;
+            let label = seed.map_or_else(|| name.clone(), |seed| format!("{name} seed {seed}"));
+            let measurement = measure(&label, &snapshot, &effort.effort(), start.elapsed())?;
             println!("{}", serde_json::to_string(&measurement)?);
             Ok(())
         }

@@ -3,26 +3,30 @@
 use crate::certificate::certify;
 use crate::core::{Core, usage};
 use crate::dive::dive;
-use crate::master::{self, Master};
-use crate::tiny;
 use crate::fluid::{Fluid, FluidPoint};
+use crate::master::{self, Master};
 use crate::pack::{Filler, Guide, Packing, Pattern, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, price_all};
 use crate::problem::Problem;
 use crate::search::Search;
+use crate::tiny;
 use crate::{Limits, Moment, Stop};
 use std::time::Duration;
 use stowage_models::plan::Certificate;
 use stowage_models::units::{Ppm, UsdMicros};
 
-/// Rounds of search between two looks at the clock and the gap.
-const ROUNDS_PER_SLICE: usize = 200;
-/// Rounds of search per second of time limit: what half of a slow core does, so that the work budget normally ends the
+/// Work between two looks at the clock and the gap: some ten milliseconds.
+const WORK_PER_SLICE: u64 = 2_000_000;
+/// Work per second of time limit: about a third of what two cores of 2026 do, so that the work budget normally ends the
 /// search before the clock does and equal inputs give equal plans on every machine.
-const ROUNDS_PER_SECOND: u64 = 1_500;
+const WORK_PER_SECOND: u64 = 40_000_000;
 
-/// Rounds of search before column generation in a small problem.
-const SMALL_ROUNDS: u64 = 400;
+/// A search that finds nothing for this much work per node has seen what its neighbourhoods hold.
+const STALL_WORK_PER_NODE: u64 = 800_000;
+/// Work of the search before column generation in a small problem.
+const SMALL_WORK: u64 = 10_000_000;
+/// Iterations of column generation per second of time limit.
+const ITERATIONS_PER_SECOND: f64 = 40.0;
 
 /// What a search found.
 pub(crate) struct Found {
@@ -55,7 +59,14 @@ impl<'a> Run<'a> {
     /// Starts the watch.
     pub(crate) fn new(limits: &'a Limits, observer: &'a mut dyn FnMut(&Moment)) -> Run<'a> {
         let started = (limits.clock)();
-        Run { limits, started, timeline: Vec::new(), observer, iterations: 0, faults: Vec::new() }
+        Run {
+            limits,
+            started,
+            timeline: Vec::new(),
+            observer,
+            iterations: 0,
+            faults: Vec::new(),
+        }
     }
 
     /// Time since the run began.
@@ -75,8 +86,11 @@ impl<'a> Run<'a> {
     }
 
     fn stopped(&self) -> Option<Stop> {
-        let cancelled =
-            self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
+        let cancelled = self
+            .limits
+            .cancel
+            .as_ref()
+            .is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
         if cancelled {
             Some(Stop::Cancelled)
         } else if self.elapsed() >= self.limits.time {
@@ -102,7 +116,11 @@ pub(crate) struct Placement {
 
 /// Plans a problem: tier by tier of NodePool weights where limits force it, then certifies the whole.
 pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
-    let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+    let demand: Vec<i64> = problem
+        .groups
+        .iter()
+        .map(|group| group.pods.len() as i64)
+        .collect();
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, demand.clone(), &limits, true);
     let mut relaxed = relax(&core, run);
@@ -110,7 +128,13 @@ pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     let mut placement = Placement::new(&core, &packing);
     if packing.left_out() == 0 {
         let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
-        return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
+        return Found {
+            placement,
+            certificate,
+            bound,
+            undominated: core.offers.len(),
+            stop,
+        };
     }
     let mut lowered = false;
     while problem.lower_weights(&placement.left) {
@@ -140,7 +164,11 @@ fn certify_placed(
     run: &mut Run<'_>,
 ) -> Found {
     for pass in 0.. {
-        let placed: Vec<i64> = demand.iter().zip(&placement.left).map(|(all, left)| all - left).collect();
+        let placed: Vec<i64> = demand
+            .iter()
+            .zip(&placement.left)
+            .map(|(all, left)| all - left)
+            .collect();
         let core = Core::new(problem, placed, limits, true);
         let mut relaxed = relax(&core, run);
         let last = pass + 1 >= PASSES_MAX;
@@ -150,7 +178,10 @@ fn certify_placed(
             // With weights lowered, a cheaper plan might leave room in a pool that has to be used up first.
             if !lowered && packing.left_out() == 0 && packing.cost(&core) < placement.cost(problem) {
                 let left = std::mem::take(&mut placement.left);
-                placement = Placement { left, ..Placement::new(&core, &packing) };
+                placement = Placement {
+                    left,
+                    ..Placement::new(&core, &packing)
+                };
             }
             let before = placement.left.clone();
             placement.insert_left(problem);
@@ -160,7 +191,13 @@ fn certify_placed(
         }
         let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
         run.note("placed pods", Some(placement.cost(problem)), relaxed.list.bound);
-        return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
+        return Found {
+            placement,
+            certificate,
+            bound,
+            undominated: core.offers.len(),
+            stop,
+        };
     }
     unreachable!("the last pass returns")
 }
@@ -171,9 +208,16 @@ pub(crate) fn bound_without_weights(
     placement: &Placement,
     run: &mut Run<'_>,
 ) -> (Certificate, UsdMicros) {
-    problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
-    let placed: Vec<i64> =
-        problem.groups.iter().zip(&placement.left).map(|(group, left)| group.pods.len() as i64 - left).collect();
+    problem
+        .groups
+        .iter_mut()
+        .for_each(|group| group.min_weight = i32::MIN);
+    let placed: Vec<i64> = problem
+        .groups
+        .iter()
+        .zip(&placement.left)
+        .map(|(group, left)| group.pods.len() as i64 - left)
+        .collect();
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, placed, &limits, true);
     let relaxed = relax(&core, run);
@@ -201,24 +245,49 @@ fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
     };
     run.iterations += fluid.iterations();
     run.note("fluid", None, list.bound);
-    Relaxed { fluid, multipliers, list, point }
+    Relaxed {
+        fluid,
+        multipliers,
+        list,
+        point,
+    }
 }
 
 /// Packs a core as well as time allows; may replace multipliers and prices by better ones.
 fn pack(problem: &Problem<'_>, core: &Core, relaxed: &mut Relaxed<'_>, run: &mut Run<'_>) -> (Packing, Stop) {
     let mut packing = first_packing(core, relaxed, run);
-    let is_small = packing.nodes.len() <= master::NODES_MAX && relaxed.point.is_some();
+    let pods: i64 = core.demand.iter().sum();
+    let is_small = packing.nodes.len() <= master::NODES_MAX
+        && pods <= master::PODS_PER_NODE_MAX * (packing.nodes.len() + core.spares.len()) as i64
+        && relaxed.point.is_some();
     let gap = |packing: &Packing, list: &PriceList| {
-        Ppm::gap(UsdMicros(packing.cost(core)), UsdMicros((list.bound * 1e6) as i64))
+        Ppm::gap(
+            UsdMicros(packing.cost(core)),
+            UsdMicros((list.bound * 1e6) as i64),
+        )
     };
     if is_small && gap(&packing, &relaxed.list) > problem.policy.gap && packing.left_out() == 0 {
         let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
-        improve(problem, core, &guide, &relaxed.list, &mut packing, SMALL_ROUNDS, run);
+        improve(
+            problem,
+            core,
+            &guide,
+            &relaxed.list,
+            &mut packing,
+            SMALL_WORK,
+            run,
+        );
         generate(problem, core, relaxed, &mut packing, run);
     }
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
-    let budget = millis.saturating_mul(ROUNDS_PER_SECOND) / 1000;
+    let budget = millis.saturating_mul(WORK_PER_SECOND) / 1000;
+    // With pods left out the problem is planned again without them, and this plan is only a start.
+    let budget = if packing.left_out() > 0 {
+        SMALL_WORK
+    } else {
+        budget
+    };
     let stop = improve(problem, core, &guide, &relaxed.list, &mut packing, budget, run);
     (packing, stop)
 }
@@ -238,7 +307,15 @@ fn generate(
         run.note("exact", Some(packing.cost(core)), relaxed.list.bound);
     }
     let mut master = Master::new(core, packing);
-    let bounded = master.run(relaxed.list.bound, 1e-4, &|| run.stopped().is_some());
+    let seconds = run.limits.time.as_secs_f64();
+    let iterations = (ITERATIONS_PER_SECOND * seconds).clamp(20.0, 1e6) as usize;
+    let bounded = master.run(
+        &relaxed.multipliers,
+        relaxed.list.bound,
+        1e-4,
+        iterations,
+        &|| run.stopped().is_some(),
+    );
     run.iterations += master.iterations();
     if let Some(bounded) = bounded {
         relaxed.multipliers = bounded.multipliers;
@@ -249,7 +326,10 @@ fn generate(
     if Ppm::gap(UsdMicros(cost), UsdMicros((relaxed.list.bound * 1e6) as i64)) <= problem.policy.gap {
         return;
     }
-    if let Some(better) = master.integer().filter(|better| better.cost(core) < cost) {
+    if let Some(better) = master
+        .integer(0.3 * seconds)
+        .filter(|better| better.cost(core) < cost)
+    {
         *packing = better;
         run.note("integer", Some(packing.cost(core)), relaxed.list.bound);
     }
@@ -294,15 +374,21 @@ impl Placement {
 
     /// Price of the launches.
     pub(crate) fn cost(&self, problem: &Problem<'_>) -> i64 {
-        self.launches.iter().map(|(offering, _)| problem.offerings[*offering].price).sum()
+        self.launches
+            .iter()
+            .map(|(offering, _)| problem.offerings[*offering].price)
+            .sum()
     }
 
     /// Puts pods that are left wherever there is room after all, higher priorities first: the plan is maximal.
     fn insert_left(&mut self, problem: &Problem<'_>) {
         let mut order: Vec<usize> = (0..self.left.len()).filter(|g| self.left[*g] > 0).collect();
         order.sort_by_key(|g| (std::cmp::Reverse(problem.groups[*g].priority), *g));
-        let mut free_launches: Vec<Vec<i64>> =
-            self.launches.iter().map(|(o, p)| free(problem, &problem.offerings[*o].capacity, p)).collect();
+        let mut free_launches: Vec<Vec<i64>> = self
+            .launches
+            .iter()
+            .map(|(o, p)| free(problem, &problem.offerings[*o].capacity, p))
+            .collect();
         let mut free_existing: Vec<Vec<i64>> = problem.existing.iter().map(|bin| bin.free.clone()).collect();
         for (bin, pattern) in &self.existing {
             free_existing[*bin] = free(problem, &problem.existing[*bin].free, pattern);
@@ -350,7 +436,11 @@ impl Placement {
     fn cheapest_within_limits(&self, problem: &Problem<'_>, g: usize) -> Option<usize> {
         (0..problem.offerings.len())
             .filter(|o| problem.may_use(g, &problem.offerings[*o]))
-            .filter(|o| usage(problem, *o).iter().all(|(row, amount)| *amount <= self.limits[*row]))
+            .filter(|o| {
+                usage(problem, *o)
+                    .iter()
+                    .all(|(row, amount)| *amount <= self.limits[*row])
+            })
             .min_by_key(|o| (problem.offerings[*o].price, *o))
     }
 }
@@ -358,16 +448,26 @@ impl Placement {
 fn free(problem: &Problem<'_>, capacity: &[i64], pattern: &Pattern) -> Vec<i64> {
     let mut room = capacity.to_vec();
     for (g, count) in pattern {
-        room.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(room, w)| *room -= w * count);
+        room.iter_mut()
+            .zip(&problem.groups[*g as usize].request)
+            .for_each(|(room, w)| *room -= w * count);
     }
     room
 }
 
 /// Takes as many of `left` pods as fit `room`.
 fn take(request: &[i64], room: &mut [i64], left: i64) -> i64 {
-    let fit = request.iter().zip(room.iter()).filter(|(w, _)| **w > 0).map(|(w, c)| c / w).min().unwrap_or(0);
+    let fit = request
+        .iter()
+        .zip(room.iter())
+        .filter(|(w, _)| **w > 0)
+        .map(|(w, c)| c / w)
+        .min()
+        .unwrap_or(0);
     let count = fit.min(left).max(0);
-    room.iter_mut().zip(request).for_each(|(room, w)| *room -= w * count);
+    room.iter_mut()
+        .zip(request)
+        .for_each(|(room, w)| *room -= w * count);
     count
 }
 
@@ -382,7 +482,14 @@ fn greedy(core: &Core, guide: &Guide) -> Packing {
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    complete(core, guide, &mut packing, &guide.near, &vec![1.0; core.demand.len()], &mut filler);
+    complete(
+        core,
+        guide,
+        &mut packing,
+        &guide.near,
+        &vec![1.0; core.demand.len()],
+        &mut filler,
+    );
     packing
 }
 
@@ -397,7 +504,7 @@ fn improve(
 ) -> Stop {
     let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0;
     let mut search = Search::new(core, guide, std::mem::take(packing), seed);
-    let mut done = 0_u64;
+    let (mut done, mut improved_at) = (0_u64, 0_u64);
     let stop = loop {
         let cost = search.packing.cost(core);
         let gap = Ppm::gap(UsdMicros(cost), UsdMicros((list.bound * 1e6) as i64));
@@ -410,11 +517,17 @@ fn improve(
         if let Some(stop) = run.stopped() {
             break stop;
         }
-        if search.run(ROUNDS_PER_SLICE) > 0 {
+        if search.run(WORK_PER_SLICE) {
             run.note("search", Some(search.packing.cost(core)), list.bound);
+            improved_at = search.work();
         }
-        done += ROUNDS_PER_SLICE as u64;
+        done = search.work();
+        let nodes = search.packing.nodes.len() as u64;
+        if done - improved_at > STALL_WORK_PER_NODE * nodes.clamp(8, 400) {
+            break Stop::WorkDone;
+        }
     };
+
     *packing = search.packing;
     if packing.left_out() > 0 {
         // Right-sizing may have given back some of a limit.

@@ -10,8 +10,8 @@ use crate::reasons;
 use stowage_models::labels;
 use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{
-    ALTERNATES_MAX, Alternate, CatalogRef, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress, SnapshotRef,
-    Summary,
+    ALTERNATES_MAX, Alternate, CatalogRef, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress,
+    SnapshotRef, Summary,
 };
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::units::{Ppm, UsdMicros};
@@ -45,14 +45,21 @@ impl Dealer {
 
 /// The plan, without its second certificate and id.
 pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
-    let mut dealer = Dealer { next: vec![0; problem.groups.len()] };
+    let mut dealer = Dealer {
+        next: vec![0; problem.groups.len()],
+    };
     let existing = existing_nodes(problem, &found.placement, &mut dealer);
     let launches = launches(problem, &found.placement, &mut dealer);
     let unplaced = reasons::unplaced(problem, &found.placement.left);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
     let summary = Summary {
-        pods_pending: sum(problem.snapshot.pods.iter().filter(|pod| pod.is_pending()).count()),
+        pods_pending: sum(problem
+            .snapshot
+            .pods
+            .iter()
+            .filter(|pod| pod.is_pending())
+            .count()),
         pods_on_existing: sum(existing.iter().map(|node| node.pods.len()).sum()),
         pods_on_new: sum(launches.iter().map(|launch| launch.pods.len()).sum()),
         pods_unplaced: sum(unplaced.iter().map(|entry| entry.pods.len()).sum()),
@@ -65,7 +72,11 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
         launch_bound: found.bound,
         gap: Ppm::gap(launch_cost, found.bound),
         launch_bound_without_weights: None,
-        estimated_cost: launches.iter().filter(|launch| launch.price_estimated).map(|launch| launch.price).sum(),
+        estimated_cost: launches
+            .iter()
+            .filter(|launch| launch.price_estimated)
+            .map(|launch| launch.price)
+            .sum(),
         nodes_unpriced: sum(existing.iter().filter(|node| node.price.is_none()).count()),
     };
     let mut notes = problem.notes.clone();
@@ -88,7 +99,11 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
             spot_as_of: problem.catalog.spot_as_of.clone(),
         },
         policy: problem.policy.clone(),
-        progress: vec![Progress { stage: "final".to_owned(), cost: launch_cost, bound: found.bound }],
+        progress: vec![Progress {
+            stage: "final".to_owned(),
+            cost: launch_cost,
+            bound: found.bound,
+        }],
         summary,
         notes,
         launches,
@@ -111,7 +126,11 @@ fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -
             let offering = &problem.offerings[*index];
             let (pods, requested) = dealer.deal(problem, pattern);
             let pool = problem.pool(offering);
-            let class = problem.snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
+            let class = problem
+                .snapshot
+                .node_classes
+                .iter()
+                .find(|class| class.name == pool.node_class);
             let instance_type = &problem.catalog.types[offering.instance_type as usize];
             Launch {
                 slot: format!("new-{:04}", k + 1),
@@ -138,7 +157,13 @@ fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.offerings.len()).collect();
     order.sort_by_key(|o| {
         let offering = &problem.offerings[*o];
-        (offering.price, offering.instance_type, offering.zone, offering.capacity_type, *o)
+        (
+            offering.price,
+            offering.instance_type,
+            offering.zone,
+            offering.capacity_type,
+            *o,
+        )
     });
     order
 }
@@ -155,7 +180,9 @@ fn alternates(
     let own_usage = usage(problem, index);
     let mut load = vec![0_i64; problem.resources.len()];
     for (g, count) in pattern {
-        load.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(sum, w)| *sum += w * count);
+        load.iter_mut()
+            .zip(&problem.groups[*g as usize].request)
+            .for_each(|(sum, w)| *sum += w * count);
     }
     let substitutes = |o: &usize| {
         let other = &problem.offerings[*o];
@@ -163,9 +190,14 @@ fn alternates(
             && other.pool == own.pool
             && load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
             && other.variant == own.variant
-            && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
+            && pattern
+                .iter()
+                .all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
             && usage(problem, *o).iter().all(|(row, amount)| {
-                let freed = own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
+                let freed = own_usage
+                    .iter()
+                    .find(|(r, _)| r == row)
+                    .map_or(0, |(_, amount)| *amount);
                 *amount <= placement.limits[*row].saturating_add(freed)
             })
     };
@@ -235,5 +267,7 @@ fn capacity_type(node: &Node) -> Option<String> {
 fn price(problem: &Problem<'_>, node: &Node) -> Option<UsdMicros> {
     let instance_type = problem.catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
     let zone = node.labels.get(labels::ZONE)?;
-    instance_type.price(zone, &capacity_type(node)?).map(|price| price.usd)
+    instance_type
+        .price(zone, &capacity_type(node)?)
+        .map(|price| price.usd)
 }

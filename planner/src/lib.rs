@@ -65,7 +65,7 @@ pub struct Moment {
 pub enum Stop {
     /// The proven gap reached `Policy::gap`.
     GapReached,
-    /// The work budget was used up.
+    /// The work budget was used up, or the search found nothing better for a long time.
     WorkDone,
     /// The clock ran out first.
     TimeLimit,
@@ -125,7 +125,10 @@ pub fn plan(
     observer: &mut dyn FnMut(&Moment),
 ) -> Result<Planned, PlanError> {
     if !(0..=SLACK_MAX).contains(&policy.slack.0) {
-        return Err(PlanError::Policy(format!("slack {} is not between 0 and 50 %", policy.slack)));
+        return Err(PlanError::Policy(format!(
+            "slack {} is not between 0 and 50 %",
+            policy.slack
+        )));
     }
     if policy.gap.0 < 0 {
         return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));

@@ -3,7 +3,10 @@
 //! This is the only module with `unsafe` in Stowage. Two rules make it safe to *believe nothing*: every number that
 //! leaves is checked for NaN, and every status other than optimal is a [`Fault`] the caller must survive with what it
 //! already has. Bounds are never taken from here; they are recomputed from the duals in integers (`certificate.rs`).
-#![expect(unsafe_code, reason = "HiGHS is a C library; all of its calls are in this file")]
+#![expect(
+    unsafe_code,
+    reason = "HiGHS is a C library; all of its calls are in this file"
+)]
 
 use std::ffi::{CStr, c_void};
 
@@ -90,7 +93,12 @@ impl Program {
         // SAFETY: Highs_create takes nothing and returns an owned object, freed in Drop.
         let raw = unsafe { highs_sys::Highs_create() };
         assert!(!raw.is_null(), "HiGHS could not allocate its object");
-        let mut program = Program { raw, columns: 0, rows: 0, iterations: 0 };
+        let mut program = Program {
+            raw,
+            columns: 0,
+            rows: 0,
+            iterations: 0,
+        };
         program.set_bool(c"output_flag", false);
         program.set_int(c"threads", 1);
         program.set_int(c"random_seed", 0);
@@ -196,8 +204,12 @@ impl Program {
         self.set_int(c"simplex_strategy", simplex as i32);
         self.set_int(c"simplex_iteration_limit", iterations_max);
         // SAFETY: self.raw is live.
-        let (code, status) =
-            unsafe { (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw)) };
+        let (code, status) = unsafe {
+            (
+                highs_sys::Highs_run(self.raw),
+                highs_sys::Highs_getModelStatus(self.raw),
+            )
+        };
         let mut count = 0;
         // SAFETY: the out-pointer is valid for the call.
         unsafe {
@@ -215,8 +227,12 @@ impl Program {
     /// point found, so any status with a finite point is an answer; the caller verifies it.
     pub(crate) fn run_integer(&mut self) -> Result<Solution, Fault> {
         // SAFETY: self.raw is live.
-        let (code, status) =
-            unsafe { (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw)) };
+        let (code, status) = unsafe {
+            (
+                highs_sys::Highs_run(self.raw),
+                highs_sys::Highs_getModelStatus(self.raw),
+            )
+        };
         // 7 = optimal, 13 to 16 = a limit was reached.
         if code < 0 || !(status == 7 || (13..=16).contains(&status)) {
             return Err(Fault::Status(status));
@@ -248,8 +264,16 @@ impl Program {
             );
         }
         let finite = solution.objective.is_finite()
-            && solution.primal.iter().chain(&solution.dual).all(|value| value.is_finite());
-        if finite { Ok(solution) } else { Err(Fault::NotFinite) }
+            && solution
+                .primal
+                .iter()
+                .chain(&solution.dual)
+                .all(|value| value.is_finite());
+        if finite {
+            Ok(solution)
+        } else {
+            Err(Fault::NotFinite)
+        }
     }
 }
 
@@ -276,12 +300,16 @@ mod tests {
         columns.push(3.0, INFINITY, [(0, 1.0)]);
         columns.push(2.0, INFINITY, [(0, 1.0)]);
         program.add_columns(&columns);
-        let first = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
+        let first = program
+            .run(Simplex::Primal, i32::MAX)
+            .expect("feasible and bounded");
         assert!((first.objective - 8.0).abs() < 1e-9 && (first.dual[0] - 2.0).abs() < 1e-9);
         let mut more = Columns::default();
         more.push(1.0, INFINITY, [(0, 1.0)]);
         program.add_columns(&more);
-        let second = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
+        let second = program
+            .run(Simplex::Primal, i32::MAX)
+            .expect("feasible and bounded");
         assert!((second.objective - 4.0).abs() < 1e-9);
     }
 
@@ -292,6 +320,9 @@ mod tests {
         let mut columns = Columns::default();
         columns.push(1.0, 0.5, [(0, 1.0)]);
         program.add_columns(&columns);
-        assert!(matches!(program.run(Simplex::Dual, i32::MAX), Err(Fault::Status(_))));
+        assert!(matches!(
+            program.run(Simplex::Dual, i32::MAX),
+            Err(Fault::Status(_))
+        ));
     }
 }

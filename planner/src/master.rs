@@ -16,19 +16,23 @@ use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Columns, INFINITY, Program, Simplex, Solution};
 use crate::pack::{PackedNode, Packing, Pattern};
-use crate::pricing::{Multipliers, Priced, PriceList, full_price};
+use crate::pricing::{Multipliers, PriceList, Priced, full_price};
 use rayon::prelude::*;
 
 /// Column generation runs when the best plan has at most this many nodes; beyond, the fluid bound is within the gap anyway.
 pub(crate) const NODES_MAX: usize = 60;
+/// ... and that many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
+pub(crate) const PODS_PER_NODE_MAX: i64 = 12;
 /// Iterations at most. Problems of this size converge in 20 to 80.
 const ITERATIONS_MAX: usize = 150;
+/// Weight of the best multipliers so far in the mixture that prices the bins.
+const SMOOTHING: f64 = 0.8;
+/// Columns added per iteration at most.
+const COLUMNS_PER_ITERATION: usize = 150;
 /// Branches per knapsack while pricing. A shape that needs more is priced by its fractional bound.
 const BRANCHES_MAX: usize = 3_000;
-/// Branch limit and safety time of the integer program over the columns found.
-const MIP_BRANCHES_MAX: i32 = 2_000;
-/// Columns kept for the integer program at most: those with the lowest reduced cost.
-const MIP_SECONDS_MAX: f64 = 2.0;
+/// Branch limit of the integer program over the columns found.
+const MIP_BRANCHES_MAX: i32 = 300;
 
 /// Which bin a column fills.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,9 +82,23 @@ impl<'a> Master<'a> {
         }
         let first_column = core.demand.len();
         program.add_columns(&slacks);
-        let mut master = Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row };
-        let nodes = packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
-        let spares = packing.spares.iter().enumerate().filter(|(_, pattern)| !pattern.is_empty());
+        let mut master = Master {
+            core,
+            program,
+            columns: Vec::new(),
+            first_column,
+            limit_row,
+            spare_row,
+        };
+        let nodes = packing
+            .nodes
+            .iter()
+            .map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
+        let spares = packing
+            .spares
+            .iter()
+            .enumerate()
+            .filter(|(_, pattern)| !pattern.is_empty());
         let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
         let start: Vec<(Bin, Pattern)> = nodes.chain(spares).collect();
         master.add(start);
@@ -95,7 +113,10 @@ impl<'a> Master<'a> {
                 Bin::Offer(o) => {
                     let offer = &self.core.offers[*o as usize];
                     let limits = offer.usage.iter().map(|(row, amount)| {
-                        (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
+                        (
+                            self.limit_row + row,
+                            *amount as f64 / (self.core.limits[*row] as f64).max(1e-3),
+                        )
                     });
                     columns.push(offer.cost, INFINITY, cover.chain(limits));
                 }
@@ -108,14 +129,29 @@ impl<'a> Master<'a> {
         self.columns.extend(patterns);
     }
 
-    /// Generates columns until the bound is within `tolerance` of the program's value or `stop` says so; returns the best
-    /// bound better than `at_least` dollars per hour, if one was found.
-    pub(crate) fn run(&mut self, at_least: f64, tolerance: f64, stop: &dyn Fn() -> bool) -> Option<Bounded> {
+    /// Generates columns until the bound is within `tolerance` of the program's value, for `iterations` at most, or until
+    /// `stop` says so; returns the best bound better than `at_least` dollars per hour, if one was found.
+    ///
+    /// Bins are priced at a mixture of the program's duals and the best multipliers so far (Wentges smoothing): the
+    /// program's own duals swing wildly until it has hundreds of columns, and so would the columns.
+    pub(crate) fn run(
+        &mut self,
+        start: &Multipliers,
+        at_least: f64,
+        tolerance: f64,
+        iterations: usize,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Bounded> {
         let mut best: Option<Bounded> = None;
         let mut best_bound = at_least;
-        for _ in 0..ITERATIONS_MAX {
-            let Ok(solution) = self.program.run(Simplex::Primal, i32::MAX) else { break };
-            let (multipliers, sigma) = self.duals(&solution);
+        let mut alpha = SMOOTHING;
+        for _ in 0..iterations.min(ITERATIONS_MAX) {
+            let Ok(solution) = self.program.run(Simplex::Primal, i32::MAX) else {
+                break;
+            };
+            let (own, sigma) = self.duals(&solution);
+            let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
+            let multipliers = own.mix(centre, alpha);
             let answers = self.price(&multipliers);
             let theta = answers.iter().filter_map(|answer| match answer.bin {
                 Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers.mu)),
@@ -127,27 +163,44 @@ impl<'a> Master<'a> {
                 best_bound = bound;
                 best = Some(self.bounded(&multipliers, &answers, theta, bound));
             }
-            if std::env::var("DBG").is_ok() { eprintln!("obj {} bound {bound} best {best_bound} theta {theta} cols {} it {}", solution.objective, self.columns.len(), self.program.iterations()); }
-            let new: Vec<(Bin, Pattern)> = answers
-                .into_iter()
-                .filter_map(|answer| {
-                    let pattern = answer.pattern?;
-                    let value: f64 =
-                        pattern.iter().map(|(g, count)| multipliers.pi[*g as usize] * *count as f64).sum();
-                    let price = match answer.bin {
-                        Bin::Offer(o) => full_price(self.core, o as usize, &multipliers.mu),
-                        Bin::Spare(s) => sigma[s as usize],
-                    };
-                    (value > price + 1e-7 && !self.columns.contains(&(answer.bin, pattern.clone())))
-                        .then_some((answer.bin, pattern))
-                })
-                .collect();
-            if new.is_empty() || best_bound >= solution.objective * (1.0 - tolerance) || stop() {
+            if best_bound >= solution.objective * (1.0 - tolerance) || stop() {
                 break;
+            }
+            let new = self.improving(answers, &own, &sigma);
+            if new.is_empty() {
+                if alpha == 0.0 {
+                    break;
+                }
+                // Nothing improves at the program's own duals: trust them more.
+                alpha = (alpha - 0.3_f64).max(0.0);
+                continue;
             }
             self.add(new);
         }
         best
+    }
+
+    /// The patterns with negative reduced cost at the program's duals, the best per price of bin first.
+    fn improving(&self, answers: Vec<Answer>, own: &Multipliers, sigma: &[f64]) -> Vec<(Bin, Pattern)> {
+        let mut new: Vec<(f64, Bin, Pattern)> = answers
+            .into_iter()
+            .filter_map(|answer| {
+                let pattern = answer.pattern?;
+                let value: f64 = pattern
+                    .iter()
+                    .map(|(g, count)| own.pi[*g as usize] * *count as f64)
+                    .sum();
+                let price = match answer.bin {
+                    Bin::Offer(o) => full_price(self.core, o as usize, &own.mu),
+                    Bin::Spare(s) => sigma[s as usize],
+                };
+                (value > price + 1e-7).then_some((value / price.max(1e-6), answer.bin, pattern))
+            })
+            .filter(|(_, bin, pattern)| !self.columns.iter().any(|(b, p)| b == bin && p == pattern))
+            .collect();
+        new.sort_by(|a, b| b.0.total_cmp(&a.0));
+        new.truncate(COLUMNS_PER_ITERATION);
+        new.into_iter().map(|(_, bin, pattern)| (bin, pattern)).collect()
     }
 
     /// Simplex iterations so far.
@@ -156,12 +209,18 @@ impl<'a> Master<'a> {
     }
 
     fn duals(&self, solution: &Solution) -> (Multipliers, Vec<f64>) {
-        let pi = solution.dual[..self.core.demand.len()].iter().map(|pi| pi.max(0.0)).collect();
-        let mu = (0..self.core.limits.len())
-            .map(|row| (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3))
+        let pi = solution.dual[..self.core.demand.len()]
+            .iter()
+            .map(|pi| pi.max(0.0))
             .collect();
-        let sigma =
-            (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0)).collect();
+        let mu = (0..self.core.limits.len())
+            .map(|row| {
+                (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3)
+            })
+            .collect();
+        let sigma = (0..self.core.spares.len())
+            .map(|s| (-solution.dual[self.spare_row + s]).max(0.0))
+            .collect();
         (Multipliers { pi, mu }, sigma)
     }
 
@@ -175,7 +234,11 @@ impl<'a> Master<'a> {
                 let (list, cap, threshold) = match bin {
                     Bin::Offer(o) => {
                         let offer = &core.offers[o as usize];
-                        (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
+                        (
+                            &offer.items,
+                            &offer.cap,
+                            full_price(core, o as usize, &multipliers.mu),
+                        )
                     }
                     Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
                 };
@@ -183,16 +246,34 @@ impl<'a> Master<'a> {
                 let value = knapsack.solve(&items, &core.w, cap);
                 let y = knapsack.y.clone();
                 if value <= threshold * (1.0 + 1e-9) {
-                    return Answer { bin, value, y, pattern: None };
+                    return Answer {
+                        bin,
+                        value,
+                        y,
+                        pattern: None,
+                    };
                 }
                 match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
-                    Best::None => Answer { bin, value: threshold, y, pattern: None },
-                    Best::Pattern(counts, value) => {
-                        Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
-                    }
+                    Best::None => Answer {
+                        bin,
+                        value: threshold,
+                        y,
+                        pattern: None,
+                    },
+                    Best::Pattern(counts, value) => Answer {
+                        bin,
+                        value,
+                        y,
+                        pattern: Some(pattern_of(&items, &counts)),
+                    },
                     Best::Limit(found) => {
                         let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                        Answer { bin, value, y, pattern }
+                        Answer {
+                            bin,
+                            value,
+                            y,
+                            pattern,
+                        }
                     }
                 }
             })
@@ -200,10 +281,23 @@ impl<'a> Master<'a> {
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
-        let covered: f64 = multipliers.pi.iter().zip(&self.core.demand).map(|(pi, d)| pi * *d as f64).sum();
-        let spare: f64 =
-            answers.iter().filter(|answer| matches!(answer.bin, Bin::Spare(_))).map(|answer| answer.value).sum();
-        let limits: f64 = multipliers.mu.iter().zip(&self.core.limits).map(|(mu, left)| mu * *left as f64).sum();
+        let covered: f64 = multipliers
+            .pi
+            .iter()
+            .zip(&self.core.demand)
+            .map(|(pi, d)| pi * *d as f64)
+            .sum();
+        let spare: f64 = answers
+            .iter()
+            .filter(|answer| matches!(answer.bin, Bin::Spare(_)))
+            .map(|answer| answer.value)
+            .sum();
+        let limits: f64 = multipliers
+            .mu
+            .iter()
+            .zip(&self.core.limits)
+            .map(|(mu, left)| mu * *left as f64)
+            .sum();
         (covered - spare) / theta - limits
     }
 
@@ -220,12 +314,18 @@ impl<'a> Master<'a> {
             theta: 1.0,
             bound,
         };
-        Bounded { multipliers: Multipliers { pi, mu: multipliers.mu.clone() }, list }
+        Bounded {
+            multipliers: Multipliers {
+                pi,
+                mu: multipliers.mu.clone(),
+            },
+            list,
+        }
     }
 
     /// The best integer combination of the columns found, as a packing; `None` if HiGHS found none or it does not cover.
-    pub(crate) fn integer(mut self) -> Option<Packing> {
-        self.program.make_integer(MIP_BRANCHES_MAX, MIP_SECONDS_MAX);
+    pub(crate) fn integer(mut self, seconds_max: f64) -> Option<Packing> {
+        self.program.make_integer(MIP_BRANCHES_MAX, seconds_max);
         let solution = self.program.run_integer().ok()?;
         let mut packing = Packing::empty(self.core);
         for (k, (bin, pattern)) in self.columns.iter().enumerate() {
@@ -243,13 +343,21 @@ impl<'a> Master<'a> {
                         if !packing.allows(self.core, *o as usize) {
                             return None;
                         }
-                        packing.push(self.core, PackedNode { offer: *o, pattern: trimmed });
+                        packing.push(
+                            self.core,
+                            PackedNode {
+                                offer: *o,
+                                pattern: trimmed,
+                            },
+                        );
                     }
                     Bin::Spare(s) => {
                         if !packing.spares[*s as usize].is_empty() {
                             return None;
                         }
-                        trimmed.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
+                        trimmed
+                            .iter()
+                            .for_each(|(g, count)| packing.left[*g as usize] -= count);
                         packing.spares[*s as usize] = trimmed;
                     }
                 }
@@ -262,7 +370,11 @@ impl<'a> Master<'a> {
 fn items_of(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
     list.iter()
         .filter(|(g, _)| pi[*g as usize] > 0.0)
-        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
+        .map(|(g, copies)| Item {
+            group: *g as usize,
+            profit: pi[*g as usize],
+            copies: *copies as f64,
+        })
         .collect()
 }
 

@@ -6,6 +6,8 @@
 //! up together.
 
 use crate::core::Core;
+use crate::exact::{Best, best_pattern};
+use crate::knapsack::Item;
 use crate::pricing::{Multipliers, PriceList, full_price};
 use crate::problem::Bits;
 
@@ -47,7 +49,10 @@ impl Packing {
 
     /// Price of the new nodes, micro-dollars per hour.
     pub(crate) fn cost(&self, core: &Core) -> i64 {
-        self.nodes.iter().map(|node| core.offers[node.offer as usize].price).sum()
+        self.nodes
+            .iter()
+            .map(|node| core.offers[node.offer as usize].price)
+            .sum()
     }
 
     /// Pods not placed.
@@ -68,7 +73,10 @@ impl Packing {
 
     /// Whether limits leave room for one more node of this offer.
     pub(crate) fn allows(&self, core: &Core, offer: usize) -> bool {
-        core.offers[offer].usage.iter().all(|(row, amount)| *amount <= self.limits[*row])
+        core.offers[offer]
+            .usage
+            .iter()
+            .all(|(row, amount)| *amount <= self.limits[*row])
     }
 }
 
@@ -113,10 +121,20 @@ impl Guide {
         let floor = |y: f64| y.max(1e-9);
         Guide {
             pi: multipliers.pi.clone(),
-            y: list.offers.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
-            spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
+            y: list
+                .offers
+                .iter()
+                .flat_map(|priced| priced.y.iter().map(|y| floor(*y)))
+                .collect(),
+            spare_y: list
+                .spares
+                .iter()
+                .flat_map(|priced| priced.y.iter().map(|y| floor(*y)))
+                .collect(),
             takes,
-            price: (0..core.offers.len()).map(|o| full_price(core, o, &multipliers.mu)).collect(),
+            price: (0..core.offers.len())
+                .map(|o| full_price(core, o, &multipliers.mu))
+                .collect(),
             near: near.into_iter().map(|(_, o)| o).collect(),
         }
     }
@@ -145,6 +163,8 @@ pub(crate) struct Filler {
     pub(crate) counts: Vec<i64>,
     /// Value of the last fill at the guide's multipliers.
     pub(crate) value: f64,
+    /// Candidates looked at since creation: the deterministic measure of work.
+    pub(crate) work: u64,
 }
 
 impl Filler {
@@ -188,6 +208,7 @@ impl Filler {
                 let scarcity = (capacity[k] as f64 / (self.free[k].max(1)) as f64).min(20.0);
                 self.price[k] = y[k] * scarcity / core.scale[k];
             }
+            self.work += candidates.len() as u64;
             let mut best: Option<(f64, usize, i64)> = None;
             for (k, (g, available)) in candidates.iter().enumerate() {
                 if self.counts[k] >= *available || !allowed(*g) {
@@ -238,7 +259,13 @@ impl Filler {
 }
 
 /// The cheapest offer that holds `pattern` within `limits`; ties go to the first in canonical price order.
-pub(crate) fn right_size(core: &Core, guide: &Guide, pattern: &Pattern, packing: &Packing, from: usize) -> usize {
+pub(crate) fn right_size(
+    core: &Core,
+    guide: &Guide,
+    pattern: &Pattern,
+    packing: &Packing,
+    from: usize,
+) -> usize {
     let r = core.r();
     let mut load = vec![0_i64; r];
     for (g, count) in pattern {
@@ -257,6 +284,9 @@ pub(crate) fn right_size(core: &Core, guide: &Guide, pattern: &Pattern, packing:
         .unwrap_or(from)
 }
 
+/// Branches spent on the best filling of one existing node: room there is free, so it pays to look closely.
+const SPARE_BRANCHES: usize = 400;
+
 /// Fills existing nodes in order with what is worth most there.
 pub(crate) fn fill_spares(core: &Core, guide: &Guide, packing: &mut Packing, filler: &mut Filler) {
     for s in 0..core.spares.len() {
@@ -269,11 +299,50 @@ pub(crate) fn fill_spares(core: &Core, guide: &Guide, packing: &mut Packing, fil
         if candidates.is_empty() {
             continue;
         }
-        let bias = vec![1.0; candidates.len()];
-        filler.fill(core, guide, BinRef::Spare(s), &candidates, &bias, None);
-        let pattern = filler.pattern(&candidates);
-        pattern.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
+        let pattern = best_on_spare(core, guide, s, &candidates, filler);
+        pattern
+            .iter()
+            .for_each(|(g, count)| packing.left[*g as usize] -= count);
         packing.spares[s] = pattern;
+    }
+}
+
+/// The most valuable pattern of `candidates` on existing node `s`: by greed, then by branching from there.
+pub(crate) fn best_on_spare(
+    core: &Core,
+    guide: &Guide,
+    s: usize,
+    candidates: &[(u32, i64)],
+    filler: &mut Filler,
+) -> Pattern {
+    let bias = vec![1.0; candidates.len()];
+    filler.fill(core, guide, BinRef::Spare(s), candidates, &bias, None);
+    let spare = &core.spares[s];
+    let items: Vec<Item> = candidates
+        .iter()
+        .filter(|(g, _)| spare.items.binary_search_by_key(g, |(g, _)| *g).is_ok())
+        .map(|(g, available)| Item {
+            group: *g as usize,
+            profit: guide.pi[*g as usize],
+            copies: core.copies(*g as usize, &spare.capacity).min(*available) as f64,
+        })
+        .collect();
+    let y = &guide.spare_y[s * core.r()..][..core.r()];
+    match best_pattern(
+        &items,
+        &core.w,
+        &spare.cap,
+        y,
+        filler.value + 1e-9,
+        SPARE_BRANCHES,
+    ) {
+        Best::Pattern(counts, _) | Best::Limit(Some((counts, _))) => items
+            .iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(item, count)| (item.group as u32, count))
+            .collect(),
+        Best::None | Best::Limit(None) => filler.pattern(candidates),
     }
 }
 
@@ -294,21 +363,40 @@ pub(crate) fn complete(
     loop {
         candidates.clear();
         candidates.extend(
-            packing.left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)),
+            packing
+                .left
+                .iter()
+                .enumerate()
+                .filter(|(_, left)| **left > 0)
+                .map(|(g, left)| (g as u32, *left)),
         );
         if candidates.is_empty() {
             return;
         }
         biases.clear();
         biases.extend(candidates.iter().map(|(g, _)| bias[*g as usize]));
-        let best = best_fill(core, guide, packing, offers.iter().copied(), &candidates, &biases, filler)
-            .or_else(|| {
-                let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
-                best_fill(core, guide, packing, all, &candidates, &biases, filler)
-            });
+        let best = best_fill(
+            core,
+            guide,
+            packing,
+            offers.iter().copied(),
+            &candidates,
+            &biases,
+            filler,
+        )
+        .or_else(|| {
+            let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
+            best_fill(core, guide, packing, all, &candidates, &biases, filler)
+        });
         let Some((offer, pattern)) = best else { return };
         let offer = right_size(core, guide, &pattern, packing, offer);
-        packing.push(core, PackedNode { offer: offer as u32, pattern });
+        packing.push(
+            core,
+            PackedNode {
+                offer: offer as u32,
+                pattern,
+            },
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Large-neighbourhood search: take a few nodes apart, those that waste most first, and pack their pods again.
 
 use crate::core::Core;
-use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, right_size};
+use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, best_on_spare, right_size};
 use crate::rng::Rng;
 
 /// State of a search; one per worker.
@@ -14,18 +14,106 @@ pub(crate) struct Search<'a> {
     pub(crate) packing: Packing,
     /// What each node wastes: its price less the value of its pods.
     loss: Vec<f64>,
+    /// Existing nodes this search may refill, ascending.
+    open: Vec<usize>,
 }
+
+/// Below this many nodes halves would be too small to exchange anything.
+const HALVES_MIN: usize = 24;
 
 impl<'a> Search<'a> {
     /// Starts from a packing.
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
         let loss = packing.nodes.iter().map(|node| loss(guide, node)).collect();
-        Search { core, guide, rng: Rng::new(seed), filler: Filler::default(), packing, loss }
+        let open = (0..packing.spares.len()).collect();
+        Search {
+            core,
+            guide,
+            rng: Rng::new(seed),
+            filler: Filler::default(),
+            packing,
+            loss,
+            open,
+        }
     }
 
-    /// Runs `rounds` rounds; returns how many improved the plan.
-    pub(crate) fn run(&mut self, rounds: usize) -> usize {
-        (0..rounds).filter(|_| self.round()).count()
+    /// Works off `work` units (candidates looked at), on two halves of the plan side by side; true if it got cheaper.
+    ///
+    /// The halves are drawn at random each time and the two streams of random numbers are fixed, so the result does not
+    /// depend on how many threads there are.
+    pub(crate) fn run(&mut self, work: u64) -> bool {
+        let before = self.packing.cost(self.core);
+        if self.packing.nodes.len() < HALVES_MIN {
+            self.work_off(work);
+            return self.packing.cost(self.core) < before;
+        }
+        let mut other = self.split();
+        rayon::join(|| self.work_off(work / 2), || other.work_off(work / 2));
+        self.absorb(other);
+        self.packing.cost(self.core) < before
+    }
+
+    /// Work units used so far.
+    pub(crate) fn work(&self) -> u64 {
+        self.filler.work
+    }
+
+    fn work_off(&mut self, work: u64) {
+        let end = self.filler.work + work;
+        // Drawing nodes and setting up a trial takes time too, in proportion to their number.
+        let overhead = 1 + (self.packing.nodes.len() + self.packing.left.len()) as u64 / 4;
+        while self.filler.work < end {
+            self.filler.work += overhead;
+            self.round();
+        }
+    }
+
+    /// Moves a random half of the nodes, existing ones included, to another search. Limits stay here: the other half
+    /// may use no more of them than it already does.
+    fn split(&mut self) -> Search<'a> {
+        let n = self.packing.nodes.len();
+        for i in (1..n).rev() {
+            let j = self.rng.below(i + 1);
+            self.packing.nodes.swap(i, j);
+            self.loss.swap(i, j);
+        }
+        let parity = self.rng.below(2);
+        let mut other = Search {
+            core: self.core,
+            guide: self.guide,
+            rng: Rng::new(self.rng.next()),
+            filler: Filler::default(),
+            packing: Packing {
+                nodes: self.packing.nodes.split_off(n / 2),
+                spares: vec![Vec::new(); self.packing.spares.len()],
+                left: vec![0; self.packing.left.len()],
+                limits: vec![0; self.packing.limits.len()],
+            },
+            loss: self.loss.split_off(n / 2),
+            open: Vec::new(),
+        };
+        let (mine, theirs) = self.open.iter().partition(|s| *s % 2 == parity);
+        self.open = mine;
+        other.open = theirs;
+        for s in &other.open {
+            other.packing.spares[*s] = std::mem::take(&mut self.packing.spares[*s]);
+        }
+        other
+    }
+
+    /// Takes the other half back.
+    fn absorb(&mut self, other: Search<'a>) {
+        for s in other.open {
+            self.packing.spares[s] = other.packing.spares[s].clone();
+            self.open.push(s);
+        }
+        self.open.sort_unstable();
+        self.packing.nodes.extend(other.packing.nodes);
+        self.loss.extend(other.loss);
+        for (mine, theirs) in self.packing.limits.iter_mut().zip(other.packing.limits) {
+            *mine += theirs;
+        }
+        self.filler.work += other.filler.work;
     }
 
     fn draw_by_loss(&mut self) -> usize {
@@ -45,7 +133,11 @@ impl<'a> Search<'a> {
         let size = (2 + self.rng.below(5)).min(n);
         let mut chosen = Vec::with_capacity(size);
         for _ in 0..4 * size {
-            let i = if self.rng.unit() < 0.6 { self.draw_by_loss() } else { self.rng.below(n) };
+            let i = if self.rng.unit() < 0.6 {
+                self.draw_by_loss()
+            } else {
+                self.rng.below(n)
+            };
             if !chosen.contains(&i) {
                 chosen.push(i);
             }
@@ -59,11 +151,11 @@ impl<'a> Search<'a> {
 
     /// Up to four existing nodes, in random order, in most rounds.
     fn draw_spares(&mut self) -> Vec<usize> {
-        let n = self.packing.spares.len();
+        let n = self.open.len();
         let mut chosen = Vec::new();
         if n > 0 && self.rng.unit() < 0.8 {
             for _ in 0..=self.rng.below(4) {
-                let s = self.rng.below(n);
+                let s = self.open[self.rng.below(n)];
                 if !chosen.contains(&s) {
                     chosen.push(s);
                 }
@@ -76,10 +168,20 @@ impl<'a> Search<'a> {
     fn refill_spares(&mut self, trial: &mut Packing, chosen: &[usize], noise: f64) {
         for (k, s) in chosen.iter().enumerate() {
             let candidates = candidates(&trial.left);
-            let bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
-            self.filler.fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
-            let pattern = self.filler.pattern(&candidates);
-            pattern.iter().for_each(|(g, count)| trial.left[*g as usize] -= count);
+            let pattern = if self.rng.unit() < 0.2 {
+                best_on_spare(self.core, self.guide, *s, &candidates, &mut self.filler)
+            } else {
+                let bias: Vec<f64> = candidates
+                    .iter()
+                    .map(|_| 1.0 + noise * (self.rng.unit() - 0.5))
+                    .collect();
+                self.filler
+                    .fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
+                self.filler.pattern(&candidates)
+            };
+            pattern
+                .iter()
+                .for_each(|(g, count)| trial.left[*g as usize] -= count);
             trial.spares[k] = pattern;
         }
     }
@@ -102,15 +204,24 @@ impl<'a> Search<'a> {
             let node = &self.packing.nodes[*i];
             let offer = &self.core.offers[node.offer as usize];
             old_cost += offer.price;
-            offer.usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
-            node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
+            offer
+                .usage
+                .iter()
+                .for_each(|(row, amount)| trial.limits[*row] += amount);
+            node.pattern
+                .iter()
+                .for_each(|(g, count)| trial.left[*g as usize] += count);
         }
         for s in &chosen_spares {
-            self.packing.spares[*s].iter().for_each(|(g, count)| trial.left[*g as usize] += count);
+            self.packing.spares[*s]
+                .iter()
+                .for_each(|(g, count)| trial.left[*g as usize] += count);
         }
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
         for _ in 0..12 {
-            offers.push(self.guide.near[self.rng.below(self.guide.near.len())]);
+            // Squaring prefers the front of the list, where the best value for money stands.
+            let at = self.rng.unit();
+            offers.push(self.guide.near[(at * at * self.guide.near.len() as f64) as usize]);
         }
         offers.sort_unstable();
         offers.dedup();
@@ -121,6 +232,21 @@ impl<'a> Search<'a> {
         }
         let new_cost = trial.cost(self.core);
         if new_cost > old_cost || trial.left.iter().any(|left| *left > 0) {
+            return false;
+        }
+        // At equal cost, what moved to existing nodes makes room on those that are paid for.
+        let worth = |pattern: &Pattern| -> f64 {
+            pattern
+                .iter()
+                .map(|(g, count)| self.guide.pi[*g as usize] * *count as f64)
+                .sum()
+        };
+        let free_before: f64 = chosen_spares
+            .iter()
+            .map(|s| worth(&self.packing.spares[*s]))
+            .sum();
+        let free_after: f64 = trial.spares.iter().map(worth).sum();
+        if new_cost == old_cost && free_after < free_before - 1e-9 {
             return false;
         }
         self.packing.limits = trial.limits;
@@ -141,7 +267,10 @@ impl<'a> Search<'a> {
     /// Packs `trial.left` on new nodes; gives up when it costs more than `budget`.
     fn repack(&mut self, trial: &mut Packing, offers: &[u32], noise: f64, budget: i64) -> bool {
         let mut candidates = candidates(&trial.left);
-        let mut bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+        let mut bias: Vec<f64> = candidates
+            .iter()
+            .map(|_| 1.0 + noise * (self.rng.unit() - 0.5))
+            .collect();
         let mut cost = 0;
         while !candidates.is_empty() {
             let mut best: Option<(f64, usize, Vec<i64>)> = None;
@@ -151,7 +280,8 @@ impl<'a> Search<'a> {
                 {
                     continue;
                 }
-                self.filler.fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
+                self.filler
+                    .fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
                 let ratio = self.filler.value / self.guide.price[o];
                 if self.filler.value > 0.0 && best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
                     best = Some((ratio, o, self.filler.counts.clone()));
@@ -170,7 +300,13 @@ impl<'a> Search<'a> {
             if cost > budget {
                 return false;
             }
-            trial.push(self.core, PackedNode { offer: offer as u32, pattern });
+            trial.push(
+                self.core,
+                PackedNode {
+                    offer: offer as u32,
+                    pattern,
+                },
+            );
             let mut kept = 0;
             for k in 0..candidates.len() {
                 let left = candidates[k].1 - counts[k];
@@ -188,10 +324,18 @@ impl<'a> Search<'a> {
 }
 
 fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
-    left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
+    left.iter()
+        .enumerate()
+        .filter(|(_, left)| **left > 0)
+        .map(|(g, left)| (g as u32, *left))
+        .collect()
 }
 
 fn loss(guide: &Guide, node: &PackedNode) -> f64 {
-    let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
+    let value: f64 = node
+        .pattern
+        .iter()
+        .map(|(g, count)| guide.pi[*g as usize] * *count as f64)
+        .sum();
     guide.price[node.offer as usize] - value
 }

@@ -5,24 +5,23 @@
 
 use crate::branching::{Priced, Verdict, search};
 use crate::finding::{Findings, code};
+use crate::form::Form;
 use crate::ledger::Ledger;
 use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
-use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::plan::{
-    Certificate, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, Row, unit_bits,
-};
+use std::collections::BTreeMap;
+use stowage_models::plan::{Certificate, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, unit_bits};
 
 /// Binary digits after the point of everything here.
 const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
 
 /// A row, ready to compute with.
-struct Item {
-    group: usize,
-    pods: u64,
-    multiplier: i64,
-    min_weight: i32,
+pub(crate) struct Item {
+    pub(crate) group: usize,
+    pub(crate) pods: u64,
+    pub(crate) multiplier: i64,
+    pub(crate) min_weight: i32,
 }
 
 /// A certificate whose form is in order.
@@ -75,10 +74,12 @@ pub(crate) fn check(
         coordinates,
         items,
     };
-    let judged = proof.offerings(&of_offering).and_then(|offerings| match offerings {
-        Ok(()) => proof.nodes(),
-        wrong => Some(wrong),
-    });
+    let judged = proof
+        .offerings(&of_offering)
+        .and_then(|offerings| match offerings {
+            Ok(()) => proof.nodes(),
+            wrong => Some(wrong),
+        });
     match (judged, proof.bound()) {
         (Some(Err(message)), _) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
         (Some(Ok(())), Some(bound)) if bound == i128::from(stated) => {}
@@ -86,228 +87,15 @@ pub(crate) fn check(
             code::BOUND,
             format!("{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"),
         ),
-        _ => findings.add(code::CERT_RANGE, format!("{title}: its terms need more than 128 bits")),
+        _ => findings.add(
+            code::CERT_RANGE,
+            format!("{title}: its terms need more than 128 bits"),
+        ),
     }
-}
-
-/// The form of a certificate: which rows, multipliers and vectors there are.
-struct Form<'f> {
-    problem: &'f Problem<'f>,
-    certificate: &'f Certificate,
-    title: &'f str,
-    findings: &'f mut Findings,
-}
-
-impl Form<'_> {
-    fn add(&mut self, code: &'static str, message: &str) {
-        self.findings.add(code, format!("{}: {message}", self.title));
-    }
-
-    /// Rows are the groups with pods placed or left out for limits, in order.
-    fn rows(&mut self, ledger: &Ledger, weighted: bool) -> Vec<Item> {
-        let counts = ledger.placed.iter().zip(&ledger.limited).enumerate();
-        let wanted: Vec<(usize, u64)> = counts
-            .filter(|(_, (placed, limited))| **placed + **limited > 0)
-            .map(|(group, (placed, _))| (group, *placed))
-            .collect();
-        let rows = &self.certificate.rows;
-        if rows.len() != wanted.len() {
-            let message = format!(
-                "{} rows, but {} groups with pods placed or left for limits",
-                rows.len(),
-                wanted.len()
-            );
-            self.add(code::CERT_ROWS, &message);
-        }
-        let mut items = Vec::with_capacity(rows.len());
-        for (row, (group, pods)) in rows.iter().zip(wanted) {
-            let first = &self.problem.groups[group].first;
-            if (&row.pod, row.pods) != (first, pods) {
-                let message = format!(
-                    "a row for {} pods like {}, where {pods} like {first} belong",
-                    row.pods, row.pod
-                );
-                self.add(code::CERT_ROWS, &message);
-            }
-            self.row(row, weighted);
-            let (multiplier, min_weight) = (row.multiplier, row.min_weight);
-            items.push(Item { group, pods, multiplier, min_weight });
-        }
-        items
-    }
-
-    fn row(&mut self, row: &Row, weighted: bool) {
-        if row.multiplier < 0 {
-            self.add(
-                code::CERT_MULTIPLIER,
-                &format!("row {}: multiplier {} is below 0", row.pod, row.multiplier),
-            );
-        }
-        if !weighted && row.min_weight != i32::MIN {
-            let message = format!(
-                "row {}: minimal weight {} is not {}",
-                row.pod,
-                row.min_weight,
-                i32::MIN
-            );
-            self.add(code::CERT_ROWS, &message);
-        }
-    }
-
-    fn limits(&mut self) {
-        let limits = &self.certificate.limits;
-        let name = |index: usize| (&limits[index].node_pool, &limits[index].resource);
-        for index in 1..limits.len() {
-            if name(index - 1) >= name(index) {
-                self.add(
-                    code::CERT_LIMITS,
-                    &format!("limit {:?} comes before {:?}", name(index - 1), name(index)),
-                );
-            }
-        }
-        for limit in limits {
-            let (pool, resource) = (&limit.node_pool, &limit.resource);
-            let known = self.problem.pools.iter().find(|one| one.pool.name == *pool);
-            if !known.is_some_and(|one| one.limits.iter().any(|limit| limit.resource == resource)) {
-                self.add(
-                    code::CERT_LIMITS,
-                    &format!("NodePool {pool} has 0 limits on {resource}, 1 has a multiplier"),
-                );
-            }
-            if limit.multiplier <= 0 {
-                let message = format!(
-                    "limit {pool} {resource}: multiplier {} is not above 0",
-                    limit.multiplier
-                );
-                self.add(code::CERT_MULTIPLIER, &message);
-            }
-        }
-    }
-
-    fn vectors(&mut self) {
-        let Certificate {
-            resources, vectors, ..
-        } = self.certificate;
-        let distinct: BTreeSet<&String> = resources.iter().collect();
-        if distinct.len() != resources.len() {
-            let message = format!(
-                "{} resources, {} of them distinct",
-                resources.len(),
-                distinct.len()
-            );
-            self.add(code::CERT_VECTORS, &message);
-        }
-        let distinct: BTreeSet<&Vec<i64>> = vectors.iter().collect();
-        if distinct.len() != vectors.len() {
-            let message = format!("{} vectors, {} of them distinct", vectors.len(), distinct.len());
-            self.add(code::CERT_VECTORS, &message);
-        }
-        for (index, vector) in vectors.iter().enumerate() {
-            if vector.len() != resources.len() {
-                let message = format!(
-                    "vector {index} has {} entries for {} resources",
-                    vector.len(),
-                    resources.len()
-                );
-                self.add(code::CERT_VECTORS, &message);
-            }
-            if let Some(entry) = vector.iter().find(|entry| **entry < 0) {
-                self.add(
-                    code::CERT_VECTORS,
-                    &format!("vector {index} has an entry {entry} below 0"),
-                );
-            }
-        }
-    }
-
-    /// Vector of every offering. Each run is `index` or `index*count`.
-    fn offering_vectors(&mut self) -> Vec<usize> {
-        let (text, wanted) = (
-            &self.certificate.offering_vectors,
-            self.problem.offerings.list.len(),
-        );
-        match decode(text, wanted, self.certificate.vectors.len()) {
-            Ok(of_offering) => of_offering,
-            Err(message) => {
-                self.add(code::CERT_OFFERINGS, &message);
-                Vec::new()
-            }
-        }
-    }
-
-    fn node_vectors(&mut self, items: &[Item]) {
-        let listed = &self.certificate.node_vectors;
-        for pair in listed.windows(2).filter(|pair| pair[0].node >= pair[1].node) {
-            self.add(
-                code::CERT_NODES,
-                &format!("node {} comes before {}", pair[0].node, pair[1].node),
-            );
-        }
-        for one in listed {
-            let (count, node) = (self.certificate.vectors.len(), &one.node);
-            if one.vector as usize >= count {
-                self.add(
-                    code::CERT_NODES,
-                    &format!("node {node} has vector {} of {count}", one.vector),
-                );
-            }
-        }
-        let useful = self.problem.nodes.iter().filter(|bin| is_useful(self.problem, bin, items));
-        let useful: BTreeSet<&str> = useful.map(|bin| bin.node.name.as_str()).collect();
-        let named: BTreeSet<&str> = listed.iter().map(|one| one.node.as_str()).collect();
-        for node in useful.difference(&named) {
-            self.add(code::CERT_NODES, &format!("node {node} takes pods and has 0 vectors"));
-        }
-        for node in named.difference(&useful) {
-            self.add(code::CERT_NODES, &format!("node {node} has a vector and takes 0 pods"));
-        }
-    }
-
-    /// Every vector is used; another could carry anything.
-    fn usage(&mut self, of_offering: &[usize]) {
-        let of_nodes = self
-            .certificate
-            .node_vectors
-            .iter()
-            .map(|one| one.vector as usize);
-        let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).collect();
-        for index in (0..self.certificate.vectors.len()).filter(|index| !used.contains(index)) {
-            self.add(code::CERT_VECTORS, &format!("vector {index} is used 0 times"));
-        }
-    }
-}
-
-/// Decodes a run-length list of exactly `wanted` indices below `vectors`.
-fn decode(text: &str, wanted: usize, vectors: usize) -> Result<Vec<usize>, String> {
-    // Plain decimal digits only: `parse` would also take a sign.
-    let number = |part: &str| {
-        let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        plain.then(|| part.parse::<usize>().ok()).flatten()
-    };
-    let mut decoded = Vec::with_capacity(wanted);
-    for run in text.split(',').filter(|_| !text.is_empty()) {
-        let (index, count) = run.split_once('*').unwrap_or((run, "1"));
-        let (Some(index), Some(count)) = (number(index), number(count)) else {
-            return Err(format!(
-                "run `{run}` of the offerings' vectors is not `index` or `index*count`"
-            ));
-        };
-        if index >= vectors || count == 0 || count > wanted - decoded.len() {
-            let at = decoded.len();
-            return Err(format!(
-                "run `{run}` at offering {at} of {wanted} does not fit ({vectors} vectors)"
-            ));
-        }
-        decoded.resize(decoded.len() + count, index);
-    }
-    if decoded.len() != wanted {
-        return Err(format!("vectors for {} offerings of {wanted}", decoded.len()));
-    }
-    Ok(decoded)
 }
 
 /// Whether the node takes a pod of some row.
-fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool {
+pub(crate) fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool {
     items
         .iter()
         .any(|item| item.pods > 0 && problem.node_takes(node, &node.free, item.group))
@@ -345,10 +133,17 @@ impl Proof<'_> {
         let price = |item: &Item| {
             let need = &self.problem.needs[item.group];
             let takes = self.dot(vector, need)?;
-            Some(Priced { need, pods: item.pods, multiplier: item.multiplier, takes })
+            Some(Priced {
+                need,
+                pods: item.pods,
+                multiplier: item.multiplier,
+                takes,
+            })
         };
         let items = self.items.iter().filter(|item| item.pods > 0);
-        items.map(|item| price(item).map(|priced| (item, priced))).collect()
+        items
+            .map(|item| price(item).map(|priced| (item, priced)))
+            .collect()
     }
 
     /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching.
@@ -370,8 +165,14 @@ impl Proof<'_> {
         if value <= threshold {
             return Some(Verdict::Holds);
         }
-        let items = prices.iter().filter(|(item, _)| admits(item)).map(|(_, priced)| *priced).collect();
-        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
+        let items = prices
+            .iter()
+            .filter(|(item, _)| admits(item))
+            .map(|(_, priced)| *priced)
+            .collect();
+        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| {
+            self.dot(vector, room)
+        })
     }
 
     fn admits(&self, kind: &Kind, item: &Item) -> bool {
@@ -449,13 +250,19 @@ impl Proof<'_> {
             let vector = &self.certificate.vectors[vector as usize];
             let prices = self.prices(vector)?;
             for one in members {
-                let node = self.problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
+                let node = self
+                    .problem
+                    .nodes
+                    .binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
                 let bin = &self.problem.nodes[node.ok()?];
                 let admits = |item: &Item| self.problem.node_matches(bin, item.group);
                 let stated = i128::from(one.value) << MULTIPLIER_BITS;
                 let verdict = self.judge(vector, &prices, &bin.free, admits, stated)?;
                 if let Err(why) = explain(&verdict) {
-                    return Some(Err(format!("node {} is stated at {stated} / 2^{SCALE_BITS}, {why}", one.node)));
+                    return Some(Err(format!(
+                        "node {} is stated at {stated} / 2^{SCALE_BITS}, {why}",
+                        one.node
+                    )));
                 }
             }
         }
@@ -474,8 +281,15 @@ impl Proof<'_> {
         // So far in multiples of 2^-20.
         total = total.checked_mul(1 << MULTIPLIER_BITS)?;
         for stated in &self.certificate.limits {
-            let pool = self.problem.pools.iter().find(|pool| pool.pool.name == stated.node_pool)?;
-            let limit = pool.limits.iter().find(|limit| limit.resource == stated.resource)?;
+            let pool = self
+                .problem
+                .pools
+                .iter()
+                .find(|pool| pool.pool.name == stated.node_pool)?;
+            let limit = pool
+                .limits
+                .iter()
+                .find(|limit| limit.resource == stated.resource)?;
             let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
             let product = i128::from(stated.multiplier).checked_mul(limit.remaining())?;
             total = total.checked_sub(product.checked_mul(1 << shift)?)?;
@@ -490,7 +304,9 @@ fn explain(verdict: &Verdict) -> Result<(), String> {
     match verdict {
         Verdict::Holds => Ok(()),
         Verdict::Refuted(value) => Err(format!("but can hold pods worth {value} / 2^{SCALE_BITS}")),
-        Verdict::Undecided => Err(format!("and {PROOF_BRANCHES_MAX} branches do not show that it holds no more")),
+        Verdict::Undecided => Err(format!(
+            "and {PROOF_BRANCHES_MAX} branches do not show that it holds no more"
+        )),
     }
 }
 
@@ -541,10 +357,20 @@ pub(crate) fn judge_bin(
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
     let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
     problem.needs = needs.to_vec();
-    let item = |group: usize| Item { group, pods: pods[group], multiplier: multipliers[group], min_weight: 0 };
+    let item = |group: usize| Item {
+        group,
+        pods: pods[group],
+        multiplier: multipliers[group],
+        min_weight: 0,
+    };
     let items = (0..needs.len()).map(item).collect();
     let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
-    let proof = Proof { problem: &problem, certificate: &Certificate::default(), coordinates, items };
+    let proof = Proof {
+        problem: &problem,
+        certificate: &Certificate::default(),
+        coordinates,
+        items,
+    };
     let prices = proof.prices(vector)?;
     proof.judge(vector, &prices, room, |_| true, threshold)
 }

@@ -87,17 +87,15 @@ fn check_facts(catalog: &Catalog, bin: &NodeBin<'_>, stated: &ExistingNode, find
     for (what, stated, actual) in facts {
         findings.expect_eq(
             code::NODE_FACTS,
-            || format!("{what} of node {}", node.name),
-            stated,
-            &actual,
+            &format!("{what} of node {}", node.name),
+            (stated, &actual),
         );
     }
     let price = price(catalog, node);
     findings.expect_eq(
         code::NODE_FACTS,
-        || format!("price of node {}", node.name),
-        &stated.price,
-        &price,
+        &format!("price of node {}", node.name),
+        (&stated.price, &price),
     );
     let amounts = [
         ("allocatable", &stated.allocatable, &node.allocatable),
@@ -109,9 +107,8 @@ fn check_facts(catalog: &Catalog, bin: &NodeBin<'_>, stated: &ExistingNode, find
     {
         findings.expect_eq(
             code::NODE_FACTS,
-            || format!("{what} of node {}", node.name),
-            stated,
-            actual,
+            &format!("{what} of node {}", node.name),
+            (stated, actual),
         );
     }
 }
@@ -130,9 +127,8 @@ fn check_pods(
     if !same(&stated.requested, &requested) {
         findings.expect_eq(
             code::REQUESTED,
-            || format!("requested on node {name}"),
-            &stated.requested,
-            &requested,
+            &format!("requested on node {name}"),
+            (&stated.requested, &requested),
         );
     }
     if !bin.eligible && !stated.pods.is_empty() {
@@ -148,11 +144,8 @@ fn check_pods(
             format!("node {name} does not match pods like {first}"),
         );
     }
-    match leave(problem, left, &demand) {
+    match leave(problem, Some(left), &demand) {
         Ok(rest) => *left = rest,
-        Err((resource, asked, room)) => findings.add(
-            code::CAPACITY,
-            format!("node {name}: pods ask for {asked} {resource}, there is room for {room}"),
-        ),
+        Err(why) => findings.add(code::CAPACITY, format!("node {name}: {why}")),
     }
 }

@@ -16,84 +16,89 @@ pub(crate) fn check(
     ledger: &Ledger,
     findings: &mut Findings,
 ) {
-    let summary = &plan.summary;
-    let length = |lists: Vec<usize>| lists.into_iter().sum::<usize>() as i128;
-    let launch_price = |estimated: bool| {
-        let launches = plan
-            .launches
-            .iter()
-            .filter(move |launch| launch.price_estimated || !estimated);
-        launches.map(|launch| i128::from(launch.price.0)).sum::<i128>()
-    };
-    let node_prices: Vec<Option<UsdMicros>> = problem
-        .nodes
-        .iter()
-        .map(|bin| existing::price(catalog, bin.node))
-        .collect();
-    let cost_before: i128 = node_prices
-        .iter()
-        .flatten()
-        .map(|price| i128::from(price.0))
-        .sum();
-    let figures = [
-        (
-            "podsPending",
-            summary.pods_pending.into(),
-            problem.pending.len() as i128,
-        ),
+    let Plan {
+        summary,
+        launches,
+        existing,
+        unplaced,
+        ..
+    } = plan;
+    let pods = |lists: &mut dyn Iterator<Item = usize>| lists.sum();
+    let counts: [(&str, u64, usize); 9] = [
+        ("podsPending", summary.pods_pending, problem.pending.len()),
         (
             "podsOnExisting",
-            summary.pods_on_existing.into(),
-            length(plan.existing.iter().map(|node| node.pods.len()).collect()),
+            summary.pods_on_existing,
+            pods(&mut existing.iter().map(|node| node.pods.len())),
         ),
         (
             "podsOnNew",
-            summary.pods_on_new.into(),
-            length(plan.launches.iter().map(|one| one.pods.len()).collect()),
+            summary.pods_on_new,
+            pods(&mut launches.iter().map(|launch| launch.pods.len())),
         ),
         (
             "podsUnplaced",
-            summary.pods_unplaced.into(),
-            length(plan.unplaced.iter().map(|entry| entry.pods.len()).collect()),
+            summary.pods_unplaced,
+            pods(&mut unplaced.iter().map(|entry| entry.pods.len())),
         ),
         (
             "groups",
-            summary.groups.into(),
-            ledger.placed.iter().filter(|pods| **pods > 0).count() as i128,
+            summary.groups,
+            ledger.placed.iter().filter(|pods| **pods > 0).count(),
         ),
-        (
-            "offerings",
-            summary.offerings.into(),
-            problem.offerings.list.len() as i128,
-        ),
-        (
-            "nodesBefore",
-            summary.nodes_before.into(),
-            problem.snapshot.nodes.len() as i128,
-        ),
-        (
-            "nodesLaunched",
-            summary.nodes_launched.into(),
-            plan.launches.len() as i128,
-        ),
+        ("offerings", summary.offerings, problem.offerings.list.len()),
+        ("nodesBefore", summary.nodes_before, problem.snapshot.nodes.len()),
+        ("nodesLaunched", summary.nodes_launched, launches.len()),
         (
             "nodesUnpriced",
-            summary.nodes_unpriced.into(),
-            node_prices.iter().filter(|one| one.is_none()).count() as i128,
-        ),
-        ("costBefore", summary.cost_before.0.into(), cost_before),
-        ("launchCost", summary.launch_cost.0.into(), launch_price(false)),
-        (
-            "estimatedCost",
-            summary.estimated_cost.0.into(),
-            launch_price(true),
+            summary.nodes_unpriced,
+            prices(problem, catalog).filter(Option::is_none).count(),
         ),
     ];
-    for (name, stated, actual) in figures {
-        findings.expect_eq::<i128>(code::FIGURE, || format!("summary.{name}"), &stated, &actual);
+    for (name, stated, actual) in counts {
+        findings.expect_eq(
+            code::FIGURE,
+            &format!("summary.{name}"),
+            (&u128::from(stated), &(actual as u128)),
+        );
+    }
+    check_money(problem, catalog, plan, findings);
+}
+
+/// Costs, and what the bound says about them.
+fn check_money(problem: &Problem<'_>, catalog: &Catalog, plan: &Plan, findings: &mut Findings) {
+    let Plan {
+        summary, launches, ..
+    } = plan;
+    let sum =
+        |prices: &mut dyn Iterator<Item = UsdMicros>| prices.map(|price| i128::from(price.0)).sum::<i128>();
+    let estimated = launches.iter().filter(|launch| launch.price_estimated);
+    let costs = [
+        (
+            "costBefore",
+            summary.cost_before,
+            sum(&mut prices(problem, catalog).flatten()),
+        ),
+        (
+            "launchCost",
+            summary.launch_cost,
+            sum(&mut launches.iter().map(|launch| launch.price)),
+        ),
+        (
+            "estimatedCost",
+            summary.estimated_cost,
+            sum(&mut estimated.map(|launch| launch.price)),
+        ),
+    ];
+    for (name, stated, actual) in costs {
+        findings.expect_eq(
+            code::FIGURE,
+            &format!("summary.{name}"),
+            (&i128::from(stated.0), &actual),
+        );
     }
     let gap = Ppm::gap(summary.launch_cost, summary.launch_bound);
-    findings.expect_eq(code::GAP, || "summary.gap".to_owned(), &summary.gap.0, &gap.0);
+    findings.expect_eq(code::GAP, "summary.gap", (&summary.gap.0, &gap.0));
     let bounds = [Some(summary.launch_bound), summary.launch_bound_without_weights];
     for bound in bounds
         .into_iter()
@@ -102,11 +107,14 @@ pub(crate) fn check(
     {
         // Cannot happen to a valid plan with a valid proof; said all the same, in case one of the two checks is wrong.
         let (bound, cost) = (bound.0, summary.launch_cost.0);
-        findings.add(
-            code::BOUND,
-            format!("a bound of {bound} is above the cost of {cost} micro-dollars per hour"),
-        );
+        let message = format!("a bound of {bound} is above the cost of {cost} micro-dollars per hour");
+        findings.add(code::BOUND, message);
     }
+}
+
+/// Prices of the existing nodes.
+fn prices<'p>(problem: &'p Problem<'_>, catalog: &'p Catalog) -> impl Iterator<Item = Option<UsdMicros>> {
+    problem.nodes.iter().map(|bin| existing::price(catalog, bin.node))
 }
 
 /// The search never lost ground and ended at the figures of the summary.
@@ -125,11 +133,6 @@ pub(crate) fn check_progress(plan: &Plan, findings: &mut Findings) {
     if let Some(last) = plan.progress.last() {
         let last = (last.cost.0, last.bound.0);
         let end = (plan.summary.launch_cost.0, plan.summary.launch_bound.0);
-        findings.expect_eq(
-            code::PROGRESS,
-            || "end of the search (cost, bound)".to_owned(),
-            &last,
-            &end,
-        );
+        findings.expect_eq(code::PROGRESS, "end of the search (cost, bound)", (&last, &end));
     }
 }

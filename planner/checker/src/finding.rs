@@ -28,14 +28,13 @@ impl Findings {
     pub(crate) fn expect_eq<T: PartialEq + std::fmt::Debug>(
         &mut self,
         code: &'static str,
-        what: impl FnOnce() -> String,
-        stated: &T,
-        actual: &T,
+        what: &str,
+        (stated, actual): (&T, &T),
     ) {
         if stated != actual {
             self.add(
                 code,
-                format!("{}: the plan says {stated:?}, it is {actual:?}", what()),
+                format!("{what}: the plan says {stated:?}, it is {actual:?}"),
             );
         }
     }

@@ -12,74 +12,64 @@ const SLACK_MAX: i64 = Ppm::ONE / 2;
 
 /// Checks everything that says which plan this is.
 pub(crate) fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Findings) {
-    findings.expect_eq(code::KIND, || "kind".to_owned(), &plan.kind.as_str(), &KIND);
     let major = |version: &str| version.split('.').next().map(str::to_owned);
     if major(&plan.format_version) != major(FORMAT_VERSION) {
-        let message = format!(
-            "format version is {:?}, this is for {FORMAT_VERSION}",
-            plan.format_version
-        );
-        findings.add(code::VERSION, message);
-    }
-    findings.expect_eq(code::ID, || "id".to_owned(), &plan.id, &plan.compute_id());
-    let what = |what: &'static str| move || what.to_owned();
-    findings.expect_eq(
-        code::STALE_SNAPSHOT,
-        what("snapshot digest"),
-        &plan.snapshot.digest,
-        &snapshot.digest(),
-    );
-    findings.expect_eq(
-        code::SNAPSHOT_REF,
-        what("takenAt"),
-        &plan.snapshot.taken_at,
-        &snapshot.taken_at,
-    );
-    findings.expect_eq(
-        code::SNAPSHOT_REF,
-        what("origin"),
-        &plan.snapshot.origin,
-        &snapshot.origin,
-    );
-    findings.expect_eq(
-        code::STALE_CATALOG,
-        what("catalogue digest"),
-        &plan.catalog.digest,
-        &catalog.digest(),
-    );
-    findings.expect_eq(
-        code::CATALOG_REF,
-        what("region"),
-        &plan.catalog.region,
-        &catalog.region,
-    );
-    let on_demand = &catalog.on_demand_as_of;
-    findings.expect_eq(
-        code::CATALOG_REF,
-        what("onDemandAsOf"),
-        &plan.catalog.on_demand_as_of,
-        on_demand,
-    );
-    findings.expect_eq(
-        code::CATALOG_REF,
-        what("spotAsOf"),
-        &plan.catalog.spot_as_of,
-        &catalog.spot_as_of,
-    );
-    if !(0..=SLACK_MAX).contains(&plan.policy.slack.0) {
-        let slack = plan.policy.slack.0;
+        let stated = &plan.format_version;
         findings.add(
-            code::POLICY,
-            format!("slack is {slack} parts per million, which is not in 0 to {SLACK_MAX}"),
+            code::VERSION,
+            format!("format version is {stated:?}, this is for {FORMAT_VERSION}"),
         );
     }
-    if plan.policy.gap.0 < 0 {
+    let (from, with) = (&plan.snapshot, &plan.catalog);
+    let texts = [
+        (code::KIND, "kind", &plan.kind, &KIND.to_owned()),
+        (code::ID, "id", &plan.id, &plan.compute_id()),
+        (
+            code::STALE_SNAPSHOT,
+            "snapshot digest",
+            &from.digest,
+            &snapshot.digest(),
+        ),
+        (code::SNAPSHOT_REF, "origin", &from.origin, &snapshot.origin),
+        (
+            code::STALE_CATALOG,
+            "catalogue digest",
+            &with.digest,
+            &catalog.digest(),
+        ),
+        (code::CATALOG_REF, "region", &with.region, &catalog.region),
+        (
+            code::CATALOG_REF,
+            "onDemandAsOf",
+            &with.on_demand_as_of,
+            &catalog.on_demand_as_of,
+        ),
+        (
+            code::CATALOG_REF,
+            "spotAsOf",
+            &with.spot_as_of,
+            &catalog.spot_as_of,
+        ),
+    ];
+    for (code, what, stated, actual) in texts {
+        findings.expect_eq(code, what, (stated, actual));
+    }
+    findings.expect_eq(
+        code::SNAPSHOT_REF,
+        "takenAt",
+        (&from.taken_at, &snapshot.taken_at),
+    );
+    let shares = [
+        ("slack", plan.policy.slack.0, SLACK_MAX),
+        ("gap", plan.policy.gap.0, i64::MAX),
+    ];
+    for (what, share, most) in shares
+        .into_iter()
+        .filter(|(_, share, most)| !(0..=*most).contains(share))
+    {
         findings.add(
             code::POLICY,
-            format!(
-                "the gap asked for is {} parts per million, below 0",
-                plan.policy.gap.0
-            ),
+            format!("{what} is {share} parts per million, which is not in 0 to {most}"),
         );
     }
 }

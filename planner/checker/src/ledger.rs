@@ -210,20 +210,21 @@ pub(crate) fn by_name(problem: &Problem<'_>, demand: &[i128]) -> Resources {
     )
 }
 
-/// What a demand leaves of a room, or the first resource that falls short with what is there.
-pub(crate) fn leave<'p>(
-    problem: &'p Problem<'_>,
-    room: &[i64],
+/// What a demand leaves of a room (`None`: there is none), or the first resource that falls short.
+pub(crate) fn leave(
+    problem: &Problem<'_>,
+    room: Option<&[i64]>,
     demand: &[i128],
-) -> Result<Vec<i64>, (&'p str, i128, i64)> {
-    let rest = problem.axis.names.iter().zip(room).zip(demand);
-    rest.map(|((name, room), demand)| {
-        let left = i64::try_from(i128::from(*room) - demand)
+) -> Result<Vec<i64>, String> {
+    let mut left = Vec::with_capacity(demand.len());
+    for (index, (name, demand)) in problem.axis.names.iter().zip(demand).enumerate() {
+        let room = room.map_or(0, |room| room[index]);
+        let rest = i64::try_from(i128::from(room) - demand)
             .ok()
-            .filter(|left| *left >= 0);
-        left.ok_or((name.as_str(), *demand, *room))
-    })
-    .collect()
+            .filter(|rest| *rest >= 0);
+        left.push(rest.ok_or_else(|| format!("pods ask for {demand} {name}, there is room for {room}"))?);
+    }
+    Ok(left)
 }
 
 /// Equal amounts; an absent one is zero.

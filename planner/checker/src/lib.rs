@@ -8,11 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+mod alternates;
 mod branching;
 mod certificate;
 mod existing;
 mod figures;
 mod finding;
+mod form;
 mod groups;
 mod identity;
 mod launches;

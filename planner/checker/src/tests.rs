@@ -689,7 +689,9 @@ fn groups_are_pods_that_nothing_tells_apart() {
 fn verdicts_are_those_of_brute_force() {
     let mut state = 7_u64;
     let mut roll = |bound: i64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         i64::try_from((state >> 33) % u64::try_from(bound).unwrap()).unwrap()
     };
     for _ in 0..2_000 {
@@ -701,14 +703,24 @@ fn verdicts_are_those_of_brute_force() {
         let mut best = 0;
         for (a, b, c) in (0..64).map(|code| (code / 16, code / 4 % 4, code % 4)) {
             let counts = [a, b, c];
-            let demand: Vec<i64> =
-                (0..2).map(|axis| (0..3).map(|one| needs[one][axis] * counts[one]).sum()).collect();
-            let held = fits(&demand, &room) && (0..3).all(|one| u64::try_from(counts[one]).unwrap() <= pods[one]);
-            best = if held { best.max((0..3).map(|one| multipliers[one] * counts[one]).sum()) } else { best };
+            let demand: Vec<i64> = (0..2)
+                .map(|axis| (0..3).map(|one| needs[one][axis] * counts[one]).sum())
+                .collect();
+            let held =
+                fits(&demand, &room) && (0..3).all(|one| u64::try_from(counts[one]).unwrap() <= pods[one]);
+            best = if held {
+                best.max((0..3).map(|one| multipliers[one] * counts[one]).sum())
+            } else {
+                best
+            };
         }
         let best = i128::from(best) << 20;
         let judge = |threshold| judge_bin(&needs, &multipliers, &pods, (&room, &vector), threshold);
-        assert_eq!(judge(best), Some(Verdict::Holds), "{needs:?} {multipliers:?} {room:?} {pods:?} {vector:?}");
+        assert_eq!(
+            judge(best),
+            Some(Verdict::Holds),
+            "{needs:?} {multipliers:?} {room:?} {pods:?} {vector:?}"
+        );
         assert_eq!(judge(best - 1), Some(Verdict::Refuted(best)));
     }
 }
@@ -716,7 +728,9 @@ fn verdicts_are_those_of_brute_force() {
 /// Goal: a bin that holds many kinds of pods neither takes for ever nor passes, and levels are no recursion.
 #[test]
 fn branching_gives_up() {
-    let needs: Vec<Vec<i64>> = (0..5_000).map(|group| vec![1_000 + group % 97, 1_000 + group % 89]).collect();
+    let needs: Vec<Vec<i64>> = (0..5_000)
+        .map(|group| vec![1_000 + group % 97, 1_000 + group % 89])
+        .collect();
     let multipliers: Vec<i64> = (0..5_000).map(|group| 1_000_000 + group * 7919 % 1_000).collect();
     let pods = vec![3; 5_000];
     let (room, vector): (&[i64], &[i64]) = (&[700_123, 700_456], &[600, 400]);
@@ -724,6 +738,8 @@ fn branching_gives_up() {
     assert!(matches!(judge(1), Some(Verdict::Refuted(_))));
     assert_eq!(judge(1_000_000_000_000), Some(Verdict::Holds));
     // At most 700 pods of less than 1,001,000 fit, and nearly as many do.
-    let undecided = (690..=701).map(|pods| judge(pods * 1_000_500)).filter(|one| *one == Some(Verdict::Undecided));
+    let undecided = (690..=701)
+        .map(|pods| judge(pods * 1_000_500))
+        .filter(|one| *one == Some(Verdict::Undecided));
     assert!(undecided.count() > 0);
 }

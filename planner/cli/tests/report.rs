@@ -5,8 +5,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use stowage_cli::render::{Subject, html};
 use stowage_models::plan::Plan;
+use stowage_models::units::UsdMicros;
+use stowage_planner::{Moment, Report, Stop};
 
 /// The page of a plan, as `show` makes it.
 fn page(plan: &Plan) -> String {
@@ -243,6 +246,44 @@ fn names_cannot_break_out_of_the_page() {
         "the data block and the script"
     );
     assert!(!page.contains("alert(1)</script>"));
+}
+
+/// With the report of a run the chart is over time, and the page says how long it took and that it was checked.
+#[test]
+fn a_run_is_shown_over_time() {
+    let plan = support::realistic();
+    let moment = |millis, cost: Option<i64>, bound| Moment {
+        elapsed: Duration::from_millis(millis),
+        stage: "pricing",
+        cost: cost.map(|share| UsdMicros(plan.summary.launch_cost.0 * share / 100)),
+        bound: UsdMicros(bound),
+    };
+    let report = Report {
+        timeline: vec![
+            moment(10, None, 0),
+            moment(40, Some(112), 0),
+            moment(300, Some(104), 11_000_000),
+        ],
+        stop: Stop::GapReached,
+        elapsed: Duration::from_millis(840),
+        offerings_undominated: 12,
+        simplex_iterations: 345,
+        faults: Vec::new(),
+    };
+    let page = html::render(&Subject {
+        plan: &plan,
+        report: Some(&report),
+        checked: true,
+    });
+    for part in [
+        "0.84 s in all; ended by: gap reached",
+        "Found in</dt><dd>0.84 s",
+        "accepted",
+        "0.42 s",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_figures(&page, &plan);
 }
 
 #[test]

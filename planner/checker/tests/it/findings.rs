@@ -519,8 +519,7 @@ fn the_bound_is_proved() {
         plan.summary.launch_bound_without_weights = None
     });
     expect(simple(), &[CERT_VALUE], |plan| {
-        plan.certificate.vectors[0][0] += 1 << 20;
-        plan.certificate.rows[0].multiplier += 1;
+        plan.certificate.rows[0].multiplier *= 3;
     });
     // A node no hardware has, at a price no money has.
     let mut snapshot = rich_snapshot();
@@ -531,10 +530,11 @@ fn the_bound_is_proved() {
             plan.certificate_without_weights.as_mut().unwrap(),
         ] {
             certificate.vectors.push(vec![i64::MAX, 0]);
-            certificate.node_vectors = vec![NodeVector {
-                node: "old-2".into(),
-                vector: 2,
-            }];
+            let node = certificate
+                .node_vectors
+                .iter_mut()
+                .find(|one| one.node == "old-2");
+            node.unwrap().vector = 2;
         }
     });
 }
@@ -606,24 +606,65 @@ fn vectors_are_well_formed() {
         case.plan.certificate.offering_vectors = text;
         assert!(case.codes().contains(CERT_OFFERINGS));
     }
-    let node = |name: &str, vector| NodeVector {
-        node: name.into(),
-        vector,
-    };
     expect(rich(), &[CERT_NODES], |plan| {
-        plan.certificate.node_vectors = vec![node("old-2", 9)]
+        plan.certificate.node_vectors[0].vector = 9
     });
     expect(rich(), &[CERT_NODES], |plan| {
-        plan.certificate.node_vectors = vec![node("old-2", 0), node("old-2", 0)];
+        drop(plan.certificate.node_vectors.pop())
     });
-    for name in ["nowhere", "shut"] {
+    expect(rich(), &[CERT_NODES], |plan| {
+        let twice = plan.certificate.node_vectors[0].clone();
+        plan.certificate.node_vectors.insert(0, twice);
+    });
+    for name in ["zz-nowhere", "shut"] {
         expect(rich(), &[CERT_NODES], |plan| {
-            plan.certificate.node_vectors = vec![node("old-2", 0), node(name, 0)];
-            plan.certificate
-                .node_vectors
-                .sort_by(|one, other| one.node.cmp(&other.node));
+            let node = NodeVector {
+                node: name.into(),
+                vector: 0,
+                value: i64::MAX,
+            };
+            plan.certificate.node_vectors.push(node);
         });
     }
+}
+
+/// Goal: what holds for whole pods only is a proof, too, and what does not hold is none.
+#[test]
+fn integer_patterns_prove_more() {
+    // Cpu at `permille` of the price at which the best offering is just worth its price, as if it could be filled up.
+    let at = |permille: i64| {
+        let mut case = simple();
+        let certificate = &mut case.plan.certificate;
+        certificate
+            .rows
+            .iter_mut()
+            .for_each(|row| row.multiplier = row.multiplier * permille / 1000);
+        let entries = certificate.vectors.iter_mut().flatten();
+        entries.for_each(|entry| *entry = *entry * permille / 1000);
+        let total: i64 = certificate
+            .rows
+            .iter()
+            .map(|row| row.multiplier * i64::try_from(row.pods).unwrap())
+            .sum();
+        case.plan.summary.launch_bound = UsdMicros((total + (1 << 20) - 1) >> 20);
+        restate(&mut case.plan);
+        case
+    };
+    let before = simple().plan.summary.launch_bound;
+    let mut better = at(1005);
+    assert!(better.plan.summary.launch_bound > before);
+    assert_eq!(better.codes(), BTreeSet::new());
+    assert_eq!(at(1300).codes(), BTreeSet::from([CERT_VALUE]));
+    // A node is worth what whole pods in it are worth, and no less.
+    let by_node = |change: fn(i64) -> i64| {
+        let mut case = rich();
+        let node = &mut case.plan.certificate.node_vectors[0];
+        node.value = change(node.value);
+        case.codes()
+    };
+    assert!(!by_node(|value| value - 1).contains(CERT_VALUE));
+    assert!(by_node(|_| 0).contains(CERT_VALUE));
+    assert!(by_node(|_| i64::MIN).contains(CERT_VALUE));
 }
 
 /// Goal: a code nobody tests is a code nobody needs.

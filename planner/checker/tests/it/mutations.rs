@@ -290,7 +290,7 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
 
 /// Changes type, zone, capacity type or price of a launch or an alternate to another the catalogue knows.
 fn change_launch(plan: &mut Value, catalog: &Catalog, dice: &mut Dice) -> String {
-    let is_node = |value: &Value| value.get("instanceType").is_some();
+    let is_node = |value: &Value| value.get("instanceType").is_some_and(Value::is_string);
     let Some((path, node)) = pick(plan, dice, &is_node) else {
         return "nothing".into();
     };
@@ -333,9 +333,14 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
         } else {
             "launchBoundWithoutWeights"
         };
-        add(&mut plan["summary"][name]);
-        if let Some(last) = plan["progress"].as_array_mut().and_then(|list| list.last_mut()) {
-            add(&mut last["bound"]);
+        if let Some(Value::Object(summary)) = plan.get_mut("summary") {
+            summary.entry(name).and_modify(add);
+        }
+        if let Some(bound) = plan
+            .get_mut("progress")
+            .and_then(|list| list.as_array_mut()?.last_mut()?.get_mut("bound"))
+        {
+            add(bound);
         }
         return format!("{name} by {step}");
     }
@@ -344,7 +349,7 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
     } else {
         "certificate"
     };
-    let Some(proof) = plan.get_mut(which) else {
+    let Some(proof) = plan.get_mut(which).filter(|proof| proof.is_object()) else {
         return "nothing".into();
     };
     if dice.below(4) == 0 {

@@ -783,8 +783,12 @@ impl Maker<'_> {
                 continue;
             }
             let value = if rule == Rule::Cpu { by_cpu } else { zero };
-            let (node, value) = (node.name.clone(), i64::try_from(value).unwrap());
-            certificate.node_vectors.push(NodeVector { node, vector: 0, value });
+            let (node, value) = (node.name.clone(), i64::try_from(value).unwrap_or(i64::MAX));
+            certificate.node_vectors.push(NodeVector {
+                node,
+                vector: 0,
+                value,
+            });
             total -= i128::from(value);
         }
         for pool in &self.snapshot.node_pools {

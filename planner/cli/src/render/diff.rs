@@ -22,11 +22,8 @@ pub fn table(difference: &Difference, all: bool, palette: Palette) -> String {
         palette.strong(figures::short_digest(&difference.id.after)),
         figures::short_digest(&difference.id.before)
     );
-    for line in head(difference) {
-        text.push_str(&grid::wrap("  ", &line));
-    }
-    for line in inputs(difference) {
-        text.push_str(&grid::wrap("  input  ", &line));
+    for (name, line) in head(difference) {
+        text.push_str(&grid::wrap(&format!("  {name:<6}  "), &line));
     }
     if !difference.is_change() {
         text.push_str("\n  = both plans decide the same\n");
@@ -41,29 +38,37 @@ pub fn table(difference: &Difference, all: bool, palette: Palette) -> String {
     text
 }
 
-/// Cost, bound, gap and pods, a line each.
-fn head(difference: &Difference) -> Vec<String> {
+/// Cost, bound, gap, nodes and pods, and inputs that differ: a line each, with its name.
+fn head(difference: &Difference) -> Vec<(&'static str, String)> {
     let cost = &difference.launch_cost;
-    let saved = cost.after - cost.before;
     let share =
         figures::change(cost.before, cost.after).map_or_else(String::new, |share| format!(" ({share})"));
-    let mut lines = vec![format!(
-        "launch  {}{share}  {}",
-        arrow(cost, |cost| per_hour(*cost)),
-        signed_month(saved)
-    )];
-    lines.push(format!(
-        "bound   {}   gap {}",
-        arrow(&difference.launch_bound, |bound| per_hour(*bound)),
-        arrow(&difference.gap, Ppm::to_string)
-    ));
     let thousands = |count: &u64| figures::thousands(*count);
-    lines.push(format!(
-        "nodes   {} to launch   pods {} waiting, {} left out",
-        arrow(&difference.nodes_launched, thousands),
-        arrow(&difference.pods_pending, thousands),
-        arrow(&difference.pods_unplaced, thousands)
+    let mut lines = vec![
+        (
+            "launch",
+            format!(
+                "{}{share}, {}",
+                arrow(cost, |cost| per_hour(*cost)),
+                signed_month(cost.after - cost.before)
+            ),
+        ),
+        ("bound", arrow(&difference.launch_bound, |bound| per_hour(*bound))),
+        ("gap", arrow(&difference.gap, Ppm::to_string)),
+        (
+            "nodes",
+            format!("{} to launch", arrow(&difference.nodes_launched, thousands)),
+        ),
+    ];
+    let waiting = arrow(&difference.pods_pending, thousands);
+    lines.push((
+        "pods",
+        format!(
+            "{waiting} waiting, {} left out",
+            arrow(&difference.pods_unplaced, thousands)
+        ),
     ));
+    lines.extend(inputs(difference).into_iter().map(|line| ("input", line)));
     lines
 }
 
@@ -251,12 +256,8 @@ pub fn markdown(difference: &Difference, all: bool) -> String {
         "### Stowage: {} for launches\n\n",
         signed_month(cost.after - cost.before)
     );
-    for line in head(difference) {
-        let (name, figures) = line.split_once(' ').unwrap_or(("", &line));
-        text.push_str(&format!("- **{name}** {}\n", figures.trim_start()));
-    }
-    for line in inputs(difference) {
-        text.push_str(&format!("- **input** {line}\n"));
+    for (name, line) in head(difference) {
+        text.push_str(&format!("- **{name}** {line}\n"));
     }
     text.push('\n');
     if !difference.is_change() {

@@ -1,6 +1,6 @@
 //! An explanation for the terminal.
 
-use super::figures::{per_hour, signed_per_hour};
+use super::figures::{dearer_by, per_hour};
 use super::grid::{self, Column};
 use crate::explanation::Explanation;
 use crate::style::Palette;
@@ -43,7 +43,7 @@ fn substitutes(told: &Explanation, palette: Palette) -> String {
                 one.zone.clone(),
                 one.capacity_type.clone(),
                 per_hour(one.price),
-                signed_per_hour(substitute.dearer_by),
+                dearer_by(substitute.dearer_by),
             ]
         })
         .collect();

@@ -13,6 +13,16 @@ pub fn cents(amount: UsdMicros) -> String {
     format!("{sign}${}.{:02}", thousands(cents / 100), cents % 100)
 }
 
+/// `$1,235`: whole dollars, rounded half away from zero, where cents would be noise.
+#[must_use]
+pub fn dollars(amount: UsdMicros) -> String {
+    let sign = if amount.0 < 0 { "-" } else { "" };
+    format!(
+        "{sign}${}",
+        thousands((amount.0.unsigned_abs() + 500_000) / 1_000_000)
+    )
+}
+
 /// `$3,147.76/month` of an hourly price.
 #[must_use]
 pub fn per_month(hourly: UsdMicros) -> String {
@@ -32,6 +42,16 @@ pub fn signed_per_hour(hourly: UsdMicros) -> String {
         format!("+{hourly}/h")
     } else {
         format!("{hourly}/h")
+    }
+}
+
+/// What a substitute costs more: `+$0.0120/h`, or `same price`.
+#[must_use]
+pub fn dearer_by(hourly: UsdMicros) -> String {
+    if hourly == UsdMicros::ZERO {
+        "same price".to_owned()
+    } else {
+        signed_per_hour(hourly)
     }
 }
 
@@ -170,6 +190,7 @@ mod tests {
     fn money_reads_well() {
         assert_eq!(cents(UsdMicros(1_234_564_999)), "$1,234.56");
         assert_eq!(cents(UsdMicros(-5_000)), "-$0.01");
+        assert_eq!(dollars(UsdMicros(1_234_500_000)), "$1,235");
         assert_eq!(per_month(UsdMicros(4_312_000)), "$3,147.76/month");
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(123), "123");

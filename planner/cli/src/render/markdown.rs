@@ -115,10 +115,10 @@ fn unplaced_entry(entry: &Unplaced) -> String {
         cell(&entry.message)
     );
     if !entry.hint.is_empty() {
-        text.push_str(&format!(" Hint: {}", cell(&entry.hint)));
+        text.push_str(&format!("\n  Hint: {}", cell(&entry.hint)));
     }
     if let Some(nearest) = &entry.nearest {
-        text.push_str(&format!(" Nearest: `{nearest}`."));
+        text.push_str(&format!("\n  Nearest: `{nearest}`"));
     }
     text.push_str(&format!("\n  `{}`\n", table::some_names(entry)));
     text

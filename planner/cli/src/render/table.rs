@@ -57,78 +57,89 @@ fn heading(subject: &Subject<'_>, palette: Palette) -> String {
 fn costs(subject: &Subject<'_>, palette: Palette) -> String {
     let plan = subject.plan;
     let summary = &plan.summary;
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut row = |name: &str, hourly: UsdMicros, remark: String| {
-        rows.push(vec![name.to_owned(), per_hour(hourly), per_month(hourly), remark]);
+    let money = |name: &str, hourly: UsdMicros, remark: String| {
+        vec![name.to_owned(), per_hour(hourly), per_month(hourly), remark]
     };
+    let launched = figures::nodes(summary.nodes_launched);
+    let mut rows = vec![
+        money(
+            "launch",
+            summary.launch_cost,
+            format!("{launched} for {}", pods(summary.pods_on_new)),
+        ),
+        money(
+            "bound",
+            summary.launch_bound,
+            "proven: no launches that place these pods cost less".to_owned(),
+        ),
+    ];
+    if let Some(bound) = summary.launch_bound_without_weights {
+        rows.push(money(
+            "bound",
+            bound,
+            "if NodePool weights were not strict".to_owned(),
+        ));
+    }
+    let (share, worth) = gap(plan);
+    rows.push(vec!["gap".to_owned(), share, String::new(), worth]);
+    if let Some(report) = subject.report {
+        let ended = super::stop_reason(report.stop).to_owned();
+        rows.push(vec![
+            "time".to_owned(),
+            figures::seconds(report.elapsed),
+            String::new(),
+            ended,
+        ]);
+    }
     let unpriced = match summary.nodes_unpriced {
         0 => String::new(),
         without => format!(", {} without a known price", figures::thousands(without)),
     };
-    row(
+    rows.push(money(
         "before",
         summary.cost_before,
         format!("{}{unpriced}", figures::nodes(summary.nodes_before)),
-    );
-    row(
-        "launch",
-        summary.launch_cost,
-        format!(
-            "{} for {}",
-            figures::nodes(summary.nodes_launched),
-            pods(summary.pods_on_new)
-        ),
-    );
-    row(
-        "after",
-        figures::cost_after(plan),
-        figures::nodes(summary.nodes_before + summary.nodes_launched),
-    );
-    row(
-        "bound",
-        summary.launch_bound,
-        "proven: no launches that place these pods cost less".to_owned(),
-    );
-    if let Some(bound) = summary.launch_bound_without_weights {
-        row("bound", bound, "if NodePool weights were not strict".to_owned());
-    }
+    ));
+    let nodes_after = figures::nodes(summary.nodes_before + summary.nodes_launched);
+    rows.push(money("after", figures::cost_after(plan), nodes_after));
     let columns = [
         Column::fixed(""),
         Column::figure(""),
         Column::figure(""),
         Column::text(""),
     ];
-    let mut text = grid::lay_out(&columns, &rows, 2, Palette::PLAIN);
-    text.push_str(&format!("  {}  {}\n", pad("gap", 6), gap_sentence(plan, palette)));
-    if let Some(report) = subject.report {
-        let ended = super::stop_reason(report.stop);
-        text.push_str(&format!(
-            "  {}  {}, {ended}\n",
-            pad("time", 6),
-            figures::seconds(report.elapsed)
-        ));
-    }
-    text.push('\n');
-    text.push_str(&grid::wrap("  ", &outcome(plan)));
-    text
+    let text = grid::lay_out(&columns, &rows, 2, Palette::PLAIN);
+    let strong = |line: &str| {
+        format!(
+            "{}\n",
+            if is_key(line) {
+                palette.strong(line)
+            } else {
+                line.to_owned()
+            }
+        )
+    };
+    let text: String = text.lines().map(strong).collect();
+    format!("{text}\n{}", grid::wrap("  ", &outcome(plan)))
 }
 
-fn pad(text: &str, width: usize) -> String {
-    format!("{text:<width$}")
+/// The two lines to read if nothing else.
+fn is_key(line: &str) -> bool {
+    line.starts_with("  launch") || line.starts_with("  gap")
 }
 
 /// The gap and what it is worth.
-fn gap_sentence(plan: &Plan, palette: Palette) -> String {
+fn gap(plan: &Plan) -> (String, String) {
     let gap = plan.summary.gap;
     let left = figures::left_to_save(plan);
-    let figure = palette.strong(&gap.to_string());
-    if gap == Ppm::UNBOUNDED {
-        return format!("{figure}: there is no bound, so nothing is known about what is left to save");
-    }
-    if left == UsdMicros::ZERO {
-        return format!("{figure}: this is the cheapest there is");
-    }
-    format!("{figure}: at most {} left to save", per_month(left))
+    let worth = if gap == Ppm::UNBOUNDED {
+        "there is no bound, so nothing is known about what is left to save".to_owned()
+    } else if left == UsdMicros::ZERO {
+        "nothing costs less".to_owned()
+    } else {
+        format!("at most {} left to save", per_month(left))
+    };
+    (gap.to_string(), worth)
 }
 
 /// Where the pods go, in a sentence.
@@ -307,9 +318,9 @@ fn placements(plan: &Plan, palette: Palette) -> String {
         let rest: usize = nodes[NODES_MAX..].iter().map(|node| node.pods.len()).sum();
         let more = (nodes.len() - NODES_MAX) as u64;
         text.push_str(&format!(
-            "    ... {} on {} more (-o json lists all)\n",
+            "    ... {} on {} (-o json lists all)\n",
             pods(rest as u64),
-            figures::nodes(more)
+            figures::count(more, "more node", "more nodes")
         ));
     }
     text
@@ -390,17 +401,15 @@ fn origin(plan: &Plan, palette: Palette) -> String {
     } else {
         format!("; {share} of the cost is estimated")
     };
-    let mut text = grid::wrap(
-        "prices  ",
-        &format!(
-            "{}, on-demand of {}, spot of {}{estimated}",
-            catalog.region, catalog.on_demand_as_of, catalog.spot_as_of
-        ),
+    let dates = format!(
+        "on-demand of {}, spot of {}",
+        catalog.on_demand_as_of, catalog.spot_as_of
     );
+    let mut text = grid::wrap("prices  ", &format!("{}, {dates}{estimated}", catalog.region));
     if !plan.snapshot.origin.is_empty() {
         text.push_str(&grid::wrap("origin  ", &plan.snapshot.origin));
     }
-    text.push_str(&format!("plan    {}\n", plan.id));
+    text.push_str(&grid::wrap("plan    ", &plan.id));
     palette_lines(&text, palette)
 }
 

@@ -1,6 +1,6 @@
 //! Launches by type, zone, capacity type and NodePool, as bars.
 
-use crate::render::figures::{self, cents};
+use crate::render::figures;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use stowage_models::plan::{Launch, Plan};
@@ -71,7 +71,7 @@ fn bar(panel: &str, name: &str, tally: &Tally, longest: u64) -> Bar {
         name: name.to_owned(),
         nodes: tally.nodes(),
         nodes_text: figures::thousands(tally.nodes()),
-        cost: format!("{}/mo", cents(tally.cost.per_month())),
+        cost: format!("{}/mo", figures::dollars(tally.cost.per_month())),
         on_demand: width(tally.other),
         spot: width(tally.spot),
     }

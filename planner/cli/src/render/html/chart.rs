@@ -105,7 +105,11 @@ fn timed(report: &stowage_planner::Report, summary: &stowage_models::plan::Summa
     });
     let quarter = |part: u32| {
         let class = ["first", "", "", "", "last"][part as usize];
-        let text = figures::seconds(report.elapsed * part / 4);
+        let text = if part == 0 {
+            "0 s".to_owned()
+        } else {
+            figures::seconds(report.elapsed * part / 4)
+        };
         Tick {
             at: percent(u64::from(part), 4),
             text,

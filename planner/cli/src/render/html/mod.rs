@@ -132,9 +132,6 @@ fn head_context(subject: &Subject<'_>) -> Value {
         0 => String::new(),
         without => format!(", {} unpriced", thousands(without)),
     };
-    let time = subject.report.map_or_else(String::new, |report| {
-        format!(", found in {}", figures::seconds(report.elapsed))
-    });
     let money = vec![
         Money::new(
             "before",
@@ -148,7 +145,7 @@ fn head_context(subject: &Subject<'_>) -> Value {
             "Launch",
             "launchCost",
             summary.launch_cost,
-            format!("{}{time}", figures::nodes(summary.nodes_launched)),
+            figures::nodes(summary.nodes_launched),
         ),
         Money::new(
             "bound",
@@ -179,6 +176,7 @@ fn head_context(subject: &Subject<'_>) -> Value {
         taken_at => plan.snapshot.taken_at.clone(),
         region => plan.catalog.region.clone(),
         checked => subject.checked,
+        time => subject.report.map(|report| figures::seconds(report.elapsed)),
         headline => headline(plan),
         outcome => table::outcome(plan),
         pod_parts => value([

@@ -1,6 +1,6 @@
 //! Every node: its tile, its line in the list, and the names for its details.
 
-use crate::render::figures::{self, fill, per_hour, signed_per_hour, whole_per_cent};
+use crate::render::figures::{self, dearer_by, fill, per_hour, whole_per_cent};
 use crate::render::groups;
 use serde::Serialize;
 use stowage_models::plan::{ExistingNode, Launch, Plan};
@@ -303,7 +303,7 @@ fn substitutes(launch: &Launch) -> Vec<[String; 5]> {
             one.zone.clone(),
             one.capacity_type.clone(),
             per_hour(one.price),
-            signed_per_hour(one.price - launch.price),
+            dearer_by(one.price - launch.price),
         ]
     };
     launch.alternates.iter().map(row).collect()

@@ -1,0 +1,243 @@
+//! The form of a certificate: which rows, multipliers and vectors there are. What they prove is [`crate::certificate`]'s.
+
+use crate::certificate::{Item, is_useful};
+use crate::finding::{Findings, code};
+use crate::ledger::Ledger;
+use crate::problem::Problem;
+use std::collections::BTreeSet;
+use stowage_models::plan::{Certificate, Row};
+
+/// The form of a certificate: which rows, multipliers and vectors there are.
+pub(crate) struct Form<'f> {
+    pub(crate) problem: &'f Problem<'f>,
+    pub(crate) certificate: &'f Certificate,
+    /// Names the certificate in messages.
+    pub(crate) title: &'f str,
+    pub(crate) findings: &'f mut Findings,
+}
+
+impl Form<'_> {
+    fn add(&mut self, code: &'static str, message: &str) {
+        self.findings.add(code, format!("{}: {message}", self.title));
+    }
+
+    /// Rows are the groups with pods placed or left out for limits, in order.
+    pub(crate) fn rows(&mut self, ledger: &Ledger, weighted: bool) -> Vec<Item> {
+        let counts = ledger.placed.iter().zip(&ledger.limited).enumerate();
+        let wanted: Vec<(usize, u64)> = counts
+            .filter(|(_, (placed, limited))| **placed + **limited > 0)
+            .map(|(group, (placed, _))| (group, *placed))
+            .collect();
+        let rows = &self.certificate.rows;
+        if rows.len() != wanted.len() {
+            let message = format!(
+                "{} rows, but {} groups with pods placed or left for limits",
+                rows.len(),
+                wanted.len()
+            );
+            self.add(code::CERT_ROWS, &message);
+        }
+        let mut items = Vec::with_capacity(rows.len());
+        for (row, (group, pods)) in rows.iter().zip(wanted) {
+            let first = &self.problem.groups[group].first;
+            if (&row.pod, row.pods) != (first, pods) {
+                let message = format!(
+                    "a row for {} pods like {}, where {pods} like {first} belong",
+                    row.pods, row.pod
+                );
+                self.add(code::CERT_ROWS, &message);
+            }
+            self.row(row, weighted);
+            let (multiplier, min_weight) = (row.multiplier, row.min_weight);
+            items.push(Item {
+                group,
+                pods,
+                multiplier,
+                min_weight,
+            });
+        }
+        items
+    }
+
+    fn row(&mut self, row: &Row, weighted: bool) {
+        if row.multiplier < 0 {
+            self.add(
+                code::CERT_MULTIPLIER,
+                &format!("row {}: multiplier {} is below 0", row.pod, row.multiplier),
+            );
+        }
+        if !weighted && row.min_weight != i32::MIN {
+            let message = format!(
+                "row {}: minimal weight {} is not {}",
+                row.pod,
+                row.min_weight,
+                i32::MIN
+            );
+            self.add(code::CERT_ROWS, &message);
+        }
+    }
+
+    /// Multipliers of limits belong to limits there are, in order.
+    pub(crate) fn limits(&mut self) {
+        let limits = &self.certificate.limits;
+        let name = |index: usize| (&limits[index].node_pool, &limits[index].resource);
+        for index in 1..limits.len() {
+            if name(index - 1) >= name(index) {
+                self.add(
+                    code::CERT_LIMITS,
+                    &format!("limit {:?} comes before {:?}", name(index - 1), name(index)),
+                );
+            }
+        }
+        for limit in limits {
+            let (pool, resource) = (&limit.node_pool, &limit.resource);
+            let known = self.problem.pools.iter().find(|one| one.pool.name == *pool);
+            if !known.is_some_and(|one| one.limits.iter().any(|limit| limit.resource == resource)) {
+                self.add(
+                    code::CERT_LIMITS,
+                    &format!("NodePool {pool} has 0 limits on {resource}, 1 has a multiplier"),
+                );
+            }
+            if limit.multiplier <= 0 {
+                let message = format!(
+                    "limit {pool} {resource}: multiplier {} is not above 0",
+                    limit.multiplier
+                );
+                self.add(code::CERT_MULTIPLIER, &message);
+            }
+        }
+    }
+
+    /// Vectors are distinct, have an entry per resource, and none below zero.
+    pub(crate) fn vectors(&mut self) {
+        let Certificate {
+            resources, vectors, ..
+        } = self.certificate;
+        let distinct: BTreeSet<&String> = resources.iter().collect();
+        if distinct.len() != resources.len() {
+            let message = format!(
+                "{} resources, {} of them distinct",
+                resources.len(),
+                distinct.len()
+            );
+            self.add(code::CERT_VECTORS, &message);
+        }
+        let distinct: BTreeSet<&Vec<i64>> = vectors.iter().collect();
+        if distinct.len() != vectors.len() {
+            let message = format!("{} vectors, {} of them distinct", vectors.len(), distinct.len());
+            self.add(code::CERT_VECTORS, &message);
+        }
+        for (index, vector) in vectors.iter().enumerate() {
+            if vector.len() != resources.len() {
+                let message = format!(
+                    "vector {index} has {} entries for {} resources",
+                    vector.len(),
+                    resources.len()
+                );
+                self.add(code::CERT_VECTORS, &message);
+            }
+            if let Some(entry) = vector.iter().find(|entry| **entry < 0) {
+                self.add(
+                    code::CERT_VECTORS,
+                    &format!("vector {index} has an entry {entry} below 0"),
+                );
+            }
+        }
+    }
+
+    /// Vector of every offering. Each run is `index` or `index*count`.
+    pub(crate) fn offering_vectors(&mut self) -> Vec<usize> {
+        let (text, wanted) = (
+            &self.certificate.offering_vectors,
+            self.problem.offerings.list.len(),
+        );
+        match decode(text, wanted, self.certificate.vectors.len()) {
+            Ok(of_offering) => of_offering,
+            Err(message) => {
+                self.add(code::CERT_OFFERINGS, &message);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Every existing node that takes a pod of some row has a vector, and no other.
+    pub(crate) fn node_vectors(&mut self, items: &[Item]) {
+        let listed = &self.certificate.node_vectors;
+        for pair in listed.windows(2).filter(|pair| pair[0].node >= pair[1].node) {
+            self.add(
+                code::CERT_NODES,
+                &format!("node {} comes before {}", pair[0].node, pair[1].node),
+            );
+        }
+        for one in listed {
+            let (count, node) = (self.certificate.vectors.len(), &one.node);
+            if one.vector as usize >= count {
+                self.add(
+                    code::CERT_NODES,
+                    &format!("node {node} has vector {} of {count}", one.vector),
+                );
+            }
+        }
+        let useful = self
+            .problem
+            .nodes
+            .iter()
+            .filter(|bin| is_useful(self.problem, bin, items));
+        let useful: BTreeSet<&str> = useful.map(|bin| bin.node.name.as_str()).collect();
+        let named: BTreeSet<&str> = listed.iter().map(|one| one.node.as_str()).collect();
+        for node in useful.difference(&named) {
+            self.add(
+                code::CERT_NODES,
+                &format!("node {node} takes pods and has 0 vectors"),
+            );
+        }
+        for node in named.difference(&useful) {
+            self.add(
+                code::CERT_NODES,
+                &format!("node {node} has a vector and takes 0 pods"),
+            );
+        }
+    }
+
+    /// Every vector is used; another could carry anything.
+    pub(crate) fn usage(&mut self, of_offering: &[usize]) {
+        let of_nodes = self
+            .certificate
+            .node_vectors
+            .iter()
+            .map(|one| one.vector as usize);
+        let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).collect();
+        for index in (0..self.certificate.vectors.len()).filter(|index| !used.contains(index)) {
+            self.add(code::CERT_VECTORS, &format!("vector {index} is used 0 times"));
+        }
+    }
+}
+
+/// Decodes a run-length list of exactly `wanted` indices below `vectors`.
+fn decode(text: &str, wanted: usize, vectors: usize) -> Result<Vec<usize>, String> {
+    // Plain decimal digits only: `parse` would also take a sign.
+    let number = |part: &str| {
+        let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<usize>().ok()).flatten()
+    };
+    let mut decoded = Vec::with_capacity(wanted);
+    for run in text.split(',').filter(|_| !text.is_empty()) {
+        let (index, count) = run.split_once('*').unwrap_or((run, "1"));
+        let (Some(index), Some(count)) = (number(index), number(count)) else {
+            return Err(format!(
+                "run `{run}` of the offerings' vectors is not `index` or `index*count`"
+            ));
+        };
+        if index >= vectors || count == 0 || count > wanted - decoded.len() {
+            let at = decoded.len();
+            return Err(format!(
+                "run `{run}` at offering {at} of {wanted} does not fit ({vectors} vectors)"
+            ));
+        }
+        decoded.resize(decoded.len() + count, index);
+    }
+    if decoded.len() != wanted {
+        return Err(format!("vectors for {} offerings of {wanted}", decoded.len()));
+    }
+    Ok(decoded)
+}
