@@ -173,11 +173,6 @@ impl Core {
         &self.weights[g * self.r()..][..self.r()]
     }
 
-    /// Whether another pod of `g` fits `free`.
-    pub(crate) fn fits(&self, g: usize, free: &[i64]) -> bool {
-        self.weight(g).iter().zip(free).all(|(w, c)| w <= c)
-    }
-
     /// How many pods of `g` fit `capacity`.
     pub(crate) fn copies(&self, g: usize, capacity: &[i64]) -> i64 {
         copies_that_fit(&self.weights, capacity, g)

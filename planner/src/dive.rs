@@ -5,7 +5,7 @@
 //! still balance. What remains when mixes shrink below one node is packed by value per price.
 
 use crate::core::Core;
-use crate::fluid::{Fluid, FluidPoint};
+use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, complete, fill_spares, right_size};
 
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
@@ -43,7 +43,12 @@ fn build_whole_nodes(
     filler: &mut Filler,
 ) -> usize {
     let mut built = 0;
-    for (o, nodes, mix) in &point.mixes {
+    for Mix {
+        offer: o,
+        nodes,
+        pods: mix,
+    } in &point.mixes
+    {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         for k in 1..=whole {

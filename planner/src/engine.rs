@@ -326,8 +326,9 @@ fn generate(
     if Ppm::gap(UsdMicros(cost), UsdMicros((relaxed.list.bound * 1e6) as i64)) <= problem.policy.gap {
         return;
     }
+    let room = cost as f64 / 1e6 - relaxed.list.bound;
     if let Some(better) = master
-        .integer(0.3 * seconds)
+        .integer(&relaxed.multipliers, room, seconds)
         .filter(|better| better.cost(core) < cost)
     {
         *packing = better;

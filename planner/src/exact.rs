@@ -110,23 +110,23 @@ impl Search<'_> {
         let r = free.len();
         let start = self.items[j].group * r;
         let most = self.fit(j, free) as i64;
-        for k in 0..r {
-            free[k] -= self.w[start + k] * most as f64;
-        }
+        let weights = &self.w[start..][..r];
+        free.iter_mut()
+            .zip(weights)
+            .for_each(|(free, w)| *free -= w * most as f64);
         let mut done = true;
         for count in (0..=most).rev() {
             self.counts[j] = count;
             done = done && self.branch(depth + 1, value + self.items[j].profit * count as f64, free);
             if count > 0 {
-                for k in 0..r {
-                    free[k] += self.w[start + k];
-                }
+                free.iter_mut().zip(weights).for_each(|(free, w)| *free += w);
             }
             if !done {
                 // Unwind the room of the copies not yet given back.
-                for k in 0..r {
-                    free[k] += self.w[start + k] * (count - 1).max(0) as f64;
-                }
+                let copies = (count - 1).max(0) as f64;
+                free.iter_mut()
+                    .zip(weights)
+                    .for_each(|(free, w)| *free += w * copies);
                 break;
             }
         }

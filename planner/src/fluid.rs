@@ -48,12 +48,19 @@ pub(crate) struct Fluid<'a> {
 pub(crate) struct FluidPoint {
     /// Duals.
     pub(crate) multipliers: Multipliers,
-    /// For each active offer with nodes: (offer, nodes, (group, pods) pairs with pods > 0).
-    pub(crate) mixes: Vec<(usize, f64, Vec<(u32, f64)>)>,
-    /// Pods left out, in total.
-    pub(crate) left_out: f64,
-    /// Objective, including the price of leaving out.
-    pub(crate) objective: f64,
+    /// What the nodes of each offer carry together.
+    pub(crate) mixes: Vec<Mix>,
+}
+
+/// Fractional nodes of one offer and the fractional pods on them.
+#[derive(Clone, Debug)]
+pub(crate) struct Mix {
+    /// Index into [`Core::offers`].
+    pub(crate) offer: usize,
+    /// Number of nodes, positive.
+    pub(crate) nodes: f64,
+    /// Pods by group, positive.
+    pub(crate) pods: Vec<(u32, f64)>,
 }
 
 /// `c_o * max_r w_gr / C_or`: price of one pod of `g` on nodes of offer `o` alone.
@@ -267,20 +274,22 @@ impl<'a> Fluid<'a> {
             if nodes <= 1e-9 {
                 continue;
             }
-            let mix: Vec<(u32, f64)> = self.core.offers[active.offer]
+            let pods: Vec<(u32, f64)> = self.core.offers[active.offer]
                 .items
                 .iter()
                 .enumerate()
                 .map(|(k, (g, _))| (*g, solution.primal[active.column_items + k]))
                 .filter(|(_, pods)| *pods > 1e-9)
                 .collect();
-            mixes.push((active.offer, nodes, mix));
+            mixes.push(Mix {
+                offer: active.offer,
+                nodes,
+                pods,
+            });
         }
         FluidPoint {
             multipliers: self.multipliers(solution),
             mixes,
-            left_out: solution.primal[..self.core.demand.len()].iter().sum(),
-            objective: solution.objective,
         }
     }
 }

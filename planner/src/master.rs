@@ -31,8 +31,10 @@ const SMOOTHING: f64 = 0.8;
 const COLUMNS_PER_ITERATION: usize = 150;
 /// Branches per knapsack while pricing. A shape that needs more is priced by its fractional bound.
 const BRANCHES_MAX: usize = 3_000;
+/// Columns of the integer program at most: what HiGHS searches in some tenths of a second.
+const MIP_COLUMNS_MAX: usize = 600;
 /// Branch limit of the integer program over the columns found.
-const MIP_BRANCHES_MAX: i32 = 300;
+const MIP_BRANCHES_MAX: i32 = 100;
 
 /// Which bin a column fills.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -324,9 +326,33 @@ impl<'a> Master<'a> {
     }
 
     /// The best integer combination of the columns found, as a packing; `None` if HiGHS found none or it does not cover.
-    pub(crate) fn integer(mut self, seconds_max: f64) -> Option<Packing> {
-        self.program.make_integer(MIP_BRANCHES_MAX, seconds_max);
-        let solution = self.program.run_integer().ok()?;
+    ///
+    /// A column whose reduced cost at proven multipliers exceeds `room` (best cost less bound) cannot be part of a better
+    /// plan; of the rest the [`MIP_COLUMNS_MAX`] most promising are kept.
+    pub(crate) fn integer(self, proven: &Multipliers, room: f64, seconds_max: f64) -> Option<Packing> {
+        let reduced = |(bin, pattern): &(Bin, Pattern)| -> f64 {
+            let value: f64 = pattern
+                .iter()
+                .map(|(g, count)| proven.pi[*g as usize] * *count as f64)
+                .sum();
+            match bin {
+                Bin::Offer(o) => full_price(self.core, *o as usize, &proven.mu) - value,
+                Bin::Spare(_) => -value,
+            }
+        };
+        let mut kept: Vec<(f64, usize)> = self.columns.iter().map(&reduced).zip(0..).collect();
+        kept.retain(|(reduced, _)| *reduced <= room + 1e-9);
+        kept.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        kept.truncate(MIP_COLUMNS_MAX);
+        let mut small = Master::new(self.core, &Packing::empty(self.core));
+        small.add(kept.into_iter().map(|(_, k)| self.columns[k].clone()).collect());
+        small.program.make_integer(MIP_BRANCHES_MAX, seconds_max);
+        let solution = small.program.run_integer().ok()?;
+        small.packing(&solution)
+    }
+
+    /// Reads an integer point; anything it gets wrong makes it `None`.
+    fn packing(&self, solution: &Solution) -> Option<Packing> {
         let mut packing = Packing::empty(self.core);
         for (k, (bin, pattern)) in self.columns.iter().enumerate() {
             let copies = solution.primal[self.first_column + k].round() as usize;

@@ -217,9 +217,9 @@ impl Filler {
                 let weights = core.weight(*g as usize);
                 let mut fits = true;
                 let mut room = 0.0;
-                for i in 0..r {
-                    fits &= weights[i] <= self.free[i];
-                    room += self.price[i] * weights[i] as f64;
+                for ((weight, free), price) in weights.iter().zip(&self.free).zip(&self.price) {
+                    fits &= weight <= free;
+                    room += price * *weight as f64;
                 }
                 if !fits {
                     continue;

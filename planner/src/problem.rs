@@ -46,7 +46,7 @@ pub(crate) struct Limit {
     pub(crate) pool: usize,
     /// Limited resource.
     pub(crate) resource: String,
-    /// Limit less what nodes and NodeClaims of the pool use already; may be negative.
+    /// Limit less what nodes and NodeClaims of the pool use already; zero if they use more.
     pub(crate) remaining: i64,
 }
 
@@ -545,7 +545,7 @@ fn limits(snapshot: &Snapshot) -> Vec<Limit> {
             limits.push(Limit {
                 pool: index,
                 resource: resource.clone(),
-                remaining: limit.saturating_sub(used),
+                remaining: limit.saturating_sub(used).max(0),
             });
         }
     }

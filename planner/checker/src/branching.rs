@@ -70,7 +70,7 @@ pub(crate) fn search(
         // The largest product of the comparison.
         item.takes.checked_mul(dearest)?;
     }
-    let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes;
+    let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes.max(1);
     items.sort_by(|one, other| rank(other, one).cmp(&rank(one, other)));
     let mut stack: Vec<Frame> = Vec::new();
     let mut next = Some((0, room.to_vec()));

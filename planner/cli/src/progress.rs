@@ -33,6 +33,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is valid");
         bar.set_style(style);
+        bar.set_message("planning");
         let (ended, wait) = channel::<()>();
         let line = bar.clone();
         let reveal = std::thread::spawn(move || {

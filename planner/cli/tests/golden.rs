@@ -45,7 +45,7 @@ fn replanned() -> Plan {
     plan.launches[1].instance_type = "m7g.4xlarge".to_owned();
     let moved = plan.existing[0].pods.remove(0);
     plan.existing[1].pods.push(moved);
-    plan.summary.pods_unplaced += 1;
+    plan.summary.pods_unplaced += gone.pods[2..].len() as u64;
     plan.summary.nodes_launched -= 1;
     plan.summary.launch_cost = plan.launches.iter().map(|launch| launch.price).sum();
     plan.summary.launch_bound = UsdMicros(plan.summary.launch_cost.0 * 99 / 100);

@@ -131,7 +131,7 @@ pub fn wrap(first: &str, text: &str) -> String {
     let indent = length(first);
     let room = WIDTH_MAX.saturating_sub(indent).max(SHRUNK_MIN);
     let mut lines: Vec<String> = vec![String::new()];
-    for word in text.split_whitespace().flat_map(|word| pieces(word, room)) {
+    for word in words(text).iter().flat_map(|word| pieces(word, room)) {
         let last = lines.last_mut().expect("there is always a line");
         if last.is_empty() {
             last.push_str(&word);
@@ -153,6 +153,21 @@ pub fn wrap(first: &str, text: &str) -> String {
         wrapped.push('\n');
     }
     wrapped
+}
+
+/// Words, a per cent sign kept with its number.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(number) if word.starts_with('%') => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 fn pieces(word: &str, room: usize) -> Vec<String> {

@@ -125,28 +125,18 @@ struct PodPart {
     name: &'static str,
 }
 
-fn head_context(subject: &Subject<'_>) -> Value {
-    let plan = subject.plan;
+fn money(plan: &Plan) -> Vec<Money> {
     let summary = &plan.summary;
     let unpriced = match summary.nodes_unpriced {
         0 => String::new(),
         without => format!(", {} unpriced", thousands(without)),
     };
-    let money = vec![
-        Money::new(
-            "before",
-            "Before",
-            "costBefore",
-            summary.cost_before,
-            format!("{}{unpriced}", figures::nodes(summary.nodes_before)),
-        ),
-        Money::new(
-            "launch",
-            "Launch",
-            "launchCost",
-            summary.launch_cost,
-            figures::nodes(summary.nodes_launched),
-        ),
+    let before = format!("{}{unpriced}", figures::nodes(summary.nodes_before));
+    let after = figures::nodes(summary.nodes_before + summary.nodes_launched);
+    let launched = figures::nodes(summary.nodes_launched);
+    vec![
+        Money::new("before", "Before", "costBefore", summary.cost_before, before),
+        Money::new("launch", "Launch", "launchCost", summary.launch_cost, launched),
         Money::new(
             "bound",
             "Bound",
@@ -154,14 +144,13 @@ fn head_context(subject: &Subject<'_>) -> Value {
             summary.launch_bound,
             "no launches cost less".to_owned(),
         ),
-        Money::new(
-            "after",
-            "After",
-            "costAfter",
-            figures::cost_after(plan),
-            figures::nodes(summary.nodes_before + summary.nodes_launched),
-        ),
-    ];
+        Money::new("after", "After", "costAfter", figures::cost_after(plan), after),
+    ]
+}
+
+fn head_context(subject: &Subject<'_>) -> Value {
+    let plan = subject.plan;
+    let summary = &plan.summary;
     let part = |class, figure, value, name| PodPart {
         class,
         figure,
@@ -186,7 +175,7 @@ fn head_context(subject: &Subject<'_>) -> Value {
         ]),
         gap => context! { value => summary.gap.0, text, unit },
         gap_sentence => gap_sentence(plan),
-        money => value(money),
+        money => value(money(plan)),
     }
 }
 

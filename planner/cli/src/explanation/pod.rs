@@ -1,79 +1,18 @@
-//! Why a pod is where it is and what a node is for, told from the plan file; with the snapshot also in exact shares.
+//! Where a pod goes and what it costs there.
 
+use super::{Explanation, before_and_after, substitutes, why};
 use crate::failure::Failure;
 use crate::render::figures::{self, per_hour, per_month};
 use crate::render::{groups, table};
-use serde::Serialize;
 use stowage_checker::effective_request as request;
 use stowage_models::objects::{PodRef, PodSpec};
-use stowage_models::plan::{Alternate, ExistingNode, Launch, Plan, Unplaced};
-use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::plan::{ExistingNode, Launch, Plan, Unplaced};
+use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::UsdMicros;
 
 /// Nodes named at most under "also room on"; the question is whether there is another place, not all of them.
 const ROOM_MAX: usize = 5;
-
-/// A named sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fact {
-    /// One or two words.
-    pub name: &'static str,
-    /// The sentence.
-    pub text: String,
-}
-
-/// Something that could be launched instead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Substitute {
-    /// Type, zone and capacity type, and its price.
-    #[serde(flatten)]
-    pub alternate: Alternate,
-    /// Price less that of the planned node.
-    pub dearer_by: UsdMicros,
-}
-
-/// An explanation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Explanation {
-    /// Always `StowageExplanation`.
-    pub kind: &'static str,
-    /// Format of this document.
-    pub format_version: &'static str,
-    /// What is explained.
-    pub subject: String,
-    /// The answer in a sentence.
-    pub answer: String,
-    /// The pod's part of the price of its node, if it costs anything.
-    pub price_share: Option<UsdMicros>,
-    /// What supports the answer.
-    pub facts: Vec<Fact>,
-    /// Substitutes for a node to launch, cheapest first.
-    pub substitutes: Vec<Substitute>,
-    /// Pods the plan puts on the node explained.
-    pub pods: Vec<PodRef>,
-}
-
-impl Explanation {
-    fn new(subject: String, answer: String) -> Explanation {
-        Explanation {
-            kind: "StowageExplanation",
-            format_version: "1.0",
-            subject,
-            answer,
-            price_share: None,
-            facts: Vec::new(),
-            substitutes: Vec::new(),
-            pods: Vec::new(),
-        }
-    }
-
-    fn fact(&mut self, name: &'static str, text: String) {
-        self.facts.push(Fact { name, text });
-    }
-}
 
 /// Explains where a pod goes.
 ///
@@ -153,15 +92,6 @@ fn on_new(plan: &Plan, launch: &Launch, name: &str, spec: Option<&PodSpec>) -> E
     told
 }
 
-fn why(plan: &Plan) -> String {
-    let left = figures::left_to_save(plan);
-    format!(
-        "the cheapest plan found; no other one saves more than {} in all (gap {})",
-        per_month(left),
-        plan.summary.gap
-    )
-}
-
 /// The pod's part of the node's price: by requests when they are known, else an even share.
 fn price_share(launch: &Launch, spec: Option<&PodSpec>) -> (UsdMicros, &'static str) {
     let pods = i128::try_from(launch.pods.len().max(1)).unwrap_or(i128::MAX);
@@ -187,18 +117,6 @@ fn price_share(launch: &Launch, spec: Option<&PodSpec>) -> (UsdMicros, &'static 
     )
 }
 
-fn substitutes(launch: &Launch) -> Vec<Substitute> {
-    let dearer = |alternate: &Alternate| alternate.price - launch.price;
-    launch
-        .alternates
-        .iter()
-        .map(|one| Substitute {
-            alternate: one.clone(),
-            dearer_by: dearer(one),
-        })
-        .collect()
-}
-
 fn on_existing(node: &ExistingNode, name: &str) -> Explanation {
     let mut told = Explanation::new(
         format!("pod {name}"),
@@ -216,19 +134,6 @@ fn on_existing(node: &ExistingNode, name: &str) -> Explanation {
         "it has room, and a pod placed here needs no launch".to_owned(),
     );
     told
-}
-
-fn before_and_after(node: &ExistingNode, used: &Resources) -> String {
-    let full = |resource| {
-        let of = node.allocatable.get(resource);
-        let before = figures::whole_per_cent(figures::fill(node.running.get(resource), of));
-        format!(
-            "{} → {}",
-            before.trim_end_matches(" %"),
-            figures::whole_per_cent(figures::fill(used.get(resource), of))
-        )
-    };
-    format!("cpu {}, memory {}", full(CPU), full(MEMORY))
 }
 
 fn left_out(entry: &Unplaced, name: &str) -> Explanation {
@@ -318,93 +223,4 @@ fn spec_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PodSpec> {
         .iter()
         .find(|pod| pod.id().0 == name)
         .map(|pod| &pod.spec)
-}
-
-/// Explains what a node is for.
-///
-/// # Errors
-/// When the plan has no such node.
-pub fn node(plan: &Plan, name: &str) -> Result<Explanation, Failure> {
-    if let Some(launch) = plan.launches.iter().find(|launch| launch.slot == name) {
-        return Ok(new_node(plan, launch));
-    }
-    if let Some(node) = plan.existing.iter().find(|node| node.name == name) {
-        return Ok(existing_node(node));
-    }
-    let known = || {
-        plan.launches
-            .iter()
-            .map(|launch| &launch.slot)
-            .chain(plan.existing.iter().map(|node| &node.name))
-    };
-    let hint = match known().find(|known| known.contains(name)) {
-        Some(near) => format!("did you mean {near}?"),
-        None => {
-            "nodes to launch are named new-0001 upwards; `stowage show PLAN -o json` lists all".to_owned()
-        }
-    };
-    Err(Failure::new(name, "the plan has no such node", hint))
-}
-
-fn new_node(plan: &Plan, launch: &Launch) -> Explanation {
-    let kind = groups::Kind::of(launch);
-    let carries = figures::pods(launch.pods.len() as u64);
-    let mut told = Explanation::new(
-        format!("node {}", launch.slot),
-        format!("is launched for {carries}: {kind}"),
-    );
-    let estimated = if launch.price_estimated {
-        " (estimated)"
-    } else {
-        ""
-    };
-    let share = figures::fill(launch.price.0, plan.summary.launch_cost.0);
-    told.fact(
-        "price",
-        format!(
-            "{}{estimated}, {}, {share} of all launches",
-            per_hour(launch.price),
-            per_month(launch.price)
-        ),
-    );
-    told.fact(
-        "holds",
-        holds(&groups::used_by_launch(launch), &launch.allocatable),
-    );
-    told.fact("DaemonSets", figures::resources(&launch.daemon_sets));
-    if !launch.labels.is_empty() {
-        let labels: Vec<String> = launch
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        told.fact("labels", labels.join(", "));
-    }
-    told.fact("why", why(plan));
-    told.substitutes = substitutes(launch);
-    told.pods = launch.pods.clone();
-    told
-}
-
-fn existing_node(node: &ExistingNode) -> Explanation {
-    let answer = match node.pods.len() as u64 {
-        0 => "exists and gets no pod from this plan".to_owned(),
-        count => format!("exists and gets {}", figures::pods(count)),
-    };
-    let mut told = Explanation::new(format!("node {}", node.name), answer);
-    told.fact("is", table::describe(node));
-    let price = node
-        .price
-        .map_or_else(|| "not in the catalogue".to_owned(), per_hour);
-    told.fact("price", price);
-    let used = groups::used_by_node(node);
-    told.fact("fill", before_and_after(node, &used));
-    told.fact("holds", holds(&used, &node.allocatable));
-    told.pods = node.pods.clone();
-    told
-}
-
-fn holds(used: &Resources, allocatable: &Resources) -> String {
-    let amounts = [CPU, MEMORY, PODS].map(|name| format!("{name} {}", figures::of(name, used, allocatable)));
-    amounts.join(", ")
 }

@@ -1,0 +1,317 @@
+//! Properties of every plan: the referee accepts it, the same snapshot gives the same bytes whatever the order of the input
+//! and the number of threads, and damage to it is refused.
+
+#[path = "../../planner/checker/tests/it/mutations.rs"]
+mod mutations;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use stowage_bench::oracle::Case;
+use stowage_checker::check;
+use stowage_import::{Source, import};
+use stowage_models::catalog::Catalog;
+use stowage_models::objects::{Container, NodePool, Pod, PodPhase, PodSpec};
+use stowage_models::plan::{Plan, Policy, UnplacedReason};
+use stowage_models::quantity::Resources;
+use stowage_models::selector::{Labels, Operator, Requirement};
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
+use stowage_planner::{Limits, PlanError, Stop};
+
+/// Limits by work alone: the clock stands still.
+fn limits(threads: usize) -> Limits {
+    Limits {
+        time: Duration::from_millis(500),
+        threads,
+        clock: Arc::new(|| Duration::ZERO),
+        cancel: None,
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        gap: Ppm(1_000),
+        ..Policy::default()
+    }
+}
+
+fn recorded(name: &str) -> Snapshot {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("snapshots")
+        .join(format!("{name}.json.zst"));
+    let bytes = std::fs::read(&path).expect("the snapshot is committed");
+    import(&[Source { name, bytes: &bytes }])
+        .expect("the snapshot is valid")
+        .snapshot
+}
+
+fn plan_of(snapshot: &Snapshot, catalog: &Catalog, threads: usize) -> Plan {
+    stowage_planner::plan(snapshot, catalog, &policy(), &limits(threads), &mut |_| {})
+        .expect("a plan")
+        .plan
+}
+
+fn accepted(snapshot: &Snapshot, catalog: &Catalog) -> Plan {
+    let plan = plan_of(snapshot, catalog, 2);
+    assert_eq!(check(snapshot, catalog, &plan), Vec::new());
+    plan
+}
+
+#[test]
+fn recorded_snapshots_give_accepted_plans() {
+    for (name, gap) in [
+        ("small", 100_000),
+        ("web-1k", 100_000),
+        ("mixed-10k", 10_000),
+        ("mixed-10k-od", 10_000),
+    ] {
+        let plan = accepted(&recorded(name), Catalog::embedded());
+        assert!(plan.summary.gap <= Ppm(gap), "{name}: gap {}", plan.summary.gap);
+    }
+}
+
+#[test]
+fn the_same_snapshot_gives_the_same_bytes() {
+    let snapshot = recorded("small");
+    let first = serde_json::to_vec(&plan_of(&snapshot, Catalog::embedded(), 2)).expect("JSON");
+    for run in 0..20 {
+        let mut shuffled = snapshot.clone();
+        // Rotations by different amounts are order enough; import normalises, so this does too.
+        let pods = shuffled.pods.len();
+        shuffled.pods.rotate_left(run * 7 % pods);
+        shuffled.nodes.reverse();
+        shuffled.normalise();
+        let again = plan_of(&shuffled, Catalog::embedded(), 1 + run % 3);
+        assert!(
+            serde_json::to_vec(&again).expect("JSON") == first,
+            "run {run} differs"
+        );
+    }
+}
+
+#[test]
+fn mixed_10k_does_not_depend_on_threads() {
+    let snapshot = recorded("mixed-10k");
+    let one = plan_of(&snapshot, Catalog::embedded(), 1);
+    let two = plan_of(&snapshot, Catalog::embedded(), 2);
+    assert!(one == two);
+}
+
+#[test]
+fn damage_to_a_plan_is_refused() {
+    let (mut refused, mut harmless) = (0, 0);
+    for (restamp, seed) in [(false, 11), (true, 12)] {
+        for case in (0..40).map(Case::random) {
+            let plan = accepted(&case.snapshot, &case.catalog);
+            let outcome = mutations::run(&case.snapshot, &case.catalog, &plan, (250, seed, restamp));
+            assert_eq!(outcome.holes, Vec::<String>::new());
+            refused += outcome.refused;
+            harmless += outcome.harmless;
+        }
+    }
+    assert!(refused > 10_000, "{refused} refused, {harmless} harmless");
+}
+
+#[test]
+fn damage_to_a_recorded_plan_is_refused() {
+    let snapshot = recorded("small");
+    let plan = accepted(&snapshot, Catalog::embedded());
+    for (restamp, seed) in [(false, 21), (true, 22)] {
+        let outcome = mutations::run(&snapshot, Catalog::embedded(), &plan, (60, seed, restamp));
+        assert_eq!(outcome.holes, Vec::<String>::new());
+    }
+}
+
+fn pod(name: &str, cpu: i64) -> Pod {
+    Pod {
+        namespace: "default".into(),
+        name: name.into(),
+        phase: PodPhase::Pending,
+        spec: PodSpec {
+            containers: vec![Container {
+                requests: Resources::from([("cpu", cpu)]),
+                ..Container::default()
+            }],
+            ..PodSpec::default()
+        },
+        ..Pod::default()
+    }
+}
+
+fn pool(name: &str, types: &[&str]) -> NodePool {
+    NodePool {
+        name: name.into(),
+        requirements: vec![
+            Requirement::new("node.kubernetes.io/instance-type", Operator::In, types),
+            Requirement::new("karpenter.sh/capacity-type", Operator::In, &["on-demand"]),
+            Requirement::new("topology.kubernetes.io/zone", Operator::In, &["us-east-1a"]),
+        ],
+        ..NodePool::default()
+    }
+}
+
+fn cluster(pools: Vec<NodePool>, pods: Vec<Pod>) -> Snapshot {
+    let mut snapshot = Snapshot {
+        node_pools: pools,
+        pods,
+        ..Snapshot::default()
+    };
+    snapshot.normalise();
+    snapshot
+}
+
+#[test]
+fn no_pods_is_an_empty_plan() {
+    let plan = accepted(
+        &cluster(vec![pool("a", &["m5.large"])], Vec::new()),
+        Catalog::embedded(),
+    );
+    assert!(plan.is_empty());
+    assert_eq!(
+        (plan.summary.launch_cost, plan.summary.gap),
+        (UsdMicros::ZERO, Ppm(0))
+    );
+}
+
+#[test]
+fn a_lower_weight_is_used_only_beyond_the_limits_of_the_higher() {
+    // m5.large holds one such pod. The preferred pool may have two nodes; the other is cheaper but comes second.
+    let mut first = pool("first", &["m5.large"]);
+    first.weight = 10;
+    first.limits.0.insert("nodes".into(), 2);
+    let second = pool("second", &["c5.large"]);
+    let pods = (0..5).map(|k| pod(&format!("pod-{k}"), 1_500)).collect();
+    let plan = accepted(&cluster(vec![first, second], pods), Catalog::embedded());
+    let count = |pool: &str| {
+        plan.launches
+            .iter()
+            .filter(|launch| launch.node_pool == pool)
+            .count()
+    };
+    assert_eq!((count("first"), count("second")), (2, 3));
+    let free = plan
+        .summary
+        .launch_bound_without_weights
+        .expect("the weights restrict something");
+    assert!(free <= plan.summary.launch_bound);
+}
+
+#[test]
+fn pods_beyond_the_limits_are_left_with_the_reason() {
+    let mut only = pool("only", &["m5.large"]);
+    only.limits.0.insert("cpu".into(), 4_000);
+    let mut important = pod("important", 1_500);
+    important.spec.priority = 1_000;
+    let pods = vec![pod("a", 1_500), pod("b", 1_500), important];
+    let plan = accepted(&cluster(vec![only], pods), Catalog::embedded());
+    assert_eq!(plan.summary.nodes_launched, 2);
+    assert_eq!(plan.unplaced.len(), 1);
+    assert_eq!(plan.unplaced[0].reason, UnplacedReason::Limits);
+    assert!(
+        plan.unplaced[0].message.contains("only"),
+        "{}",
+        plan.unplaced[0].message
+    );
+    let left: Vec<&str> = plan.unplaced[0].pods.iter().map(|pod| pod.0.as_str()).collect();
+    assert!(
+        !left.contains(&"default/important"),
+        "a lower priority stays before a higher: {left:?}"
+    );
+}
+
+#[test]
+fn a_pool_already_beyond_its_limit_launches_nothing() {
+    let mut only = pool("only", &["m5.large"]);
+    only.limits.0.insert("nodes".into(), 1);
+    let mut snapshot = cluster(vec![only], vec![pod("a", 1_500)]);
+    for name in ["node-1", "node-2"] {
+        let labels = Labels::from([("karpenter.sh/nodepool".to_owned(), "only".to_owned())]);
+        snapshot.nodes.push(stowage_models::objects::Node {
+            name: name.into(),
+            labels,
+            ..Default::default()
+        });
+    }
+    let plan = accepted(&snapshot, Catalog::embedded());
+    assert_eq!((plan.summary.nodes_launched, plan.summary.pods_unplaced), (0, 1));
+}
+
+#[test]
+fn what_fits_nothing_says_what_comes_nearest() {
+    let huge = pod("huge", 3_000);
+    let mut picky = pod("picky", 100);
+    picky.spec.node_selector.insert("team".into(), "blue".into());
+    let plan = accepted(
+        &cluster(vec![pool("a", &["m5.large"])], vec![huge, picky]),
+        Catalog::embedded(),
+    );
+    let of = |name: &str| {
+        plan.unplaced
+            .iter()
+            .find(|entry| entry.pods[0].0 == format!("default/{name}"))
+            .expect("the pod is left out")
+    };
+    assert!(
+        of("huge").message.starts_with("requests cpu 3;"),
+        "{}",
+        of("huge").message
+    );
+    assert!(
+        of("huge")
+            .nearest
+            .as_deref()
+            .is_some_and(|nearest| nearest.starts_with("m5.large us-east-1a"))
+    );
+    assert!(
+        of("picky").message.contains("team=blue"),
+        "{}",
+        of("picky").message
+    );
+}
+
+#[test]
+fn contradictory_requirements_are_a_note_and_a_reason() {
+    let mut impossible = pool("impossible", &["m5.large"]);
+    impossible
+        .requirements
+        .push(Requirement::new("kubernetes.io/arch", Operator::In, &["arm64"]));
+    let plan = accepted(
+        &cluster(vec![impossible], vec![pod("a", 100)]),
+        Catalog::embedded(),
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("impossible") && note.contains("kubernetes.io/arch"))
+    );
+    assert_eq!(plan.unplaced[0].reason, UnplacedReason::NoFit);
+}
+
+#[test]
+fn a_policy_out_of_range_is_an_error() {
+    let snapshot = cluster(Vec::new(), Vec::new());
+    for (slack, gap) in [(-1, 0), (500_001, 0), (0, -1)] {
+        let policy = Policy {
+            slack: Ppm(slack),
+            gap: Ppm(gap),
+            seed: 0,
+        };
+        let answer = stowage_planner::plan(&snapshot, Catalog::embedded(), &policy, &limits(1), &mut |_| {});
+        assert!(matches!(answer, Err(PlanError::Policy(_))));
+    }
+}
+
+#[test]
+fn a_cancelled_run_still_gives_an_accepted_plan() {
+    let snapshot = recorded("web-1k");
+    let cancelled = Limits {
+        cancel: Some(Arc::new(AtomicBool::new(true))),
+        ..limits(1)
+    };
+    let planned = stowage_planner::plan(&snapshot, Catalog::embedded(), &policy(), &cancelled, &mut |_| {})
+        .expect("a plan");
+    assert_eq!(planned.report.stop, Stop::Cancelled);
+    assert_eq!(check(&snapshot, Catalog::embedded(), &planned.plan), Vec::new());
+}
