@@ -95,11 +95,7 @@ struct EffortArguments {
 
 impl EffortArguments {
     fn effort(self) -> Effort {
-        Effort {
-            time: self.time_limit,
-            gap: self.gap,
-            threads: self.threads,
-        }
+        Effort { time: self.time_limit, gap: self.gap, threads: self.threads }
     }
 }
 
@@ -109,9 +105,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(number) => (number, 1),
         None => (text.strip_suffix('s').unwrap_or(text), 1_000),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no duration such as 500ms or 10s"))?;
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no duration such as 500ms or 10s"))?;
     Ok(Duration::from_millis(number.saturating_mul(unit)))
 }
 
@@ -166,10 +160,7 @@ fn compose(arguments: &ComposeArguments) -> Result<()> {
         bail!("name a snapshot and a file, or pass --all");
     };
     let composition = Composition::named(name)?;
-    compose::write(
-        &composition.snapshot(arguments.seed.unwrap_or(composition.seed)),
-        out,
-    )
+    compose::write(&composition.snapshot(arguments.seed.unwrap_or(composition.seed)), out)
 }
 
 /// The snapshot of a table row: read as a user's would be, or composed.
@@ -179,17 +170,12 @@ fn load(name: &str, seed: Option<u64>) -> Result<Snapshot> {
         Subject::Composed { composition, .. } if seed.is_some() || !composition.committed => {
             return Ok(composition.snapshot(seed.unwrap_or(composition.seed)));
         }
-        Subject::Composed { composition, .. } => stowage_import::import(&[Source {
-            name,
-            bytes: &read(&composition.path())?,
-        }])?,
-        Subject::Openb { file, .. } => stowage_import::openb::convert(
-            Source {
-                name,
-                bytes: &read(&file)?,
-            },
-            None,
-        )?,
+        Subject::Composed { composition, .. } => {
+            stowage_import::import(&[Source { name, bytes: &read(&composition.path())? }])?
+        }
+        Subject::Openb { file, .. } => {
+            stowage_import::openb::convert(Source { name, bytes: &read(&file)? }, None)?
+        }
     };
     Ok(imported.snapshot)
 }
@@ -199,32 +185,18 @@ fn table(arguments: &TableArguments) -> Result<()> {
     let subjects = match arguments.seeds {
         Some(seeds) => {
             let composition = Composition::named("mixed-10k")?;
-            (1..=seeds)
-                .map(|seed| Subject::Composed {
-                    composition,
-                    seed: Some(seed),
-                })
-                .collect()
+            (1..=seeds).map(|seed| Subject::Composed { composition, seed: Some(seed) }).collect()
         }
         None if arguments.names.is_empty() => Subject::usual(),
-        None => arguments
-            .names
-            .iter()
-            .map(|name| Subject::named(name))
-            .collect::<Result<_>>()?,
+        None => arguments.names.iter().map(|name| Subject::named(name)).collect::<Result<_>>()?,
     };
-    let rows = table::rows(&subjects, &arguments.effort.effort(), |name| {
-        eprintln!("planning {name}")
-    });
+    let rows = table::rows(&subjects, &arguments.effort.effort(), |name| eprintln!("planning {name}"));
     print!("{}", table::markdown(&rows));
     if arguments.seeds.is_some() {
         print!("\n{}", table::spread(&rows));
     }
     if let Some(out) = &arguments.out {
-        let lines = rows
-            .iter()
-            .map(serde_json::to_string)
-            .collect::<serde_json::Result<Vec<_>>>()?;
+        let lines = rows.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>()?;
         std::fs::write(out, lines.join("\n") + "\n")
             .with_context(|| format!("cannot write {}", out.display()))?;
     }
@@ -234,10 +206,7 @@ fn table(arguments: &TableArguments) -> Result<()> {
     };
     match rows.iter().filter(bad).count() {
         0 => Ok(()),
-        count => bail!(
-            "{count} of {} runs failed or were refused by the checker",
-            rows.len()
-        ),
+        count => bail!("{count} of {} runs failed or were refused by the checker", rows.len()),
     }
 }
 
@@ -252,11 +221,7 @@ fn oracle(cases: u64) -> Result<()> {
         };
         let (exact, model) = (problem.by_enumeration(), problem.by_model());
         let (pods, offerings) = (problem.pods.len(), problem.offerings.len());
-        println!(
-            "| {seed} | {pods} | {offerings} | {} | {} |",
-            show(exact),
-            show(model)
-        );
+        println!("| {seed} | {pods} | {offerings} | {} | {} |", show(exact), show(model));
         if exact != model {
             bail!("case {seed}: enumeration and model disagree");
         }

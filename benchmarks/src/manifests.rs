@@ -95,10 +95,7 @@ impl Manifests {
     /// If there is none: names are constants of this crate.
     #[must_use]
     pub fn set(&self, name: &str) -> &Set {
-        self.sets
-            .iter()
-            .find(|set| set.set == name)
-            .expect("a set of data/manifests.json")
+        self.sets.iter().find(|set| set.set == name).expect("a set of data/manifests.json")
     }
 }
 
@@ -109,10 +106,7 @@ impl Set {
     /// If there is none: names are constants of this crate.
     #[must_use]
     pub fn workload(&self, name: &str) -> &Manifest {
-        self.workloads
-            .iter()
-            .find(|workload| workload.name == name)
-            .expect("a workload of the set")
+        self.workloads.iter().find(|workload| workload.name == name).expect("a workload of the set")
     }
 }
 
@@ -127,11 +121,7 @@ impl Manifest {
             containers: self.containers.iter().map(container).collect(),
             init_containers: self.init_containers.iter().map(container).collect(),
             node_selector: self.node_selector.clone(),
-            tolerations: self
-                .tolerations
-                .iter()
-                .map(WrittenToleration::normalised)
-                .collect(),
+            tolerations: self.tolerations.iter().map(WrittenToleration::normalised).collect(),
             ..PodSpec::default()
         }
     }
@@ -157,15 +147,9 @@ impl WrittenToleration {
 fn container(written: &BTreeMap<String, String>) -> Container {
     let mut requests = Resources::default();
     for (name, text) in written {
-        requests.set(
-            name,
-            parse_quantity(name, text).expect("a quantity of data/manifests.json"),
-        );
+        requests.set(name, parse_quantity(name, text).expect("a quantity of data/manifests.json"));
     }
-    Container {
-        requests,
-        ..Container::default()
-    }
+    Container { requests, ..Container::default() }
 }
 
 #[cfg(test)]
@@ -175,20 +159,9 @@ mod tests {
     #[test]
     fn every_workload_converts_and_every_set_names_its_licence() {
         let manifests = Manifests::embedded();
-        assert_eq!(
-            manifests
-                .sets
-                .iter()
-                .map(|set| set.workloads.len())
-                .sum::<usize>(),
-            150
-        );
+        assert_eq!(manifests.sets.iter().map(|set| set.workloads.len()).sum::<usize>(), 150);
         for set in &manifests.sets {
-            assert!(
-                ["Apache-2.0", "MIT-0"].contains(&set.licence.as_str()),
-                "{}",
-                set.licence
-            );
+            assert!(["Apache-2.0", "MIT-0"].contains(&set.licence.as_str()), "{}", set.licence);
             assert!(!set.source.is_empty());
             for workload in &set.workloads {
                 assert_eq!(workload.spec().containers.len(), workload.containers.len());

@@ -80,10 +80,7 @@ pub struct Measurement {
 /// If there is no plan at all.
 pub fn measure(name: &str, snapshot: &Snapshot, effort: &Effort, load: Duration) -> Result<Measurement> {
     let catalog = Catalog::embedded();
-    let policy = Policy {
-        gap: effort.gap,
-        ..Policy::default()
-    };
+    let policy = Policy { gap: effort.gap, ..Policy::default() };
     let rss_before_mib = rss_peak_mib();
     let start = Instant::now();
     let limits = Limits {
@@ -113,18 +110,12 @@ pub fn measure(name: &str, snapshot: &Snapshot, effort: &Effort, load: Duration)
         bound: summary.launch_bound,
         gap: summary.gap,
         first_plan_ms: first(report, |moment| moment.cost.is_some()),
-        gap_ms: GAPS
-            .iter()
-            .map(|gap| first(report, |moment| reached(moment, *gap)))
-            .collect(),
+        gap_ms: GAPS.iter().map(|gap| first(report, |moment| reached(moment, *gap))).collect(),
         wall_ms: millis(wall),
         load_ms: millis(load),
         rss_mib,
         rss_before_mib,
-        findings: findings
-            .iter()
-            .map(|finding| format!("{}: {}", finding.code, finding.message))
-            .collect(),
+        findings: findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect(),
         check_ms: millis(check),
         stop: format!("{:?}", report.stop),
         faults: report.faults.clone(),
@@ -133,17 +124,11 @@ pub fn measure(name: &str, snapshot: &Snapshot, effort: &Effort, load: Duration)
 }
 
 fn reached(moment: &Moment, gap: i64) -> bool {
-    moment
-        .cost
-        .is_some_and(|cost| Ppm::gap(cost, moment.bound).0 <= gap)
+    moment.cost.is_some_and(|cost| Ppm::gap(cost, moment.bound).0 <= gap)
 }
 
 fn first(report: &Report, test: impl Fn(&Moment) -> bool) -> Option<u64> {
-    report
-        .timeline
-        .iter()
-        .find(|moment| test(moment))
-        .map(|moment| millis(moment.elapsed))
+    report.timeline.iter().find(|moment| test(moment)).map(|moment| millis(moment.elapsed))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -53,10 +53,7 @@ struct Place {
 impl Place {
     /// Whether one pod of this template may run here: selectors, taints, and it fits alone.
     fn takes(&self, spec: &PodSpec) -> bool {
-        let selected = spec
-            .node_selector
-            .iter()
-            .all(|(key, value)| self.labels.get(key) == Some(value));
+        let selected = spec.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value));
         let tolerated = self.taints.iter().all(|taint| {
             spec.tolerations
                 .iter()
@@ -93,18 +90,11 @@ impl Problem {
     #[must_use]
     pub fn new(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Problem {
         let offerings = offerings(snapshot, catalog, policy);
-        let nodes: Vec<Place> = snapshot
-            .nodes
-            .iter()
-            .map(|node| existing(snapshot, node, policy))
-            .collect();
+        let nodes: Vec<Place> = snapshot.nodes.iter().map(|node| existing(snapshot, node, policy)).collect();
         let mut problem = Problem {
             offerings: offerings
                 .iter()
-                .map(|(place, price, _)| Offering {
-                    capacity: place.capacity.clone(),
-                    price: *price,
-                })
+                .map(|(place, price, _)| Offering { capacity: place.capacity.clone(), price: *price })
                 .collect(),
             nodes: nodes.iter().map(|place| place.capacity.clone()).collect(),
             ..Problem::default()
@@ -140,23 +130,12 @@ fn offerings(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Vec<(Pl
                 let on_demand = machine.on_demand.map(|usd| ("on-demand", usd));
                 for (capacity_type, price) in spot.into_iter().chain(on_demand) {
                     let labels = offering_labels(pool, machine, &zone.zone, capacity_type);
-                    if pool
-                        .requirements
-                        .iter()
-                        .all(|requirement| requirement.matches(&labels))
-                    {
-                        let class = snapshot
-                            .node_classes
-                            .iter()
-                            .find(|class| class.name == pool.node_class);
+                    if pool.requirements.iter().all(|requirement| requirement.matches(&labels)) {
+                        let class = snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
                         let class = class.cloned().unwrap_or_default();
                         let allocatable = machine.allocatable(&snapshot.settings, &class);
                         let capacity = left(&allocatable, policy.slack, &snapshot.daemon_sets);
-                        let place = Place {
-                            labels,
-                            taints: pool.taints.clone(),
-                            capacity,
-                        };
+                        let place = Place { labels, taints: pool.taints.clone(), capacity };
                         found.push((place, price, pool.weight));
                     }
                 }
@@ -168,11 +147,9 @@ fn offerings(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Vec<(Pl
 
 fn offering_labels(pool: &NodePool, machine: &InstanceType, zone: &str, capacity_type: &str) -> Labels {
     let mut own = machine.labels();
-    for (key, value) in [
-        (labels::ZONE, zone),
-        (labels::CAPACITY_TYPE, capacity_type),
-        (labels::NODEPOOL, &pool.name),
-    ] {
+    for (key, value) in
+        [(labels::ZONE, zone), (labels::CAPACITY_TYPE, capacity_type), (labels::NODEPOOL, &pool.name)]
+    {
         own.insert(key.to_owned(), value.to_owned());
     }
     own
@@ -181,17 +158,9 @@ fn offering_labels(pool: &NodePool, machine: &InstanceType, zone: &str, capacity
 /// What an existing node has left; its node agents are taken as not yet bound, as in the cases.
 fn existing(snapshot: &Snapshot, node: &Node, policy: &Policy) -> Place {
     let mut capacity = left(&node.allocatable, policy.slack, &snapshot.daemon_sets);
-    for pod in snapshot
-        .pods
-        .iter()
-        .filter(|pod| pod.node.as_ref() == Some(&node.name))
-    {
+    for pod in snapshot.pods.iter().filter(|pod| pod.node.as_ref() == Some(&node.name)) {
         capacity.sub(&request(&pod.spec));
     }
     let capacity = Resources(capacity.0.into_iter().filter(|(_, amount)| *amount > 0).collect());
-    Place {
-        labels: node.labels.clone(),
-        taints: node.taints.clone(),
-        capacity,
-    }
+    Place { labels: node.labels.clone(), taints: node.taints.clone(), capacity }
 }

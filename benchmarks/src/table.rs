@@ -33,10 +33,8 @@ pub enum Subject {
 }
 
 /// The openb pod lists of the table.
-const OPENB: [(&str, &str); 2] = [
-    ("openb-default", "openb_pod_list_default.csv"),
-    ("openb-cpu250", "openb_pod_list_cpu250.csv"),
-];
+const OPENB: [(&str, &str); 2] =
+    [("openb-default", "openb_pod_list_default.csv"), ("openb-cpu250", "openb_pod_list_cpu250.csv")];
 
 impl Subject {
     /// Name in the table.
@@ -54,31 +52,20 @@ impl Subject {
     /// If there is none.
     pub fn named(name: &str) -> Result<Subject> {
         if let Some((name, file)) = OPENB.iter().find(|(known, _)| *known == name) {
-            return Ok(Subject::Openb {
-                name,
-                file: openb_folder().join(file),
-            });
+            return Ok(Subject::Openb { name, file: openb_folder().join(file) });
         }
         let composition = Composition::named(name)
             .with_context(|| format!("the openb lists are {} and {}", OPENB[0].0, OPENB[1].0))?;
-        Ok(Subject::Composed {
-            composition,
-            seed: None,
-        })
+        Ok(Subject::Composed { composition, seed: None })
     }
 
     /// What the table measures unless told otherwise: the committed snapshots and openb.
     #[must_use]
     pub fn usual() -> Vec<Subject> {
         let committed = COMPOSITIONS.iter().filter(|composition| composition.committed);
-        let composed = committed.map(|composition| Subject::Composed {
-            composition: *composition,
-            seed: None,
-        });
-        let openb = OPENB.iter().map(|(name, file)| Subject::Openb {
-            name,
-            file: openb_folder().join(file),
-        });
+        let composed =
+            committed.map(|composition| Subject::Composed { composition: *composition, seed: None });
+        let openb = OPENB.iter().map(|(name, file)| Subject::Openb { name, file: openb_folder().join(file) });
         composed.chain(openb).collect()
     }
 
@@ -95,14 +82,8 @@ impl Subject {
 }
 
 fn openb_folder() -> PathBuf {
-    std::env::var_os("STOWAGE_OPENB").map_or_else(
-        || {
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("..")
-                .join(OPENB_DEFAULT)
-        },
-        PathBuf::from,
-    )
+    std::env::var_os("STOWAGE_OPENB")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(OPENB_DEFAULT), PathBuf::from)
 }
 
 /// A line of the table.
@@ -125,10 +106,7 @@ pub fn rows(subjects: &[Subject], effort: &Effort, mut progress: impl FnMut(&str
     let mut rows = Vec::new();
     for subject in subjects {
         progress(subject.name());
-        let without = |reason| Row::Without {
-            snapshot: subject.name().to_owned(),
-            reason,
-        };
+        let without = |reason| Row::Without { snapshot: subject.name().to_owned(), reason };
         rows.push(match subject.missing() {
             Some(reason) => without(reason),
             None => match in_child(subject, effort) {
@@ -143,29 +121,16 @@ pub fn rows(subjects: &[Subject], effort: &Effort, mut progress: impl FnMut(&str
 fn in_child(subject: &Subject, effort: &Effort) -> Result<Measurement> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     command.args(["measure", subject.name()]);
-    command
-        .arg("--time-limit")
-        .arg(format!("{}ms", effort.time.as_millis()));
-    command.arg("--gap").arg(format!(
-        "{}.{:06}",
-        effort.gap.0 / Ppm::ONE,
-        effort.gap.0 % Ppm::ONE
-    ));
+    command.arg("--time-limit").arg(format!("{}ms", effort.time.as_millis()));
+    command.arg("--gap").arg(format!("{}.{:06}", effort.gap.0 / Ppm::ONE, effort.gap.0 % Ppm::ONE));
     command.arg("--threads").arg(effort.threads.to_string());
     if let Subject::Composed { seed: Some(seed), .. } = subject {
         command.arg("--seed").arg(seed.to_string());
     }
-    let output = command
-        .stderr(Stdio::piped())
-        .output()
-        .context("cannot start the child process")?;
+    let output = command.stderr(Stdio::piped()).output().context("cannot start the child process")?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} ({})",
-            stderr.lines().collect::<Vec<_>>().join(" / "),
-            output.status
-        );
+        bail!("{} ({})", stderr.lines().collect::<Vec<_>>().join(" / "), output.status);
     }
     serde_json::from_slice(&output.stdout).context("the child process did not print a measurement")
 }
@@ -253,36 +218,17 @@ pub fn spread(rows: &[Row]) -> String {
         let _ = writeln!(text, "| {what} | {} | {} |", show(median), show(p99));
     };
     let gap = |value: Option<u64>| {
-        value.map_or_else(
-            || "-".to_owned(),
-            |ppm| Ppm(i64::try_from(ppm).unwrap_or(i64::MAX)).to_string(),
-        )
+        value.map_or_else(|| "-".to_owned(), |ppm| Ppm(i64::try_from(ppm).unwrap_or(i64::MAX)).to_string())
     };
-    line(
-        "gap",
-        runs.iter().map(|run| u64::try_from(run.gap.0).ok()).collect(),
-        &gap,
-    );
-    line(
-        "first plan s",
-        runs.iter().map(|run| run.first_plan_ms).collect(),
-        &seconds,
-    );
+    line("gap", runs.iter().map(|run| u64::try_from(run.gap.0).ok()).collect(), &gap);
+    line("first plan s", runs.iter().map(|run| run.first_plan_ms).collect(), &seconds);
     for (index, target) in GAPS.iter().enumerate() {
         let times = runs.iter().map(|run| run.gap_ms[index]).collect();
         line(&format!("s to {}", percent(*target)), times, &seconds);
     }
-    line(
-        "wall s",
-        runs.iter().map(|run| Some(run.wall_ms)).collect(),
-        &seconds,
-    );
+    line("wall s", runs.iter().map(|run| Some(run.wall_ms)).collect(), &seconds);
     let plain = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    line(
-        "RSS MiB",
-        runs.iter().map(|run| Some(run.rss_mib)).collect(),
-        &plain,
-    );
+    line("RSS MiB", runs.iter().map(|run| Some(run.rss_mib)).collect(), &plain);
     text
 }
 
@@ -322,14 +268,8 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!(
-            (dollars(105_470_000), percent(15_000)),
-            ("105.47".to_owned(), "1.5 %".to_owned())
-        );
-        assert_eq!(
-            (seconds(Some(1_234)), seconds(None)),
-            ("1.24".to_owned(), "-".to_owned())
-        );
+        assert_eq!((dollars(105_470_000), percent(15_000)), ("105.47".to_owned(), "1.5 %".to_owned()));
+        assert_eq!((seconds(Some(1_234)), seconds(None)), ("1.24".to_owned(), "-".to_owned()));
     }
 
     #[test]
@@ -340,23 +280,11 @@ mod tests {
 
     #[test]
     fn a_missing_trace_is_a_row_that_says_so() {
-        let subject = Subject::Openb {
-            name: "openb-default",
-            file: PathBuf::from("/nonexistent/openb.csv"),
-        };
-        let effort = Effort {
-            time: std::time::Duration::from_secs(1),
-            gap: Ppm(10_000),
-            threads: 1,
-        };
+        let subject = Subject::Openb { name: "openb-default", file: PathBuf::from("/nonexistent/openb.csv") };
+        let effort = Effort { time: std::time::Duration::from_secs(1), gap: Ppm(10_000), threads: 1 };
         let rows = rows(&[subject], &effort, |_| {});
         let text = markdown(&rows);
-        assert!(
-            text.lines()
-                .nth(2)
-                .is_some_and(|line| line.contains("skipped: no /nonexistent")),
-            "{text}"
-        );
+        assert!(text.lines().nth(2).is_some_and(|line| line.contains("skipped: no /nonexistent")), "{text}");
         let bars = |line: &str| line.matches('|').count();
         assert!(text.lines().all(|line| bars(line) == 16), "{text}");
     }

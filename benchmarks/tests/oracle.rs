@@ -25,10 +25,7 @@ fn limits() -> Limits {
 
 /// The policy of the cases: the default slack, and no gap is small enough but zero.
 fn policy() -> Policy {
-    Policy {
-        gap: Ppm(0),
-        ..Policy::default()
-    }
+    Policy { gap: Ppm(0), ..Policy::default() }
 }
 
 #[test]
@@ -36,11 +33,7 @@ fn model_and_enumeration_agree() {
     for seed in 0..CASES {
         let case = Case::random(seed);
         let problem = Problem::new(&case.snapshot, &case.catalog, &policy());
-        assert_eq!(
-            problem.by_model(),
-            problem.by_enumeration(),
-            "case {seed}: {problem:?}"
-        );
+        assert_eq!(problem.by_model(), problem.by_enumeration(), "case {seed}: {problem:?}");
     }
 }
 
@@ -60,10 +53,7 @@ fn the_planner_finds_the_optimum() {
         let planned = stowage_planner::plan(&case.snapshot, &case.catalog, &policy(), &limits(), &mut |_| {})
             .unwrap_or_else(|error| panic!("case {seed}: {error}"));
         let findings = stowage_checker::check(&case.snapshot, &case.catalog, &planned.plan);
-        assert!(
-            findings.is_empty(),
-            "case {seed}: the checker refuses the plan: {findings:#?}"
-        );
+        assert!(findings.is_empty(), "case {seed}: the checker refuses the plan: {findings:#?}");
         let summary = &planned.plan.summary;
         assert!(
             summary.launch_bound <= optimum,
@@ -76,15 +66,8 @@ fn the_planner_finds_the_optimum() {
             wrong.push((seed, summary.launch_cost, optimum));
         }
     }
-    assert!(
-        compared * 100 >= CASES * 95,
-        "only {compared} of {CASES} cases have an optimum to compare with"
-    );
+    assert!(compared * 100 >= CASES * 95, "only {compared} of {CASES} cases have an optimum to compare with");
     let costlier =
         |(seed, cost, optimum): &(u64, UsdMicros, UsdMicros)| format!("{seed}: {cost} for {optimum}");
-    assert!(
-        wrong.is_empty(),
-        "not optimal: {}",
-        wrong.iter().map(costlier).collect::<Vec<_>>().join(", ")
-    );
+    assert!(wrong.is_empty(), "not optimal: {}", wrong.iter().map(costlier).collect::<Vec<_>>().join(", "));
 }

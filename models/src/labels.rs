@@ -83,8 +83,5 @@ pub const OFFERING_KEYS: [&str; 33] = [
 /// The modern spelling of a label key.
 #[must_use]
 pub fn normalise(key: &str) -> &str {
-    ALIASES
-        .iter()
-        .find(|(old, _)| *old == key)
-        .map_or(key, |(_, new)| new)
+    ALIASES.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new)
 }

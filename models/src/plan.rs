@@ -29,11 +29,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy {
-            slack: Ppm(10_000),
-            gap: Ppm(10_000),
-            seed: 0,
-        }
+        Policy { slack: Ppm(10_000), gap: Ppm(10_000), seed: 0 }
     }
 }
 

@@ -102,13 +102,8 @@ impl LabelSelector {
     /// Whether `labels` satisfy every part.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.match_labels
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
-            && self
-                .match_expressions
-                .iter()
-                .all(|requirement| requirement.matches(labels))
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
     }
 }
 
@@ -128,11 +123,7 @@ mod tests {
             (Operator::Gte, false),
             (Operator::Lte, false),
         ] {
-            assert_eq!(
-                Requirement::new("k", operator, &["4"]).accepts(None),
-                want,
-                "{operator:?}"
-            );
+            assert_eq!(Requirement::new("k", operator, &["4"]).accepts(None), want, "{operator:?}");
         }
     }
 

@@ -27,11 +27,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            vm_memory_overhead: Ppm(75_000),
-            prefix_delegation: false,
-            reserved_enis: 0,
-        }
+        Settings { vm_memory_overhead: Ppm(75_000), prefix_delegation: false, reserved_enis: 0 }
     }
 }
 
@@ -125,14 +121,10 @@ impl Snapshot {
         self.node_classes.sort_by(|a, b| a.name.cmp(&b.name));
         self.node_claims.sort_by(|a, b| a.name.cmp(&b.name));
         self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        self.pods
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        self.daemon_sets
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        self.pod_disruption_budgets
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        self.volume_claims
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.daemon_sets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.pod_disruption_budgets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.volume_claims.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         self.volumes.sort_by(|a, b| a.name.cmp(&b.name));
         self.storage_classes.sort_by(|a, b| a.name.cmp(&b.name));
         self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));

@@ -31,12 +31,7 @@ impl fmt::Display for UsdMicros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let ten_thousandths = (self.0.unsigned_abs() + 50) / 100;
-        write!(
-            f,
-            "{sign}${}.{:04}",
-            ten_thousandths / 10_000,
-            ten_thousandths % 10_000
-        )
+        write!(f, "{sign}${}.{:04}", ten_thousandths / 10_000, ten_thousandths % 10_000)
     }
 }
 

@@ -55,10 +55,7 @@ pub(crate) fn certify(
 impl Multipliers {
     /// All zero.
     pub(crate) fn zero(core: &Core) -> Multipliers {
-        Multipliers {
-            pi: vec![0.0; core.demand.len()],
-            mu: vec![0.0; core.limits.len()],
-        }
+        Multipliers { pi: vec![0.0; core.demand.len()], mu: vec![0.0; core.limits.len()] }
     }
 }
 
@@ -77,18 +74,9 @@ impl Integers {
             .zip(&core.scale)
             .map(|(r, scale)| one * f64::from(1_u32 << unit_bits(&problem.resources[*r])) / scale)
             .collect();
-        let vector = |y: &[f64]| {
-            y.iter()
-                .zip(&unit)
-                .map(|(y, unit)| (y * shrink * unit) as i64)
-                .collect()
-        };
+        let vector = |y: &[f64]| y.iter().zip(&unit).map(|(y, unit)| (y * shrink * unit) as i64).collect();
         let mut integers = Integers {
-            pi: multipliers
-                .pi
-                .iter()
-                .map(|pi| (pi * shrink * one) as i64)
-                .collect(),
+            pi: multipliers.pi.iter().map(|pi| (pi * shrink * one) as i64).collect(),
             mu: multipliers
                 .mu
                 .iter()
@@ -106,10 +94,7 @@ impl Integers {
             .map(|(spare, y)| {
                 let mut proof = Proof::new(&integers, problem, core, y, &spare.items);
                 let fractional = integers.value(problem, core, &spare.capacity, &spare.items, y);
-                let value = proof
-                    .maximum(&spare.capacity, 0)
-                    .unwrap_or(fractional)
-                    .min(fractional);
+                let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
                 i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
             })
             .collect();
@@ -125,11 +110,8 @@ impl Integers {
         items: &[(u32, i64)],
         y: &[i64],
     ) -> i128 {
-        let shift: Vec<u32> = core
-            .resources
-            .iter()
-            .map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r]))
-            .collect();
+        let shift: Vec<u32> =
+            core.resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect();
         let dot = |amounts: &[i64]| -> i128 {
             amounts
                 .iter()
@@ -182,11 +164,7 @@ impl Integers {
             .zip(&core.demand)
             .map(|(pi, pods)| (i128::from(*pi) * i128::from(*pods)) << MULTIPLIER_BITS)
             .sum();
-        total -= self
-            .spare_values
-            .iter()
-            .map(|value| i128::from(*value) << MULTIPLIER_BITS)
-            .sum::<i128>();
+        total -= self.spare_values.iter().map(|value| i128::from(*value) << MULTIPLIER_BITS).sum::<i128>();
         for (row, left) in problem.limits.iter().enumerate() {
             total -= self.limit_price(problem, row, left.remaining);
         }
@@ -197,11 +175,8 @@ impl Integers {
     fn certificate(&self, problem: &Problem<'_>, core: &Core) -> Certificate {
         let mut vectors: BTreeMap<Vec<i64>, u32> = BTreeMap::new();
         let zero = vec![0_i64; core.r()];
-        let choice: Vec<&Vec<i64>> = core
-            .dominator
-            .iter()
-            .map(|offer| offer.map_or(&zero, |o| &self.offers[o as usize]))
-            .collect();
+        let choice: Vec<&Vec<i64>> =
+            core.dominator.iter().map(|offer| offer.map_or(&zero, |o| &self.offers[o as usize])).collect();
         for vector in choice.iter().copied().chain(&self.spares) {
             vectors.insert(vector.clone(), 0);
         }
@@ -213,12 +188,7 @@ impl Integers {
             .iter()
             .enumerate()
             .map(|(g, group)| Row {
-                pod: group
-                    .pods
-                    .iter()
-                    .map(|pod| problem.pod_ref(*pod))
-                    .min()
-                    .expect("a group has pods"),
+                pod: group.pods.iter().map(|pod| problem.pod_ref(*pod)).min().expect("a group has pods"),
                 pods: u64::try_from(core.demand[g]).expect("demand is not negative"),
                 min_weight: group.min_weight,
                 multiplier: self.pi[g],
@@ -242,19 +212,13 @@ impl Integers {
             .iter()
             .zip(self.spares.iter().zip(&self.spare_values))
             .map(|(spare, (y, value))| NodeVector {
-                node: problem.snapshot.nodes[problem.existing[spare.bin].node]
-                    .name
-                    .clone(),
+                node: problem.snapshot.nodes[problem.existing[spare.bin].node].name.clone(),
                 vector: vectors[y],
                 value: *value,
             })
             .collect();
         Certificate {
-            resources: core
-                .resources
-                .iter()
-                .map(|r| problem.resources[*r].clone())
-                .collect(),
+            resources: core.resources.iter().map(|r| problem.resources[*r].clone()).collect(),
             rows,
             limits,
             offering_vectors: run_lengths(choice.iter().map(|vector| vectors[*vector])),
@@ -283,39 +247,22 @@ impl<'a> Proof<'a> {
         y: &'a [i64],
         items: &[(u32, i64)],
     ) -> Proof<'a> {
-        let shift: Vec<u32> = core
-            .resources
-            .iter()
-            .map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r]))
-            .collect();
-        let mut proof = Proof {
-            pi: &integers.pi,
-            core,
-            y,
-            shift,
-            order: Vec::new(),
-            branches: PROOF_BRANCHES_MAX,
-        };
+        let shift: Vec<u32> =
+            core.resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect();
+        let mut proof =
+            Proof { pi: &integers.pi, core, y, shift, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
         let mut order: Vec<(usize, i64, i128, i128)> = items
             .iter()
             .filter(|(g, _)| integers.pi[*g as usize] > 0)
             .map(|(g, copies)| {
                 let room = proof.dot(core.weight(*g as usize)).max(1);
                 let worth = i128::from(integers.pi[*g as usize]) << MULTIPLIER_BITS;
-                (
-                    *g as usize,
-                    *copies,
-                    worth - proof.dot(core.weight(*g as usize)),
-                    room,
-                )
+                (*g as usize, *copies, worth - proof.dot(core.weight(*g as usize)), room)
             })
             .collect();
         // pi_a / room_a > pi_b / room_b, cross-multiplied; the sort is stable, so ties stay in row order.
         order.sort_by(|a, b| (i128::from(integers.pi[b.0]) * a.3).cmp(&(i128::from(integers.pi[a.0]) * b.3)));
-        proof.order = order
-            .into_iter()
-            .map(|(g, copies, reduced, _)| (g, copies, reduced))
-            .collect();
+        proof.order = order.into_iter().map(|(g, copies, reduced, _)| (g, copies, reduced)).collect();
         proof
     }
 
@@ -352,11 +299,8 @@ impl<'a> Proof<'a> {
         let (g, copies, _) = self.order[depth];
         let each = i128::from(self.pi[g]) << MULTIPLIER_BITS;
         for count in (0..=self.core.copies(g, free).min(copies)).rev() {
-            let rest: Vec<i64> = free
-                .iter()
-                .zip(self.core.weight(g))
-                .map(|(free, weight)| free - weight * count)
-                .collect();
+            let rest: Vec<i64> =
+                free.iter().zip(self.core.weight(g)).map(|(free, weight)| free - weight * count).collect();
             if !self.branch(depth + 1, value + each * i128::from(count), &rest, best) {
                 return false;
             }
@@ -377,11 +321,8 @@ fn run_lengths(values: impl Iterator<Item = u32>) -> String {
     let mut text = String::new();
     for (value, count) in runs {
         let comma = if text.is_empty() { "" } else { "," };
-        let _ = if count == 1 {
-            write!(text, "{comma}{value}")
-        } else {
-            write!(text, "{comma}{value}*{count}")
-        };
+        let _ =
+            if count == 1 { write!(text, "{comma}{value}") } else { write!(text, "{comma}{value}*{count}") };
     }
     text
 }

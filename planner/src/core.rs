@@ -80,22 +80,11 @@ impl Core {
             .filter(|r| problem.groups.iter().any(|group| group.request[*r] > 0))
             .collect();
         let pick = |vector: &[i64]| -> Vec<i64> { resources.iter().map(|r| vector[*r]).collect() };
-        let scale: Vec<f64> = resources
-            .iter()
-            .map(|r| scale_of(&problem.resources[*r]))
-            .collect();
+        let scale: Vec<f64> = resources.iter().map(|r| scale_of(&problem.resources[*r])).collect();
         let scaled = |vector: &[i64]| -> Vec<f64> {
-            vector
-                .iter()
-                .zip(&scale)
-                .map(|(amount, scale)| *amount as f64 / scale)
-                .collect()
+            vector.iter().zip(&scale).map(|(amount, scale)| *amount as f64 / scale).collect()
         };
-        let weights: Vec<i64> = problem
-            .groups
-            .iter()
-            .flat_map(|group| pick(&group.request))
-            .collect();
+        let weights: Vec<i64> = problem.groups.iter().flat_map(|group| pick(&group.request)).collect();
         let w: Vec<f64> = weights.chunks(resources.len().max(1)).flat_map(&scaled).collect();
         let copies = |g: usize, capacity: &[i64]| copies_that_fit(&weights, capacity, g).min(demand[g]);
         let mut core = Core {
@@ -119,12 +108,7 @@ impl Core {
                 .filter(|(_, copies)| *copies > 0)
                 .collect();
             if !items.is_empty() {
-                core.spares.push(Spare {
-                    bin,
-                    cap: scaled(&capacity),
-                    capacity,
-                    items,
-                });
+                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items });
             }
         }
         let (kept, dominated_by) = undominated(problem, &resources, &demand);
@@ -136,12 +120,7 @@ impl Core {
             let items: Vec<(u32, i64)> = problem.classes[source.class as usize]
                 .iter()
                 .filter(|g| weight >= problem.groups[*g].min_weight)
-                .map(|g| {
-                    (
-                        u32::try_from(g).expect("groups fit 32 bits"),
-                        copies(g, &capacity),
-                    )
-                })
+                .map(|g| (u32::try_from(g).expect("groups fit 32 bits"), copies(g, &capacity)))
                 .filter(|(_, copies)| *copies > 0)
                 .collect();
             if !items.is_empty() {
@@ -193,32 +172,19 @@ fn copies_that_fit(weights: &[i64], capacity: &[i64], g: usize) -> i64 {
 /// Limit rows an offering counts against.
 pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)> {
     let source = &problem.offerings[offering];
-    let rows: Vec<usize> = (0..problem.limits.len())
-        .filter(|row| problem.limits[*row].pool == source.pool as usize)
-        .collect();
+    let rows: Vec<usize> =
+        (0..problem.limits.len()).filter(|row| problem.limits[*row].pool == source.pool as usize).collect();
     if rows.is_empty() {
         return Vec::new();
     }
     let class_name = &problem.pool(source).node_class;
-    let class = problem
-        .snapshot
-        .node_classes
-        .iter()
-        .find(|class| class.name == *class_name)
-        .cloned();
+    let class = problem.snapshot.node_classes.iter().find(|class| class.name == *class_name).cloned();
     let capacity = problem.catalog.types[source.instance_type as usize]
         .capacity(&problem.snapshot.settings, &class.unwrap_or_default());
     rows.into_iter()
         .map(|row| {
             let resource = &problem.limits[row].resource;
-            (
-                row,
-                if resource == "nodes" {
-                    1
-                } else {
-                    capacity.get(resource)
-                },
-            )
+            (row, if resource == "nodes" { 1 } else { capacity.get(resource) })
         })
         .filter(|(_, amount)| *amount > 0)
         .collect()
@@ -255,14 +221,10 @@ fn undominated(
     // Within a price the roomier one first, so that it can dominate.
     order.sort_by(|a, b| {
         let (x, y) = (&problem.offerings[*a], &problem.offerings[*b]);
-        x.price
-            .cmp(&y.price)
-            .then_with(|| y.capacity.cmp(&x.capacity))
-            .then(a.cmp(b))
+        x.price.cmp(&y.price).then_with(|| y.capacity.cmp(&x.capacity)).then(a.cmp(b))
     });
-    let limited: Vec<bool> = (0..pools)
-        .map(|pool| problem.limits.iter().any(|limit| limit.pool == pool))
-        .collect();
+    let limited: Vec<bool> =
+        (0..pools).map(|pool| problem.limits.iter().any(|limit| limit.pool == pool)).collect();
     let mut kept: Vec<usize> = Vec::new();
     let mut dominated_by = Vec::with_capacity(order.len());
     for o in order {
@@ -270,9 +232,7 @@ fn undominated(
         let dominator = kept.iter().position(|k| {
             let other = &problem.offerings[*k];
             subset[class_of(o)].contains(class_of(*k))
-                && resources
-                    .iter()
-                    .all(|r| other.capacity[*r] >= offering.capacity[*r])
+                && resources.iter().all(|r| other.capacity[*r] >= offering.capacity[*r])
                 && (!limited[other.pool as usize]
                     || (other.pool == offering.pool && other.instance_type == offering.instance_type))
         });

@@ -16,11 +16,8 @@ pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    let mut point = if core.spares.is_empty() {
-        Some(first.clone())
-    } else {
-        fluid.resolve(&packing.left).ok()
-    };
+    let mut point =
+        if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
     for _ in 0..ROUNDS_MAX {
         let Some(current) = point.take() else { break };
         let built = build_whole_nodes(core, guide, &current, &mut packing, &mut filler);
@@ -43,12 +40,7 @@ fn build_whole_nodes(
     filler: &mut Filler,
 ) -> usize {
     let mut built = 0;
-    for Mix {
-        offer: o,
-        nodes,
-        pods: mix,
-    } in &point.mixes
-    {
+    for Mix { offer: o, nodes, pods: mix } in &point.mixes {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         for k in 1..=whole {
@@ -81,13 +73,7 @@ fn build_whole_nodes(
                 }
             }
             let offer = right_size(core, guide, &pattern, packing, *o);
-            packing.push(
-                core,
-                PackedNode {
-                    offer: offer as u32,
-                    pattern,
-                },
-            );
+            packing.push(core, PackedNode { offer: offer as u32, pattern });
             built += 1;
         }
     }

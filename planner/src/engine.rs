@@ -1,11 +1,12 @@
 //! The search for one problem: bound, first plan, improvement, certificate.
 
 use crate::certificate::certify;
-use crate::core::{Core, usage};
+use crate::core::Core;
 use crate::dive::dive;
 use crate::fluid::{Fluid, FluidPoint};
 use crate::master::{self, Master};
-use crate::pack::{Filler, Guide, Packing, Pattern, complete, fill_spares};
+use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
+use crate::placement::Placement;
 use crate::pricing::{Multipliers, PriceList, price_all};
 use crate::problem::Problem;
 use crate::search::Search;
@@ -23,6 +24,8 @@ const WORK_PER_SECOND: u64 = 40_000_000;
 
 /// A search that finds nothing for this much work per node has seen what its neighbourhoods hold.
 const STALL_WORK_PER_NODE: u64 = 800_000;
+/// What a linear program gets even when time is up: a plan without any bound is worth little.
+const MINIMUM_TIME: Duration = Duration::from_millis(50);
 /// Work of the search before column generation in a small problem.
 const SMALL_WORK: u64 = 10_000_000;
 /// Iterations of column generation per second of time limit.
@@ -59,14 +62,7 @@ impl<'a> Run<'a> {
     /// Starts the watch.
     pub(crate) fn new(limits: &'a Limits, observer: &'a mut dyn FnMut(&Moment)) -> Run<'a> {
         let started = (limits.clock)();
-        Run {
-            limits,
-            started,
-            timeline: Vec::new(),
-            observer,
-            iterations: 0,
-            faults: Vec::new(),
-        }
+        Run { limits, started, timeline: Vec::new(), observer, iterations: 0, faults: Vec::new() }
     }
 
     /// Time since the run began.
@@ -86,11 +82,8 @@ impl<'a> Run<'a> {
     }
 
     fn stopped(&self) -> Option<Stop> {
-        let cancelled = self
-            .limits
-            .cancel
-            .as_ref()
-            .is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
+        let cancelled =
+            self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
         if cancelled {
             Some(Stop::Cancelled)
         } else if self.elapsed() >= self.limits.time {
@@ -101,26 +94,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Pods on bins, in the problem's own terms.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Placement {
-    /// (index into [`Problem::offerings`], pods by group).
-    pub(crate) launches: Vec<(usize, Pattern)>,
-    /// (index into [`Problem::existing`], pods by group).
-    pub(crate) existing: Vec<(usize, Pattern)>,
-    /// Pods left out because of limits, by group.
-    pub(crate) left: Vec<i64>,
-    /// What is left of each limit.
-    pub(crate) limits: Vec<i64>,
-}
-
 /// Plans a problem: tier by tier of NodePool weights where limits force it, then certifies the whole.
 pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
-    let demand: Vec<i64> = problem
-        .groups
-        .iter()
-        .map(|group| group.pods.len() as i64)
-        .collect();
+    let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, demand.clone(), &limits, true);
     let mut relaxed = relax(&core, run);
@@ -128,13 +104,7 @@ pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     let mut placement = Placement::new(&core, &packing);
     if packing.left_out() == 0 {
         let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
-        return Found {
-            placement,
-            certificate,
-            bound,
-            undominated: core.offers.len(),
-            stop,
-        };
+        return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
     }
     let mut lowered = false;
     while problem.lower_weights(&placement.left) {
@@ -146,6 +116,7 @@ pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
         placement.merge(Placement::new(&core, &packing));
     }
     placement.insert_left(problem);
+    placement.prefer_higher(problem);
     certify_placed(problem, placement, &demand, &limits, lowered, stop, run)
 }
 
@@ -164,11 +135,7 @@ fn certify_placed(
     run: &mut Run<'_>,
 ) -> Found {
     for pass in 0.. {
-        let placed: Vec<i64> = demand
-            .iter()
-            .zip(&placement.left)
-            .map(|(all, left)| all - left)
-            .collect();
+        let placed: Vec<i64> = demand.iter().zip(&placement.left).map(|(all, left)| all - left).collect();
         let core = Core::new(problem, placed, limits, true);
         let mut relaxed = relax(&core, run);
         let last = pass + 1 >= PASSES_MAX;
@@ -178,10 +145,7 @@ fn certify_placed(
             // With weights lowered, a cheaper plan might leave room in a pool that has to be used up first.
             if !lowered && packing.left_out() == 0 && packing.cost(&core) < placement.cost(problem) {
                 let left = std::mem::take(&mut placement.left);
-                placement = Placement {
-                    left,
-                    ..Placement::new(&core, &packing)
-                };
+                placement = Placement { left, ..Placement::new(&core, &packing) };
             }
             let before = placement.left.clone();
             placement.insert_left(problem);
@@ -191,13 +155,7 @@ fn certify_placed(
         }
         let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
         run.note("placed pods", Some(placement.cost(problem)), relaxed.list.bound);
-        return Found {
-            placement,
-            certificate,
-            bound,
-            undominated: core.offers.len(),
-            stop,
-        };
+        return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
     }
     unreachable!("the last pass returns")
 }
@@ -208,10 +166,7 @@ pub(crate) fn bound_without_weights(
     placement: &Placement,
     run: &mut Run<'_>,
 ) -> (Certificate, UsdMicros) {
-    problem
-        .groups
-        .iter_mut()
-        .for_each(|group| group.min_weight = i32::MIN);
+    problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
     let placed: Vec<i64> = problem
         .groups
         .iter()
@@ -234,23 +189,19 @@ struct Relaxed<'c> {
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
-    let (multipliers, list, point) = match fluid.solve() {
+    let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(MINIMUM_TIME).as_secs_f64();
+    let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
         Err(fault) => {
             run.faults.push(format!("fluid program: {fault}"));
-            let zero = Multipliers::zero(core);
-            let list = price_all(core, &zero);
-            (zero, list, None)
+            let multipliers = fluid.homogeneous_multipliers();
+            let list = price_all(core, &multipliers);
+            (multipliers, list, None)
         }
     };
     run.iterations += fluid.iterations();
     run.note("fluid", None, list.bound);
-    Relaxed {
-        fluid,
-        multipliers,
-        list,
-        point,
-    }
+    Relaxed { fluid, multipliers, list, point }
 }
 
 /// Packs a core as well as time allows; may replace multipliers and prices by better ones.
@@ -261,38 +212,50 @@ fn pack(problem: &Problem<'_>, core: &Core, relaxed: &mut Relaxed<'_>, run: &mut
         && pods <= master::PODS_PER_NODE_MAX * (packing.nodes.len() + core.spares.len()) as i64
         && relaxed.point.is_some();
     let gap = |packing: &Packing, list: &PriceList| {
-        Ppm::gap(
-            UsdMicros(packing.cost(core)),
-            UsdMicros((list.bound * 1e6) as i64),
-        )
+        Ppm::gap(UsdMicros(packing.cost(core)), UsdMicros((list.bound * 1e6) as i64))
     };
     if is_small && gap(&packing, &relaxed.list) > problem.policy.gap && packing.left_out() == 0 {
+        if let Some(exact) = tiny::solve(core) {
+            packing = exact;
+            run.note("exact", Some(packing.cost(core)), relaxed.list.bound);
+            raise_bound(core, relaxed, &packing, run);
+            return (packing, Stop::WorkDone);
+        }
         let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
-        improve(
-            problem,
-            core,
-            &guide,
-            &relaxed.list,
-            &mut packing,
-            SMALL_WORK,
-            run,
-        );
+        improve(problem, core, &guide, &relaxed.list, &mut packing, SMALL_WORK, run);
         generate(problem, core, relaxed, &mut packing, run);
     }
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
     let budget = millis.saturating_mul(WORK_PER_SECOND) / 1000;
     // With pods left out the problem is planned again without them, and this plan is only a start.
-    let budget = if packing.left_out() > 0 {
-        SMALL_WORK
-    } else {
-        budget
-    };
+    let budget = if packing.left_out() > 0 { SMALL_WORK } else { budget };
     let stop = improve(problem, core, &guide, &relaxed.list, &mut packing, budget, run);
     (packing, stop)
 }
 
-/// Column generation and the integer program over its columns; the exact program for a handful of pods.
+/// Column generation for the bound; returns the columns.
+fn raise_bound<'c>(
+    core: &'c Core,
+    relaxed: &mut Relaxed<'_>,
+    packing: &Packing,
+    run: &mut Run<'_>,
+) -> Master<'c> {
+    let mut master = Master::new(core, packing);
+    let seconds = run.limits.time.as_secs_f64();
+    let iterations = (ITERATIONS_PER_SECOND * seconds).clamp(20.0, 1e6) as usize;
+    let stop = || run.stopped().is_some();
+    let bounded = master.run(&relaxed.multipliers, relaxed.list.bound, 1e-4, iterations, &stop);
+    run.iterations += master.iterations();
+    if let Some(bounded) = bounded {
+        relaxed.multipliers = bounded.multipliers;
+        relaxed.list = bounded.list;
+        run.note("columns", Some(packing.cost(core)), relaxed.list.bound);
+    }
+    master
+}
+
+/// Column generation and the integer program over its columns.
 fn generate(
     problem: &Problem<'_>,
     core: &Core,
@@ -300,35 +263,14 @@ fn generate(
     packing: &mut Packing,
     run: &mut Run<'_>,
 ) {
-    if let Some(exact) = tiny::solve(core)
-        && exact.cost(core) <= packing.cost(core)
-    {
-        *packing = exact;
-        run.note("exact", Some(packing.cost(core)), relaxed.list.bound);
-    }
-    let mut master = Master::new(core, packing);
-    let seconds = run.limits.time.as_secs_f64();
-    let iterations = (ITERATIONS_PER_SECOND * seconds).clamp(20.0, 1e6) as usize;
-    let bounded = master.run(
-        &relaxed.multipliers,
-        relaxed.list.bound,
-        1e-4,
-        iterations,
-        &|| run.stopped().is_some(),
-    );
-    run.iterations += master.iterations();
-    if let Some(bounded) = bounded {
-        relaxed.multipliers = bounded.multipliers;
-        relaxed.list = bounded.list;
-        run.note("columns", Some(packing.cost(core)), relaxed.list.bound);
-    }
+    let master = raise_bound(core, relaxed, packing, run);
     let cost = packing.cost(core);
     if Ppm::gap(UsdMicros(cost), UsdMicros((relaxed.list.bound * 1e6) as i64)) <= problem.policy.gap {
         return;
     }
     let room = cost as f64 / 1e6 - relaxed.list.bound;
     if let Some(better) = master
-        .integer(&relaxed.multipliers, room, seconds)
+        .integer(&relaxed.multipliers, room, run.limits.time.as_secs_f64())
         .filter(|better| better.cost(core) < cost)
     {
         *packing = better;
@@ -346,151 +288,11 @@ fn first_packing(core: &Core, relaxed: &mut Relaxed<'_>, run: &mut Run<'_>) -> P
     packing
 }
 
-impl Placement {
-    fn new(core: &Core, packing: &Packing) -> Placement {
-        Placement {
-            launches: packing
-                .nodes
-                .iter()
-                .map(|node| (core.offers[node.offer as usize].offering, node.pattern.clone()))
-                .collect(),
-            existing: packing
-                .spares
-                .iter()
-                .enumerate()
-                .filter(|(_, pattern)| !pattern.is_empty())
-                .map(|(s, pattern)| (core.spares[s].bin, pattern.clone()))
-                .collect(),
-            left: packing.left.clone(),
-            limits: packing.limits.clone(),
-        }
-    }
-
-    /// Adds the launches of a later tier, which placed part of what was left.
-    fn merge(&mut self, later: Placement) {
-        self.launches.extend(later.launches);
-        self.left = later.left;
-        self.limits = later.limits;
-    }
-
-    /// Price of the launches.
-    pub(crate) fn cost(&self, problem: &Problem<'_>) -> i64 {
-        self.launches
-            .iter()
-            .map(|(offering, _)| problem.offerings[*offering].price)
-            .sum()
-    }
-
-    /// Puts pods that are left wherever there is room after all, higher priorities first: the plan is maximal.
-    fn insert_left(&mut self, problem: &Problem<'_>) {
-        let mut order: Vec<usize> = (0..self.left.len()).filter(|g| self.left[*g] > 0).collect();
-        order.sort_by_key(|g| (std::cmp::Reverse(problem.groups[*g].priority), *g));
-        let mut free_launches: Vec<Vec<i64>> = self
-            .launches
-            .iter()
-            .map(|(o, p)| free(problem, &problem.offerings[*o].capacity, p))
-            .collect();
-        let mut free_existing: Vec<Vec<i64>> = problem.existing.iter().map(|bin| bin.free.clone()).collect();
-        for (bin, pattern) in &self.existing {
-            free_existing[*bin] = free(problem, &problem.existing[*bin].free, pattern);
-        }
-        for g in order {
-            let request = &problem.groups[g].request;
-            let group = u32::try_from(g).expect("groups fit 32 bits");
-            for (bin, room) in free_existing.iter_mut().enumerate() {
-                if problem.existing[bin].groups.binary_search(&group).is_ok() {
-                    let count = take(request, room, self.left[g]);
-                    if count > 0 {
-                        self.left[g] -= count;
-                        match self.existing.iter_mut().find(|(b, _)| *b == bin) {
-                            Some((_, pattern)) => add(pattern, group, count),
-                            None => self.existing.push((bin, vec![(group, count)])),
-                        }
-                    }
-                }
-            }
-            for ((offering, pattern), room) in self.launches.iter_mut().zip(&mut free_launches) {
-                if problem.may_use(g, &problem.offerings[*offering]) {
-                    let count = take(request, room, self.left[g]);
-                    if count > 0 {
-                        self.left[g] -= count;
-                        add(pattern, group, count);
-                    }
-                }
-            }
-            while self.left[g] > 0
-                && let Some(offering) = self.cheapest_within_limits(problem, g)
-            {
-                let mut room = problem.offerings[offering].capacity.clone();
-                let count = take(request, &mut room, self.left[g]);
-                self.left[g] -= count;
-                for (row, amount) in usage(problem, offering) {
-                    self.limits[row] -= amount;
-                }
-                self.launches.push((offering, vec![(group, count)]));
-                free_launches.push(room);
-            }
-        }
-    }
-
-    /// The cheapest offering that takes a pod of group `g` within what is left of the limits.
-    fn cheapest_within_limits(&self, problem: &Problem<'_>, g: usize) -> Option<usize> {
-        (0..problem.offerings.len())
-            .filter(|o| problem.may_use(g, &problem.offerings[*o]))
-            .filter(|o| {
-                usage(problem, *o)
-                    .iter()
-                    .all(|(row, amount)| *amount <= self.limits[*row])
-            })
-            .min_by_key(|o| (problem.offerings[*o].price, *o))
-    }
-}
-
-fn free(problem: &Problem<'_>, capacity: &[i64], pattern: &Pattern) -> Vec<i64> {
-    let mut room = capacity.to_vec();
-    for (g, count) in pattern {
-        room.iter_mut()
-            .zip(&problem.groups[*g as usize].request)
-            .for_each(|(room, w)| *room -= w * count);
-    }
-    room
-}
-
-/// Takes as many of `left` pods as fit `room`.
-fn take(request: &[i64], room: &mut [i64], left: i64) -> i64 {
-    let fit = request
-        .iter()
-        .zip(room.iter())
-        .filter(|(w, _)| **w > 0)
-        .map(|(w, c)| c / w)
-        .min()
-        .unwrap_or(0);
-    let count = fit.min(left).max(0);
-    room.iter_mut()
-        .zip(request)
-        .for_each(|(room, w)| *room -= w * count);
-    count
-}
-
-fn add(pattern: &mut Pattern, group: u32, count: i64) {
-    match pattern.binary_search_by_key(&group, |(g, _)| *g) {
-        Ok(at) => pattern[at].1 += count,
-        Err(at) => pattern.insert(at, (group, count)),
-    }
-}
-
 fn greedy(core: &Core, guide: &Guide) -> Packing {
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    complete(
-        core,
-        guide,
-        &mut packing,
-        &guide.near,
-        &vec![1.0; core.demand.len()],
-        &mut filler,
-    );
+    complete(core, guide, &mut packing, &guide.near, &vec![1.0; core.demand.len()], &mut filler);
     packing
 }
 

@@ -44,10 +44,7 @@ pub(crate) fn best_pattern(
     let r = capacity.len();
     let room = |item: &Item| -> f64 { w[item.group * r..][..r].iter().zip(y).map(|(w, y)| w * y).sum() };
     let mut order: Vec<usize> = (0..items.len()).filter(|j| items[*j].copies >= 1.0).collect();
-    let density: Vec<f64> = items
-        .iter()
-        .map(|item| item.profit / room(item).max(1e-12))
-        .collect();
+    let density: Vec<f64> = items.iter().map(|item| item.profit / room(item).max(1e-12)).collect();
     order.sort_by(|a, b| density[*b].total_cmp(&density[*a]).then(a.cmp(b)));
     let mut search = Search {
         reduced: items.iter().map(|item| item.profit - room(item)).collect(),
@@ -111,9 +108,7 @@ impl Search<'_> {
         let start = self.items[j].group * r;
         let most = self.fit(j, free) as i64;
         let weights = &self.w[start..][..r];
-        free.iter_mut()
-            .zip(weights)
-            .for_each(|(free, w)| *free -= w * most as f64);
+        free.iter_mut().zip(weights).for_each(|(free, w)| *free -= w * most as f64);
         let mut done = true;
         for count in (0..=most).rev() {
             self.counts[j] = count;
@@ -124,9 +119,7 @@ impl Search<'_> {
             if !done {
                 // Unwind the room of the copies not yet given back.
                 let copies = (count - 1).max(0) as f64;
-                free.iter_mut()
-                    .zip(weights)
-                    .for_each(|(free, w)| *free += w * copies);
+                free.iter_mut().zip(weights).for_each(|(free, w)| *free += w * copies);
                 break;
             }
         }
@@ -151,18 +144,12 @@ mod tests {
             let w: Vec<f64> = (0..n * r).map(|_| 1.0 + rng.below(9) as f64).collect();
             let c: Vec<f64> = (0..r).map(|_| 5.0 + rng.below(15) as f64).collect();
             let items: Vec<Item> = (0..n)
-                .map(|group| Item {
-                    group,
-                    profit: 1.0 + rng.below(20) as f64,
-                    copies: rng.below(4) as f64,
-                })
+                .map(|group| Item { group, profit: 1.0 + rng.below(20) as f64, copies: rng.below(4) as f64 })
                 .collect();
             knapsack.solve(&items, &w, &c);
             let mut want = 0.0_f64;
             for code in 0..4_usize.pow(u32::try_from(n).expect("small")) {
-                let counts: Vec<f64> = (0..n)
-                    .map(|j| (code / 4_usize.pow(j as u32) % 4) as f64)
-                    .collect();
+                let counts: Vec<f64> = (0..n).map(|j| (code / 4_usize.pow(j as u32) % 4) as f64).collect();
                 let fits = (0..r).all(|k| (0..n).map(|j| w[j * r + k] * counts[j]).sum::<f64>() <= c[k])
                     && (0..n).all(|j| counts[j] <= items[j].copies);
                 if fits {

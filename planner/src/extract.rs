@@ -1,10 +1,11 @@
 //! From a placement to the plan document.
 
 use crate::core::usage;
-use crate::engine::{Found, Placement};
+use crate::engine::Found;
 use crate::matching::effective_request;
 use crate::offerings::{CAPACITY_TYPES, Offering};
 use crate::pack::Pattern;
+use crate::placement::Placement;
 use crate::problem::{Problem, running_requests};
 use crate::reasons;
 use stowage_models::labels;
@@ -45,21 +46,14 @@ impl Dealer {
 
 /// The plan, without its second certificate and id.
 pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
-    let mut dealer = Dealer {
-        next: vec![0; problem.groups.len()],
-    };
+    let mut dealer = Dealer { next: vec![0; problem.groups.len()] };
     let existing = existing_nodes(problem, &found.placement, &mut dealer);
     let launches = launches(problem, &found.placement, &mut dealer);
     let unplaced = reasons::unplaced(problem, &found.placement.left);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
     let summary = Summary {
-        pods_pending: sum(problem
-            .snapshot
-            .pods
-            .iter()
-            .filter(|pod| pod.is_pending())
-            .count()),
+        pods_pending: sum(problem.snapshot.pods.iter().filter(|pod| pod.is_pending()).count()),
         pods_on_existing: sum(existing.iter().map(|node| node.pods.len()).sum()),
         pods_on_new: sum(launches.iter().map(|launch| launch.pods.len()).sum()),
         pods_unplaced: sum(unplaced.iter().map(|entry| entry.pods.len()).sum()),
@@ -99,11 +93,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
             spot_as_of: problem.catalog.spot_as_of.clone(),
         },
         policy: problem.policy.clone(),
-        progress: vec![Progress {
-            stage: "final".to_owned(),
-            cost: launch_cost,
-            bound: found.bound,
-        }],
+        progress: vec![Progress { stage: "final".to_owned(), cost: launch_cost, bound: found.bound }],
         summary,
         notes,
         launches,
@@ -126,11 +116,7 @@ fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -
             let offering = &problem.offerings[*index];
             let (pods, requested) = dealer.deal(problem, pattern);
             let pool = problem.pool(offering);
-            let class = problem
-                .snapshot
-                .node_classes
-                .iter()
-                .find(|class| class.name == pool.node_class);
+            let class = problem.snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
             let instance_type = &problem.catalog.types[offering.instance_type as usize];
             Launch {
                 slot: format!("new-{:04}", k + 1),
@@ -157,13 +143,7 @@ fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.offerings.len()).collect();
     order.sort_by_key(|o| {
         let offering = &problem.offerings[*o];
-        (
-            offering.price,
-            offering.instance_type,
-            offering.zone,
-            offering.capacity_type,
-            *o,
-        )
+        (offering.price, offering.instance_type, offering.zone, offering.capacity_type, *o)
     });
     order
 }
@@ -180,9 +160,7 @@ fn alternates(
     let own_usage = usage(problem, index);
     let mut load = vec![0_i64; problem.resources.len()];
     for (g, count) in pattern {
-        load.iter_mut()
-            .zip(&problem.groups[*g as usize].request)
-            .for_each(|(sum, w)| *sum += w * count);
+        load.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(sum, w)| *sum += w * count);
     }
     let substitutes = |o: &usize| {
         let other = &problem.offerings[*o];
@@ -190,14 +168,9 @@ fn alternates(
             && other.pool == own.pool
             && load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
             && other.variant == own.variant
-            && pattern
-                .iter()
-                .all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
+            && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
             && usage(problem, *o).iter().all(|(row, amount)| {
-                let freed = own_usage
-                    .iter()
-                    .find(|(r, _)| r == row)
-                    .map_or(0, |(_, amount)| *amount);
+                let freed = own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
                 *amount <= placement.limits[*row].saturating_add(freed)
             })
     };
@@ -267,7 +240,5 @@ fn capacity_type(node: &Node) -> Option<String> {
 fn price(problem: &Problem<'_>, node: &Node) -> Option<UsdMicros> {
     let instance_type = problem.catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
     let zone = node.labels.get(labels::ZONE)?;
-    instance_type
-        .price(zone, &capacity_type(node)?)
-        .map(|price| price.usd)
+    instance_type.price(zone, &capacity_type(node)?).map(|price| price.usd)
 }

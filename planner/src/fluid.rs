@@ -84,13 +84,8 @@ impl<'a> Fluid<'a> {
         program.add_rows(&cover);
         let limits: Vec<(f64, f64)> = core.limits.iter().map(|_| (-INFINITY, 1.0)).collect();
         let limit_row = program.add_rows(&limits);
-        let mut fluid = Fluid {
-            core,
-            program,
-            active: Vec::new(),
-            is_active: vec![false; core.offers.len()],
-            limit_row,
-        };
+        let mut fluid =
+            Fluid { core, program, active: Vec::new(), is_active: vec![false; core.offers.len()], limit_row };
         let best = fluid.best_offers();
         fluid.add_slacks(&best);
         fluid.add_spares();
@@ -134,28 +129,17 @@ impl<'a> Fluid<'a> {
     fn add_spares(&mut self) {
         let mut classes: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
         for (i, spare) in self.core.spares.iter().enumerate() {
-            classes
-                .entry(spare.items.iter().map(|(g, _)| *g).collect())
-                .or_default()
-                .push(i);
+            classes.entry(spare.items.iter().map(|(g, _)| *g).collect()).or_default().push(i);
         }
         let r = self.core.r();
         for (groups, spares) in classes {
             let room: Vec<(f64, f64)> = (0..r)
-                .map(|k| {
-                    (
-                        -INFINITY,
-                        spares.iter().map(|i| self.core.spares[*i].cap[k]).sum(),
-                    )
-                })
+                .map(|k| (-INFINITY, spares.iter().map(|i| self.core.spares[*i].cap[k]).sum()))
                 .collect();
             let row = self.program.add_rows(&room);
             let mut columns = Columns::default();
             for (position, g) in groups.iter().enumerate() {
-                let copies: i64 = spares
-                    .iter()
-                    .map(|i| self.core.spares[*i].items[position].1)
-                    .sum();
+                let copies: i64 = spares.iter().map(|i| self.core.spares[*i].items[position].1).sum();
                 columns.push(0.0, copies as f64, self.item_entries(*g as usize, row));
             }
             self.program.add_columns(&columns);
@@ -165,13 +149,8 @@ impl<'a> Fluid<'a> {
     fn item_entries(&self, g: usize, row: usize) -> impl Iterator<Item = (usize, f64)> + use<'a> {
         let r = self.core.r();
         let weights = &self.core.w[g * r..][..r];
-        std::iter::once((g, 1.0)).chain(
-            weights
-                .iter()
-                .enumerate()
-                .filter(|(_, w)| **w > 0.0)
-                .map(move |(k, w)| (row + k, *w)),
-        )
+        std::iter::once((g, 1.0))
+            .chain(weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(move |(k, w)| (row + k, *w)))
     }
 
     fn activate(&mut self, offers: &[usize]) {
@@ -184,10 +163,7 @@ impl<'a> Fluid<'a> {
             let row = self.program.add_rows(&vec![(-INFINITY, 0.0); r]);
             let mut columns = Columns::default();
             let limits = offer.usage.iter().map(|(limit, amount)| {
-                (
-                    self.limit_row + limit,
-                    *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3),
-                )
+                (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
             });
             let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
             columns.push(offer.cost, INFINITY, limits.chain(capacity).collect::<Vec<_>>());
@@ -195,31 +171,31 @@ impl<'a> Fluid<'a> {
                 columns.push(0.0, INFINITY, self.item_entries(*g as usize, row));
             }
             let column_nodes = self.program.add_columns(&columns);
-            self.active.push(Active {
-                offer: o,
-                column_nodes,
-                column_items: column_nodes + 1,
-            });
+            self.active.push(Active { offer: o, column_nodes, column_items: column_nodes + 1 });
         }
+    }
+
+    /// Multipliers without a program: each group at its cheapest homogeneous price. Divided by their `theta` they prove a
+    /// bound too, if a weak one.
+    pub(crate) fn homogeneous_multipliers(&self) -> Multipliers {
+        let pi = self.best_offers().iter().map(|best| best.map_or(0.0, |(_, price)| price)).collect();
+        Multipliers { pi, mu: vec![0.0; self.core.limits.len()] }
     }
 
     /// Solves by sifting and returns the optimum with the price list at its duals.
     ///
     /// # Errors
-    /// [`Fault`] if the very first program fails; a later fault ends sifting with what there is.
-    pub(crate) fn solve(&mut self) -> Result<(FluidPoint, PriceList), Fault> {
+    /// [`Fault`] if the very first program fails; a later fault ends sifting with what there is. `seconds_left` is asked
+    /// before each run of the solver.
+    pub(crate) fn solve(&mut self, seconds_left: &dyn Fn() -> f64) -> Result<(FluidPoint, PriceList), Fault> {
+        self.program.set_time_limit(seconds_left());
         let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
         for _ in 0..SIFT_ROUNDS_MAX {
             let multipliers = self.multipliers(&solution);
             let list = price_all(self.core, &multipliers);
             let mut violated: Vec<(f64, usize)> = (0..self.core.offers.len())
                 .filter(|o| !self.is_active[*o])
-                .map(|o| {
-                    (
-                        list.offers[o].value / full_price(self.core, o, &multipliers.mu),
-                        o,
-                    )
-                })
+                .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers.mu), o))
                 .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
                 .collect();
             if violated.is_empty() {
@@ -229,6 +205,7 @@ impl<'a> Fluid<'a> {
             violated.truncate(SIFT_OFFERS_PER_ROUND);
             let offers: Vec<usize> = violated.into_iter().map(|(_, o)| o).collect();
             self.activate(&offers);
+            self.program.set_time_limit(seconds_left());
             match self.program.run(Simplex::Primal, i32::MAX) {
                 Ok(better) => solution = better,
                 Err(_) => break,
@@ -261,10 +238,7 @@ impl<'a> Fluid<'a> {
                 dual / (self.core.limits[row] as f64).max(1e-3)
             })
             .collect();
-        Multipliers {
-            pi: solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect(),
-            mu,
-        }
+        Multipliers { pi: solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect(), mu }
     }
 
     fn point(&self, solution: &Solution) -> FluidPoint {
@@ -281,15 +255,8 @@ impl<'a> Fluid<'a> {
                 .map(|(k, (g, _))| (*g, solution.primal[active.column_items + k]))
                 .filter(|(_, pods)| *pods > 1e-9)
                 .collect();
-            mixes.push(Mix {
-                offer: active.offer,
-                nodes,
-                pods,
-            });
+            mixes.push(Mix { offer: active.offer, nodes, pods });
         }
-        FluidPoint {
-            multipliers: self.multipliers(solution),
-            mixes,
-        }
+        FluidPoint { multipliers: self.multipliers(solution), mixes }
     }
 }

@@ -61,11 +61,7 @@ impl Knapsack {
                 Some(item) => {
                     let weights = &w[item.group * r..][..r];
                     for (k, slot) in direction.iter_mut().enumerate().take(r) {
-                        *slot = weights
-                            .iter()
-                            .zip(&inverse[k])
-                            .map(|(weight, entry)| weight * entry)
-                            .sum();
+                        *slot = weights.iter().zip(&inverse[k]).map(|(weight, entry)| weight * entry).sum();
                     }
                 }
                 None => (0..r).for_each(|k| direction[k] = inverse[k][entering - items.len()]),
@@ -104,11 +100,7 @@ impl Knapsack {
             }
         }
         for (j, item) in items.iter().enumerate() {
-            self.amount[j] = if self.at_upper[j] && !self.basic[j] {
-                item.copies
-            } else {
-                0.0
-            };
+            self.amount[j] = if self.at_upper[j] && !self.basic[j] { item.copies } else { 0.0 };
         }
         for k in 0..r {
             if let Some(item) = items.get(basis[k]) {
@@ -228,9 +220,7 @@ mod tests {
     fn primal_and_dual_meet() {
         let mut state = 7_u64;
         let mut next = move |n: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
         let mut knapsack = Knapsack::default();
@@ -240,30 +230,16 @@ mod tests {
             let w: Vec<f64> = (0..n * r).map(|_| next(20) as f64 + 0.5).collect();
             let c: Vec<f64> = (0..r).map(|_| 20.0 + next(100) as f64).collect();
             let items: Vec<Item> = (0..n)
-                .map(|group| Item {
-                    group,
-                    profit: next(50) as f64 + 1.0,
-                    copies: next(6) as f64,
-                })
+                .map(|group| Item { group, profit: next(50) as f64 + 1.0, copies: next(6) as f64 })
                 .collect();
             let bound = knapsack.solve(&items, &w, &c);
-            let value: f64 = items
-                .iter()
-                .zip(&knapsack.amount)
-                .map(|(item, a)| item.profit * a)
-                .sum();
+            let value: f64 = items.iter().zip(&knapsack.amount).map(|(item, a)| item.profit * a).sum();
             for k in 0..r {
-                let used: f64 = items
-                    .iter()
-                    .zip(&knapsack.amount)
-                    .map(|(item, a)| w[item.group * r + k] * a)
-                    .sum();
+                let used: f64 =
+                    items.iter().zip(&knapsack.amount).map(|(item, a)| w[item.group * r + k] * a).sum();
                 assert!(used <= c[k] + 1e-6, "resource {k}: {used} of {}", c[k]);
             }
-            assert!(
-                (bound - value).abs() < 1e-6 * bound.max(1.0),
-                "bound {bound}, value {value}"
-            );
+            assert!((bound - value).abs() < 1e-6 * bound.max(1.0), "bound {bound}, value {value}");
         }
     }
 }

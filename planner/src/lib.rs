@@ -16,6 +16,7 @@ mod master;
 mod matching;
 mod offerings;
 mod pack;
+mod placement;
 mod pricing;
 mod problem;
 mod reasons;
@@ -125,10 +126,7 @@ pub fn plan(
     observer: &mut dyn FnMut(&Moment),
 ) -> Result<Planned, PlanError> {
     if !(0..=SLACK_MAX).contains(&policy.slack.0) {
-        return Err(PlanError::Policy(format!(
-            "slack {} is not between 0 and 50 %",
-            policy.slack
-        )));
+        return Err(PlanError::Policy(format!("slack {} is not between 0 and 50 %", policy.slack)));
     }
     if policy.gap.0 < 0 {
         return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));

@@ -3,10 +3,7 @@
 //! This is the only module with `unsafe` in Stowage. Two rules make it safe to *believe nothing*: every number that
 //! leaves is checked for NaN, and every status other than optimal is a [`Fault`] the caller must survive with what it
 //! already has. Bounds are never taken from here; they are recomputed from the duals in integers (`certificate.rs`).
-#![expect(
-    unsafe_code,
-    reason = "HiGHS is a C library; all of its calls are in this file"
-)]
+#![expect(unsafe_code, reason = "HiGHS is a C library; all of its calls are in this file")]
 
 use std::ffi::{CStr, c_void};
 
@@ -93,12 +90,7 @@ impl Program {
         // SAFETY: Highs_create takes nothing and returns an owned object, freed in Drop.
         let raw = unsafe { highs_sys::Highs_create() };
         assert!(!raw.is_null(), "HiGHS could not allocate its object");
-        let mut program = Program {
-            raw,
-            columns: 0,
-            rows: 0,
-            iterations: 0,
-        };
+        let mut program = Program { raw, columns: 0, rows: 0, iterations: 0 };
         program.set_bool(c"output_flag", false);
         program.set_int(c"threads", 1);
         program.set_int(c"random_seed", 0);
@@ -126,6 +118,11 @@ impl Program {
     fn set_text(&mut self, name: &CStr, value: &CStr) {
         // SAFETY: as above; both strings are NUL-terminated.
         unsafe { highs_sys::Highs_setStringOptionValue(self.raw, name.as_ptr(), value.as_ptr()) };
+    }
+
+    /// Time for each of the next runs. HiGHS adds up its clock over runs, so [`Program::run`] zeroes it.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.set_double(c"time_limit", seconds);
     }
 
     /// Simplex iterations since creation.
@@ -205,10 +202,8 @@ impl Program {
         self.set_int(c"simplex_iteration_limit", iterations_max);
         // SAFETY: self.raw is live.
         let (code, status) = unsafe {
-            (
-                highs_sys::Highs_run(self.raw),
-                highs_sys::Highs_getModelStatus(self.raw),
-            )
+            highs_sys::Highs_zeroAllClocks(self.raw);
+            (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw))
         };
         let mut count = 0;
         // SAFETY: the out-pointer is valid for the call.
@@ -227,12 +222,8 @@ impl Program {
     /// point found, so any status with a finite point is an answer; the caller verifies it.
     pub(crate) fn run_integer(&mut self) -> Result<Solution, Fault> {
         // SAFETY: self.raw is live.
-        let (code, status) = unsafe {
-            (
-                highs_sys::Highs_run(self.raw),
-                highs_sys::Highs_getModelStatus(self.raw),
-            )
-        };
+        let (code, status) =
+            unsafe { (highs_sys::Highs_run(self.raw), highs_sys::Highs_getModelStatus(self.raw)) };
         // 7 = optimal, 13 to 16 = a limit was reached.
         if code < 0 || !(status == 7 || (13..=16).contains(&status)) {
             return Err(Fault::Status(status));
@@ -241,11 +232,8 @@ impl Program {
     }
 
     fn read(&self) -> Result<Solution, Fault> {
-        let mut solution = Solution {
-            objective: 0.0,
-            primal: vec![0.0; self.columns],
-            dual: vec![0.0; self.rows],
-        };
+        let mut solution =
+            Solution { objective: 0.0, primal: vec![0.0; self.columns], dual: vec![0.0; self.rows] };
         let mut column_dual = vec![0.0; self.columns];
         let mut row_value = vec![0.0; self.rows];
         // SAFETY: the four arrays have one entry per column, column, row and row.
@@ -264,16 +252,8 @@ impl Program {
             );
         }
         let finite = solution.objective.is_finite()
-            && solution
-                .primal
-                .iter()
-                .chain(&solution.dual)
-                .all(|value| value.is_finite());
-        if finite {
-            Ok(solution)
-        } else {
-            Err(Fault::NotFinite)
-        }
+            && solution.primal.iter().chain(&solution.dual).all(|value| value.is_finite());
+        if finite { Ok(solution) } else { Err(Fault::NotFinite) }
     }
 }
 
@@ -300,16 +280,12 @@ mod tests {
         columns.push(3.0, INFINITY, [(0, 1.0)]);
         columns.push(2.0, INFINITY, [(0, 1.0)]);
         program.add_columns(&columns);
-        let first = program
-            .run(Simplex::Primal, i32::MAX)
-            .expect("feasible and bounded");
+        let first = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
         assert!((first.objective - 8.0).abs() < 1e-9 && (first.dual[0] - 2.0).abs() < 1e-9);
         let mut more = Columns::default();
         more.push(1.0, INFINITY, [(0, 1.0)]);
         program.add_columns(&more);
-        let second = program
-            .run(Simplex::Primal, i32::MAX)
-            .expect("feasible and bounded");
+        let second = program.run(Simplex::Primal, i32::MAX).expect("feasible and bounded");
         assert!((second.objective - 4.0).abs() < 1e-9);
     }
 
@@ -320,9 +296,6 @@ mod tests {
         let mut columns = Columns::default();
         columns.push(1.0, 0.5, [(0, 1.0)]);
         program.add_columns(&columns);
-        assert!(matches!(
-            program.run(Simplex::Dual, i32::MAX),
-            Err(Fault::Status(_))
-        ));
+        assert!(matches!(program.run(Simplex::Dual, i32::MAX), Err(Fault::Status(_))));
     }
 }

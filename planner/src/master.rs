@@ -84,23 +84,9 @@ impl<'a> Master<'a> {
         }
         let first_column = core.demand.len();
         program.add_columns(&slacks);
-        let mut master = Master {
-            core,
-            program,
-            columns: Vec::new(),
-            first_column,
-            limit_row,
-            spare_row,
-        };
-        let nodes = packing
-            .nodes
-            .iter()
-            .map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
-        let spares = packing
-            .spares
-            .iter()
-            .enumerate()
-            .filter(|(_, pattern)| !pattern.is_empty());
+        let mut master = Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row };
+        let nodes = packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
+        let spares = packing.spares.iter().enumerate().filter(|(_, pattern)| !pattern.is_empty());
         let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
         let start: Vec<(Bin, Pattern)> = nodes.chain(spares).collect();
         master.add(start);
@@ -115,10 +101,7 @@ impl<'a> Master<'a> {
                 Bin::Offer(o) => {
                     let offer = &self.core.offers[*o as usize];
                     let limits = offer.usage.iter().map(|(row, amount)| {
-                        (
-                            self.limit_row + row,
-                            *amount as f64 / (self.core.limits[*row] as f64).max(1e-3),
-                        )
+                        (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
                     });
                     columns.push(offer.cost, INFINITY, cover.chain(limits));
                 }
@@ -188,10 +171,7 @@ impl<'a> Master<'a> {
             .into_iter()
             .filter_map(|answer| {
                 let pattern = answer.pattern?;
-                let value: f64 = pattern
-                    .iter()
-                    .map(|(g, count)| own.pi[*g as usize] * *count as f64)
-                    .sum();
+                let value: f64 = pattern.iter().map(|(g, count)| own.pi[*g as usize] * *count as f64).sum();
                 let price = match answer.bin {
                     Bin::Offer(o) => full_price(self.core, o as usize, &own.mu),
                     Bin::Spare(s) => sigma[s as usize],
@@ -211,18 +191,14 @@ impl<'a> Master<'a> {
     }
 
     fn duals(&self, solution: &Solution) -> (Multipliers, Vec<f64>) {
-        let pi = solution.dual[..self.core.demand.len()]
-            .iter()
-            .map(|pi| pi.max(0.0))
-            .collect();
+        let pi = solution.dual[..self.core.demand.len()].iter().map(|pi| pi.max(0.0)).collect();
         let mu = (0..self.core.limits.len())
             .map(|row| {
                 (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3)
             })
             .collect();
-        let sigma = (0..self.core.spares.len())
-            .map(|s| (-solution.dual[self.spare_row + s]).max(0.0))
-            .collect();
+        let sigma =
+            (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0)).collect();
         (Multipliers { pi, mu }, sigma)
     }
 
@@ -236,11 +212,7 @@ impl<'a> Master<'a> {
                 let (list, cap, threshold) = match bin {
                     Bin::Offer(o) => {
                         let offer = &core.offers[o as usize];
-                        (
-                            &offer.items,
-                            &offer.cap,
-                            full_price(core, o as usize, &multipliers.mu),
-                        )
+                        (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
                     }
                     Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
                 };
@@ -248,34 +220,16 @@ impl<'a> Master<'a> {
                 let value = knapsack.solve(&items, &core.w, cap);
                 let y = knapsack.y.clone();
                 if value <= threshold * (1.0 + 1e-9) {
-                    return Answer {
-                        bin,
-                        value,
-                        y,
-                        pattern: None,
-                    };
+                    return Answer { bin, value, y, pattern: None };
                 }
                 match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
-                    Best::None => Answer {
-                        bin,
-                        value: threshold,
-                        y,
-                        pattern: None,
-                    },
-                    Best::Pattern(counts, value) => Answer {
-                        bin,
-                        value,
-                        y,
-                        pattern: Some(pattern_of(&items, &counts)),
-                    },
+                    Best::None => Answer { bin, value: threshold, y, pattern: None },
+                    Best::Pattern(counts, value) => {
+                        Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
+                    }
                     Best::Limit(found) => {
                         let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                        Answer {
-                            bin,
-                            value,
-                            y,
-                            pattern,
-                        }
+                        Answer { bin, value, y, pattern }
                     }
                 }
             })
@@ -283,23 +237,14 @@ impl<'a> Master<'a> {
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
-        let covered: f64 = multipliers
-            .pi
-            .iter()
-            .zip(&self.core.demand)
-            .map(|(pi, d)| pi * *d as f64)
-            .sum();
+        let covered: f64 = multipliers.pi.iter().zip(&self.core.demand).map(|(pi, d)| pi * *d as f64).sum();
         let spare: f64 = answers
             .iter()
             .filter(|answer| matches!(answer.bin, Bin::Spare(_)))
             .map(|answer| answer.value)
             .sum();
-        let limits: f64 = multipliers
-            .mu
-            .iter()
-            .zip(&self.core.limits)
-            .map(|(mu, left)| mu * *left as f64)
-            .sum();
+        let limits: f64 =
+            multipliers.mu.iter().zip(&self.core.limits).map(|(mu, left)| mu * *left as f64).sum();
         (covered - spare) / theta - limits
     }
 
@@ -316,13 +261,7 @@ impl<'a> Master<'a> {
             theta: 1.0,
             bound,
         };
-        Bounded {
-            multipliers: Multipliers {
-                pi,
-                mu: multipliers.mu.clone(),
-            },
-            list,
-        }
+        Bounded { multipliers: Multipliers { pi, mu: multipliers.mu.clone() }, list }
     }
 
     /// The best integer combination of the columns found, as a packing; `None` if HiGHS found none or it does not cover.
@@ -331,10 +270,7 @@ impl<'a> Master<'a> {
     /// plan; of the rest the [`MIP_COLUMNS_MAX`] most promising are kept.
     pub(crate) fn integer(self, proven: &Multipliers, room: f64, seconds_max: f64) -> Option<Packing> {
         let reduced = |(bin, pattern): &(Bin, Pattern)| -> f64 {
-            let value: f64 = pattern
-                .iter()
-                .map(|(g, count)| proven.pi[*g as usize] * *count as f64)
-                .sum();
+            let value: f64 = pattern.iter().map(|(g, count)| proven.pi[*g as usize] * *count as f64).sum();
             match bin {
                 Bin::Offer(o) => full_price(self.core, *o as usize, &proven.mu) - value,
                 Bin::Spare(_) => -value,
@@ -369,21 +305,13 @@ impl<'a> Master<'a> {
                         if !packing.allows(self.core, *o as usize) {
                             return None;
                         }
-                        packing.push(
-                            self.core,
-                            PackedNode {
-                                offer: *o,
-                                pattern: trimmed,
-                            },
-                        );
+                        packing.push(self.core, PackedNode { offer: *o, pattern: trimmed });
                     }
                     Bin::Spare(s) => {
                         if !packing.spares[*s as usize].is_empty() {
                             return None;
                         }
-                        trimmed
-                            .iter()
-                            .for_each(|(g, count)| packing.left[*g as usize] -= count);
+                        trimmed.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
                         packing.spares[*s as usize] = trimmed;
                     }
                 }
@@ -396,11 +324,7 @@ impl<'a> Master<'a> {
 fn items_of(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
     list.iter()
         .filter(|(g, _)| pi[*g as usize] > 0.0)
-        .map(|(g, copies)| Item {
-            group: *g as usize,
-            profit: pi[*g as usize],
-            copies: *copies as f64,
-        })
+        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
         .collect()
 }
 

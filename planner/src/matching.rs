@@ -55,11 +55,7 @@ pub(crate) fn selects<'a>(
     label: &impl Fn(&str) -> Option<&'a str>,
     node_name: Option<&str>,
 ) -> bool {
-    if !spec
-        .node_selector
-        .iter()
-        .all(|(key, value)| label(key) == Some(value))
-    {
+    if !spec.node_selector.iter().all(|(key, value)| label(key) == Some(value)) {
         return false;
     }
     let Some(terms) = &spec.affinity.node_required else {
@@ -68,10 +64,7 @@ pub(crate) fn selects<'a>(
     terms.iter().any(|term| {
         let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
         !empty
-            && term
-                .match_expressions
-                .iter()
-                .all(|requirement| requirement.accepts(label(&requirement.key)))
+            && term.match_expressions.iter().all(|requirement| requirement.accepts(label(&requirement.key)))
             && term
                 .match_fields
                 .iter()
@@ -81,28 +74,17 @@ pub(crate) fn selects<'a>(
 
 /// The first constraint of `spec` that this version does not plan for, in the words of the API.
 pub(crate) fn unsupported(spec: &PodSpec) -> Option<String> {
-    if let Some((i, spread)) = spec
-        .topology_spread
-        .iter()
-        .enumerate()
-        .find(|(_, spread)| spread.hard)
-    {
+    if let Some((i, spread)) = spec.topology_spread.iter().enumerate().find(|(_, spread)| spread.hard) {
         return Some(format!(
             "spec.topologySpreadConstraints[{i}]: DoNotSchedule over {}",
             spread.topology_key
         ));
     }
     if let Some(term) = spec.affinity.pod_required.first() {
-        return Some(format!(
-            "spec.affinity.podAffinity: required, over {}",
-            term.topology_key
-        ));
+        return Some(format!("spec.affinity.podAffinity: required, over {}", term.topology_key));
     }
     if let Some(term) = spec.affinity.anti_required.first() {
-        return Some(format!(
-            "spec.affinity.podAntiAffinity: required, over {}",
-            term.topology_key
-        ));
+        return Some(format!("spec.affinity.podAntiAffinity: required, over {}", term.topology_key));
     }
     if let Some(volume) = spec.volumes.first() {
         use stowage_models::objects::PodVolume;
@@ -135,10 +117,7 @@ pub(crate) fn term_matches(
         term.namespaces.iter().any(|name| name == other_namespace)
     };
     namespaces
-        && term
-            .label_selector
-            .as_ref()
-            .is_some_and(|selector: &LabelSelector| selector.matches(other_labels))
+        && term.label_selector.as_ref().is_some_and(|selector: &LabelSelector| selector.matches(other_labels))
 }
 
 #[cfg(test)]
@@ -147,11 +126,7 @@ mod tests {
     use stowage_models::objects::Container;
 
     fn container(cpu: i64, sidecar: bool) -> Container {
-        Container {
-            requests: Resources::from([("cpu", cpu)]),
-            sidecar,
-            host_ports: Vec::new(),
-        }
+        Container { requests: Resources::from([("cpu", cpu)]), sidecar, host_ports: Vec::new() }
     }
 
     #[test]

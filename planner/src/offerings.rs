@@ -58,17 +58,10 @@ impl<'a> Layers<'a> {
         if let Some(value) = self.type_labels.get(key) {
             return Some(value);
         }
-        if let Some((_, value)) = self
-            .fixed
-            .iter()
-            .find(|(name, value)| *name == key && !value.is_empty())
-        {
+        if let Some((_, value)) = self.fixed.iter().find(|(name, value)| *name == key && !value.is_empty()) {
             return Some(value);
         }
-        self.template
-            .get(key)
-            .or_else(|| self.variant.get(key))
-            .map(String::as_str)
+        self.template.get(key).or_else(|| self.variant.get(key)).map(String::as_str)
     }
 }
 
@@ -119,13 +112,8 @@ fn fixed<'b>(
 }
 
 /// Keys every planned node has whatever its type, beside [`labels::OFFERING_KEYS`].
-const FIXED_KEYS: [&str; 5] = [
-    labels::NODEPOOL,
-    labels::REGISTERED,
-    labels::INITIALIZED,
-    labels::EC2_NODE_CLASS,
-    labels::HOSTNAME,
-];
+const FIXED_KEYS: [&str; 5] =
+    [labels::NODEPOOL, labels::REGISTERED, labels::INITIALIZED, labels::EC2_NODE_CLASS, labels::HOSTNAME];
 
 /// Fills [`Problem::offerings`] and [`Problem::classes`] and notes NodePools that can launch nothing.
 pub(crate) fn enumerate(problem: &mut Problem<'_>) {
@@ -166,11 +154,7 @@ impl Classes {
     }
 
     fn into_sorted(self) -> Vec<Bits> {
-        let mut sets: Vec<(u32, Bits)> = self
-            .by_set
-            .into_iter()
-            .map(|(set, number)| (number, set))
-            .collect();
+        let mut sets: Vec<(u32, Bits)> = self.by_set.into_iter().map(|(set, number)| (number, set)).collect();
         sets.sort();
         sets.into_iter().map(|(_, set)| set).collect()
     }
@@ -189,11 +173,7 @@ struct Enumerator<'p, 'a> {
 }
 
 fn expressions(spec: &PodSpec) -> impl Iterator<Item = &Requirement> {
-    spec.affinity
-        .node_required
-        .iter()
-        .flatten()
-        .flat_map(|term| &term.match_expressions)
+    spec.affinity.node_required.iter().flatten().flat_map(|term| &term.match_expressions)
 }
 
 impl<'p, 'a> Enumerator<'p, 'a> {
@@ -280,11 +260,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                             variant,
                         };
                         let label = |key: &str| {
-                            if key == labels::INITIALIZED {
-                                Some("true")
-                            } else {
-                                layers.get(key)
-                            }
+                            if key == labels::INITIALIZED { Some("true") } else { layers.get(key) }
                         };
                         if !pool
                             .requirements
@@ -327,11 +303,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         label: &impl Fn(&str) -> Option<&'b str>,
         memo: &mut BTreeMap<Vec<Option<String>>, (u32, Vec<i64>)>,
     ) -> (u32, Vec<i64>) {
-        let key: Vec<Option<String>> = self
-            .keys
-            .iter()
-            .map(|key| label(key).map(str::to_owned))
-            .collect();
+        let key: Vec<Option<String>> = self.keys.iter().map(|key| label(key).map(str::to_owned)).collect();
         if let Some(known) = memo.get(&key) {
             return known.clone();
         }
@@ -343,18 +315,9 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             }
         }
         let mut daemons = vec![0_i64; self.problem.resources.len()];
-        for (daemon, request) in self
-            .problem
-            .snapshot
-            .daemon_sets
-            .iter()
-            .zip(&self.daemon_requests)
-        {
+        for (daemon, request) in self.problem.snapshot.daemon_sets.iter().zip(&self.daemon_requests) {
             if daemon_matches(daemon, label, &pool.taints, None) {
-                daemons
-                    .iter_mut()
-                    .zip(request)
-                    .for_each(|(sum, amount)| *sum = sum.saturating_add(*amount));
+                daemons.iter_mut().zip(request).for_each(|(sum, amount)| *sum = sum.saturating_add(*amount));
             }
         }
         let value = (self.classes.number(set), daemons);
@@ -403,10 +366,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         let empty = BTreeSet::new();
         let mentioned = self.mentioned.get(key).unwrap_or(&empty);
         let mut values: BTreeSet<String> = mentioned.clone();
-        for requirement in requirements
-            .iter()
-            .filter(|requirement| requirement.operator == Operator::In)
-        {
+        for requirement in requirements.iter().filter(|requirement| requirement.operator == Operator::In) {
             values.extend(requirement.values.iter().cloned());
         }
         if !values.iter().any(|value| accepted(Some(value))) {
@@ -432,18 +392,12 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         let on_type: Vec<&Requirement> = pool
             .requirements
             .iter()
-            .filter(|requirement| {
-                type_labels
-                    .iter()
-                    .any(|labels| labels.contains_key(&requirement.key))
-            })
+            .filter(|requirement| type_labels.iter().any(|labels| labels.contains_key(&requirement.key)))
             .collect();
         for (i, requirement) in on_type.iter().enumerate() {
-            let left = type_labels.iter().any(|labels| {
-                on_type[..=i]
-                    .iter()
-                    .all(|requirement| requirement.matches(labels))
-            });
+            let left = type_labels
+                .iter()
+                .any(|labels| on_type[..=i].iter().all(|requirement| requirement.matches(labels)));
             if !left {
                 return format!(
                     "no instance type satisfies requirement {} {:?} {} together with the requirements before it",
@@ -478,20 +432,14 @@ fn invented_value(requirements: &[&Requirement]) -> String {
 /// Whether the type's own labels satisfy the pool's requirements on keys the type defines: a cheap first filter.
 fn quick_accepts(pool: &NodePool, type_labels: &Labels) -> bool {
     pool.requirements.iter().all(|requirement| {
-        type_labels
-            .get(&requirement.key)
-            .is_none_or(|value| requirement.accepts(Some(value)))
+        type_labels.get(&requirement.key).is_none_or(|value| requirement.accepts(Some(value)))
     })
 }
 
 /// `usable - daemons`, or all zero if that is negative anywhere: such an offering can hold nothing.
 fn subtract(usable: &[i64], daemons: &[i64]) -> Vec<i64> {
     let left: Vec<i64> = usable.iter().zip(daemons).map(|(c, d)| c - d).collect();
-    if left.iter().any(|amount| *amount < 0) {
-        vec![0; left.len()]
-    } else {
-        left
-    }
+    if left.iter().any(|amount| *amount < 0) { vec![0; left.len()] } else { left }
 }
 
 /// Sum of the requests of the DaemonSets that run on an offering's nodes.
@@ -513,11 +461,7 @@ pub(crate) fn daemon_requests(problem: &Problem<'_>, offering: &Offering) -> Res
         variant: &offering.variant,
     };
     let label = |key: &str| {
-        if key == labels::INITIALIZED {
-            Some("true")
-        } else {
-            layers.get(key)
-        }
+        if key == labels::INITIALIZED { Some("true") } else { layers.get(key) }
     };
     let mut sum = Resources::default();
     for daemon in &problem.snapshot.daemon_sets {

@@ -49,10 +49,7 @@ impl Packing {
 
     /// Price of the new nodes, micro-dollars per hour.
     pub(crate) fn cost(&self, core: &Core) -> i64 {
-        self.nodes
-            .iter()
-            .map(|node| core.offers[node.offer as usize].price)
-            .sum()
+        self.nodes.iter().map(|node| core.offers[node.offer as usize].price).sum()
     }
 
     /// Pods not placed.
@@ -73,10 +70,7 @@ impl Packing {
 
     /// Whether limits leave room for one more node of this offer.
     pub(crate) fn allows(&self, core: &Core, offer: usize) -> bool {
-        core.offers[offer]
-            .usage
-            .iter()
-            .all(|(row, amount)| *amount <= self.limits[*row])
+        core.offers[offer].usage.iter().all(|(row, amount)| *amount <= self.limits[*row])
     }
 }
 
@@ -121,20 +115,10 @@ impl Guide {
         let floor = |y: f64| y.max(1e-9);
         Guide {
             pi: multipliers.pi.clone(),
-            y: list
-                .offers
-                .iter()
-                .flat_map(|priced| priced.y.iter().map(|y| floor(*y)))
-                .collect(),
-            spare_y: list
-                .spares
-                .iter()
-                .flat_map(|priced| priced.y.iter().map(|y| floor(*y)))
-                .collect(),
+            y: list.offers.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
+            spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             takes,
-            price: (0..core.offers.len())
-                .map(|o| full_price(core, o, &multipliers.mu))
-                .collect(),
+            price: (0..core.offers.len()).map(|o| full_price(core, o, &multipliers.mu)).collect(),
             near: near.into_iter().map(|(_, o)| o).collect(),
         }
     }
@@ -300,9 +284,7 @@ pub(crate) fn fill_spares(core: &Core, guide: &Guide, packing: &mut Packing, fil
             continue;
         }
         let pattern = best_on_spare(core, guide, s, &candidates, filler);
-        pattern
-            .iter()
-            .for_each(|(g, count)| packing.left[*g as usize] -= count);
+        pattern.iter().for_each(|(g, count)| packing.left[*g as usize] -= count);
         packing.spares[s] = pattern;
     }
 }
@@ -328,14 +310,7 @@ pub(crate) fn best_on_spare(
         })
         .collect();
     let y = &guide.spare_y[s * core.r()..][..core.r()];
-    match best_pattern(
-        &items,
-        &core.w,
-        &spare.cap,
-        y,
-        filler.value + 1e-9,
-        SPARE_BRANCHES,
-    ) {
+    match best_pattern(&items, &core.w, &spare.cap, y, filler.value + 1e-9, SPARE_BRANCHES) {
         Best::Pattern(counts, _) | Best::Limit(Some((counts, _))) => items
             .iter()
             .zip(counts)
@@ -345,6 +320,9 @@ pub(crate) fn best_on_spare(
         Best::None | Best::Limit(None) => filler.pattern(candidates),
     }
 }
+
+/// Candidate looks per node while completing a plan: 300 offers at 200 groups.
+const FILL_LOOKS: usize = 60_000;
 
 /// Places what is left on new nodes, each time taking the (offer, fill) with the most value per price.
 ///
@@ -363,40 +341,24 @@ pub(crate) fn complete(
     loop {
         candidates.clear();
         candidates.extend(
-            packing
-                .left
-                .iter()
-                .enumerate()
-                .filter(|(_, left)| **left > 0)
-                .map(|(g, left)| (g as u32, *left)),
+            packing.left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)),
         );
         if candidates.is_empty() {
             return;
         }
+        // With thousands of distinct groups each look at an offer is dear; the first in the list are the best anyway.
+        let most = (FILL_LOOKS / candidates.len()).max(8).min(offers.len());
+        let offers = &offers[..most];
         biases.clear();
         biases.extend(candidates.iter().map(|(g, _)| bias[*g as usize]));
-        let best = best_fill(
-            core,
-            guide,
-            packing,
-            offers.iter().copied(),
-            &candidates,
-            &biases,
-            filler,
-        )
-        .or_else(|| {
-            let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
-            best_fill(core, guide, packing, all, &candidates, &biases, filler)
-        });
+        let best = best_fill(core, guide, packing, offers.iter().copied(), &candidates, &biases, filler)
+            .or_else(|| {
+                let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
+                best_fill(core, guide, packing, all, &candidates, &biases, filler)
+            });
         let Some((offer, pattern)) = best else { return };
         let offer = right_size(core, guide, &pattern, packing, offer);
-        packing.push(
-            core,
-            PackedNode {
-                offer: offer as u32,
-                pattern,
-            },
-        );
+        packing.push(core, PackedNode { offer: offer as u32, pattern });
     }
 }
 

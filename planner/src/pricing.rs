@@ -17,15 +17,9 @@ impl Multipliers {
     /// `alpha * centre + (1 - alpha) * self`.
     pub(crate) fn mix(&self, centre: &Multipliers, alpha: f64) -> Multipliers {
         let mix = |own: &[f64], other: &[f64]| -> Vec<f64> {
-            own.iter()
-                .zip(other)
-                .map(|(own, other)| alpha * other + (1.0 - alpha) * own)
-                .collect()
+            own.iter().zip(other).map(|(own, other)| alpha * other + (1.0 - alpha) * own).collect()
         };
-        Multipliers {
-            pi: mix(&self.pi, &centre.pi),
-            mu: mix(&self.mu, &centre.mu),
-        }
+        Multipliers { pi: mix(&self.pi, &centre.pi), mu: mix(&self.mu, &centre.mu) }
     }
 }
 
@@ -55,31 +49,19 @@ pub(crate) struct PriceList {
 /// `c_o + sum_r mu_r usage_or`.
 pub(crate) fn full_price(core: &Core, offer: usize, mu: &[f64]) -> f64 {
     let offer = &core.offers[offer];
-    offer.cost
-        + offer
-            .usage
-            .iter()
-            .map(|(row, amount)| mu[*row] * *amount as f64)
-            .sum::<f64>()
+    offer.cost + offer.usage.iter().map(|(row, amount)| mu[*row] * *amount as f64).sum::<f64>()
 }
 
 fn items(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
     list.iter()
         .filter(|(g, _)| pi[*g as usize] > 0.0)
-        .map(|(g, copies)| Item {
-            group: *g as usize,
-            profit: pi[*g as usize],
-            copies: *copies as f64,
-        })
+        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
         .collect()
 }
 
 fn price_bin(core: &Core, list: &[(u32, i64)], cap: &[f64], pi: &[f64], knapsack: &mut Knapsack) -> Priced {
     let value = knapsack.solve(&items(list, pi), &core.w, cap);
-    Priced {
-        value,
-        y: knapsack.y.clone(),
-    }
+    Priced { value, y: knapsack.y.clone() }
 }
 
 /// Prices all bins. The result does not depend on the number of threads: each bin is independent.
@@ -104,12 +86,7 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
         .enumerate()
         .map(|(o, priced)| priced.value / full_price(core, o, &multipliers.mu))
         .fold(0.0, f64::max);
-    let mut list = PriceList {
-        offers,
-        spares,
-        theta,
-        bound: 0.0,
-    };
+    let mut list = PriceList { offers, spares, theta, bound: 0.0 };
     list.bound = bound(core, multipliers, &list);
     list
 }
@@ -118,18 +95,8 @@ fn bound(core: &Core, multipliers: &Multipliers, list: &PriceList) -> f64 {
     if list.theta <= 0.0 {
         return 0.0;
     }
-    let covered: f64 = multipliers
-        .pi
-        .iter()
-        .zip(&core.demand)
-        .map(|(pi, d)| pi * *d as f64)
-        .sum();
+    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
     let spare: f64 = list.spares.iter().map(|priced| priced.value).sum();
-    let limits: f64 = multipliers
-        .mu
-        .iter()
-        .zip(&core.limits)
-        .map(|(mu, left)| mu * *left as f64)
-        .sum();
+    let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
     ((covered - spare) / list.theta - limits).max(0.0)
 }

@@ -114,11 +114,10 @@ impl Bits {
 
     /// Members, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().enumerate().flat_map(|(word, bits)| {
-            (0..64)
-                .filter(move |i| bits >> i & 1 == 1)
-                .map(move |i| word * 64 + i)
-        })
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(word, bits)| (0..64).filter(move |i| bits >> i & 1 == 1).map(move |i| word * 64 + i))
     }
 }
 
@@ -147,10 +146,7 @@ impl<'a> Problem<'a> {
         policy: &'a Policy,
     ) -> Result<Problem<'a>, PlanError> {
         if snapshot.pods.len() > PODS_MAX {
-            return Err(PlanError::TooLarge(format!(
-                "{} pods; at most {PODS_MAX}",
-                snapshot.pods.len()
-            )));
+            return Err(PlanError::TooLarge(format!("{} pods; at most {PODS_MAX}", snapshot.pods.len())));
         }
         let mut problem = Problem {
             snapshot,
@@ -194,11 +190,7 @@ impl<'a> Problem<'a> {
     pub(crate) fn may_use(&self, g: usize, o: &Offering) -> bool {
         self.classes[o.class as usize].contains(g)
             && self.pool(o).weight >= self.groups[g].min_weight
-            && self.groups[g]
-                .request
-                .iter()
-                .zip(&o.capacity)
-                .all(|(w, c)| w <= c)
+            && self.groups[g].request.iter().zip(&o.capacity).all(|(w, c)| w <= c)
     }
 
     fn group_pods(&mut self) {
@@ -211,10 +203,7 @@ impl<'a> Problem<'a> {
                 continue;
             }
             if let Some(constraint) = unsupported(&pod.spec).or_else(|| repelled.get(&index).cloned()) {
-                self.unsupported.push(LeftOut {
-                    pod: index,
-                    constraint,
-                });
+                self.unsupported.push(LeftOut { pod: index, constraint });
                 continue;
             }
             let request = effective_request(&pod.spec);
@@ -223,10 +212,7 @@ impl<'a> Problem<'a> {
                     names.insert(name.clone());
                 }
             }
-            by_key
-                .entry(GroupKey::new(request, &pod.spec))
-                .or_default()
-                .push(index);
+            by_key.entry(GroupKey::new(request, &pod.spec)).or_default().push(index);
         }
         // A DaemonSet may ask for what no pending pod asks for, and make an offering useless by it.
         for daemon in &self.snapshot.daemon_sets {
@@ -264,19 +250,12 @@ impl<'a> Problem<'a> {
             ));
         }
         for pool in &self.snapshot.node_pools {
-            if pool
-                .requirements
-                .iter()
-                .any(|requirement| requirement.min_values.is_some())
-            {
-                self.notes
-                    .push(format!("NodePool {}: minValues is not enforced yet", pool.name));
+            if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {
+                self.notes.push(format!("NodePool {}: minValues is not enforced yet", pool.name));
             }
             if pool.replicas.is_some() {
-                self.notes.push(format!(
-                    "NodePool {} is static (replicas) and launches nothing here",
-                    pool.name
-                ));
+                self.notes
+                    .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
             }
         }
     }
@@ -289,21 +268,14 @@ impl<'a> Problem<'a> {
             let weight = self.pool(offering).weight;
             for g in self.classes[offering.class as usize].iter() {
                 if best[g].is_none_or(|have| have < weight)
-                    && self.groups[g]
-                        .request
-                        .iter()
-                        .zip(&offering.capacity)
-                        .all(|(w, c)| w <= c)
+                    && self.groups[g].request.iter().zip(&offering.capacity).all(|(w, c)| w <= c)
                 {
                     best[g] = Some(weight);
                 }
             }
         }
         let mut on_existing = Bits::new(pods);
-        self.existing
-            .iter()
-            .flat_map(|bin| &bin.groups)
-            .for_each(|g| on_existing.insert(*g as usize));
+        self.existing.iter().flat_map(|bin| &bin.groups).for_each(|g| on_existing.insert(*g as usize));
         let mut keep = vec![true; pods];
         for g in 0..pods {
             self.groups[g].min_weight = best[g].unwrap_or(i32::MIN);
@@ -321,13 +293,7 @@ impl<'a> Problem<'a> {
                 .iter()
                 .filter(|offering| self.pool(offering).weight < self.groups[g].min_weight)
                 .filter(|offering| self.classes[offering.class as usize].contains(g))
-                .filter(|offering| {
-                    self.groups[g]
-                        .request
-                        .iter()
-                        .zip(&offering.capacity)
-                        .all(|(w, c)| w <= c)
-                })
+                .filter(|offering| self.groups[g].request.iter().zip(&offering.capacity).all(|(w, c)| w <= c))
                 .map(|offering| self.pool(offering).weight)
                 .max();
             if let Some(weight) = next {
@@ -344,11 +310,7 @@ impl<'a> Problem<'a> {
             let weight = self.pool(offering).weight;
             self.classes[offering.class as usize].iter().any(|g| {
                 weight < self.groups[g].min_weight
-                    && self.groups[g]
-                        .request
-                        .iter()
-                        .zip(&offering.capacity)
-                        .all(|(w, c)| w <= c)
+                    && self.groups[g].request.iter().zip(&offering.capacity).all(|(w, c)| w <= c)
             })
         })
     }
@@ -372,10 +334,7 @@ impl<'a> Problem<'a> {
         }
         for class in &mut self.classes {
             let mut renumbered = Bits::new(next as usize);
-            class
-                .iter()
-                .filter(|g| keep[*g])
-                .for_each(|g| renumbered.insert(renumber[g] as usize));
+            class.iter().filter(|g| keep[*g]).for_each(|g| renumbered.insert(renumber[g] as usize));
             *class = renumbered;
         }
         for bin in &mut self.existing {
@@ -419,12 +378,7 @@ fn repelled_pods(snapshot: &Snapshot) -> BTreeMap<u32, String> {
         }
     }
     let mut repelled = BTreeMap::new();
-    for (i, pod) in snapshot
-        .pods
-        .iter()
-        .enumerate()
-        .filter(|(_, pod)| pod.is_pending())
-    {
+    for (i, pod) in snapshot.pods.iter().enumerate().filter(|(_, pod)| pod.is_pending()) {
         let source = terms
             .iter()
             .find(|((namespace, term), _)| term_matches(term, namespace, &pod.namespace, &pod.labels));
@@ -454,10 +408,7 @@ fn is_destination(node: &Node) -> bool {
     node.ready
         && !node.unschedulable
         && !node.deleting
-        && node
-            .taints
-            .iter()
-            .all(|taint| taint.key != labels::TAINT_DISRUPTED)
+        && node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED)
 }
 
 /// Sum of the requests of pods on each node that have not ended, by node name.
@@ -467,10 +418,7 @@ pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<&str, Resources>
         if let Some(node) = pod.node.as_deref()
             && !pod.is_terminal()
         {
-            running
-                .entry(node)
-                .or_default()
-                .add(&effective_request(&pod.spec));
+            running.entry(node).or_default().add(&effective_request(&pod.spec));
         }
     }
     running
@@ -480,27 +428,15 @@ fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
     let snapshot = problem.snapshot;
     let running = running_requests(snapshot);
     let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
-    for pod in snapshot
-        .pods
-        .iter()
-        .filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet"))
-    {
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet")) {
         if let (Some(node), Some(owner)) = (pod.node.as_deref(), pod.owner.as_ref()) {
             daemon_pods.insert((node, &pod.namespace, &owner.name));
         }
     }
-    let daemon_requests: Vec<Resources> = snapshot
-        .daemon_sets
-        .iter()
-        .map(|daemon| effective_request(&daemon.spec))
-        .collect();
+    let daemon_requests: Vec<Resources> =
+        snapshot.daemon_sets.iter().map(|daemon| effective_request(&daemon.spec)).collect();
     let mut bins = Vec::new();
-    for (index, node) in snapshot
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| is_destination(node))
-    {
+    for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(node)) {
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         let mut used = running.get(node.name.as_str()).cloned().unwrap_or_default();
         for (daemon, request) in snapshot.daemon_sets.iter().zip(&daemon_requests) {
@@ -526,11 +462,7 @@ fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
             .map(|g| u32::try_from(g).expect("groups fit 32 bits"))
             .collect();
         if !groups.is_empty() {
-            bins.push(ExistingBin {
-                node: index,
-                free,
-                groups,
-            });
+            bins.push(ExistingBin { node: index, free, groups });
         }
     }
     bins
@@ -555,26 +487,16 @@ fn limits(snapshot: &Snapshot) -> Vec<Limit> {
 /// What nodes of a pool, and its NodeClaims that have no node yet, use of a limited resource.
 fn pool_usage(snapshot: &Snapshot, pool: &str, resource: &str) -> i64 {
     let amount = |capacity: &Resources| {
-        if resource == "nodes" {
-            1
-        } else {
-            capacity.get(resource)
-        }
+        if resource == "nodes" { 1 } else { capacity.get(resource) }
     };
-    let nodes = snapshot
-        .nodes
-        .iter()
-        .filter(|node| node.nodepool() == Some(pool))
-        .map(|node| amount(&node.capacity));
+    let nodes =
+        snapshot.nodes.iter().filter(|node| node.nodepool() == Some(pool)).map(|node| amount(&node.capacity));
     let claims = snapshot
         .node_claims
         .iter()
         .filter(|claim| claim.labels.get(labels::NODEPOOL).map(String::as_str) == Some(pool))
         .filter(|claim| {
-            claim
-                .node
-                .as_ref()
-                .is_none_or(|name| snapshot.nodes.iter().all(|node| node.name != *name))
+            claim.node.as_ref().is_none_or(|name| snapshot.nodes.iter().all(|node| node.name != *name))
         })
         .map(|claim| amount(&claim.capacity));
     nodes.chain(claims).fold(0_i64, i64::saturating_add)

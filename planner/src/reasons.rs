@@ -17,12 +17,7 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
     for out in &problem.unsupported {
         let hint =
             "this version does not plan for it yet, and never places such a pod as if it had no constraint";
-        let key = (
-            UnplacedReason::Unsupported,
-            out.constraint.clone(),
-            hint.to_owned(),
-            None,
-        );
+        let key = (UnplacedReason::Unsupported, out.constraint.clone(), hint.to_owned(), None);
         entries.entry(key).or_default().push(problem.pod_ref(out.pod));
     }
     let type_labels: Vec<Labels> = if problem.no_fit.is_empty() {
@@ -33,33 +28,19 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
     for group in &problem.no_fit {
         let (message, hint, nearest) = no_fit(problem, group, &type_labels);
         let pods = group.pods.iter().map(|pod| problem.pod_ref(*pod));
-        entries
-            .entry((UnplacedReason::NoFit, message, hint, nearest))
-            .or_default()
-            .extend(pods);
+        entries.entry((UnplacedReason::NoFit, message, hint, nearest)).or_default().extend(pods);
     }
     for (group, left) in problem.groups.iter().zip(left).filter(|(_, left)| **left > 0) {
         let (message, hint) = limits(problem, group);
         let left = usize::try_from(*left).expect("left is not negative");
-        let pods = group.pods[group.pods.len() - left..]
-            .iter()
-            .map(|pod| problem.pod_ref(*pod));
-        entries
-            .entry((UnplacedReason::Limits, message, hint, None))
-            .or_default()
-            .extend(pods);
+        let pods = group.pods[group.pods.len() - left..].iter().map(|pod| problem.pod_ref(*pod));
+        entries.entry((UnplacedReason::Limits, message, hint, None)).or_default().extend(pods);
     }
     entries
         .into_iter()
         .map(|((reason, message, hint, nearest), mut pods)| {
             pods.sort();
-            Unplaced {
-                reason,
-                message,
-                hint,
-                nearest,
-                pods,
-            }
+            Unplaced { reason, message, hint, nearest, pods }
         })
         .collect()
 }
@@ -87,21 +68,14 @@ fn no_fit(problem: &Problem<'_>, group: &Group, type_labels: &[Labels]) -> (Stri
         .iter()
         .filter(|offering| {
             tolerates_all(&spec.tolerations, &problem.pool(offering).taints)
-                && selects(
-                    spec,
-                    &|key: &str| label_of(problem, type_labels, offering, key),
-                    None,
-                )
+                && selects(spec, &|key: &str| label_of(problem, type_labels, offering, key), None)
         })
         .collect();
     // The nearest offering is the one that exceeds its tightest resource least.
-    let nearest = matching
-        .iter()
-        .map(|offering| (tightest(group, offering), *offering))
-        .min_by(|a, b| {
-            let ((_, x), (_, y)) = (a.0, b.0);
-            x.total_cmp(&y).then_with(|| a.1.price.cmp(&b.1.price))
-        });
+    let nearest = matching.iter().map(|offering| (tightest(group, offering), *offering)).min_by(|a, b| {
+        let ((_, x), (_, y)) = (a.0, b.0);
+        x.total_cmp(&y).then_with(|| a.1.price.cmp(&b.1.price))
+    });
     match nearest {
         Some(((r, _), offering)) => {
             let resource = &problem.resources[r];
@@ -135,19 +109,14 @@ fn tightest(group: &Group, offering: &Offering) -> (usize, f64) {
 /// The constraint no offering satisfies by itself, else the fact that no offering satisfies all of them.
 fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (String, String) {
     let any = |spec: &PodSpec| {
-        problem.offerings.iter().any(|offering| {
-            selects(
-                spec,
-                &|key: &str| label_of(problem, type_labels, offering, key),
-                None,
-            )
-        })
+        problem
+            .offerings
+            .iter()
+            .any(|offering| selects(spec, &|key: &str| label_of(problem, type_labels, offering, key), None))
     };
     for (key, value) in &spec.node_selector {
-        let alone = PodSpec {
-            node_selector: Labels::from([(key.clone(), value.clone())]),
-            ..PodSpec::default()
-        };
+        let alone =
+            PodSpec { node_selector: Labels::from([(key.clone(), value.clone())]), ..PodSpec::default() };
         if !any(&alone) {
             return (
                 format!("spec.nodeSelector {key}={value}: no offering of any NodePool has this label"),
@@ -155,14 +124,8 @@ fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (S
             );
         }
     }
-    let affinity = Affinity {
-        node_required: spec.affinity.node_required.clone(),
-        ..Affinity::default()
-    };
-    if !any(&PodSpec {
-        affinity,
-        ..PodSpec::default()
-    }) {
+    let affinity = Affinity { node_required: spec.affinity.node_required.clone(), ..Affinity::default() };
+    if !any(&PodSpec { affinity, ..PodSpec::default() }) {
         return (
             "spec.affinity.nodeAffinity: no offering of any NodePool satisfies a required term".to_owned(),
             "compare the terms with the NodePools' requirements".to_owned(),
@@ -192,11 +155,7 @@ fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (S
 }
 
 fn limits(problem: &Problem<'_>, group: &Group) -> (String, String) {
-    let g = problem
-        .groups
-        .iter()
-        .position(|other| other.pods[0] == group.pods[0])
-        .unwrap_or(0);
+    let g = problem.groups.iter().position(|other| other.pods[0] == group.pods[0]).unwrap_or(0);
     let mut pools: Vec<&str> = problem
         .offerings
         .iter()
@@ -212,10 +171,7 @@ fn limits(problem: &Problem<'_>, group: &Group) -> (String, String) {
         );
     }
     (
-        format!(
-            "limits of NodePool {} leave no room to launch a node for it",
-            pools.join(", ")
-        ),
+        format!("limits of NodePool {} leave no room to launch a node for it", pools.join(", ")),
         "raise spec.limits, or remove nodes of that pool".to_owned(),
     )
 }

@@ -26,15 +26,7 @@ impl<'a> Search<'a> {
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
         let loss = packing.nodes.iter().map(|node| loss(guide, node)).collect();
         let open = (0..packing.spares.len()).collect();
-        Search {
-            core,
-            guide,
-            rng: Rng::new(seed),
-            filler: Filler::default(),
-            packing,
-            loss,
-            open,
-        }
+        Search { core, guide, rng: Rng::new(seed), filler: Filler::default(), packing, loss, open }
     }
 
     /// Works off `work` units (candidates looked at), on two halves of the plan side by side; true if it got cheaper.
@@ -133,11 +125,7 @@ impl<'a> Search<'a> {
         let size = (2 + self.rng.below(5)).min(n);
         let mut chosen = Vec::with_capacity(size);
         for _ in 0..4 * size {
-            let i = if self.rng.unit() < 0.6 {
-                self.draw_by_loss()
-            } else {
-                self.rng.below(n)
-            };
+            let i = if self.rng.unit() < 0.6 { self.draw_by_loss() } else { self.rng.below(n) };
             if !chosen.contains(&i) {
                 chosen.push(i);
             }
@@ -171,17 +159,12 @@ impl<'a> Search<'a> {
             let pattern = if self.rng.unit() < 0.2 {
                 best_on_spare(self.core, self.guide, *s, &candidates, &mut self.filler)
             } else {
-                let bias: Vec<f64> = candidates
-                    .iter()
-                    .map(|_| 1.0 + noise * (self.rng.unit() - 0.5))
-                    .collect();
-                self.filler
-                    .fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
+                let bias: Vec<f64> =
+                    candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+                self.filler.fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
                 self.filler.pattern(&candidates)
             };
-            pattern
-                .iter()
-                .for_each(|(g, count)| trial.left[*g as usize] -= count);
+            pattern.iter().for_each(|(g, count)| trial.left[*g as usize] -= count);
             trial.spares[k] = pattern;
         }
     }
@@ -204,18 +187,11 @@ impl<'a> Search<'a> {
             let node = &self.packing.nodes[*i];
             let offer = &self.core.offers[node.offer as usize];
             old_cost += offer.price;
-            offer
-                .usage
-                .iter()
-                .for_each(|(row, amount)| trial.limits[*row] += amount);
-            node.pattern
-                .iter()
-                .for_each(|(g, count)| trial.left[*g as usize] += count);
+            offer.usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
+            node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
         }
         for s in &chosen_spares {
-            self.packing.spares[*s]
-                .iter()
-                .for_each(|(g, count)| trial.left[*g as usize] += count);
+            self.packing.spares[*s].iter().for_each(|(g, count)| trial.left[*g as usize] += count);
         }
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
         for _ in 0..12 {
@@ -236,15 +212,9 @@ impl<'a> Search<'a> {
         }
         // At equal cost, what moved to existing nodes makes room on those that are paid for.
         let worth = |pattern: &Pattern| -> f64 {
-            pattern
-                .iter()
-                .map(|(g, count)| self.guide.pi[*g as usize] * *count as f64)
-                .sum()
+            pattern.iter().map(|(g, count)| self.guide.pi[*g as usize] * *count as f64).sum()
         };
-        let free_before: f64 = chosen_spares
-            .iter()
-            .map(|s| worth(&self.packing.spares[*s]))
-            .sum();
+        let free_before: f64 = chosen_spares.iter().map(|s| worth(&self.packing.spares[*s])).sum();
         let free_after: f64 = trial.spares.iter().map(worth).sum();
         if new_cost == old_cost && free_after < free_before - 1e-9 {
             return false;
@@ -267,10 +237,7 @@ impl<'a> Search<'a> {
     /// Packs `trial.left` on new nodes; gives up when it costs more than `budget`.
     fn repack(&mut self, trial: &mut Packing, offers: &[u32], noise: f64, budget: i64) -> bool {
         let mut candidates = candidates(&trial.left);
-        let mut bias: Vec<f64> = candidates
-            .iter()
-            .map(|_| 1.0 + noise * (self.rng.unit() - 0.5))
-            .collect();
+        let mut bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
         let mut cost = 0;
         while !candidates.is_empty() {
             let mut best: Option<(f64, usize, Vec<i64>)> = None;
@@ -280,8 +247,7 @@ impl<'a> Search<'a> {
                 {
                     continue;
                 }
-                self.filler
-                    .fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
+                self.filler.fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
                 let ratio = self.filler.value / self.guide.price[o];
                 if self.filler.value > 0.0 && best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
                     best = Some((ratio, o, self.filler.counts.clone()));
@@ -300,13 +266,7 @@ impl<'a> Search<'a> {
             if cost > budget {
                 return false;
             }
-            trial.push(
-                self.core,
-                PackedNode {
-                    offer: offer as u32,
-                    pattern,
-                },
-            );
+            trial.push(self.core, PackedNode { offer: offer as u32, pattern });
             let mut kept = 0;
             for k in 0..candidates.len() {
                 let left = candidates[k].1 - counts[k];
@@ -324,18 +284,10 @@ impl<'a> Search<'a> {
 }
 
 fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
-    left.iter()
-        .enumerate()
-        .filter(|(_, left)| **left > 0)
-        .map(|(g, left)| (g as u32, *left))
-        .collect()
+    left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
 }
 
 fn loss(guide: &Guide, node: &PackedNode) -> f64 {
-    let value: f64 = node
-        .pattern
-        .iter()
-        .map(|(g, count)| guide.pi[*g as usize] * *count as f64)
-        .sum();
+    let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
     guide.price[node.offer as usize] - value
 }

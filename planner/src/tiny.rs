@@ -22,9 +22,8 @@ const UNREACHABLE: i64 = i64::MAX / 4;
 
 impl States {
     fn new(core: &Core) -> Option<States> {
-        let groups: Vec<u32> = (0..core.demand.len() as u32)
-            .filter(|g| core.demand[*g as usize] > 0)
-            .collect();
+        let groups: Vec<u32> =
+            (0..core.demand.len() as u32).filter(|g| core.demand[*g as usize] > 0).collect();
         let demand: Vec<i64> = groups.iter().map(|g| core.demand[*g as usize]).collect();
         let mut pairs = 1_u64;
         let mut count = 1_usize;
@@ -39,41 +38,23 @@ impl States {
             count = count.checked_mul(usize::try_from(d + 1).ok()?)?;
         }
         let work = (count as u64).checked_mul(core.offers.len() as u64 + 1)?;
-        (work <= 4 * PAIRS_MAX).then_some(States {
-            groups,
-            demand,
-            stride,
-            count,
-        })
+        (work <= 4 * PAIRS_MAX).then_some(States { groups, demand, stride, count })
     }
 
     fn digits(&self, state: usize) -> Vec<i64> {
-        self.demand
-            .iter()
-            .zip(&self.stride)
-            .map(|(d, stride)| (state / stride) as i64 % (d + 1))
-            .collect()
+        self.demand.iter().zip(&self.stride).map(|(d, stride)| (state / stride) as i64 % (d + 1)).collect()
     }
 
     fn pattern(&self, state: usize) -> Pattern {
         let digits = self.digits(state);
-        self.groups
-            .iter()
-            .zip(digits)
-            .filter(|(_, n)| *n > 0)
-            .map(|(g, n)| (*g, n))
-            .collect()
+        self.groups.iter().zip(digits).filter(|(_, n)| *n > 0).map(|(g, n)| (*g, n)).collect()
     }
 
     /// Calls `visit` with every part of `state` that contains at least `least` of its digits, as numbers.
     fn parts(&self, state: usize, least: &[i64], visit: &mut dyn FnMut(usize)) {
         let most = self.digits(state);
         let mut digits = least.to_vec();
-        let mut part: usize = digits
-            .iter()
-            .zip(&self.stride)
-            .map(|(n, stride)| *n as usize * stride)
-            .sum();
+        let mut part: usize = digits.iter().zip(&self.stride).map(|(n, stride)| *n as usize * stride).sum();
         loop {
             visit(part);
             let mut k = 0;
@@ -96,9 +77,7 @@ impl States {
     fn load(&self, core: &Core, state: usize) -> Vec<i64> {
         let mut load = vec![0_i64; core.r()];
         for (g, n) in self.pattern(state) {
-            load.iter_mut()
-                .zip(core.weight(g as usize))
-                .for_each(|(sum, w)| *sum += w * n);
+            load.iter_mut().zip(core.weight(g as usize)).for_each(|(sum, w)| *sum += w * n);
         }
         load
     }
@@ -115,22 +94,13 @@ pub(crate) fn solve(core: &Core) -> Option<Packing> {
         .map(|state| {
             let pattern = states.pattern(state);
             // Offers are sorted by price: the first that holds the part is the cheapest.
-            core.offers
-                .iter()
-                .position(|offer| holds(&offer.items, &offer.capacity, &pattern, &loads[state]))
+            core.offers.iter().position(|offer| holds(&offer.items, &offer.capacity, &pattern, &loads[state]))
         })
         .collect();
     let mut layers: Vec<Vec<(i64, usize)>> = vec![launch_layer(core, &states, &holder)];
     for spare in &core.spares {
         let fits: Vec<bool> = (0..states.count)
-            .map(|state| {
-                holds(
-                    &spare.items,
-                    &spare.capacity,
-                    &states.pattern(state),
-                    &loads[state],
-                )
-            })
+            .map(|state| holds(&spare.items, &spare.capacity, &states.pattern(state), &loads[state]))
             .collect();
         let last = layers.last().expect("the launch layer is there");
         layers.push(spare_layer(&states, last, &fits));
@@ -144,9 +114,7 @@ pub(crate) fn solve(core: &Core) -> Option<Packing> {
 
 fn holds(items: &[(u32, i64)], capacity: &[i64], pattern: &Pattern, load: &[i64]) -> bool {
     load.iter().zip(capacity).all(|(l, c)| l <= c)
-        && pattern
-            .iter()
-            .all(|(g, _)| items.binary_search_by_key(g, |(g, _)| *g).is_ok())
+        && pattern.iter().all(|(g, _)| items.binary_search_by_key(g, |(g, _)| *g).is_ok())
 }
 
 /// `f[s]` and the part the first node takes.
@@ -155,10 +123,7 @@ fn launch_layer(core: &Core, states: &States, holder: &[Option<usize>]) -> Vec<(
     best[0] = (0, 0);
     for state in 1..states.count {
         let digits = states.digits(state);
-        let first = digits
-            .iter()
-            .position(|n| *n > 0)
-            .expect("the state is not empty");
+        let first = digits.iter().position(|n| *n > 0).expect("the state is not empty");
         let mut least = vec![0; digits.len()];
         least[first] = 1;
         let mut found = (UNREACHABLE, 0);
@@ -210,13 +175,7 @@ fn reconstruct(
     while state > 0 {
         let part = layers[0][state].1;
         let offer = holder[part].expect("a launched part has a holder");
-        packing.push(
-            core,
-            PackedNode {
-                offer: offer as u32,
-                pattern: states.pattern(part),
-            },
-        );
+        packing.push(core, PackedNode { offer: offer as u32, pattern: states.pattern(part) });
         state -= part;
     }
     packing

@@ -58,18 +58,13 @@ impl File {
     /// is harmless for what these tests look for.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let cut = |line: &'_ str| line.find("//").unwrap_or(line.len());
-        self.text
-            .lines()
-            .enumerate()
-            .map(move |(index, line)| (index + 1, &line[..cut(line)]))
+        self.text.lines().enumerate().map(move |(index, line)| (index + 1, &line[..cut(line)]))
     }
 
     /// Whether it is test code: under a `tests` folder, or a module of that name.
     #[must_use]
     pub fn is_test(&self) -> bool {
-        self.path
-            .split('/')
-            .any(|part| part == "tests" || part == "tests.rs")
+        self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
 }
 
@@ -95,10 +90,7 @@ mod tests {
 
     #[test]
     fn comments_are_no_code() {
-        let file = File {
-            path: String::new(),
-            text: "a // b\nc".to_owned(),
-        };
+        let file = File { path: String::new(), text: "a // b\nc".to_owned() };
         assert_eq!(file.code().collect::<Vec<_>>(), [(1, "a "), (2, "c")]);
     }
 }

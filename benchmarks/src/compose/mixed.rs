@@ -24,23 +24,11 @@ pub(super) struct Mix {
 }
 
 /// `mixed-10k`.
-pub(super) const SPOT_10K: Mix = Mix {
-    pods: 10_000,
-    groups: 200,
-    capacity_types: &["on-demand", "spot"],
-};
+pub(super) const SPOT_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: &["on-demand", "spot"] };
 /// `mixed-10k-od`.
-pub(super) const ON_DEMAND_10K: Mix = Mix {
-    pods: 10_000,
-    groups: 200,
-    capacity_types: &["on-demand"],
-};
+pub(super) const ON_DEMAND_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: &["on-demand"] };
 /// `mixed-100k`.
-pub(super) const SPOT_100K: Mix = Mix {
-    pods: 100_000,
-    groups: 200,
-    capacity_types: &["on-demand", "spot"],
-};
+pub(super) const SPOT_100K: Mix = Mix { pods: 100_000, groups: 200, capacity_types: &["on-demand", "spot"] };
 
 /// Composes the snapshot. The same seed draws the same groups for every mix.
 pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
@@ -74,19 +62,10 @@ fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
         let index = made.len();
         let mut spec = template(rng);
         constrain(&mut spec, index, rng);
-        let same = (
-            plain_requests(&spec),
-            &spec.node_selector,
-            &spec.affinity,
-            &spec.tolerations,
-            spec.priority,
-        );
+        let same =
+            (plain_requests(&spec), &spec.node_selector, &spec.affinity, &spec.tolerations, spec.priority);
         if seen.insert(format!("{same:?}")) {
-            made.push(Workload::new(
-                &format!("team-{}", index % 12),
-                &format!("app-{index:03}"),
-                spec,
-            ));
+            made.push(Workload::new(&format!("team-{}", index % 12), &format!("app-{index:03}"), spec));
         }
     }
     made
@@ -94,11 +73,7 @@ fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
 
 /// A pod template: one in five is taken from a public manifest, the rest is drawn; one in eight has a second container.
 fn template(rng: &mut Prng) -> PodSpec {
-    let mut spec = if rng.chance(20) {
-        from_manifest(rng)
-    } else {
-        PodSpec::default()
-    };
+    let mut spec = if rng.chance(20) { from_manifest(rng) } else { PodSpec::default() };
     if spec.containers.is_empty() {
         spec.containers.push(sizes::container(rng));
         if rng.chance(12) {
@@ -111,11 +86,7 @@ fn template(rng: &mut Prng) -> PodSpec {
 
 /// Requests and init containers of a workload of Online Boutique, kube-prometheus or DeathStarBench.
 fn from_manifest(rng: &mut Prng) -> PodSpec {
-    let names = [
-        "online-boutique",
-        "kube-prometheus",
-        "deathstarbench-hotel-reservation",
-    ];
+    let names = ["online-boutique", "kube-prometheus", "deathstarbench-hotel-reservation"];
     let set = Manifests::embedded().set(rng.pick::<&str>(&names));
     let usable: Vec<_> = set
         .workloads
@@ -123,11 +94,7 @@ fn from_manifest(rng: &mut Prng) -> PodSpec {
         .filter(|workload| workload.kind != "DaemonSet" && workload.has_requests())
         .collect();
     let spec = rng.pick(&usable).spec();
-    PodSpec {
-        containers: spec.containers,
-        init_containers: spec.init_containers,
-        ..PodSpec::default()
-    }
+    PodSpec { containers: spec.containers, init_containers: spec.init_containers, ..PodSpec::default() }
 }
 
 /// Adds the constraints of the group at `index`: architecture, capacity type, zone, toleration.
@@ -137,10 +104,7 @@ fn constrain(spec: &mut PodSpec, index: usize, rng: &mut Prng) {
         select(labels::CAPACITY_TYPE, "on-demand");
     }
     if index % 50 == 17 {
-        select(
-            labels::ZONE,
-            ["us-east-1a", "us-east-1b", "us-east-1c"][index / 50 % 3],
-        );
+        select(labels::ZONE, ["us-east-1a", "us-east-1b", "us-east-1c"][index / 50 % 3]);
     }
     // Of ten groups three run on both architectures; one of these says so, the others just do not mind.
     match index % 10 {

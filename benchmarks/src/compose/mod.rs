@@ -102,9 +102,7 @@ impl Composition {
     /// Where the committed file is.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("snapshots")
-            .join(format!("{}.json.zst", self.name))
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(format!("{}.json.zst", self.name))
     }
 }
 
@@ -123,10 +121,6 @@ pub fn write(snapshot: &Snapshot, path: &Path) -> Result<()> {
     const LEVEL: i32 = 19;
     let plain = document(snapshot);
     let compressed = path.extension().is_some_and(|extension| extension == "zst");
-    let bytes = if compressed {
-        zstd::encode_all(plain.as_slice(), LEVEL)?
-    } else {
-        plain
-    };
+    let bytes = if compressed { zstd::encode_all(plain.as_slice(), LEVEL)? } else { plain };
     std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -13,21 +13,15 @@ use stowage_models::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Resources};
 use stowage_models::selector::{Labels, Operator, Requirement};
 
 /// Zones of the composed clusters, with the zone ids of the catalogue.
-pub(super) const ZONES: [(&str, &str); 3] = [
-    ("us-east-1a", "use1-az2"),
-    ("us-east-1b", "use1-az4"),
-    ("us-east-1c", "use1-az6"),
-];
+pub(super) const ZONES: [(&str, &str); 3] =
+    [("us-east-1a", "use1-az2"), ("us-east-1b", "use1-az4"), ("us-east-1c", "use1-az6")];
 
 /// Priority of node agents (`system-node-critical`).
 const SYSTEM_NODE_CRITICAL: i32 = 2_000_001_000;
 
 /// Labels from pairs.
 pub(super) fn label_map(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 /// A toleration of `key=value` with effect NoSchedule; an empty value tolerates any.
@@ -42,23 +36,13 @@ pub(super) fn toleration(key: &str, value: &str) -> Toleration {
 
 /// A NoSchedule taint.
 pub(super) fn taint(key: &str, value: &str) -> Taint {
-    Taint {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        effect: TaintEffect::NoSchedule,
-    }
+    Taint { key: key.to_owned(), value: value.to_owned(), effect: TaintEffect::NoSchedule }
 }
 
 /// Required node affinity with these terms, alternatives of each other.
 pub(super) fn node_affinity(terms: Vec<Vec<Requirement>>) -> Affinity {
-    let term = |match_expressions| NodeSelectorTerm {
-        match_expressions,
-        match_fields: Vec::new(),
-    };
-    Affinity {
-        node_required: Some(terms.into_iter().map(term).collect()),
-        ..Affinity::default()
-    }
+    let term = |match_expressions| NodeSelectorTerm { match_expressions, match_fields: Vec::new() };
+    Affinity { node_required: Some(terms.into_iter().map(term).collect()), ..Affinity::default() }
 }
 
 /// A NodePool of current c, m and r instances with these architectures and capacity types.
@@ -66,11 +50,7 @@ pub(super) fn pool(name: &str, arches: &[&str], capacity_types: &[&str]) -> Node
     NodePool {
         name: name.to_owned(),
         requirements: vec![
-            Requirement::new(
-                "karpenter.k8s.aws/instance-category",
-                Operator::In,
-                &["c", "m", "r"],
-            ),
+            Requirement::new("karpenter.k8s.aws/instance-category", Operator::In, &["c", "m", "r"]),
             Requirement::new("karpenter.k8s.aws/instance-generation", Operator::Gt, &["2"]),
             Requirement::new(labels::ARCH, Operator::In, arches),
             Requirement::new(labels::OS, Operator::In, &["linux"]),
@@ -102,16 +82,10 @@ pub(super) fn daemon_sets() -> Vec<DaemonSet> {
     agents
         .chain([exporter])
         .map(|manifest| DaemonSet {
-            namespace: manifest
-                .namespace
-                .clone()
-                .expect("node agents name their namespace"),
+            namespace: manifest.namespace.clone().expect("node agents name their namespace"),
             name: manifest.name.clone(),
             labels: label_map(&[("app", &manifest.name)]),
-            spec: PodSpec {
-                priority: SYSTEM_NODE_CRITICAL,
-                ..manifest.spec()
-            },
+            spec: PodSpec { priority: SYSTEM_NODE_CRITICAL, ..manifest.spec() },
         })
         .collect()
 }
@@ -130,11 +104,7 @@ pub(super) struct Workload {
 impl Workload {
     /// A workload.
     pub(super) fn new(namespace: &str, name: &str, spec: PodSpec) -> Workload {
-        Workload {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            spec,
-        }
+        Workload { namespace: namespace.to_owned(), name: name.to_owned(), spec }
     }
 }
 
@@ -148,10 +118,7 @@ pub(super) struct PodMaker {
 impl PodMaker {
     /// A maker that draws names from `rng`.
     pub(super) fn new(rng: Prng) -> PodMaker {
-        PodMaker {
-            rng,
-            taken: BTreeSet::new(),
-        }
+        PodMaker { rng, taken: BTreeSet::new() }
     }
 
     fn name(&mut self, namespace: &str, prefix: &str) -> String {
@@ -171,10 +138,7 @@ impl PodMaker {
                 namespace: workload.namespace.clone(),
                 name: self.name(&workload.namespace, &replica_set),
                 labels: label_map(&[("app", &workload.name)]),
-                owner: Some(Owner {
-                    kind: "ReplicaSet".to_owned(),
-                    name: replica_set.clone(),
-                }),
+                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: replica_set.clone() }),
                 spec: workload.spec.clone(),
                 ..Pod::default()
             })
@@ -193,19 +157,13 @@ impl PodMaker {
     pub(super) fn agent(&mut self, daemon_set: &DaemonSet, node: &str) -> Pod {
         let mut spec = daemon_set.spec.clone();
         let pin = Requirement::new("metadata.name", Operator::In, &[node]);
-        let term = NodeSelectorTerm {
-            match_expressions: Vec::new(),
-            match_fields: vec![pin],
-        };
+        let term = NodeSelectorTerm { match_expressions: Vec::new(), match_fields: vec![pin] };
         spec.affinity.node_required = Some(vec![term]);
         Pod {
             namespace: daemon_set.namespace.clone(),
             name: self.name(&daemon_set.namespace, &daemon_set.name),
             labels: daemon_set.labels.clone(),
-            owner: Some(Owner {
-                kind: "DaemonSet".to_owned(),
-                name: daemon_set.name.clone(),
-            }),
+            owner: Some(Owner { kind: "DaemonSet".to_owned(), name: daemon_set.name.clone() }),
             phase: PodPhase::Running,
             node: Some(node.to_owned()),
             spec,
@@ -231,78 +189,21 @@ pub(super) struct Machine {
 
 /// Machines of existing nodes (recorded DescribeInstanceTypes, 2026-08, as in the catalogue).
 pub(super) const MACHINES: [Machine; 9] = [
-    Machine {
-        name: "t3.large",
-        arch: "amd64",
-        vcpus: 2,
-        memory_mib: 8192,
-        pods: 35,
-    },
-    Machine {
-        name: "m5.xlarge",
-        arch: "amd64",
-        vcpus: 4,
-        memory_mib: 16_384,
-        pods: 58,
-    },
-    Machine {
-        name: "m5.2xlarge",
-        arch: "amd64",
-        vcpus: 8,
-        memory_mib: 32_768,
-        pods: 58,
-    },
-    Machine {
-        name: "m6i.xlarge",
-        arch: "amd64",
-        vcpus: 4,
-        memory_mib: 16_384,
-        pods: 58,
-    },
-    Machine {
-        name: "m6i.2xlarge",
-        arch: "amd64",
-        vcpus: 8,
-        memory_mib: 32_768,
-        pods: 58,
-    },
-    Machine {
-        name: "c6i.2xlarge",
-        arch: "amd64",
-        vcpus: 8,
-        memory_mib: 16_384,
-        pods: 58,
-    },
-    Machine {
-        name: "r6i.xlarge",
-        arch: "amd64",
-        vcpus: 4,
-        memory_mib: 32_768,
-        pods: 58,
-    },
-    Machine {
-        name: "m6g.xlarge",
-        arch: "arm64",
-        vcpus: 4,
-        memory_mib: 16_384,
-        pods: 58,
-    },
-    Machine {
-        name: "m7g.2xlarge",
-        arch: "arm64",
-        vcpus: 8,
-        memory_mib: 32_768,
-        pods: 58,
-    },
+    Machine { name: "t3.large", arch: "amd64", vcpus: 2, memory_mib: 8192, pods: 35 },
+    Machine { name: "m5.xlarge", arch: "amd64", vcpus: 4, memory_mib: 16_384, pods: 58 },
+    Machine { name: "m5.2xlarge", arch: "amd64", vcpus: 8, memory_mib: 32_768, pods: 58 },
+    Machine { name: "m6i.xlarge", arch: "amd64", vcpus: 4, memory_mib: 16_384, pods: 58 },
+    Machine { name: "m6i.2xlarge", arch: "amd64", vcpus: 8, memory_mib: 32_768, pods: 58 },
+    Machine { name: "c6i.2xlarge", arch: "amd64", vcpus: 8, memory_mib: 16_384, pods: 58 },
+    Machine { name: "r6i.xlarge", arch: "amd64", vcpus: 4, memory_mib: 32_768, pods: 58 },
+    Machine { name: "m6g.xlarge", arch: "arm64", vcpus: 4, memory_mib: 16_384, pods: 58 },
+    Machine { name: "m7g.2xlarge", arch: "arm64", vcpus: 8, memory_mib: 32_768, pods: 58 },
 ];
 
 impl Machine {
     /// A machine by type name.
     pub(super) fn named(name: &str) -> Machine {
-        *MACHINES
-            .iter()
-            .find(|machine| machine.name == name)
-            .expect("a machine of the table")
+        *MACHINES.iter().find(|machine| machine.name == name).expect("a machine of the table")
     }
 
     /// Capacity as a kubelet reports it; 6.5 % of the memory stays with the hypervisor and the kernel, as on the
@@ -351,20 +252,12 @@ pub(super) struct NodePlan {
 
 impl NodePlan {
     fn provider_id(&self) -> String {
-        format!(
-            "aws:///{}/i-{:017x}",
-            ZONES[self.zone].0,
-            0x0a00_0000_0000_0000_u64 + u64::from(self.number)
-        )
+        format!("aws:///{}/i-{:017x}", ZONES[self.zone].0, 0x0a00_0000_0000_0000_u64 + u64::from(self.number))
     }
 
     /// The node, Ready, labelled as EKS and Karpenter label theirs.
     pub(super) fn node(&self) -> Node {
-        let name = format!(
-            "ip-10-0-{}-{}.ec2.internal",
-            self.number / 250,
-            self.number % 250 + 4
-        );
+        let name = format!("ip-10-0-{}-{}.ec2.internal", self.number / 250, self.number % 250 + 4);
         let (zone, zone_id) = ZONES[self.zone];
         let mut node_labels = label_map(&[
             (labels::ARCH, self.machine.arch),
@@ -385,11 +278,7 @@ impl NodePlan {
         Node {
             name,
             labels: node_labels,
-            taints: self
-                .pool
-                .as_ref()
-                .map(|pool| pool.taints.clone())
-                .unwrap_or_default(),
+            taints: self.pool.as_ref().map(|pool| pool.taints.clone()).unwrap_or_default(),
             provider_id: Some(self.provider_id()),
             created: Some("2026-08-30T08:00:00Z".to_owned()),
             capacity: self.machine.capacity(),
@@ -413,10 +302,7 @@ impl NodePlan {
             ("karpenter.k8s.aws/instance-generation", &family[1..2]),
             ("karpenter.k8s.aws/instance-size", size),
             ("karpenter.k8s.aws/instance-cpu", &self.machine.vcpus.to_string()),
-            (
-                "karpenter.k8s.aws/instance-memory",
-                &self.machine.memory_mib.to_string(),
-            ),
+            ("karpenter.k8s.aws/instance-memory", &self.machine.memory_mib.to_string()),
         ]);
         own.extend(pool.labels.clone());
         own
@@ -434,9 +320,7 @@ impl NodePlan {
             capacity: node.capacity,
             allocatable: node.allocatable,
             taints: node.taints,
-            conditions: ["Initialized", "Launched", "Ready", "Registered"]
-                .map(str::to_owned)
-                .to_vec(),
+            conditions: ["Initialized", "Launched", "Ready", "Registered"].map(str::to_owned).to_vec(),
             deleting: false,
         })
     }
@@ -454,11 +338,9 @@ pub(super) fn plain_requests(spec: &PodSpec) -> Resources {
 /// Whether the template tolerates every taint of the node (composed taints are all NoSchedule with plain equality).
 pub(super) fn tolerates(spec: &PodSpec, taints: &[Taint]) -> bool {
     taints.iter().all(|taint| {
-        spec.tolerations
-            .iter()
-            .any(|toleration| match toleration.operator.as_str() {
-                "Exists" => toleration.key.is_empty() || toleration.key == taint.key,
-                _ => toleration.key == taint.key && toleration.value == taint.value,
-            })
+        spec.tolerations.iter().any(|toleration| match toleration.operator.as_str() {
+            "Exists" => toleration.key.is_empty() || toleration.key == taint.key,
+            _ => toleration.key == taint.key && toleration.value == taint.value,
+        })
     })
 }

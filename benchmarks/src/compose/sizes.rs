@@ -28,31 +28,11 @@ const CPU_MILLIS: [(i64, u64); 14] = [
 ];
 
 /// GiB of memory per core: compute-, general- and memory-heavy pods around the shapes of the c, m and r families.
-const GIB_PER_CORE: [(i64, u64); 8] = [
-    (1, 12),
-    (2, 26),
-    (3, 8),
-    (4, 26),
-    (6, 6),
-    (8, 14),
-    (12, 3),
-    (16, 5),
-];
+const GIB_PER_CORE: [(i64, u64); 8] = [(1, 12), (2, 26), (3, 8), (4, 26), (6, 6), (8, 14), (12, 3), (16, 5)];
 
 /// Relative replica counts: half of all workloads are tiny, a few carry most of the pods.
-const REPLICAS: [(u64, u64); 11] = [
-    (1, 18),
-    (2, 20),
-    (3, 14),
-    (5, 12),
-    (8, 10),
-    (12, 8),
-    (20, 7),
-    (40, 5),
-    (80, 3),
-    (150, 2),
-    (300, 1),
-];
+const REPLICAS: [(u64, u64); 11] =
+    [(1, 18), (2, 20), (3, 14), (5, 12), (8, 10), (12, 8), (20, 7), (40, 5), (80, 3), (150, 2), (300, 1)];
 
 /// Pod priorities: nearly everybody leaves the default.
 const PRIORITIES: [(i32, u64); 4] = [(0, 86), (100, 8), (10_000, 4), (-10, 2)];
@@ -74,10 +54,7 @@ pub(super) fn container(rng: &mut Prng) -> Container {
         _ => 512 * MIB,
     };
     let memory = ((exact + step - 1) / step * step).max(64 * MIB);
-    Container {
-        requests: Resources::from([(CPU, cpu), (MEMORY, memory)]),
-        ..Container::default()
-    }
+    Container { requests: Resources::from([(CPU, cpu), (MEMORY, memory)]), ..Container::default() }
 }
 
 /// A relative replica count for pods of this size, for [`apportion`]. Workloads with many replicas have small pods: a
@@ -85,9 +62,7 @@ pub(super) fn container(rng: &mut Prng) -> Container {
 pub(super) fn replicas(requests: &Resources, rng: &mut Prng) -> u64 {
     const RELATIVE_CORES_MAX: i64 = 150;
     let most = RELATIVE_CORES_MAX * 1000 / requests.get(CPU).max(1);
-    rng.weighted(&REPLICAS)
-        .min(u64::try_from(most).unwrap_or(0))
-        .max(1)
+    rng.weighted(&REPLICAS).min(u64::try_from(most).unwrap_or(0)).max(1)
 }
 
 /// A pod priority.
@@ -106,10 +81,7 @@ pub(super) fn apportion(weights: &[u64], total: u64) -> Vec<u64> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|index| (std::cmp::Reverse(weights[*index] * spare % sum), *index));
     let missing = total - shares.iter().sum::<u64>();
-    for index in order
-        .into_iter()
-        .take(usize::try_from(missing).expect("less than the number of shares"))
-    {
+    for index in order.into_iter().take(usize::try_from(missing).expect("less than the number of shares")) {
         shares[index] += 1;
     }
     shares

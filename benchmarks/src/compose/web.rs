@@ -43,13 +43,7 @@ pub(super) fn compose(seed: u64) -> Snapshot {
     let plans = node_plans(&pools, &mut rng.fork());
     let mut nodes: Vec<Node> = plans.iter().map(NodePlan::node).collect();
     let daemon_sets = daemon_sets();
-    pods.extend(fill(
-        &nodes,
-        &daemon_sets,
-        &workloads,
-        &mut maker,
-        &mut rng.fork(),
-    ));
+    pods.extend(fill(&nodes, &daemon_sets, &workloads, &mut maker, &mut rng.fork()));
     nodes[7].unschedulable = true;
     Snapshot {
         node_claims: plans.iter().filter_map(NodePlan::claim).collect(),
@@ -94,11 +88,7 @@ fn workloads(rng: &mut Prng) -> Vec<Workload> {
         ("deathstarbench-media", &["media"]),
         ("karpenter-blueprints", &["platform"]),
     ] {
-        let manifests = manifests
-            .set(set)
-            .workloads
-            .iter()
-            .filter(|manifest| usable(manifest));
+        let manifests = manifests.set(set).workloads.iter().filter(|manifest| usable(manifest));
         for (manifest, namespace) in
             manifests.flat_map(|m| namespaces.iter().map(move |namespace| (m, namespace)))
         {
@@ -109,11 +99,7 @@ fn workloads(rng: &mut Prng) -> Vec<Workload> {
                 0 => manifest.name.clone(),
                 earlier => format!("{}-{}", manifest.name, earlier + 1),
             };
-            made.push(Workload::new(
-                namespace,
-                &name,
-                template(manifest, namespace, rng),
-            ));
+            made.push(Workload::new(namespace, &name, template(manifest, namespace, rng)));
         }
     }
     made
@@ -148,12 +134,7 @@ fn template(manifest: &Manifest, namespace: &str, rng: &mut Prng) -> PodSpec {
         select(labels::CAPACITY_TYPE, "on-demand");
         spec.tolerations.push(toleration("tier", "critical"));
         spec.priority = 10_000;
-    } else if manifest
-        .node_selector
-        .get(labels::ARCH)
-        .is_some_and(|arch| arch == "arm64")
-        || rng.chance(33)
-    {
+    } else if manifest.node_selector.get(labels::ARCH).is_some_and(|arch| arch == "arm64") || rng.chance(33) {
         spec.tolerations.push(toleration("arch", "arm64"));
     } else if rng.chance(8) {
         select(labels::CAPACITY_TYPE, "on-demand");
@@ -168,13 +149,7 @@ fn template(manifest: &Manifest, namespace: &str, rng: &mut Prng) -> PodSpec {
 
 /// Sixty nodes: 44 general, 6 critical, 7 arm64, 3 of a managed node group.
 fn node_plans(pools: &[NodePool], rng: &mut Prng) -> Vec<NodePlan> {
-    let general: [&str; 5] = [
-        "m5.xlarge",
-        "m5.2xlarge",
-        "m6i.xlarge",
-        "c6i.2xlarge",
-        "r6i.xlarge",
-    ];
+    let general: [&str; 5] = ["m5.xlarge", "m5.2xlarge", "m6i.xlarge", "c6i.2xlarge", "r6i.xlarge"];
     let kinds: [(usize, &[&str], Option<&NodePool>); 4] = [
         (44, &general, Some(&pools[0])),
         (6, &["m6i.xlarge", "m6i.2xlarge"], Some(&pools[1])),
@@ -211,10 +186,7 @@ fn fill(
     for node in nodes {
         let mut left = node.allocatable.clone();
         left.set(CPU, left.get(CPU) * rng.between(40, 95) / 100);
-        for daemon_set in daemon_sets
-            .iter()
-            .filter(|agent| tolerates(&agent.spec, &node.taints))
-        {
+        for daemon_set in daemon_sets.iter().filter(|agent| tolerates(&agent.spec, &node.taints)) {
             left.sub(&plain_requests(&daemon_set.spec));
             pods.push(maker.agent(daemon_set, &node.name));
         }
@@ -238,8 +210,5 @@ fn fill(
 /// Whether the scheduler could have put a pod of this template there.
 fn runs_on(spec: &PodSpec, node: &Node) -> bool {
     tolerates(spec, &node.taints)
-        && spec
-            .node_selector
-            .iter()
-            .all(|(key, value)| node.labels.get(key) == Some(value))
+        && spec.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
 }

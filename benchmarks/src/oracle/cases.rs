@@ -38,10 +38,7 @@ impl Case {
             let pools = pools(&mut rng);
             let offerings: usize = pools.iter().map(|pool| offered(&catalog, pool)).sum();
             if (1..=OFFERINGS_MAX).contains(&offerings) {
-                return Case {
-                    snapshot: snapshot(pools, &mut rng, seed),
-                    catalog,
-                };
+                return Case { snapshot: snapshot(pools, &mut rng, seed), catalog };
             }
         }
     }
@@ -50,21 +47,12 @@ impl Case {
 /// How many offerings a pool has: every price of every machine it accepts.
 fn offered(catalog: &Catalog, pool: &NodePool) -> usize {
     let accepts = |key: &str, value: &str| {
-        pool.requirements
-            .iter()
-            .filter(|requirement| requirement.key == key)
-            .all(|r| r.accepts(Some(value)))
+        pool.requirements.iter().filter(|requirement| requirement.key == key).all(|r| r.accepts(Some(value)))
     };
-    let types = catalog
-        .types
-        .iter()
-        .filter(|machine| accepts(labels::ARCH, machine.arch.as_str()));
+    let types = catalog.types.iter().filter(|machine| accepts(labels::ARCH, machine.arch.as_str()));
     types
         .map(|machine| {
-            let spot = machine
-                .zones
-                .iter()
-                .filter(|_| accepts(labels::CAPACITY_TYPE, "spot"));
+            let spot = machine.zones.iter().filter(|_| accepts(labels::CAPACITY_TYPE, "spot"));
             let on_demand = accepts(labels::CAPACITY_TYPE, "on-demand") && machine.on_demand.is_some();
             spot.filter(|zone| zone.spot.is_some()).count() + machine.zones.len() * usize::from(on_demand)
         })
@@ -75,11 +63,7 @@ fn offered(catalog: &Catalog, pool: &NodePool) -> usize {
 fn catalog(rng: &mut Prng) -> Catalog {
     let count = rng.between(1, 3);
     let types = (0..count).map(|index| machine(index, rng)).collect();
-    Catalog {
-        region: "us-east-1".to_owned(),
-        types,
-        ..Catalog::default()
-    }
+    Catalog { region: "us-east-1".to_owned(), types, ..Catalog::default() }
 }
 
 fn machine(index: i64, rng: &mut Prng) -> InstanceType {
@@ -87,19 +71,14 @@ fn machine(index: i64, rng: &mut Prng) -> InstanceType {
     let memory_mib = vcpus * *rng.pick(&[2048, 4096, 8192]);
     let on_demand =
         i64::from(vcpus) * rng.between(30_000, 40_000) + i64::from(memory_mib) * rng.between(3, 5);
-    let zones = if rng.chance(25) {
-        &["us-east-1a", "us-east-1b"][..]
-    } else {
-        &["us-east-1a"]
-    };
+    let zones = if rng.chance(25) { &["us-east-1a", "us-east-1b"][..] } else { &["us-east-1a"] };
     let arch = if rng.chance(25) { Arch::Arm64 } else { Arch::Amd64 };
     let zone = |(position, zone): (usize, &&str)| ZoneOffer {
         zone: (*zone).to_owned(),
         zone_id: format!("use1-az{}", position + 1),
-        spot: rng.chance(60).then(|| Price {
-            usd: UsdMicros(on_demand * rng.between(30, 95) / 100),
-            estimated: false,
-        }),
+        spot: rng
+            .chance(60)
+            .then(|| Price { usd: UsdMicros(on_demand * rng.between(30, 95) / 100), estimated: false }),
     };
     let zones = zones.iter().enumerate().map(zone).collect();
     InstanceType {
@@ -120,40 +99,24 @@ fn machine(index: i64, rng: &mut Prng) -> InstanceType {
 
 /// A pool, and in a quarter of the cases a second one that comes first by weight or is tainted.
 fn pools(rng: &mut Prng) -> Vec<NodePool> {
-    let capacity_types: &[&str] = if rng.chance(70) {
-        &["on-demand", "spot"]
-    } else {
-        &["on-demand"]
-    };
+    let capacity_types: &[&str] = if rng.chance(70) { &["on-demand", "spot"] } else { &["on-demand"] };
     let first = NodePool {
         name: "general".to_owned(),
-        requirements: vec![Requirement::new(
-            labels::CAPACITY_TYPE,
-            Operator::In,
-            capacity_types,
-        )],
+        requirements: vec![Requirement::new(labels::CAPACITY_TYPE, Operator::In, capacity_types)],
         node_class: "default".to_owned(),
         ..NodePool::default()
     };
     if !rng.chance(25) {
         return vec![first];
     }
-    let mut second = NodePool {
-        name: "special".to_owned(),
-        ..first.clone()
-    };
-    second
-        .requirements
-        .push(Requirement::new(labels::ARCH, Operator::In, &["amd64"]));
+    let mut second = NodePool { name: "special".to_owned(), ..first.clone() };
+    second.requirements.push(Requirement::new(labels::ARCH, Operator::In, &["amd64"]));
     if rng.chance(50) {
         second.weight = 10;
     }
     if rng.chance(60) {
-        second.taints = vec![Taint {
-            key: TAINT.to_owned(),
-            value: "yes".to_owned(),
-            effect: TaintEffect::NoSchedule,
-        }];
+        second.taints =
+            vec![Taint { key: TAINT.to_owned(), value: "yes".to_owned(), effect: TaintEffect::NoSchedule }];
     }
     vec![first, second]
 }
@@ -174,21 +137,10 @@ fn snapshot(pools: Vec<NodePool>, rng: &mut Prng, seed: u64) -> Snapshot {
         origin: format!("oracle case {seed}"),
         seed,
         node_pools: pools,
-        node_classes: vec![Ec2NodeClass {
-            name: "default".to_owned(),
-            ..Ec2NodeClass::default()
-        }],
-        nodes: if rng.chance(30) {
-            vec![node(rng)]
-        } else {
-            Vec::new()
-        },
+        node_classes: vec![Ec2NodeClass { name: "default".to_owned(), ..Ec2NodeClass::default() }],
+        nodes: if rng.chance(30) { vec![node(rng)] } else { Vec::new() },
         pods,
-        daemon_sets: if rng.chance(40) {
-            vec![agent(rng)]
-        } else {
-            Vec::new()
-        },
+        daemon_sets: if rng.chance(40) { vec![agent(rng)] } else { Vec::new() },
         ..Snapshot::default()
     };
     snapshot.normalise();
@@ -220,25 +172,15 @@ fn spec(rng: &mut Prng) -> PodSpec {
     };
     PodSpec {
         containers: requests(cpu, memory_mib),
-        node_selector: selector
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
-        tolerations: if rng.chance(40) {
-            vec![toleration]
-        } else {
-            Vec::new()
-        },
+        node_selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        tolerations: if rng.chance(40) { vec![toleration] } else { Vec::new() },
         ..PodSpec::default()
     }
 }
 
 /// A node agent that goes everywhere.
 fn agent(rng: &mut Prng) -> DaemonSet {
-    let everywhere = Toleration {
-        operator: "Exists".to_owned(),
-        ..Toleration::default()
-    };
+    let everywhere = Toleration { operator: "Exists".to_owned(), ..Toleration::default() };
     DaemonSet {
         namespace: "kube-system".to_owned(),
         name: "agent".to_owned(),
@@ -258,17 +200,10 @@ fn node(rng: &mut Prng) -> Node {
         (MEMORY, rng.between(5, 60) * 100 * MIB),
         (PODS, rng.between(2, 8)),
     ]);
-    let own = [
-        (labels::ARCH, "amd64"),
-        (labels::ZONE, "us-east-1a"),
-        (labels::CAPACITY_TYPE, "on-demand"),
-    ];
+    let own = [(labels::ARCH, "amd64"), (labels::ZONE, "us-east-1a"), (labels::CAPACITY_TYPE, "on-demand")];
     Node {
         name: "existing".to_owned(),
-        labels: own
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect::<Labels>(),
+        labels: own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Labels>(),
         capacity: allocatable.clone(),
         allocatable,
         ready: true,

@@ -31,10 +31,7 @@ impl Problem {
         best: &mut Option<UsdMicros>,
     ) {
         if pod == self.pods.len() {
-            let cost = launches
-                .iter()
-                .map(|block| self.cheapest(block))
-                .sum::<Option<i64>>();
+            let cost = launches.iter().map(|block| self.cheapest(block)).sum::<Option<i64>>();
             if let Some(cost) = cost
                 && best.is_none_or(|best| cost < best.0)
             {

@@ -52,15 +52,10 @@ impl Problem {
                 objective += exact(offering.price.0) * *y;
             }
         }
-        let mut model = all
-            .minimise(objective)
-            .using(highs)
-            .set_parallel(HighsParallelType::Off)
-            .set_threads(1);
-        model = model
-            .set_mip_abs_gap(0.0)
-            .and_then(|model| model.set_mip_rel_gap(0.0))
-            .expect("zero is a gap");
+        let mut model =
+            all.minimise(objective).using(highs).set_parallel(HighsParallelType::Off).set_threads(1);
+        model =
+            model.set_mip_abs_gap(0.0).and_then(|model| model.set_mip_rel_gap(0.0)).expect("zero is a gap");
         for row in self.rows(&vars) {
             model.add_constraint(row);
         }
@@ -88,10 +83,7 @@ impl Problem {
             let places: Expression = vars.x[pod].iter().chain(&vars.z[pod]).sum();
             rows.push(constraint!(places == 1));
             for (slot, x) in vars.x[pod].iter().enumerate() {
-                let allowed = vars.y[slot]
-                    .iter()
-                    .zip(&self.pod_offering[pod])
-                    .filter(|(_, may)| **may);
+                let allowed = vars.y[slot].iter().zip(&self.pod_offering[pod]).filter(|(_, may)| **may);
                 let allowed: Expression = allowed.map(|(y, _)| *y).sum();
                 rows.push(constraint!(*x <= allowed));
             }
@@ -122,18 +114,13 @@ impl Problem {
 
     /// Names of all requested resources.
     fn resources(&self) -> std::collections::BTreeSet<&str> {
-        self.pods
-            .iter()
-            .flat_map(|request| request.0.keys().map(String::as_str))
-            .collect()
+        self.pods.iter().flat_map(|request| request.0.keys().map(String::as_str)).collect()
     }
 
     /// `sum_p w_pr v_p` over the pods that have a variable.
     fn used(&self, name: &str, of: &dyn Fn(usize) -> Option<Variable>) -> Expression {
         let terms = self.pods.iter().enumerate();
-        terms
-            .filter_map(|(pod, request)| Some(whole(name, request) * of(pod)?))
-            .sum()
+        terms.filter_map(|(pod, request)| Some(whole(name, request) * of(pod)?)).sum()
     }
 
     /// The cost of the point, after checking in integers that it places every pod once and overloads nothing.
@@ -149,28 +136,18 @@ impl Problem {
         };
         let mut cost = UsdMicros::ZERO;
         for (slot, row) in vars.y.iter().enumerate() {
-            let bought = row
-                .iter()
-                .zip(&self.offerings)
-                .find(|(y, _)| chosen(**y))
-                .map(|(_, offering)| offering);
+            let bought =
+                row.iter().zip(&self.offerings).find(|(y, _)| chosen(**y)).map(|(_, offering)| offering);
             let used = load(&|pod| vars.x[pod].get(slot).copied());
             assert!(used.is_empty() || bought.is_some_and(|offering| used.fits(&offering.capacity)));
             cost += bought.map_or(UsdMicros::ZERO, |offering| offering.price);
         }
         for (index, node) in self.nodes.iter().enumerate() {
-            assert!(
-                load(&|pod| Some(vars.z[pod][index])).fits(node),
-                "an existing node is overloaded"
-            );
+            assert!(load(&|pod| Some(vars.z[pod][index])).fits(node), "an existing node is overloaded");
         }
         for pod in 0..self.pods.len() {
             assert_eq!(
-                vars.x[pod]
-                    .iter()
-                    .chain(&vars.z[pod])
-                    .filter(|v| chosen(**v))
-                    .count(),
+                vars.x[pod].iter().chain(&vars.z[pod]).filter(|v| chosen(**v)).count(),
                 1,
                 "placed once"
             );

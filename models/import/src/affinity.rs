@@ -64,29 +64,19 @@ impl RawAffinity {
         let pod = self.pod_affinity.unwrap_or_default();
         let anti = self.pod_anti_affinity.unwrap_or_default();
         let required = |terms: Option<Vec<RawPodTerm>>| -> Vec<PodAffinityTerm> {
-            terms
-                .unwrap_or_default()
-                .into_iter()
-                .map(RawPodTerm::convert)
-                .collect()
+            terms.unwrap_or_default().into_iter().map(RawPodTerm::convert).collect()
         };
         let preferred = |terms: Option<Vec<RawPreferredPod>>| -> Vec<PreferredPodTerm> {
             let terms = terms.unwrap_or_default().into_iter();
             terms
-                .map(|term| PreferredPodTerm {
-                    weight: term.weight,
-                    term: term.pod_affinity_term.convert(),
-                })
+                .map(|term| PreferredPodTerm { weight: term.weight, term: term.pod_affinity_term.convert() })
                 .collect()
         };
         let node_preferred = node.preferred.unwrap_or_default().into_iter();
         Affinity {
             node_required: node.required.map(RawNodeSelector::terms),
             node_preferred: node_preferred
-                .map(|term| PreferredNodeTerm {
-                    weight: term.weight,
-                    preference: term.preference.term(),
-                })
+                .map(|term| PreferredNodeTerm { weight: term.weight, preference: term.preference.term() })
                 .collect(),
             pod_required: required(pod.required),
             pod_preferred: preferred(pod.preferred),
@@ -117,10 +107,8 @@ impl RawPodTerm {
 pub(crate) fn node_selector(raw: Option<Labels>, affinity: &mut Affinity) -> Labels {
     let mut selector = Labels::new();
     // Modern keys first: they win the place in the map whatever the order of the input.
-    let (modern, old): (Vec<_>, Vec<_>) = raw
-        .unwrap_or_default()
-        .into_iter()
-        .partition(|(key, _)| normalise(key) == key);
+    let (modern, old): (Vec<_>, Vec<_>) =
+        raw.unwrap_or_default().into_iter().partition(|(key, _)| normalise(key) == key);
     for (key, value) in modern.into_iter().chain(old) {
         let key = normalise(&key).to_owned();
         match selector.get(&key) {
@@ -137,17 +125,11 @@ pub(crate) fn node_selector(raw: Option<Labels>, affinity: &mut Affinity) -> Lab
 /// Adds a requirement to every alternative. Empty terms match nothing and stay that way.
 fn require(affinity: &mut Affinity, requirement: Requirement) {
     let Some(terms) = &mut affinity.node_required else {
-        let term = NodeSelectorTerm {
-            match_expressions: vec![requirement],
-            match_fields: Vec::new(),
-        };
+        let term = NodeSelectorTerm { match_expressions: vec![requirement], match_fields: Vec::new() };
         affinity.node_required = Some(vec![term]);
         return;
     };
-    for term in terms
-        .iter_mut()
-        .filter(|term| **term != NodeSelectorTerm::default())
-    {
+    for term in terms.iter_mut().filter(|term| **term != NodeSelectorTerm::default()) {
         term.match_expressions.push(requirement.clone());
     }
 }

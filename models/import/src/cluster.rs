@@ -41,10 +41,7 @@ impl RawDaemonSet {
         let daemon_set = DaemonSet {
             namespace: self.metadata.namespace(),
             name: self.metadata.name,
-            labels: template
-                .metadata
-                .and_then(|metadata| metadata.labels)
-                .unwrap_or_default(),
+            labels: template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default(),
             spec: template.spec.convert(&BTreeMap::new()),
         };
         (daemon_set, priority)
@@ -125,9 +122,6 @@ pub(crate) struct RawNamespace {
 
 impl RawNamespace {
     pub(crate) fn convert(self) -> Namespace {
-        Namespace {
-            name: self.metadata.name,
-            labels: self.metadata.labels.unwrap_or_default(),
-        }
+        Namespace { name: self.metadata.name, labels: self.metadata.labels.unwrap_or_default() }
     }
 }

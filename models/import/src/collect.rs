@@ -12,10 +12,8 @@ use stowage_models::objects::{
 use stowage_models::snapshot::{KIND, Settings, Snapshot};
 
 /// The two classes every cluster has (Kubernetes API, `scheduling.k8s.io`), which exports often leave out.
-const SYSTEM_CLASSES: [(&str, i32); 2] = [
-    ("system-cluster-critical", 2_000_000_000),
-    ("system-node-critical", 2_000_001_000),
-];
+const SYSTEM_CLASSES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// Objects by kind.
 #[derive(Debug, Default)]
@@ -95,8 +93,7 @@ impl Collector {
 
     pub(crate) fn push_daemon_set(&mut self, daemon_set: DaemonSet, priority: PriorityFrom) {
         if priority != PriorityFrom::Spec {
-            self.daemon_set_priorities
-                .push((self.lists.daemon_sets.len(), priority));
+            self.daemon_set_priorities.push((self.lists.daemon_sets.len(), priority));
         }
         self.lists.daemon_sets.push(daemon_set);
     }
@@ -123,13 +120,7 @@ impl Collector {
             storage_classes,
             namespaces,
         } = snapshot;
-        self.merge_header(Header {
-            source: file.to_owned(),
-            taken_at,
-            origin,
-            seed,
-            settings,
-        })?;
+        self.merge_header(Header { source: file.to_owned(), taken_at, origin, seed, settings })?;
         self.notes.extend(notes);
         self.lists.node_pools.extend(node_pools);
         self.lists.node_classes.extend(node_classes);
@@ -203,21 +194,13 @@ impl Collector {
             complete::complete(&mut snapshot);
         }
         snapshot.normalise();
-        Ok(Imported {
-            snapshot,
-            read: self.read,
-            skipped: self.skipped,
-        })
+        Ok(Imported { snapshot, read: self.read, skipped: self.skipped })
     }
 
     fn resolve_priorities(&mut self) -> Result<(), ImportError> {
         let classes = std::mem::take(&mut self.lists.priority_classes).merge(&self.sources)?;
         // Kubernetes takes the lowest if several claim to be the default.
-        let default = classes
-            .iter()
-            .filter(|class| class.global_default)
-            .map(|class| class.value)
-            .min();
+        let default = classes.iter().filter(|class| class.global_default).map(|class| class.value).min();
         let mut values: BTreeMap<&str, i32> = SYSTEM_CLASSES.into_iter().collect();
         values.extend(classes.iter().map(|class| (class.name.as_str(), class.value)));
         let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();

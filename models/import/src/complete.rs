@@ -21,22 +21,13 @@ const DAEMON_LABELS: [&str; 2] = ["controller-revision-hash", "pod-template-gene
 pub(crate) fn complete(snapshot: &mut Snapshot) {
     daemon_sets(snapshot);
     default_pool(snapshot);
-    let notes = [
-        nodes_note(snapshot),
-        classes_note(snapshot),
-        claims_note(snapshot),
-    ];
+    let notes = [nodes_note(snapshot), classes_note(snapshot), claims_note(snapshot)];
     snapshot.notes.extend(notes.into_iter().flatten());
 }
 
 /// `a, b, c and 4 more`.
 pub(crate) fn listed(names: &[String]) -> String {
-    let shown = names
-        .iter()
-        .take(LISTED_MAX)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let shown = names.iter().take(LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(LISTED_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -63,17 +54,10 @@ fn default_pool(snapshot: &mut Snapshot) {
     if !snapshot.node_pools.is_empty() {
         return;
     }
-    let zones: BTreeSet<&str> = snapshot
-        .nodes
-        .iter()
-        .filter_map(|node| node.labels.get(labels::ZONE))
-        .map(String::as_str)
-        .collect();
-    let zones: Vec<&str> = if zones.is_empty() {
-        DEFAULT_ZONES.to_vec()
-    } else {
-        zones.into_iter().collect()
-    };
+    let zones: BTreeSet<&str> =
+        snapshot.nodes.iter().filter_map(|node| node.labels.get(labels::ZONE)).map(String::as_str).collect();
+    let zones: Vec<&str> =
+        if zones.is_empty() { DEFAULT_ZONES.to_vec() } else { zones.into_iter().collect() };
     let pool = open_pool(DEFAULT_POOL, &zones, &DEFAULT_CATEGORIES);
     snapshot.notes.push(format!(
         "No NodePool in the input: `{DEFAULT_POOL}` is assumed (linux, amd64, on-demand and spot, categories {}, \
@@ -98,10 +82,8 @@ fn daemon_sets(snapshot: &mut Snapshot) {
             *witness = pod;
         }
     }
-    let derived: Vec<DaemonSet> = witnesses
-        .into_iter()
-        .map(|((_, name), pod)| daemon_set_of(name, pod))
-        .collect();
+    let derived: Vec<DaemonSet> =
+        witnesses.into_iter().map(|((_, name), pod)| daemon_set_of(name, pod)).collect();
     if derived.is_empty() {
         snapshot.notes.push(
             "No DaemonSets in the input: new nodes are planned without any (kubectl get daemonsets -A)."
@@ -109,10 +91,7 @@ fn daemon_sets(snapshot: &mut Snapshot) {
         );
         return;
     }
-    let ids: Vec<String> = derived
-        .iter()
-        .map(|set| format!("{}/{}", set.namespace, set.name))
-        .collect();
+    let ids: Vec<String> = derived.iter().map(|set| format!("{}/{}", set.namespace, set.name)).collect();
     snapshot.notes.push(format!(
         "No DaemonSets in the input: {} derived from one pod each ({}); pass the real ones with kubectl get daemonsets -A.",
         ids.len(),
@@ -126,12 +105,7 @@ fn daemon_set_of(name: &str, pod: &Pod) -> DaemonSet {
     forget_node(&mut spec.affinity);
     let mut pod_labels = pod.labels.clone();
     pod_labels.retain(|key, _| !DAEMON_LABELS.contains(&key.as_str()));
-    DaemonSet {
-        namespace: pod.namespace.clone(),
-        name: name.to_owned(),
-        labels: pod_labels,
-        spec,
-    }
+    DaemonSet { namespace: pod.namespace.clone(), name: name.to_owned(), labels: pod_labels, spec }
 }
 
 /// Removes the field requirement with which the DaemonSet controller ties a pod to its node. A term it leaves empty
@@ -141,13 +115,9 @@ fn forget_node(affinity: &mut Affinity) {
         return;
     };
     for term in terms.iter_mut() {
-        term.match_fields
-            .retain(|requirement| requirement.key != "metadata.name");
+        term.match_fields.retain(|requirement| requirement.key != "metadata.name");
     }
-    if terms
-        .iter()
-        .any(|term| term.match_expressions.is_empty() && term.match_fields.is_empty())
-    {
+    if terms.iter().any(|term| term.match_expressions.is_empty() && term.match_fields.is_empty()) {
         affinity.node_required = None;
     }
 }
@@ -156,32 +126,15 @@ fn nodes_note(snapshot: &Snapshot) -> Option<String> {
     if !snapshot.nodes.is_empty() {
         return None;
     }
-    let bound = snapshot
-        .pods
-        .iter()
-        .filter(|pod| pod.node.is_some() && !pod.is_terminal())
-        .count();
-    let bound = if bound == 0 {
-        String::new()
-    } else {
-        format!(", though {bound} pods are bound to some")
-    };
-    Some(format!(
-        "No nodes in the input{bound}: no free capacity is assumed (kubectl get nodes)."
-    ))
+    let bound = snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal()).count();
+    let bound = if bound == 0 { String::new() } else { format!(", though {bound} pods are bound to some") };
+    Some(format!("No nodes in the input{bound}: no free capacity is assumed (kubectl get nodes)."))
 }
 
 fn classes_note(snapshot: &Snapshot) -> Option<String> {
-    let known: BTreeSet<&str> = snapshot
-        .node_classes
-        .iter()
-        .map(|class| class.name.as_str())
-        .collect();
-    let named = snapshot
-        .node_pools
-        .iter()
-        .map(|pool| pool.node_class.as_str())
-        .filter(|name| !name.is_empty());
+    let known: BTreeSet<&str> = snapshot.node_classes.iter().map(|class| class.name.as_str()).collect();
+    let named =
+        snapshot.node_pools.iter().map(|pool| pool.node_class.as_str()).filter(|name| !name.is_empty());
     let missing: BTreeSet<&str> = named.filter(|name| !known.contains(name)).collect();
     if missing.is_empty() {
         return None;
@@ -195,11 +148,8 @@ fn classes_note(snapshot: &Snapshot) -> Option<String> {
 }
 
 fn claims_note(snapshot: &Snapshot) -> Option<String> {
-    let known: BTreeSet<(&str, &str)> = snapshot
-        .volume_claims
-        .iter()
-        .map(|claim| (claim.namespace.as_str(), claim.name.as_str()))
-        .collect();
+    let known: BTreeSet<(&str, &str)> =
+        snapshot.volume_claims.iter().map(|claim| (claim.namespace.as_str(), claim.name.as_str())).collect();
     let mut missing = BTreeSet::new();
     for pod in &snapshot.pods {
         for volume in &pod.spec.volumes {

@@ -80,10 +80,7 @@ fn decompress(source: Source<'_>) -> Result<Cow<'_, [u8]>, ImportError> {
     };
     let decoder = zstd::stream::read::Decoder::with_buffer(source.bytes).map_err(broken)?;
     let mut bytes = Vec::new();
-    decoder
-        .take(DECOMPRESSED_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(broken)?;
+    decoder.take(DECOMPRESSED_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(broken)?;
     if bytes.len() as u64 > DECOMPRESSED_BYTES_MAX {
         return Err(ImportError::new(
             source.name,

@@ -24,11 +24,7 @@ struct Version {
 pub(crate) fn read_snapshot(json: &str, file: &str, collector: &mut Collector) -> Result<(), ImportError> {
     let place = format!("{file}: {}", snapshot::KIND);
     let version: Version = typed(json, &place, "snapshot")?;
-    check_version(
-        version.format_version.as_deref(),
-        snapshot::FORMAT_VERSION,
-        &place,
-    )?;
+    check_version(version.format_version.as_deref(), snapshot::FORMAT_VERSION, &place)?;
     let snapshot: Snapshot = typed(json, &place, "snapshot").map_err(document_hint)?;
     validate(&snapshot, &place)?;
     collector.push_snapshot(snapshot, file)
@@ -45,10 +41,7 @@ pub(crate) fn read_plan(source: Source<'_>) -> Result<Plan, ImportError> {
         (Some(plan), 0) => Ok(plan),
         (last, others) => Err(ImportError::new(
             source.name,
-            format!(
-                "found {} plans where one is expected",
-                others + usize::from(last.is_some())
-            ),
+            format!("found {} plans where one is expected", others + usize::from(last.is_some())),
             "give one plan per file",
         )),
     }
@@ -70,18 +63,10 @@ fn plan_of(json: &str, file: &str) -> Result<Plan, ImportError> {
             ));
         }
         Some(kind) => {
-            return Err(ImportError::new(
-                file,
-                format!("this is a Kubernetes {kind}, not a plan"),
-                hint,
-            ));
+            return Err(ImportError::new(file, format!("this is a Kubernetes {kind}, not a plan"), hint));
         }
         None => {
-            return Err(ImportError::new(
-                file,
-                "the document has no `kind`; a plan has StowagePlan",
-                hint,
-            ));
+            return Err(ImportError::new(file, "the document has no `kind`; a plan has StowagePlan", hint));
         }
     }
     let place = format!("{file}: {}", plan::KIND);
@@ -101,11 +86,7 @@ fn check_version(found: Option<&str>, supported: &str, place: &str) -> Result<()
     let place = format!("{place}: formatVersion");
     let hint = format!("this version of stowage reads formatVersion {supported} and other 1.x");
     let Some(found) = found else {
-        return Err(ImportError::new(
-            &place,
-            "the document does not say its format version",
-            hint,
-        ));
+        return Err(ImportError::new(&place, "the document does not say its format version", hint));
     };
     let major_minor = |text: &str| -> Option<(u32, u32)> {
         let (major, minor) = text.split_once('.')?;
@@ -118,16 +99,12 @@ fn check_version(found: Option<&str>, supported: &str, place: &str) -> Result<()
             format!("format version {found} is newer than this program"),
             format!("upgrade stowage; {hint}"),
         )),
-        (Some(_), _) => Err(ImportError::new(
-            &place,
-            format!("format version {found} is no longer read"),
-            hint,
-        )),
-        (None, _) => Err(ImportError::new(
-            &place,
-            format!("`{found}` is no version; expected e.g. {supported}"),
-            hint,
-        )),
+        (Some(_), _) => {
+            Err(ImportError::new(&place, format!("format version {found} is no longer read"), hint))
+        }
+        (None, _) => {
+            Err(ImportError::new(&place, format!("`{found}` is no version; expected e.g. {supported}"), hint))
+        }
     }
 }
 
@@ -151,13 +128,8 @@ fn validate(snapshot: &Snapshot, place: &str) -> Result<(), ImportError> {
     for class in &snapshot.node_classes {
         check.amounts(class, "kubeReserved", &class.kube_reserved)?;
         check.amounts(class, "systemReserved", &class.system_reserved)?;
-        let root_volume = Resources(
-            class
-                .root_volume_bytes
-                .map(|size| ("bytes".to_owned(), size))
-                .into_iter()
-                .collect(),
-        );
+        let root_volume =
+            Resources(class.root_volume_bytes.map(|size| ("bytes".to_owned(), size)).into_iter().collect());
         check.amounts(class, "rootVolumeBytes", &root_volume)?;
     }
     for claim in &snapshot.node_claims {
@@ -187,10 +159,7 @@ impl Check<'_> {
         for (index, object) in objects.iter().enumerate() {
             let (_, name) = object.key();
             let (place, message) = if name.is_empty() {
-                (
-                    format!("{}: {} number {index}: name", self.place, T::KIND),
-                    "the name is empty",
-                )
+                (format!("{}: {} number {index}: name", self.place, T::KIND), "the name is empty")
             } else if seen.insert(object.key()) {
                 continue;
             } else {
@@ -222,11 +191,7 @@ impl Check<'_> {
     fn spec<T: Named>(&mut self, object: &T, spec: &PodSpec) -> Result<(), ImportError> {
         let mut containers = |field: &str, list: &[Container]| -> Result<(), ImportError> {
             for (index, container) in list.iter().enumerate() {
-                self.amounts(
-                    object,
-                    &format!("spec.{field}[{index}].requests"),
-                    &container.requests,
-                )?;
+                self.amounts(object, &format!("spec.{field}[{index}].requests"), &container.requests)?;
             }
             Ok(())
         };

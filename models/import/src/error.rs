@@ -8,11 +8,7 @@ pub(crate) const EXPORT_HINT: &str = "export again, for example: kubectl get pod
 
 impl ImportError {
     pub(crate) fn new(place: &str, message: impl Into<String>, hint: impl Into<String>) -> ImportError {
-        ImportError {
-            place: place.to_owned(),
-            message: message.into(),
-            hint: hint.into(),
-        }
+        ImportError { place: place.to_owned(), message: message.into(), hint: hint.into() }
     }
 }
 
@@ -25,11 +21,7 @@ pub(crate) fn typed<'de, T: Deserialize<'de>>(
     let mut deserializer = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." {
-            place.to_owned()
-        } else {
-            format!("{place}: {path}")
-        };
+        let place = if path == "." { place.to_owned() } else { format!("{place}: {path}") };
         ImportError::new(&place, without_position(error.inner()), field_hint(kind, &path))
     })
 }

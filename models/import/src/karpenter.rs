@@ -78,18 +78,10 @@ impl RawNodePool {
             name: self.metadata.name,
             labels: modernise(template.metadata.and_then(|metadata| metadata.labels)),
             // The order of a pool's requirements is kept: the first comparison on a custom key decides its label.
-            requirements: spec
-                .requirements
-                .unwrap_or_default()
-                .into_iter()
-                .map(|r| r.0)
-                .collect(),
+            requirements: spec.requirements.unwrap_or_default().into_iter().map(|r| r.0).collect(),
             taints: taints(spec.taints),
             startup_taints: taints(spec.startup_taints),
-            node_class: spec
-                .node_class_ref
-                .and_then(|class| class.name)
-                .unwrap_or_default(),
+            node_class: spec.node_class_ref.and_then(|class| class.name).unwrap_or_default(),
             limits: stated(self.spec.limits),
             weight: self.spec.weight.map_or(0, |weight| weight.0),
             replicas: self.spec.replicas,
@@ -97,12 +89,7 @@ impl RawNodePool {
             termination_grace_period: spec.termination_grace_period,
             consolidation_policy: disruption.consolidation_policy,
             consolidate_after: disruption.consolidate_after,
-            budgets: disruption
-                .budgets
-                .unwrap_or_default()
-                .into_iter()
-                .map(RawBudget::convert)
-                .collect(),
+            budgets: disruption.budgets.unwrap_or_default().into_iter().map(RawBudget::convert).collect(),
         }
     }
 }
@@ -236,9 +223,7 @@ impl RawNodeClass {
             pods_per_core: kubelet.pods_per_core,
             kube_reserved: stated(kubelet.kube_reserved),
             system_reserved: stated(kubelet.system_reserved),
-            eviction_memory: kubelet
-                .eviction_hard
-                .and_then(|mut signals| signals.remove("memory.available")),
+            eviction_memory: kubelet.eviction_hard.and_then(|mut signals| signals.remove("memory.available")),
             root_volume_bytes,
             instance_store_raid0: self.spec.instance_store_policy.as_deref() == Some("RAID0"),
         }
@@ -251,10 +236,7 @@ impl RawClassSpec {
     fn root_volume_bytes(&self) -> Option<i64> {
         let mappings = self.block_device_mappings.as_deref()?;
         let size = |mapping: &BlockDevice| Some(mapping.ebs.as_ref()?.volume_size?.0);
-        let marked = mappings
-            .iter()
-            .find(|mapping| mapping.root_volume == Some(true))
-            .and_then(size);
+        let marked = mappings.iter().find(|mapping| mapping.root_volume == Some(true)).and_then(size);
         if marked.is_some() {
             return marked;
         }
@@ -264,24 +246,13 @@ impl RawClassSpec {
             family if family.starts_with("windows") => "/dev/sda1",
             _ => "/dev/xvda",
         };
-        mappings
-            .iter()
-            .filter(|mapping| mapping.device_name.as_deref() == Some(device))
-            .find_map(size)
+        mappings.iter().filter(|mapping| mapping.device_name.as_deref() == Some(device)).find_map(size)
     }
 
     /// `amiFamily`, or the family of an alias such as `al2023@latest`; in lower case.
     fn image_family(&self) -> String {
-        let aliases = self
-            .ami_selector_terms
-            .iter()
-            .flatten()
-            .filter_map(|term| term.alias.as_deref());
+        let aliases = self.ami_selector_terms.iter().flatten().filter_map(|term| term.alias.as_deref());
         let alias_family = aliases.filter_map(|alias| alias.split('@').next()).next();
-        self.ami_family
-            .as_deref()
-            .or(alias_family)
-            .unwrap_or("custom")
-            .to_lowercase()
+        self.ami_family.as_deref().or(alias_family).unwrap_or("custom").to_lowercase()
     }
 }

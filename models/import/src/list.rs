@@ -36,12 +36,7 @@ struct HeadMeta<'a> {
 /// Reads every document of a source into the collector.
 pub(crate) fn read_source(source: Source<'_>, collector: &mut Collector) -> Result<(), ImportError> {
     decode::each_document(source, |document| {
-        let at = At {
-            file: source.name,
-            index: None,
-            list: None,
-            depth: 0,
-        };
+        let at = At { file: source.name, index: None, list: None, depth: 0 };
         read_document(document, &at, collector)
     })
 }
@@ -87,12 +82,8 @@ fn read_document(document: &RawValue, at: &At<'_>, collector: &mut Collector) ->
         )),
         Some(kind) => match (kind.strip_suffix("List"), head.items) {
             (Some(item_kind), Some(items)) => {
-                let implied = (!item_kind.is_empty()).then(|| {
-                    (
-                        head.api_version.clone().unwrap_or_default(),
-                        item_kind.to_owned().into(),
-                    )
-                });
+                let implied = (!item_kind.is_empty())
+                    .then(|| (head.api_version.clone().unwrap_or_default(), item_kind.to_owned().into()));
                 read_items(items, implied, at, collector)
             }
             // A list that was printed without any items.
@@ -134,12 +125,7 @@ fn read_items<'a>(
     // Slices of the input, 16 bytes each: no item is parsed before its turn.
     let slices: Vec<&RawValue> = typed(items.get(), &format!("{}: items", at.place()), "list")?;
     for (index, item) in slices.into_iter().enumerate() {
-        let at = At {
-            file: at.file,
-            index: Some(index),
-            list: list.clone(),
-            depth: at.depth + 1,
-        };
+        let at = At { file: at.file, index: Some(index), list: list.clone(), depth: at.depth + 1 };
         read_document(item, &at, collector)?;
     }
     Ok(())
@@ -167,11 +153,7 @@ fn read_object(
     collector: &mut Collector,
 ) -> Result<(), ImportError> {
     let implied = at.list.as_ref().map(|(api_version, _)| api_version);
-    let api_version = head
-        .api_version
-        .as_ref()
-        .or(implied)
-        .map_or("", |text| text.as_ref());
+    let api_version = head.api_version.as_ref().or(implied).map_or("", |text| text.as_ref());
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     match group_of(kind) {
         None => {
@@ -194,9 +176,7 @@ fn read_object(
 /// `pods.json: Pod default/web`.
 fn object_place(head: &Head<'_>, kind: &str, at: &At<'_>) -> Result<String, ImportError> {
     let metadata = head.metadata.as_ref();
-    let name = metadata
-        .and_then(|metadata| metadata.name.as_deref())
-        .unwrap_or("");
+    let name = metadata.and_then(|metadata| metadata.name.as_deref()).unwrap_or("");
     if name.is_empty() {
         return Err(ImportError::new(
             &format!("{} ({kind}): metadata.name", at.place()),
@@ -204,13 +184,9 @@ fn object_place(head: &Head<'_>, kind: &str, at: &At<'_>) -> Result<String, Impo
             "every object of a cluster has one; give the export unchanged",
         ));
     }
-    let namespaced = matches!(
-        kind,
-        "Pod" | "DaemonSet" | "PodDisruptionBudget" | "PersistentVolumeClaim"
-    );
-    let namespace = metadata
-        .and_then(|metadata| metadata.namespace.as_deref())
-        .filter(|text| !text.is_empty());
+    let namespaced = matches!(kind, "Pod" | "DaemonSet" | "PodDisruptionBudget" | "PersistentVolumeClaim");
+    let namespace =
+        metadata.and_then(|metadata| metadata.namespace.as_deref()).filter(|text| !text.is_empty());
     Ok(if namespaced {
         format!("{}: {kind} {}/{name}", at.file, namespace.unwrap_or("default"))
     } else {
@@ -231,49 +207,34 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
             let (daemon_set, priority) = read::<cluster::RawDaemonSet>(text, place, kind)?.convert();
             into.push_daemon_set(daemon_set, priority);
         }
-        "Node" => into
-            .lists
-            .nodes
-            .push(read::<node::RawNode>(text, place, kind)?.convert()),
-        "NodePool" => into
-            .lists
-            .node_pools
-            .push(read::<karpenter::RawNodePool>(text, place, kind)?.convert()),
-        "NodeClaim" => into
-            .lists
-            .node_claims
-            .push(read::<karpenter::RawNodeClaim>(text, place, kind)?.convert()),
-        "EC2NodeClass" => into
-            .lists
-            .node_classes
-            .push(read::<karpenter::RawNodeClass>(text, place, kind)?.convert()),
+        "Node" => into.lists.nodes.push(read::<node::RawNode>(text, place, kind)?.convert()),
+        "NodePool" => {
+            into.lists.node_pools.push(read::<karpenter::RawNodePool>(text, place, kind)?.convert())
+        }
+        "NodeClaim" => {
+            into.lists.node_claims.push(read::<karpenter::RawNodeClaim>(text, place, kind)?.convert())
+        }
+        "EC2NodeClass" => {
+            into.lists.node_classes.push(read::<karpenter::RawNodeClass>(text, place, kind)?.convert())
+        }
         "PodDisruptionBudget" => {
-            into.lists
-                .pod_disruption_budgets
-                .push(read::<cluster::RawBudget>(text, place, kind)?.convert());
+            into.lists.pod_disruption_budgets.push(read::<cluster::RawBudget>(text, place, kind)?.convert());
         }
         "PersistentVolumeClaim" => {
-            into.lists
-                .volume_claims
-                .push(read::<storage::RawClaim>(text, place, kind)?.convert());
+            into.lists.volume_claims.push(read::<storage::RawClaim>(text, place, kind)?.convert());
         }
-        "PersistentVolume" => into
-            .lists
-            .volumes
-            .push(read::<storage::RawVolume>(text, place, kind)?.convert()),
+        "PersistentVolume" => {
+            into.lists.volumes.push(read::<storage::RawVolume>(text, place, kind)?.convert())
+        }
         "StorageClass" => {
-            into.lists
-                .storage_classes
-                .push(read::<storage::RawStorageClass>(text, place, kind)?.convert());
+            into.lists.storage_classes.push(read::<storage::RawStorageClass>(text, place, kind)?.convert());
         }
-        "Namespace" => into
-            .lists
-            .namespaces
-            .push(read::<cluster::RawNamespace>(text, place, kind)?.convert()),
-        _ => into
-            .lists
-            .priority_classes
-            .push(read::<cluster::RawPriorityClass>(text, place, kind)?.convert()),
+        "Namespace" => {
+            into.lists.namespaces.push(read::<cluster::RawNamespace>(text, place, kind)?.convert())
+        }
+        _ => {
+            into.lists.priority_classes.push(read::<cluster::RawPriorityClass>(text, place, kind)?.convert())
+        }
     }
     Ok(())
 }

@@ -19,11 +19,7 @@ pub(crate) trait Named {
     /// `default/web`, or `web` for cluster-scoped kinds.
     fn id(&self) -> String {
         let (namespace, name) = self.key();
-        if namespace.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{namespace}/{name}")
-        }
+        if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
     }
 }
 
@@ -63,10 +59,7 @@ pub(crate) struct Entries<T> {
 
 impl<T> Default for Entries<T> {
     fn default() -> Entries<T> {
-        Entries {
-            items: Vec::new(),
-            source: 0,
-        }
+        Entries { items: Vec::new(), source: 0 }
     }
 }
 
@@ -81,8 +74,7 @@ impl<T> Entries<T> {
 
     pub(crate) fn extend(&mut self, objects: Vec<T>) {
         let source = self.source;
-        self.items
-            .extend(objects.into_iter().map(|object| (object, source)));
+        self.items.extend(objects.into_iter().map(|object| (object, source)));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -105,12 +97,7 @@ impl<T: Named + PartialEq + Serialize> Entries<T> {
             };
             if first.key() == second.key() && first != second {
                 let name = |source: &usize| names.get(*source).map_or("input", String::as_str);
-                return Err(contradiction(
-                    first,
-                    second,
-                    name(first_source),
-                    name(second_source),
-                ));
+                return Err(contradiction(first, second, name(first_source), name(second_source)));
             }
         }
         self.items.dedup_by(|(a, _), (b, _)| a.key() == b.key());
@@ -126,10 +113,7 @@ impl<T: Named + PartialEq + Serialize> Entries<T> {
             return Ok(merged);
         }
         let mut seen = std::collections::BTreeSet::new();
-        let twice = names
-            .iter()
-            .find(|id| !seen.insert(id.as_str()))
-            .map_or("", String::as_str);
+        let twice = names.iter().find(|id| !seen.insert(id.as_str())).map_or("", String::as_str);
         let place = format!("{name}: {} {twice}", T::KIND);
         Err(ImportError::new(
             &place,
@@ -140,21 +124,12 @@ impl<T: Named + PartialEq + Serialize> Entries<T> {
 }
 
 fn contradiction<T: Named + Serialize>(first: &T, second: &T, source: &str, other: &str) -> ImportError {
-    let files = if source == other {
-        source.to_owned()
-    } else {
-        format!("{source} and {other}")
-    };
+    let files = if source == other { source.to_owned() } else { format!("{source} and {other}") };
     let field = match (serde_json::to_value(first), serde_json::to_value(second)) {
         (Ok(first), Ok(second)) => first_difference(&first, &second),
         _ => String::new(),
     };
-    let place = format!(
-        "{files}: {} {}: {}",
-        T::KIND,
-        first.id(),
-        field.trim_start_matches('.')
-    );
+    let place = format!("{files}: {} {}: {}", T::KIND, first.id(), field.trim_start_matches('.'));
     ImportError::new(
         place.trim_end_matches([':', ' ']),
         "the object appears twice with different content",
@@ -178,9 +153,7 @@ fn first_difference(first: &Value, second: &Value) -> String {
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             let unequal = a.iter().zip(b).enumerate().find(|(_, (x, y))| x != y);
-            unequal.map_or_else(String::new, |(index, (x, y))| {
-                format!("[{index}]{}", first_difference(x, y))
-            })
+            unequal.map_or_else(String::new, |(index, (x, y))| format!("[{index}]{}", first_difference(x, y)))
         }
         _ => String::new(),
     }

@@ -12,10 +12,8 @@ const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Annotation the kubelet puts on the API's copy of a static pod.
 pub(crate) const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Annotations that mark the default StorageClass.
-pub(crate) const DEFAULT_CLASS: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
+pub(crate) const DEFAULT_CLASS: [&str; 2] =
+    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 /// Annotation that named the StorageClass of a claim before there was a field.
 pub(crate) const BETA_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
@@ -62,15 +60,8 @@ impl Meta {
 
     /// The controlling owner.
     pub(crate) fn controller(&self) -> Option<Owner> {
-        let owner = self
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true))?;
-        Some(Owner {
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-        })
+        let owner = self.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        Some(Owner { kind: owner.kind.clone(), name: owner.name.clone() })
     }
 
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
@@ -128,11 +119,7 @@ pub(crate) struct RawTaint {
 pub(crate) fn taints(raw: Option<Vec<RawTaint>>) -> Vec<Taint> {
     let raw = raw.unwrap_or_default().into_iter();
     let mut taints: Vec<Taint> = raw
-        .map(|RawTaint { key, value, effect }| Taint {
-            key,
-            value: value.unwrap_or_default(),
-            effect,
-        })
+        .map(|RawTaint { key, value, effect }| Taint { key, value: value.unwrap_or_default(), effect })
         .collect();
     taints.sort();
     taints.dedup();
@@ -150,10 +137,7 @@ pub(crate) struct Condition {
 /// Types of the conditions that are True, sorted.
 pub(crate) fn true_conditions(conditions: Option<Vec<Condition>>) -> Vec<String> {
     let conditions = conditions.unwrap_or_default().into_iter();
-    let mut kinds: Vec<String> = conditions
-        .filter(|c| c.status == "True")
-        .map(|c| c.kind)
-        .collect();
+    let mut kinds: Vec<String> = conditions.filter(|c| c.status == "True").map(|c| c.kind).collect();
     kinds.sort();
     kinds.dedup();
     kinds
@@ -168,11 +152,7 @@ pub(crate) struct RawNodeSelector {
 
 impl RawNodeSelector {
     pub(crate) fn terms(self) -> Vec<NodeSelectorTerm> {
-        self.node_selector_terms
-            .unwrap_or_default()
-            .into_iter()
-            .map(RawTerm::term)
-            .collect()
+        self.node_selector_terms.unwrap_or_default().into_iter().map(RawTerm::term).collect()
     }
 }
 
@@ -187,10 +167,7 @@ pub(crate) struct RawTerm {
 impl RawTerm {
     pub(crate) fn term(self) -> NodeSelectorTerm {
         let plain = |list: Option<Vec<crate::requirement::NodeRequirement>>| -> Vec<Requirement> {
-            list.unwrap_or_default()
-                .into_iter()
-                .map(|requirement| requirement.0)
-                .collect()
+            list.unwrap_or_default().into_iter().map(|requirement| requirement.0).collect()
         };
         NodeSelectorTerm {
             match_expressions: plain(self.match_expressions),

@@ -45,9 +45,7 @@ impl RawNode {
             created: self.metadata.creation_timestamp,
             capacity: nonzero(status.capacity),
             allocatable: nonzero(status.allocatable),
-            ready: true_conditions(status.conditions)
-                .iter()
-                .any(|condition| condition == "Ready"),
+            ready: true_conditions(status.conditions).iter().any(|condition| condition == "Ready"),
         }
     }
 }

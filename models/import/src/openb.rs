@@ -48,16 +48,10 @@ pub fn convert(pods: Source<'_>, nodes: Option<Source<'_>>) -> Result<Imported, 
         Some(source) => read_nodes(source)?,
         None => Vec::new(),
     };
-    let trace_models: BTreeSet<&String> = nodes
-        .iter()
-        .filter_map(|node| node.labels.get(GPU_NAME))
-        .collect();
+    let trace_models: BTreeSet<&String> = nodes.iter().filter_map(|node| node.labels.get(GPU_NAME)).collect();
     let mut tally = Tally::default();
     let pods = read_pods(pods, &trace_models, &mut tally)?;
-    let read = BTreeMap::from([
-        ("openb node".to_owned(), nodes.len()),
-        ("openb pod".to_owned(), pods.len()),
-    ]);
+    let read = BTreeMap::from([("openb node".to_owned(), nodes.len()), ("openb pod".to_owned(), pods.len())]);
     let mut snapshot = Snapshot {
         origin: "openb trace (Alibaba cluster-trace-gpu-v2023), every row a pending pod".to_owned(),
         notes: tally.notes(nodes.len()),
@@ -67,11 +61,7 @@ pub fn convert(pods: Source<'_>, nodes: Option<Source<'_>>) -> Result<Imported, 
         ..Snapshot::default()
     };
     snapshot.normalise();
-    Ok(Imported {
-        snapshot,
-        read,
-        skipped: BTreeMap::new(),
-    })
+    Ok(Imported { snapshot, read, skipped: BTreeMap::new() })
 }
 
 /// What is worth a note.
@@ -91,10 +81,7 @@ impl Tally {
             DEFAULT_ZONES.join(", "),
         )];
         if self.shared > 0 {
-            notes.push(format!(
-                "{} pods ask for a share of a GPU; each gets a whole one.",
-                self.shared
-            ));
+            notes.push(format!("{} pods ask for a share of a GPU; each gets a whole one.", self.shared));
         }
         for (models, n_pods) in &self.unconstrained {
             notes.push(format!(
@@ -116,10 +103,7 @@ fn read_pods(
     trace_models: &BTreeSet<&String>,
     tally: &mut Tally,
 ) -> Result<Vec<Pod>, ImportError> {
-    let mut table = Table::open(
-        source,
-        &["name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli"],
-    )?;
+    let mut table = Table::open(source, &["name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli"])?;
     let mut pods = Entries::default();
     while table.next_row()? {
         let n_gpus = table.number("num_gpu")?;
@@ -131,28 +115,17 @@ fn read_pods(
         requests.set(MEMORY, table.mebibytes("memory_mib")?);
         requests.set(GPU, n_gpus);
         let mut spec = PodSpec {
-            containers: vec![Container {
-                requests,
-                ..Container::default()
-            }],
+            containers: vec![Container { requests, ..Container::default() }],
             ..PodSpec::default()
         };
         let models = table.text("gpu_spec").unwrap_or("");
         if n_gpus > 0 && !models.is_empty() {
             spec.affinity.node_required = gpu_affinity(models, trace_models);
             if spec.affinity.node_required.is_none() {
-                *tally
-                    .unconstrained
-                    .entry(models.replace('|', " or "))
-                    .or_default() += 1;
+                *tally.unconstrained.entry(models.replace('|', " or ")).or_default() += 1;
             }
         }
-        pods.push(Pod {
-            namespace: NAME.to_owned(),
-            name: table.name("name")?,
-            spec,
-            ..Pod::default()
-        });
+        pods.push(Pod { namespace: NAME.to_owned(), name: table.name("name")?, spec, ..Pod::default() });
     }
     pods.merge_unique(source.name)
 }
@@ -167,10 +140,7 @@ fn gpu_affinity(models: &str, trace_models: &BTreeSet<&String>) -> Option<Vec<No
     }
     let values: Vec<&str> = labels.iter().map(String::as_str).collect();
     let requirement = Requirement::new(GPU_NAME, Operator::In, &values);
-    Some(vec![NodeSelectorTerm {
-        match_expressions: vec![requirement],
-        match_fields: Vec::new(),
-    }])
+    Some(vec![NodeSelectorTerm { match_expressions: vec![requirement], match_fields: Vec::new() }])
 }
 
 /// The label value for a model of the trace.
@@ -222,9 +192,7 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn open(source: Source<'a>, required: &[&str]) -> Result<Table<'a>, ImportError> {
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_reader(source.bytes);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(source.bytes);
         let header = reader.headers().map_err(|error| csv_error(source.name, &error))?;
         let columns: BTreeMap<String, usize> = header
             .iter()
@@ -235,24 +203,14 @@ impl<'a> Table<'a> {
             return Err(ImportError::new(
                 &format!("{}: line 1: {missing}", source.name),
                 "the column is missing",
-                format!(
-                    "an openb file starts with a header that has {}",
-                    required.join(", ")
-                ),
+                format!("an openb file starts with a header that has {}", required.join(", ")),
             ));
         }
-        Ok(Table {
-            file: source.name,
-            columns,
-            reader,
-            row: csv::StringRecord::new(),
-        })
+        Ok(Table { file: source.name, columns, reader, row: csv::StringRecord::new() })
     }
 
     fn next_row(&mut self) -> Result<bool, ImportError> {
-        self.reader
-            .read_record(&mut self.row)
-            .map_err(|error| csv_error(self.file, &error))
+        self.reader.read_record(&mut self.row).map_err(|error| csv_error(self.file, &error))
     }
 
     fn text(&self, column: &str) -> Option<&str> {
@@ -282,9 +240,7 @@ impl<'a> Table<'a> {
 
     fn mebibytes(&self, column: &str) -> Result<i64, ImportError> {
         let number = self.number(column)?;
-        number
-            .checked_mul(1 << 20)
-            .ok_or_else(|| self.error(column, format!("{number} MiB is too large")))
+        number.checked_mul(1 << 20).ok_or_else(|| self.error(column, format!("{number} MiB is too large")))
     }
 }
 
@@ -295,9 +251,7 @@ fn csv_error(file: &str, error: &csv::Error) -> ImportError {
     };
     let message = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "the row is not UTF-8 text".to_owned(),
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("the row has {len} columns, the header {expected_len}")
         }
         _ => format!("not valid CSV: {error}"),

@@ -69,10 +69,7 @@ impl RawPod {
         let owner = self.metadata.controller().or_else(|| {
             // Static pods of old kubelets carry only this mark; their controller is the node.
             self.metadata.annotation(MIRROR_POD)?;
-            Some(Owner {
-                kind: "Node".to_owned(),
-                name: node.clone()?,
-            })
+            Some(Owner { kind: "Node".to_owned(), name: node.clone()? })
         });
         let allocated = allocated(status.container_statuses, status.init_container_statuses);
         let pod = Pod {
@@ -114,9 +111,7 @@ fn allocated(
     let mut by_name = BTreeMap::new();
     for status in containers.into_iter().chain(init_containers).flatten() {
         let mut granted = nonzero(status.allocated_resources);
-        granted.raise_to(&nonzero(
-            status.resources.and_then(|resources| resources.requests),
-        ));
+        granted.raise_to(&nonzero(status.resources.and_then(|resources| resources.requests)));
         if !granted.is_empty() {
             by_name.insert(status.name, granted);
         }

@@ -107,9 +107,7 @@ impl RawPodSpec {
         let host_network = self.host_network.unwrap_or(false);
         let list = |containers: Option<Vec<RawContainer>>, init: bool| -> Vec<Container> {
             let containers = containers.unwrap_or_default().into_iter();
-            containers
-                .map(|container| container.convert(init, host_network, allocated))
-                .collect()
+            containers.map(|container| container.convert(init, host_network, allocated)).collect()
         };
         let containers = list(self.containers, false);
         let init_containers = list(self.init_containers, true);
@@ -122,17 +120,9 @@ impl RawPodSpec {
             // volume kind it is left out of planning as unsupported, never placed wrongly.
             volumes.push(PodVolume::Other("resourceClaims".to_owned()));
         }
-        let tolerations = self
-            .tolerations
-            .unwrap_or_default()
-            .into_iter()
-            .map(RawToleration::convert)
-            .collect();
-        let spread = self
-            .topology_spread_constraints
-            .unwrap_or_default()
-            .into_iter()
-            .map(RawSpread::convert);
+        let tolerations =
+            self.tolerations.unwrap_or_default().into_iter().map(RawToleration::convert).collect();
+        let spread = self.topology_spread_constraints.unwrap_or_default().into_iter().map(RawSpread::convert);
         PodSpec {
             containers,
             init_containers,
@@ -144,9 +134,7 @@ impl RawPodSpec {
             topology_spread: spread.collect(),
             volumes,
             priority: self.priority.unwrap_or(0),
-            scheduler_name: self
-                .scheduler_name
-                .filter(|name| !name.is_empty() && name != DEFAULT_SCHEDULER),
+            scheduler_name: self.scheduler_name.filter(|name| !name.is_empty() && name != DEFAULT_SCHEDULER),
         }
     }
 }
@@ -188,38 +176,20 @@ impl RawContainer {
         let sidecar = init && self.restart_policy.as_deref() == Some("Always");
         // Init containers run one after the other before the pod's ports matter; the scheduler looks at sidecars only.
         let ports = self.ports.filter(|_| !init || sidecar).unwrap_or_default();
-        let mut host_ports: Vec<String> = ports
-            .iter()
-            .filter_map(|port| port.host_port(host_network))
-            .collect();
+        let mut host_ports: Vec<String> =
+            ports.iter().filter_map(|port| port.host_port(host_network)).collect();
         host_ports.sort();
         host_ports.dedup();
-        Container {
-            requests,
-            sidecar,
-            host_ports,
-        }
+        Container { requests, sidecar, host_ports }
     }
 }
 
 impl RawPort {
     fn host_port(&self, host_network: bool) -> Option<String> {
         let stated = self.host_port.filter(|port| *port != 0);
-        let port = if host_network {
-            stated.or(self.container_port)
-        } else {
-            stated
-        }?;
-        let protocol = self
-            .protocol
-            .as_deref()
-            .filter(|text| !text.is_empty())
-            .unwrap_or("TCP");
-        let ip = self
-            .host_ip
-            .as_deref()
-            .filter(|text| !text.is_empty())
-            .unwrap_or("0.0.0.0");
+        let port = if host_network { stated.or(self.container_port) } else { stated }?;
+        let protocol = self.protocol.as_deref().filter(|text| !text.is_empty()).unwrap_or("TCP");
+        let ip = self.host_ip.as_deref().filter(|text| !text.is_empty()).unwrap_or("0.0.0.0");
         Some(format!("{protocol}/{ip}/{port}"))
     }
 }

@@ -99,9 +99,7 @@ pub(crate) struct Bytes(pub(crate) i64);
 
 impl<'de> serde::Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        QuantitySeed(stowage_models::quantity::MEMORY)
-            .deserialize(deserializer)
-            .map(Bytes)
+        QuantitySeed(stowage_models::quantity::MEMORY).deserialize(deserializer).map(Bytes)
     }
 }
 
@@ -143,9 +141,7 @@ impl<'de> serde::Deserialize<'de> for Weight {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Weight, D::Error> {
         let weight = i32::deserialize(deserializer)?;
         if weight < 0 {
-            return Err(D::Error::custom(format!(
-                "weight is {weight}; it must be an integer from 1 to 100"
-            )));
+            return Err(D::Error::custom(format!("weight is {weight}; it must be an integer from 1 to 100")));
         }
         Ok(Weight(weight))
     }

@@ -48,10 +48,7 @@ impl RawRequirement {
             } else {
                 format!("{} ({})", values.len(), values.join(", "))
             };
-            Err(format!(
-                "operator {} on {} takes {takes}, found {listed}",
-                self.operator, self.key
-            ))
+            Err(format!("operator {} on {} takes {takes}, found {listed}", self.operator, self.key))
         };
         match operator {
             Operator::In if values.is_empty() => return wrong("at least one value"),
@@ -66,12 +63,7 @@ impl RawRequirement {
         // A set: two spellings of one requirement should be equal.
         values.sort();
         values.dedup();
-        Ok(Requirement {
-            key: self.key,
-            operator: *operator,
-            values,
-            min_values: self.min_values,
-        })
+        Ok(Requirement { key: self.key, operator: *operator, values, min_values: self.min_values })
     }
 
     fn check_node(self, more: &[&[(&str, Operator)]]) -> Result<Requirement, String> {
@@ -116,8 +108,7 @@ impl TryFrom<RawRequirement> for PoolRequirement {
     type Error = String;
 
     fn try_from(raw: RawRequirement) -> Result<PoolRequirement, String> {
-        raw.check_node(&[&NODE_OPERATORS, &POOL_OPERATORS])
-            .map(PoolRequirement)
+        raw.check_node(&[&NODE_OPERATORS, &POOL_OPERATORS]).map(PoolRequirement)
     }
 }
 
@@ -133,12 +124,7 @@ impl From<RawSelector> for LabelSelector {
     fn from(raw: RawSelector) -> LabelSelector {
         LabelSelector {
             match_labels: raw.match_labels.unwrap_or_default(),
-            match_expressions: raw
-                .match_expressions
-                .unwrap_or_default()
-                .into_iter()
-                .map(|r| r.0)
-                .collect(),
+            match_expressions: raw.match_expressions.unwrap_or_default().into_iter().map(|r| r.0).collect(),
         }
     }
 }

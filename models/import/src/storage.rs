@@ -60,10 +60,7 @@ struct RawVolumeAffinity {
 impl RawVolume {
     pub(crate) fn convert(self) -> Volume {
         let spec = self.spec.unwrap_or_default();
-        let stated = spec
-            .node_affinity
-            .and_then(|affinity| affinity.required)
-            .map(RawNodeSelector::terms);
+        let stated = spec.node_affinity.and_then(|affinity| affinity.required).map(RawNodeSelector::terms);
         let from_labels = || zone_labels(self.metadata.labels.as_ref()?);
         Volume {
             driver: spec.csi.map(|csi| csi.driver),
@@ -82,8 +79,7 @@ fn zone_labels(labels: &Labels) -> Option<Vec<NodeSelectorTerm>> {
             let mut values: Vec<&str> = value.split("__").collect();
             values.sort_unstable();
             values.dedup();
-            term.match_expressions
-                .push(Requirement::new(key, Operator::In, &values));
+            term.match_expressions.push(Requirement::new(key, Operator::In, &values));
         }
     }
     term.match_expressions.sort();
@@ -116,9 +112,7 @@ struct TopologyRequirement {
 
 impl RawStorageClass {
     pub(crate) fn convert(self) -> StorageClass {
-        let is_default = DEFAULT_CLASS
-            .iter()
-            .any(|key| self.metadata.annotation(key) == Some("true"));
+        let is_default = DEFAULT_CLASS.iter().any(|key| self.metadata.annotation(key) == Some("true"));
         let topologies = self.allowed_topologies.unwrap_or_default().into_iter();
         StorageClass {
             name: self.metadata.name,
@@ -133,22 +127,16 @@ impl RawStorageClass {
 impl RawTopology {
     fn term(self) -> NodeSelectorTerm {
         let expressions =
-            self.match_label_expressions
-                .unwrap_or_default()
-                .into_iter()
-                .map(|mut expression| {
-                    expression.values.sort();
-                    expression.values.dedup();
-                    Requirement {
-                        key: normalise(&expression.key).to_owned(),
-                        operator: Operator::In,
-                        values: expression.values,
-                        min_values: None,
-                    }
-                });
-        NodeSelectorTerm {
-            match_expressions: expressions.collect(),
-            match_fields: Vec::new(),
-        }
+            self.match_label_expressions.unwrap_or_default().into_iter().map(|mut expression| {
+                expression.values.sort();
+                expression.values.dedup();
+                Requirement {
+                    key: normalise(&expression.key).to_owned(),
+                    operator: Operator::In,
+                    values: expression.values,
+                    min_values: None,
+                }
+            });
+        NodeSelectorTerm { match_expressions: expressions.collect(), match_fields: Vec::new() }
     }
 }

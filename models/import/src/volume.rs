@@ -27,11 +27,8 @@ pub(crate) struct RawVolume(Option<PodVolume>);
 
 /// The volumes that matter, sorted: their order has no meaning.
 pub(crate) fn placed(volumes: Option<Vec<RawVolume>>) -> Vec<PodVolume> {
-    let mut volumes: Vec<PodVolume> = volumes
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|volume| volume.0)
-        .collect();
+    let mut volumes: Vec<PodVolume> =
+        volumes.unwrap_or_default().into_iter().filter_map(|volume| volume.0).collect();
     volumes.sort();
     volumes.dedup();
     volumes
@@ -83,9 +80,7 @@ impl<'de> Visitor<'de> for VolumeVisitor {
                 "name" => volume_name = entries.next_value::<Option<String>>()?.unwrap_or_default(),
                 "persistentVolumeClaim" => {
                     let source: Option<ClaimSource> = entries.next_value()?;
-                    placed = source
-                        .map(|source| PodVolume::Claim(source.claim_name))
-                        .or(placed);
+                    placed = source.map(|source| PodVolume::Claim(source.claim_name)).or(placed);
                 }
                 "ephemeral" => {
                     let source: Option<EphemeralSource> = entries.next_value()?;

@@ -17,12 +17,8 @@ pub(crate) fn documents(name: &str, text: &str) -> Result<Vec<String>, ImportErr
                 None => name.to_owned(),
             };
             let message = error.to_string();
-            let message = message
-                .lines()
-                .next()
-                .unwrap_or("unreadable")
-                .trim_start_matches("error: ")
-                .to_owned();
+            let message =
+                message.lines().next().unwrap_or("unreadable").trim_start_matches("error: ").to_owned();
             let hint = "give kubectl's output with -o json or -o yaml; its plain table cannot be read";
             ImportError::new(&place, format!("not valid YAML: {message}"), hint)
         })?;
@@ -105,11 +101,7 @@ impl<'de> Visitor<'de> for Transcribe<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        if value.is_finite() {
-            self.scalar(value)
-        } else {
-            Err(E::custom("the number is out of range"))
-        }
+        if value.is_finite() { self.scalar(value) } else { Err(E::custom("the number is out of range")) }
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {

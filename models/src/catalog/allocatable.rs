@@ -78,11 +78,7 @@ impl InstanceType {
 
     /// `M - ceil(M x overhead)` MiB in bytes, where `M` is the hardware's MiB less 64 on arm64 (`memory` in types.go).
     fn memory_bytes(&self, overhead: Ppm) -> i64 {
-        let reserved = if self.arch == Arch::Arm64 {
-            ARM64_RESERVED_MIB
-        } else {
-            0
-        };
+        let reserved = if self.arch == Arch::Arm64 { ARM64_RESERVED_MIB } else { 0 };
         let mib = i128::from(self.memory_mib) - i128::from(reserved);
         // Rounded towards plus infinity, so that a strange negative overhead stays defined, too.
         let share = -(-mib * i128::from(overhead.0)).div_euclid(i128::from(Ppm::ONE));
@@ -106,9 +102,7 @@ impl InstanceType {
             return 0;
         }
         let addresses = (i64::from(self.ipv4_per_eni) - 1).max(0);
-        enis.saturating_mul(addresses)
-            .saturating_mul(per_address)
-            .saturating_add(2)
+        enis.saturating_mul(addresses).saturating_mul(per_address).saturating_add(2)
     }
 
     /// Most pods the kubelet admits: `kubelet.maxPods`, else what ENIs (or prefixes) can address; at most
@@ -122,14 +116,9 @@ impl InstanceType {
             Some(max_pods) => max_pods,
             None if settings.prefix_delegation => {
                 let nitro = self.hypervisor.as_deref() == Some("nitro");
-                let ceiling = if self.vcpus > FEW_CPUS {
-                    MAX_PODS_MANY_CPUS
-                } else {
-                    MAX_PODS_FEW_CPUS
-                };
+                let ceiling = if self.vcpus > FEW_CPUS { MAX_PODS_MANY_CPUS } else { MAX_PODS_FEW_CPUS };
                 let per_address = if nitro { IPS_PER_PREFIX } else { 1 };
-                self.eni_limited_pods(settings.reserved_enis, per_address)
-                    .min(ceiling)
+                self.eni_limited_pods(settings.reserved_enis, per_address).min(ceiling)
             }
             None => self.eni_limited_pods(settings.reserved_enis, 1),
         };
@@ -147,13 +136,7 @@ impl InstanceType {
     fn kube_reserved(&self, class: &Ec2NodeClass) -> Resources {
         let mut reserved = Resources::from([
             (CPU, reserved_millicores(i64::from(self.vcpus) * 1000)),
-            (
-                MEMORY,
-                self.eni_limited_pods(0, 1)
-                    .saturating_mul(11)
-                    .saturating_add(255)
-                    .saturating_mul(MIB),
-            ),
+            (MEMORY, self.eni_limited_pods(0, 1).saturating_mul(11).saturating_add(255).saturating_mul(MIB)),
             (EPHEMERAL_STORAGE, GIB),
         ]);
         for (name, amount) in &class.kube_reserved.0 {
@@ -166,29 +149,20 @@ impl InstanceType {
 /// See [`InstanceType::kube_reserved`]; in and out are millicores.
 fn reserved_millicores(millicores: i64) -> i64 {
     // (from, to, hundredths of a per cent)
-    [
-        (0, 1000, 600),
-        (1000, 2000, 100),
-        (2000, 4000, 50),
-        (4000, i64::MAX, 25),
-    ]
-    .into_iter()
-    .map(|(from, to, share)| (millicores.min(to) - from).max(0) * share / 10_000)
-    .sum()
+    [(0, 1000, 600), (1000, 2000, 100), (2000, 4000, 50), (4000, i64::MAX, 25)]
+        .into_iter()
+        .map(|(from, to, share)| (millicores.min(to) - from).max(0) * share / 10_000)
+        .sum()
 }
 
 /// Memory: `evictionHard["memory.available"]`, 100 MiB by default. Storage: 10 %, rounded up (`evictionThreshold` in
 /// types.go; soft thresholds change nothing).
 fn eviction_thresholds(capacity: &Resources, class: &Ec2NodeClass) -> Resources {
     let memory = class.eviction_memory.as_deref();
-    let memory = memory
-        .and_then(|signal| eviction_signal(capacity.get(MEMORY), signal))
-        .unwrap_or(EVICTION_MEMORY);
+    let memory =
+        memory.and_then(|signal| eviction_signal(capacity.get(MEMORY), signal)).unwrap_or(EVICTION_MEMORY);
     let storage = capacity.get(EPHEMERAL_STORAGE);
-    Resources::from([
-        (MEMORY, memory),
-        (EPHEMERAL_STORAGE, storage / 10 + i64::from(storage % 10 != 0)),
-    ])
+    Resources::from([(MEMORY, memory), (EPHEMERAL_STORAGE, storage / 10 + i64::from(storage % 10 != 0))])
 }
 
 /// An eviction signal in bytes: a quantity, or a share of `capacity` rounded up (100 % disables the signal). `None` if

@@ -118,10 +118,8 @@ pub fn from_ec2_json(bytes: &[u8]) -> Result<Catalog, CatalogError> {
         }
     }
     types.sort_by(|a: &InstanceType, b| a.name.cmp(&b.name));
-    let sources = SOURCES
-        .iter()
-        .filter_map(|key| Some(format!("{key}: {}", file.source.get(*key)?)))
-        .collect();
+    let sources =
+        SOURCES.iter().filter_map(|key| Some(format!("{key}: {}", file.source.get(*key)?))).collect();
     let catalog = Catalog {
         region: file.region,
         types_as_of: file.as_of.types,
@@ -153,16 +151,10 @@ fn zone_ids(file: &RawFile) -> Result<BTreeMap<String, String>, CatalogError> {
         if ids.contains_key(*zone) {
             continue;
         }
-        let candidates: Vec<&&str> = by_id
-            .iter()
-            .filter(|(_, other)| *other == types)
-            .map(|(id, _)| id)
-            .collect();
+        let candidates: Vec<&&str> =
+            by_id.iter().filter(|(_, other)| *other == types).map(|(id, _)| id).collect();
         let [id] = candidates[..] else {
-            return Err(CatalogError::ZoneId {
-                zone: (*zone).to_owned(),
-                candidates: candidates.len(),
-            });
+            return Err(CatalogError::ZoneId { zone: (*zone).to_owned(), candidates: candidates.len() });
         };
         ids.insert((*zone).to_owned(), (*id).to_owned());
     }
@@ -218,11 +210,7 @@ fn instance_type(
 }
 
 fn data(raw: &RawType, field: &'static str, problem: String) -> CatalogError {
-    CatalogError::Data {
-        name: raw.name.clone(),
-        field,
-        problem,
-    }
+    CatalogError::Data { name: raw.name.clone(), field, problem }
 }
 
 /// A price in dollars per hour, rounded half up to micro-dollars.
@@ -257,20 +245,12 @@ fn network_mbps(raw: &RawType) -> Result<Option<u32>, CatalogError> {
         return baseline.map(|gbps| thousandths(raw, field, &gbps)).transpose();
     }
     let Some(figure) = performance.strip_suffix(" Gigabit") else {
-        return Err(data(
-            raw,
-            field,
-            format!("performance `{performance}` is not understood"),
-        ));
+        return Err(data(raw, field, format!("performance `{performance}` is not understood")));
     };
     let (cards, gbps) = figure.split_once("x ").unwrap_or(("1", figure));
-    let cards: u32 = cards.parse().map_err(|_| {
-        data(
-            raw,
-            field,
-            format!("performance `{performance}` is not understood"),
-        )
-    })?;
+    let cards: u32 = cards
+        .parse()
+        .map_err(|_| data(raw, field, format!("performance `{performance}` is not understood")))?;
     Ok(Some(thousandths(raw, field, gbps)?.saturating_mul(cards)))
 }
 
@@ -280,11 +260,7 @@ fn network_mbps(raw: &RawType) -> Result<Option<u32>, CatalogError> {
 /// primary card is for IP traffic, and one too few is the safe side.
 fn efa(raw: &RawType) -> u32 {
     let without = u32::from(raw.name.starts_with("p6-b300."));
-    if raw.network.efa {
-        raw.network.network_cards.saturating_sub(without)
-    } else {
-        0
-    }
+    if raw.network.efa { raw.network.network_cards.saturating_sub(without) } else { 0 }
 }
 
 fn gpu(raw: &RawType) -> Result<Option<Gpu>, CatalogError> {
@@ -296,11 +272,7 @@ fn gpu(raw: &RawType) -> Result<Option<Gpu>, CatalogError> {
             count: gpu.count,
             memory_mib: gpu.memory_mib_each,
         })),
-        several => Err(data(
-            raw,
-            "gpus",
-            format!("{} kinds of GPU in one type", several.len()),
-        )),
+        several => Err(data(raw, "gpus", format!("{} kinds of GPU in one type", several.len()))),
     }
 }
 
@@ -325,11 +297,7 @@ fn neuron(raw: &RawType) -> Result<Option<Neuron>, CatalogError> {
         "trainium2" => 8,
         _ => 0,
     };
-    Ok(Some(Neuron {
-        name,
-        count: device.count,
-        cores_each,
-    }))
+    Ok(Some(Neuron { name, count: device.count, cores_each }))
 }
 
 /// The zones of a type with the spot price of each: recorded there; else the highest recorded in another zone, as an
@@ -349,24 +317,12 @@ fn zones(
         .and_then(|advisor| advisor.avg_savings_pct)
         .filter(|pct| (1..100).contains(pct));
     // Half up: the 50 is half of the divisor.
-    let advised = on_demand
-        .zip(saving)
-        .map(|(price, pct)| UsdMicros((price.0.saturating_mul(100 - pct) + 50) / 100));
-    let estimate = recorded
-        .values()
-        .max()
-        .copied()
-        .or(advised)
-        .map(|usd| Price { usd, estimated: true });
+    let advised =
+        on_demand.zip(saving).map(|(price, pct)| UsdMicros((price.0.saturating_mul(100 - pct) + 50) / 100));
+    let estimate = recorded.values().max().copied().or(advised).map(|usd| Price { usd, estimated: true });
     let has_spot = raw.usage_classes.iter().any(|class| class == "spot");
     let offer = |zone: &String| {
-        let spot = recorded
-            .get(zone.as_str())
-            .map(|usd| Price {
-                usd: *usd,
-                estimated: false,
-            })
-            .or(estimate);
+        let spot = recorded.get(zone.as_str()).map(|usd| Price { usd: *usd, estimated: false }).or(estimate);
         ZoneOffer {
             zone: zone.clone(),
             zone_id: zone_ids.get(zone).cloned().unwrap_or_default(),

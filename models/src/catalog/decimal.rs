@@ -24,9 +24,7 @@ pub(super) fn scaled(text: &str, scale: i32) -> Option<i64> {
         return None;
     }
     let mantissa: i128 = significant.parse().ok()?;
-    let power = exponent
-        .checked_add(scale)?
-        .checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let power = exponent.checked_add(scale)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
     let value = if power >= 0 {
         mantissa.checked_mul(10_i128.checked_pow(power.unsigned_abs())?)?
     } else {

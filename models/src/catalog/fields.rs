@@ -16,10 +16,7 @@ pub(super) struct Wrong {
 }
 
 pub(super) fn wrong(problem: impl Into<String>, hint: impl Into<String>) -> Wrong {
-    Wrong {
-        problem: problem.into(),
-        hint: hint.into(),
-    }
+    Wrong { problem: problem.into(), hint: hint.into() }
 }
 
 /// Reads the field of a column of [`super::text::COLUMNS`] into `kind`.
@@ -59,29 +56,16 @@ pub(super) fn zone_field(kind: &mut InstanceType, zone: &str, id: &str, value: &
     } else if value == "-" {
         None
     } else {
-        let (amount, estimated) = value
-            .strip_suffix('~')
-            .map_or((value, false), |amount| (amount, true));
-        Some(Price {
-            usd: price(amount)?,
-            estimated,
-        })
+        let (amount, estimated) = value.strip_suffix('~').map_or((value, false), |amount| (amount, true));
+        Some(Price { usd: price(amount)?, estimated })
     };
-    kind.zones.push(ZoneOffer {
-        zone: zone.to_owned(),
-        zone_id: id.to_owned(),
-        spot,
-    });
+    kind.zones.push(ZoneOffer { zone: zone.to_owned(), zone_id: id.to_owned(), spot });
     Ok(())
 }
 
 /// A value or `-`. An empty field is refused by every reader: it may have been forgotten.
 fn optional<T>(value: &str, read: fn(&str) -> Result<T, Wrong>) -> Result<Option<T>, Wrong> {
-    if value == "-" {
-        Ok(None)
-    } else {
-        read(value).map(Some)
-    }
+    if value == "-" { Ok(None) } else { read(value).map(Some) }
 }
 
 fn price(value: &str) -> Result<UsdMicros, Wrong> {
@@ -93,10 +77,7 @@ fn price(value: &str) -> Result<UsdMicros, Wrong> {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse::<i64>() {
         Ok(micros) if digits && micros <= PRICE_MAX => Ok(UsdMicros(micros)),
-        Ok(_) if digits => Err(wrong(
-            format!("`{value}` is more than a million dollars an hour"),
-            unit,
-        )),
+        Ok(_) if digits => Err(wrong(format!("`{value}` is more than a million dollars an hour"), unit)),
         _ => {
             let dollars = decimal::scaled(value.trim_start_matches('$'), 6);
             let hint = match dollars {
@@ -113,11 +94,8 @@ fn price(value: &str) -> Result<UsdMicros, Wrong> {
 fn number(value: &str) -> Result<u32, Wrong> {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     value.parse::<u32>().ok().filter(|_| digits).ok_or_else(|| {
-        let problem = if value.is_empty() {
-            "is empty".to_owned()
-        } else {
-            format!("`{value}` is not a number")
-        };
+        let problem =
+            if value.is_empty() { "is empty".to_owned() } else { format!("`{value}` is not a number") };
         wrong(
             problem,
             format!(
@@ -130,10 +108,7 @@ fn number(value: &str) -> Result<u32, Wrong> {
 
 fn positive(value: &str) -> Result<u32, Wrong> {
     match number(value)? {
-        0 => Err(wrong(
-            "is zero",
-            "every type has at least one vCPU and some memory",
-        )),
+        0 => Err(wrong("is zero", "every type has at least one vCPU and some memory")),
         count => Ok(count),
     }
 }
@@ -141,20 +116,14 @@ fn positive(value: &str) -> Result<u32, Wrong> {
 /// A word that can be the value of a Kubernetes label.
 pub(super) fn token(value: &str) -> Result<String, Wrong> {
     let bytes = value.as_bytes();
-    let word = bytes
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    let ends = [bytes.first(), bytes.last()]
-        .into_iter()
-        .all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric));
+    let word = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    let ends =
+        [bytes.first(), bytes.last()].into_iter().all(|byte| byte.is_some_and(u8::is_ascii_alphanumeric));
     if word && ends && value.len() <= TOKEN_LEN_MAX {
         return Ok(value.to_owned());
     }
-    let problem = if value.is_empty() {
-        "is empty".to_owned()
-    } else {
-        format!("`{value}` is not a label value")
-    };
+    let problem =
+        if value.is_empty() { "is empty".to_owned() } else { format!("`{value}` is not a label value") };
     Err(wrong(
         problem,
         "write 1 to 63 letters, digits, `-`, `_` or `.`, the first and last a letter or digit",
@@ -175,10 +144,7 @@ fn arch(value: &str) -> Result<Arch, Wrong> {
 fn local_storage(value: &str) -> Result<LocalStorage, Wrong> {
     let hint = "write `nvme:900` or `disk:900` for 900 GB, or `-` for none";
     match value.split_once(':') {
-        Some((kind @ ("nvme" | "disk"), gb)) => Ok(LocalStorage {
-            gb: number(gb)?,
-            nvme: kind == "nvme",
-        }),
+        Some((kind @ ("nvme" | "disk"), gb)) => Ok(LocalStorage { gb: number(gb)?, nvme: kind == "nvme" }),
         _ => Err(wrong(format!("`{value}` is not local storage"), hint)),
     }
 }
@@ -203,11 +169,7 @@ fn neuron(value: &str) -> Result<Neuron, Wrong> {
         let hint = "write name:devices:cores, such as `inferentia2:1:2`, or `-` for none";
         return Err(wrong(format!("`{value}` does not describe Neuron devices"), hint));
     };
-    Ok(Neuron {
-        name: token(name)?,
-        count: number(count)?,
-        cores_each: number(cores)?,
-    })
+    Ok(Neuron { name: token(name)?, count: number(count)?, cores_each: number(cores)? })
 }
 
 /// A day, `YYYY-MM-DD`.

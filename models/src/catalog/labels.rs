@@ -59,10 +59,7 @@ impl InstanceType {
         set("capability-flex", family.contains("-flex").to_string());
         set("cpu", self.vcpus.to_string());
         set("cpu-manufacturer", self.cpu_manufacturer.clone());
-        set(
-            "cpu-sustained-clock-speed-mhz",
-            self.clock_mhz.unwrap_or(0).to_string(),
-        );
+        set("cpu-sustained-clock-speed-mhz", self.clock_mhz.unwrap_or(0).to_string());
         set("memory", self.memory_mib.to_string());
         set("hypervisor", self.hypervisor.clone().unwrap_or_default());
         // Karpenter allows `dedicated` as well, on request; Stowage prices and launches shared tenancy.
@@ -143,11 +140,7 @@ mod tests {
     fn every_label_key_is_one_the_planner_knows() {
         for kind in &Catalog::embedded().types {
             for key in kind.labels().keys() {
-                assert!(
-                    crate::labels::OFFERING_KEYS.contains(&key.as_str()),
-                    "{}: {key}",
-                    kind.name
-                );
+                assert!(crate::labels::OFFERING_KEYS.contains(&key.as_str()), "{}: {key}", kind.name);
             }
         }
     }
@@ -176,12 +169,7 @@ mod tests {
     // where the performance is "up to", the stated figure where it is fixed, nothing where EC2 is vague.
     #[test]
     fn network_bandwidth_is_karpenters() {
-        let bandwidth = |name: &str| {
-            Catalog::embedded()
-                .get(name)
-                .expect("a well-known type")
-                .network_mbps
-        };
+        let bandwidth = |name: &str| Catalog::embedded().get(name).expect("a well-known type").network_mbps;
         for (name, want) in [
             ("i8g.large", Some(1172)),
             ("c8gb.medium", Some(2083)),

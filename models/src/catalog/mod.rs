@@ -188,10 +188,7 @@ impl Catalog {
         static EMBEDDED_DIGEST: OnceLock<String> = OnceLock::new();
         let compute = || crate::digest::of_bytes(self.to_text().as_bytes());
         // `Catalog` has public fields, so a digest kept inside would go stale; the static one cannot change.
-        if EMBEDDED
-            .get()
-            .is_some_and(|embedded| std::ptr::eq(self, embedded))
-        {
+        if EMBEDDED.get().is_some_and(|embedded| std::ptr::eq(self, embedded)) {
             return EMBEDDED_DIGEST.get_or_init(compute).clone();
         }
         compute()
@@ -200,10 +197,7 @@ impl Catalog {
     /// A type by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&InstanceType> {
-        let index = self
-            .types
-            .binary_search_by(|candidate| candidate.name.as_str().cmp(name))
-            .ok()?;
+        let index = self.types.binary_search_by(|candidate| candidate.name.as_str().cmp(name)).ok()?;
         self.types.get(index)
     }
 }
@@ -221,10 +215,7 @@ impl InstanceType {
         let offer = self.zone(zone)?;
         match capacity_type {
             "spot" => offer.spot,
-            "on-demand" => self.on_demand.map(|usd| Price {
-                usd,
-                estimated: false,
-            }),
+            "on-demand" => self.on_demand.map(|usd| Price { usd, estimated: false }),
             _ => None,
         }
     }

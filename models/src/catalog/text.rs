@@ -80,15 +80,9 @@ enum Column {
 /// See [`Catalog::parse`].
 pub(super) fn parse(text: &str) -> Result<Catalog, CatalogError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim_end_matches('\r')));
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_end_matches('\r')));
     let newer = version(lines.next().map_or("", |(_, line)| line))?;
-    let mut header = Header {
-        newer,
-        ..Header::default()
-    };
+    let mut header = Header { newer, ..Header::default() };
     let mut columns: Option<Vec<Column>> = None;
     let mut types: Vec<(usize, InstanceType)> = Vec::new();
     let mut last = 1;
@@ -110,22 +104,14 @@ pub(super) fn parse(text: &str) -> Result<Catalog, CatalogError> {
         ));
     }
     if header.catalog.region.is_empty() {
-        return Err(missing_header(
-            last,
-            "region",
-            "add a line such as `region us-east-1`",
-        ));
+        return Err(missing_header(last, "region", "add a line such as `region us-east-1`"));
     }
     types.sort_by(|a, b| a.1.name.cmp(&b.1.name));
     for pair in types.windows(2) {
         if let [(first, a), (line, b)] = pair
             && a.name == b.name
         {
-            return Err(CatalogError::Duplicate {
-                line: *line,
-                name: b.name.clone(),
-                first: *first,
-            });
+            return Err(CatalogError::Duplicate { line: *line, name: b.name.clone(), first: *first });
         }
     }
     if types.is_empty() {
@@ -148,9 +134,7 @@ fn missing_header(line: usize, key: &str, hint: &str) -> CatalogError {
 fn version(line: &str) -> Result<bool, CatalogError> {
     let mut words = line.split_whitespace();
     if words.next() != Some(MAGIC) {
-        return Err(CatalogError::NotACatalog {
-            found: line.chars().take(40).collect(),
-        });
+        return Err(CatalogError::NotACatalog { found: line.chars().take(40).collect() });
     }
     let found = words.next().unwrap_or_default();
     let parsed = found
@@ -158,9 +142,7 @@ fn version(line: &str) -> Result<bool, CatalogError> {
         .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
     match parsed {
         Some((major, minor)) if major == VERSION.0 => Ok(minor > VERSION.1),
-        _ => Err(CatalogError::Version {
-            found: found.to_owned(),
-        }),
+        _ => Err(CatalogError::Version { found: found.to_owned() }),
     }
 }
 
@@ -183,21 +165,19 @@ impl Header {
                 self.catalog.sources.push(value.to_owned());
                 Ok(None)
             }
-            "region" => token(value)
-                .and_then(|region| once(&mut self.catalog.region, region))
-                .map(|()| None),
-            "types-as-of" => date(value)
-                .and_then(|day| once(&mut self.catalog.types_as_of, day))
-                .map(|()| None),
-            "on-demand-as-of" => date(value)
-                .and_then(|day| once(&mut self.catalog.on_demand_as_of, day))
-                .map(|()| None),
-            "spot-as-of" => date(value)
-                .and_then(|day| once(&mut self.catalog.spot_as_of, day))
-                .map(|()| None),
-            "advisor-as-of" => date(value)
-                .and_then(|day| once(&mut self.catalog.advisor_as_of, day))
-                .map(|()| None),
+            "region" => token(value).and_then(|region| once(&mut self.catalog.region, region)).map(|()| None),
+            "types-as-of" => {
+                date(value).and_then(|day| once(&mut self.catalog.types_as_of, day)).map(|()| None)
+            }
+            "on-demand-as-of" => {
+                date(value).and_then(|day| once(&mut self.catalog.on_demand_as_of, day)).map(|()| None)
+            }
+            "spot-as-of" => {
+                date(value).and_then(|day| once(&mut self.catalog.spot_as_of, day)).map(|()| None)
+            }
+            "advisor-as-of" => {
+                date(value).and_then(|day| once(&mut self.catalog.advisor_as_of, day)).map(|()| None)
+            }
             _ if self.newer => Ok(None),
             _ => Err(wrong(
                 "is not known",
@@ -233,43 +213,25 @@ impl Header {
         let mut seen = BTreeSet::new();
         for name in value.split('\t') {
             if !seen.insert(name) {
-                return Err(wrong(
-                    format!("column `{name}` is named twice"),
-                    "remove one of the two",
-                ));
+                return Err(wrong(format!("column `{name}` is named twice"), "remove one of the two"));
             }
-            columns.push(
-                match (
-                    COLUMNS.iter().position(|known| *known == name),
-                    self.zones.get(name),
-                ) {
-                    (Some(index), _) => Column::Known(index),
-                    (None, Some(id)) => Column::Zone {
-                        name: name.to_owned(),
-                        id: id.clone(),
-                    },
-                    (None, None) if self.newer => Column::Ignored,
-                    (None, None) => {
-                        let hint =
-                            "separate names by tabs; a zone's column needs a `zone <name> <id>` line above";
-                        return Err(wrong(
-                            format!("column `{name}` is neither known nor a zone"),
-                            hint,
-                        ));
-                    }
-                },
-            );
+            columns.push(match (COLUMNS.iter().position(|known| *known == name), self.zones.get(name)) {
+                (Some(index), _) => Column::Known(index),
+                (None, Some(id)) => Column::Zone { name: name.to_owned(), id: id.clone() },
+                (None, None) if self.newer => Column::Ignored,
+                (None, None) => {
+                    let hint =
+                        "separate names by tabs; a zone's column needs a `zone <name> <id>` line above";
+                    return Err(wrong(format!("column `{name}` is neither known nor a zone"), hint));
+                }
+            });
         }
-        let mut wanted = COLUMNS
-            .iter()
-            .copied()
-            .chain(self.zones.keys().map(String::as_str));
+        let mut wanted = COLUMNS.iter().copied().chain(self.zones.keys().map(String::as_str));
         match wanted.find(|name| !seen.contains(name)) {
             None => Ok(columns),
-            Some(name) => Err(wrong(
-                format!("column `{name}` is missing"),
-                "add it here and to every line below",
-            )),
+            Some(name) => {
+                Err(wrong(format!("column `{name}` is missing"), "add it here and to every line below"))
+            }
         }
     }
 }
@@ -285,21 +247,11 @@ fn once(slot: &mut String, value: String) -> Result<(), Wrong> {
 
 fn type_line(line: usize, text: &str, columns: &[Column]) -> Result<InstanceType, CatalogError> {
     let fields: Vec<&str> = text.split('\t').map(str::trim).collect();
-    let at = columns
-        .iter()
-        .position(|column| matches!(column, Column::Known(0)));
-    let name = at
-        .and_then(|index| fields.get(index))
-        .copied()
-        .unwrap_or_default();
+    let at = columns.iter().position(|column| matches!(column, Column::Known(0)));
+    let name = at.and_then(|index| fields.get(index)).copied().unwrap_or_default();
     if fields.len() != columns.len() {
         let (found, expected) = (fields.len(), columns.len());
-        return Err(CatalogError::Columns {
-            line,
-            name: name.to_owned(),
-            found,
-            expected,
-        });
+        return Err(CatalogError::Columns { line, name: name.to_owned(), found, expected });
     }
     let mut kind = InstanceType::default();
     for (column, value) in columns.iter().zip(fields) {

@@ -16,15 +16,10 @@ const GUIDE: &str = "\
 /// See [`Catalog::to_text`]. Zones are those of the types, sorted by name, so that equal catalogues give equal text.
 pub(super) fn to_text(catalog: &Catalog) -> String {
     let offers = catalog.types.iter().flat_map(|kind| &kind.zones);
-    let zones: BTreeMap<&str, &str> = offers
-        .map(|offer| (offer.zone.as_str(), offer.zone_id.as_str()))
-        .collect();
-    let mut text = format!(
-        "{MAGIC} {}.{}\n{GUIDE}region {}\n",
-        VERSION.0,
-        VERSION.1,
-        one_line(&catalog.region)
-    );
+    let zones: BTreeMap<&str, &str> =
+        offers.map(|offer| (offer.zone.as_str(), offer.zone_id.as_str())).collect();
+    let mut text =
+        format!("{MAGIC} {}.{}\n{GUIDE}region {}\n", VERSION.0, VERSION.1, one_line(&catalog.region));
     for (key, date) in [
         ("types-as-of", &catalog.types_as_of),
         ("on-demand-as-of", &catalog.on_demand_as_of),
@@ -56,9 +51,7 @@ pub(super) fn to_text(catalog: &Catalog) -> String {
 
 /// Control characters would break the line structure.
 fn one_line(text: &str) -> String {
-    text.replace(|character: char| character.is_control(), " ")
-        .trim()
-        .to_owned()
+    text.replace(|character: char| character.is_control(), " ").trim().to_owned()
 }
 
 /// Values after the name are in the order of [`COLUMNS`].
@@ -81,25 +74,17 @@ fn type_line<'a>(text: &mut String, kind: &InstanceType, zones: impl Iterator<It
     field(format_args!("{}", kind.efa));
     field(format_args!("{}", kind.branch_enis));
     match kind.local_storage {
-        Some(disks) => field(format_args!(
-            "{}:{}",
-            if disks.nvme { "nvme" } else { "disk" },
-            disks.gb
-        )),
+        Some(disks) => field(format_args!("{}:{}", if disks.nvme { "nvme" } else { "disk" }, disks.gb)),
         None => field(format_args!("-")),
     }
     match &kind.gpu {
-        Some(gpu) => field(format_args!(
-            "{}:{}:{}:{}",
-            gpu.name, gpu.manufacturer, gpu.count, gpu.memory_mib
-        )),
+        Some(gpu) => {
+            field(format_args!("{}:{}:{}:{}", gpu.name, gpu.manufacturer, gpu.count, gpu.memory_mib))
+        }
         None => field(format_args!("-")),
     }
     match &kind.neuron {
-        Some(neuron) => field(format_args!(
-            "{}:{}:{}",
-            neuron.name, neuron.count, neuron.cores_each
-        )),
+        Some(neuron) => field(format_args!("{}:{}:{}", neuron.name, neuron.count, neuron.cores_each)),
         None => field(format_args!("-")),
     }
     match kind.on_demand {
@@ -111,11 +96,7 @@ fn type_line<'a>(text: &mut String, kind: &InstanceType, zones: impl Iterator<It
             None => field(format_args!(".")),
             Some(offer) => match offer.spot {
                 None => field(format_args!("-")),
-                Some(spot) => field(format_args!(
-                    "{}{}",
-                    spot.usd.0,
-                    if spot.estimated { "~" } else { "" }
-                )),
+                Some(spot) => field(format_args!("{}{}", spot.usd.0, if spot.estimated { "~" } else { "" })),
             },
         }
     }

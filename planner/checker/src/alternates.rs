@@ -14,28 +14,18 @@ pub(crate) fn check(
 ) {
     let (slot, count) = (&launch.slot, launch.alternates.len());
     if count > ALTERNATES_MAX {
-        findings.add(
-            code::ALTERNATE_COUNT,
-            format!("slot {slot}: {count} alternates, at most {ALTERNATES_MAX}"),
-        );
+        findings
+            .add(code::ALTERNATE_COUNT, format!("slot {slot}: {count} alternates, at most {ALTERNATES_MAX}"));
     }
     for pair in launch.alternates.windows(2) {
         let (one, next) = (rank(&pair[0]), rank(&pair[1]));
         if one >= next {
-            findings.add(
-                code::ALTERNATE_ORDER,
-                format!("slot {slot}: {one:?} comes before {next:?}"),
-            );
+            findings.add(code::ALTERNATE_ORDER, format!("slot {slot}: {one:?} comes before {next:?}"));
         }
     }
     for alternate in &launch.alternates {
         if let Err((code, why)) = judge(problem, launch, alternate, load) {
-            let Alternate {
-                instance_type,
-                zone,
-                capacity_type,
-                ..
-            } = alternate;
+            let Alternate { instance_type, zone, capacity_type, .. } = alternate;
             let name = format!("slot {slot}: alternate {instance_type} {zone} {capacity_type}");
             findings.add(code, format!("{name}: {why}"));
         }
@@ -54,44 +44,23 @@ fn judge(
     alternate: &Alternate,
     (counts, demand): (&Counts, &[i128]),
 ) -> Result<(), (&'static str, String)> {
-    let names = (
-        alternate.instance_type.as_str(),
-        alternate.zone.as_str(),
-        alternate.capacity_type.as_str(),
-    );
+    let names = (alternate.instance_type.as_str(), alternate.zone.as_str(), alternate.capacity_type.as_str());
     if names == (&launch.instance_type, &launch.zone, &launch.capacity_type) {
         return Err((code::ALTERNATE_OFFERING, "it is the launch itself".to_owned()));
     }
-    let key = (
-        launch.node_pool.as_str(),
-        names.0,
-        names.1,
-        names.2,
-        &launch.labels,
-    );
+    let key = (launch.node_pool.as_str(), names.0, names.1, names.2, &launch.labels);
     let Some(offering) = problem.offerings.find(&problem.pools, key) else {
-        return Err((
-            code::ALTERNATE_OFFERING,
-            format!("it is no offering of {}", launch.node_pool),
-        ));
+        return Err((code::ALTERNATE_OFFERING, format!("it is no offering of {}", launch.node_pool)));
     };
     let offering = &problem.offerings.list[offering];
     let (stated, price) = (alternate.price.0, offering.price.usd.0);
     if stated != price {
-        return Err((
-            code::ALTERNATE_PRICE,
-            format!("its price is {price}, the plan says {stated}"),
-        ));
+        return Err((code::ALTERNATE_PRICE, format!("its price is {price}, the plan says {stated}")));
     }
     let kind = &problem.offerings.kinds[offering.kind];
     if let Some(group) = counts.keys().find(|group| !problem.kind_matches(kind, **group)) {
         let first = &problem.groups[*group].first;
-        return Err((
-            code::ALTERNATE_FIT,
-            format!("it does not match pods like {first}"),
-        ));
+        return Err((code::ALTERNATE_FIT, format!("it does not match pods like {first}")));
     }
-    leave(problem, kind.room.as_deref(), demand)
-        .map(drop)
-        .map_err(|why| (code::ALTERNATE_FIT, why))
+    leave(problem, kind.room.as_deref(), demand).map(drop).map_err(|why| (code::ALTERNATE_FIT, why))
 }

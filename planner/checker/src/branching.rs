@@ -61,11 +61,7 @@ pub(crate) fn search(
 ) -> Option<Verdict> {
     // Worthless groups change no value; without them the order by value per room taken is total.
     items.retain(|item| item.multiplier > 0 && item.most(room) > 0);
-    let dearest = items
-        .iter()
-        .map(|item| i128::from(item.multiplier))
-        .max()
-        .unwrap_or(0);
+    let dearest = items.iter().map(|item| i128::from(item.multiplier)).max().unwrap_or(0);
     for item in &items {
         // The largest product of the comparison.
         item.takes.checked_mul(dearest)?;
@@ -100,18 +96,10 @@ pub(crate) fn search(
         }
         frame.count -= 1;
         let item = &items[depth - 1];
-        let value = item
-            .value()
-            .checked_mul(i128::from(frame.count))?
-            .checked_add(frame.value)?;
+        let value = item.value().checked_mul(i128::from(frame.count))?.checked_add(frame.value)?;
         let count = i64::try_from(frame.count).ok()?;
         // The count fits, so nothing here leaves the range.
-        let room = frame
-            .room
-            .iter()
-            .zip(item.need)
-            .map(|(room, need)| room - need * count)
-            .collect();
+        let room = frame.room.iter().zip(item.need).map(|(room, need)| room - need * count).collect();
         next = Some((value, room));
     }
 }

@@ -43,12 +43,7 @@ pub(crate) fn check(
     findings: &mut Findings,
 ) {
     let before = findings.0.len();
-    let mut form = Form {
-        problem,
-        certificate,
-        title,
-        findings,
-    };
+    let mut form = Form { problem, certificate, title, findings };
     let items = form.rows(ledger, weighted);
     form.limits();
     form.vectors();
@@ -60,26 +55,16 @@ pub(crate) fn check(
         return;
     }
     let coordinate = |name: &String| {
-        let place = problem
-            .axis
-            .names
-            .binary_search(name)
-            .expect("the axis holds all resources of certificates");
+        let place =
+            problem.axis.names.binary_search(name).expect("the axis holds all resources of certificates");
         (place, MULTIPLIER_BITS - unit_bits(name))
     };
     let coordinates = certificate.resources.iter().map(coordinate).collect();
-    let proof = Proof {
-        problem,
-        certificate,
-        coordinates,
-        items,
-    };
-    let judged = proof
-        .offerings(&of_offering)
-        .and_then(|offerings| match offerings {
-            Ok(()) => proof.nodes(),
-            wrong => Some(wrong),
-        });
+    let proof = Proof { problem, certificate, coordinates, items };
+    let judged = proof.offerings(&of_offering).and_then(|offerings| match offerings {
+        Ok(()) => proof.nodes(),
+        wrong => Some(wrong),
+    });
     match (judged, proof.bound()) {
         (Some(Err(message)), _) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
         (Some(Ok(())), Some(bound)) if bound == i128::from(stated) => {}
@@ -87,32 +72,20 @@ pub(crate) fn check(
             code::BOUND,
             format!("{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"),
         ),
-        _ => findings.add(
-            code::CERT_RANGE,
-            format!("{title}: its terms need more than 128 bits"),
-        ),
+        _ => findings.add(code::CERT_RANGE, format!("{title}: its terms need more than 128 bits")),
     }
 }
 
 /// Whether the node takes a pod of some row.
 pub(crate) fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool {
-    items
-        .iter()
-        .any(|item| item.pods > 0 && problem.node_takes(node, &node.free, item.group))
+    items.iter().any(|item| item.pods > 0 && problem.node_takes(node, &node.free, item.group))
 }
 
 /// Copies of a pod that fit alone.
 pub(crate) fn copies(need: &[i64], room: &[i64]) -> u64 {
-    let per_resource = need
-        .iter()
-        .zip(room)
-        .filter(|(need, _)| **need > 0)
-        .map(|(need, room)| room / need);
+    let per_resource = need.iter().zip(room).filter(|(need, _)| **need > 0).map(|(need, room)| room / need);
     // Every pod needs one of `pods`, so there is always a least element.
-    per_resource
-        .min()
-        .and_then(|copies| u64::try_from(copies).ok())
-        .unwrap_or(0)
+    per_resource.min().and_then(|copies| u64::try_from(copies).ok()).unwrap_or(0)
 }
 
 impl Proof<'_> {
@@ -133,17 +106,10 @@ impl Proof<'_> {
         let price = |item: &Item| {
             let need = &self.problem.needs[item.group];
             let takes = self.dot(vector, need)?;
-            Some(Priced {
-                need,
-                pods: item.pods,
-                multiplier: item.multiplier,
-                takes,
-            })
+            Some(Priced { need, pods: item.pods, multiplier: item.multiplier, takes })
         };
         let items = self.items.iter().filter(|item| item.pods > 0);
-        items
-            .map(|item| price(item).map(|priced| (item, priced)))
-            .collect()
+        items.map(|item| price(item).map(|priced| (item, priced))).collect()
     }
 
     /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching.
@@ -165,14 +131,8 @@ impl Proof<'_> {
         if value <= threshold {
             return Some(Verdict::Holds);
         }
-        let items = prices
-            .iter()
-            .filter(|(item, _)| admits(item))
-            .map(|(_, priced)| *priced)
-            .collect();
-        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| {
-            self.dot(vector, room)
-        })
+        let items = prices.iter().filter(|(item, _)| admits(item)).map(|(_, priced)| *priced).collect();
+        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
     }
 
     fn admits(&self, kind: &Kind, item: &Item) -> bool {
@@ -185,12 +145,7 @@ impl Proof<'_> {
         let kind = &self.problem.offerings.kinds[offering.kind];
         let pool = &self.problem.pools[kind.pool].pool.name;
         let mut cost = i128::from(offering.price.usd.0) << SCALE_BITS;
-        for limit in self
-            .certificate
-            .limits
-            .iter()
-            .filter(|limit| limit.node_pool == *pool)
-        {
+        for limit in self.certificate.limits.iter().filter(|limit| limit.node_pool == *pool) {
             let amount = i128::from(self.problem.counts(kind, &limit.resource));
             let shift = MULTIPLIER_BITS - unit_bits(&limit.resource);
             let product = (i128::from(limit.multiplier) * amount).checked_mul(1 << shift)?;
@@ -250,10 +205,7 @@ impl Proof<'_> {
             let vector = &self.certificate.vectors[vector as usize];
             let prices = self.prices(vector)?;
             for one in members {
-                let node = self
-                    .problem
-                    .nodes
-                    .binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
+                let node = self.problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
                 let bin = &self.problem.nodes[node.ok()?];
                 let admits = |item: &Item| self.problem.node_matches(bin, item.group);
                 let stated = i128::from(one.value) << MULTIPLIER_BITS;
@@ -281,15 +233,8 @@ impl Proof<'_> {
         // So far in multiples of 2^-20.
         total = total.checked_mul(1 << MULTIPLIER_BITS)?;
         for stated in &self.certificate.limits {
-            let pool = self
-                .problem
-                .pools
-                .iter()
-                .find(|pool| pool.pool.name == stated.node_pool)?;
-            let limit = pool
-                .limits
-                .iter()
-                .find(|limit| limit.resource == stated.resource)?;
+            let pool = self.problem.pools.iter().find(|pool| pool.pool.name == stated.node_pool)?;
+            let limit = pool.limits.iter().find(|limit| limit.resource == stated.resource)?;
             let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
             let product = i128::from(stated.multiplier).checked_mul(limit.remaining())?;
             total = total.checked_sub(product.checked_mul(1 << shift)?)?;
@@ -304,34 +249,19 @@ fn explain(verdict: &Verdict) -> Result<(), String> {
     match verdict {
         Verdict::Holds => Ok(()),
         Verdict::Refuted(value) => Err(format!("but can hold pods worth {value} / 2^{SCALE_BITS}")),
-        Verdict::Undecided => Err(format!(
-            "and {PROOF_BRANCHES_MAX} branches do not show that it holds no more"
-        )),
+        Verdict::Undecided => {
+            Err(format!("and {PROOF_BRANCHES_MAX} branches do not show that it holds no more"))
+        }
     }
 }
 
 /// Checks the certificate of the bound, and that of the bound without weights where the plan states one.
 pub(crate) fn check_all(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
     let bound = plan.summary.launch_bound.0;
-    check(
-        problem,
-        &plan.certificate,
-        ledger,
-        ("certificate", bound, true),
-        findings,
-    );
-    match (
-        &plan.certificate_without_weights,
-        plan.summary.launch_bound_without_weights,
-    ) {
+    check(problem, &plan.certificate, ledger, ("certificate", bound, true), findings);
+    match (&plan.certificate_without_weights, plan.summary.launch_bound_without_weights) {
         (Some(certificate), Some(bound)) => {
-            check(
-                problem,
-                certificate,
-                ledger,
-                ("certificate without weights", bound.0, false),
-                findings,
-            );
+            check(problem, certificate, ledger, ("certificate without weights", bound.0, false), findings);
         }
         (None, None) => {}
         (certificate, bound) => findings.add(
@@ -357,20 +287,11 @@ pub(crate) fn judge_bin(
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
     let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
     problem.needs = needs.to_vec();
-    let item = |group: usize| Item {
-        group,
-        pods: pods[group],
-        multiplier: multipliers[group],
-        min_weight: 0,
-    };
+    let item =
+        |group: usize| Item { group, pods: pods[group], multiplier: multipliers[group], min_weight: 0 };
     let items = (0..needs.len()).map(item).collect();
     let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
-    let proof = Proof {
-        problem: &problem,
-        certificate: &Certificate::default(),
-        coordinates,
-        items,
-    };
+    let proof = Proof { problem: &problem, certificate: &Certificate::default(), coordinates, items };
     let prices = proof.prices(vector)?;
     proof.judge(vector, &prices, room, |_| true, threshold)
 }

@@ -14,11 +14,7 @@ use stowage_models::units::UsdMicros;
 /// The price of an existing node, if the catalogue knows it.
 pub(crate) fn price(catalog: &Catalog, node: &Node) -> Option<UsdMicros> {
     let instance = catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
-    Some(
-        instance
-            .price(node.labels.get(labels::ZONE)?, capacity_type(node)?)?
-            .usd,
-    )
+    Some(instance.price(node.labels.get(labels::ZONE)?, capacity_type(node)?)?.usd)
 }
 
 /// Checks the list of existing nodes and records what the plan leaves of each.
@@ -29,36 +25,16 @@ pub(crate) fn check(
     ledger: &mut Ledger,
     findings: &mut Findings,
 ) {
-    for pair in plan
-        .existing
-        .windows(2)
-        .filter(|pair| pair[0].name >= pair[1].name)
-    {
-        findings.add(
-            code::ORDER,
-            format!("existing: node {} comes before {}", pair[0].name, pair[1].name),
-        );
+    for pair in plan.existing.windows(2).filter(|pair| pair[0].name >= pair[1].name) {
+        findings.add(code::ORDER, format!("existing: node {} comes before {}", pair[0].name, pair[1].name));
     }
     let listed: BTreeSet<&str> = plan.existing.iter().map(|node| node.name.as_str()).collect();
-    for bin in problem
-        .nodes
-        .iter()
-        .filter(|bin| !listed.contains(bin.node.name.as_str()))
-    {
-        findings.add(
-            code::NODE_LIST,
-            format!("node {} exists and is in the plan 0 times", bin.node.name),
-        );
+    for bin in problem.nodes.iter().filter(|bin| !listed.contains(bin.node.name.as_str())) {
+        findings.add(code::NODE_LIST, format!("node {} exists and is in the plan 0 times", bin.node.name));
     }
     for stated in &plan.existing {
-        let Ok(index) = problem
-            .nodes
-            .binary_search_by(|bin| bin.node.name.as_str().cmp(&stated.name))
-        else {
-            findings.add(
-                code::NODE_LIST,
-                format!("node {} is in the plan and does not exist", stated.name),
-            );
+        let Ok(index) = problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&stated.name)) else {
+            findings.add(code::NODE_LIST, format!("node {} is in the plan and does not exist", stated.name));
             continue;
         };
         let bin = &problem.nodes[index];
@@ -72,44 +48,19 @@ fn check_facts(catalog: &Catalog, bin: &NodeBin<'_>, stated: &ExistingNode, find
     let label = |key: &str| node.labels.get(key).cloned();
     let facts = [
         ("NodePool", &stated.node_pool, label(labels::NODEPOOL)),
-        (
-            "instance type",
-            &stated.instance_type,
-            label(labels::INSTANCE_TYPE),
-        ),
+        ("instance type", &stated.instance_type, label(labels::INSTANCE_TYPE)),
         ("zone", &stated.zone, label(labels::ZONE)),
-        (
-            "capacity type",
-            &stated.capacity_type,
-            capacity_type(node).map(str::to_owned),
-        ),
+        ("capacity type", &stated.capacity_type, capacity_type(node).map(str::to_owned)),
     ];
     for (what, stated, actual) in facts {
-        findings.expect_eq(
-            code::NODE_FACTS,
-            &format!("{what} of node {}", node.name),
-            (stated, &actual),
-        );
+        findings.expect_eq(code::NODE_FACTS, &format!("{what} of node {}", node.name), (stated, &actual));
     }
     let price = price(catalog, node);
-    findings.expect_eq(
-        code::NODE_FACTS,
-        &format!("price of node {}", node.name),
-        (&stated.price, &price),
-    );
-    let amounts = [
-        ("allocatable", &stated.allocatable, &node.allocatable),
-        ("running", &stated.running, &bin.running),
-    ];
-    for (what, stated, actual) in amounts
-        .into_iter()
-        .filter(|(_, stated, actual)| !same(stated, actual))
-    {
-        findings.expect_eq(
-            code::NODE_FACTS,
-            &format!("{what} of node {}", node.name),
-            (stated, actual),
-        );
+    findings.expect_eq(code::NODE_FACTS, &format!("price of node {}", node.name), (&stated.price, &price));
+    let amounts =
+        [("allocatable", &stated.allocatable, &node.allocatable), ("running", &stated.running, &bin.running)];
+    for (what, stated, actual) in amounts.into_iter().filter(|(_, stated, actual)| !same(stated, actual)) {
+        findings.expect_eq(code::NODE_FACTS, &format!("{what} of node {}", node.name), (stated, actual));
     }
 }
 
@@ -133,16 +84,10 @@ fn check_pods(
     }
     if !bin.eligible && !stated.pods.is_empty() {
         let number = stated.pods.len();
-        findings.add(
-            code::NODE_CLOSED,
-            format!("node {name} takes 0 pods, the plan puts {number} there"),
-        );
+        findings.add(code::NODE_CLOSED, format!("node {name} takes 0 pods, the plan puts {number} there"));
     } else if let Some(group) = counts.keys().find(|group| !problem.node_matches(bin, **group)) {
         let first = &problem.groups[*group].first;
-        findings.add(
-            code::MATCH,
-            format!("node {name} does not match pods like {first}"),
-        );
+        findings.add(code::MATCH, format!("node {name} does not match pods like {first}"));
     }
     match leave(problem, Some(left), &demand) {
         Ok(rest) => *left = rest,

@@ -16,44 +16,18 @@ pub(crate) fn check(
     ledger: &Ledger,
     findings: &mut Findings,
 ) {
-    let Plan {
-        summary,
-        launches,
-        existing,
-        unplaced,
-        ..
-    } = plan;
+    let Plan { summary, launches, existing, unplaced, .. } = plan;
     let pods = |lists: &mut dyn Iterator<Item = usize>| lists.sum();
     let counts: [(&str, u64, usize); 9] = [
         ("podsPending", summary.pods_pending, problem.pending.len()),
-        (
-            "podsOnExisting",
-            summary.pods_on_existing,
-            pods(&mut existing.iter().map(|node| node.pods.len())),
-        ),
-        (
-            "podsOnNew",
-            summary.pods_on_new,
-            pods(&mut launches.iter().map(|launch| launch.pods.len())),
-        ),
-        (
-            "podsUnplaced",
-            summary.pods_unplaced,
-            pods(&mut unplaced.iter().map(|entry| entry.pods.len())),
-        ),
-        (
-            "groups",
-            summary.groups,
-            ledger.placed.iter().filter(|pods| **pods > 0).count(),
-        ),
+        ("podsOnExisting", summary.pods_on_existing, pods(&mut existing.iter().map(|node| node.pods.len()))),
+        ("podsOnNew", summary.pods_on_new, pods(&mut launches.iter().map(|launch| launch.pods.len()))),
+        ("podsUnplaced", summary.pods_unplaced, pods(&mut unplaced.iter().map(|entry| entry.pods.len()))),
+        ("groups", summary.groups, ledger.placed.iter().filter(|pods| **pods > 0).count()),
         ("offerings", summary.offerings, problem.offerings.list.len()),
         ("nodesBefore", summary.nodes_before, problem.snapshot.nodes.len()),
         ("nodesLaunched", summary.nodes_launched, launches.len()),
-        (
-            "nodesUnpriced",
-            summary.nodes_unpriced,
-            prices(problem, catalog).filter(Option::is_none).count(),
-        ),
+        ("nodesUnpriced", summary.nodes_unpriced, prices(problem, catalog).filter(Option::is_none).count()),
     ];
     for (name, stated, actual) in counts {
         findings.expect_eq(
@@ -67,44 +41,22 @@ pub(crate) fn check(
 
 /// Costs, and what the bound says about them.
 fn check_money(problem: &Problem<'_>, catalog: &Catalog, plan: &Plan, findings: &mut Findings) {
-    let Plan {
-        summary, launches, ..
-    } = plan;
+    let Plan { summary, launches, .. } = plan;
     let sum =
         |prices: &mut dyn Iterator<Item = UsdMicros>| prices.map(|price| i128::from(price.0)).sum::<i128>();
     let estimated = launches.iter().filter(|launch| launch.price_estimated);
     let costs = [
-        (
-            "costBefore",
-            summary.cost_before,
-            sum(&mut prices(problem, catalog).flatten()),
-        ),
-        (
-            "launchCost",
-            summary.launch_cost,
-            sum(&mut launches.iter().map(|launch| launch.price)),
-        ),
-        (
-            "estimatedCost",
-            summary.estimated_cost,
-            sum(&mut estimated.map(|launch| launch.price)),
-        ),
+        ("costBefore", summary.cost_before, sum(&mut prices(problem, catalog).flatten())),
+        ("launchCost", summary.launch_cost, sum(&mut launches.iter().map(|launch| launch.price))),
+        ("estimatedCost", summary.estimated_cost, sum(&mut estimated.map(|launch| launch.price))),
     ];
     for (name, stated, actual) in costs {
-        findings.expect_eq(
-            code::FIGURE,
-            &format!("summary.{name}"),
-            (&i128::from(stated.0), &actual),
-        );
+        findings.expect_eq(code::FIGURE, &format!("summary.{name}"), (&i128::from(stated.0), &actual));
     }
     let gap = Ppm::gap(summary.launch_cost, summary.launch_bound);
     findings.expect_eq(code::GAP, "summary.gap", (&summary.gap.0, &gap.0));
     let bounds = [Some(summary.launch_bound), summary.launch_bound_without_weights];
-    for bound in bounds
-        .into_iter()
-        .flatten()
-        .filter(|bound| *bound > summary.launch_cost)
-    {
+    for bound in bounds.into_iter().flatten().filter(|bound| *bound > summary.launch_cost) {
         // Cannot happen to a valid plan with a valid proof; said all the same, in case one of the two checks is wrong.
         let (bound, cost) = (bound.0, summary.launch_cost.0);
         let message = format!("a bound of {bound} is above the cost of {cost} micro-dollars per hour");

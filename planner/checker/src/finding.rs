@@ -32,10 +32,7 @@ impl Findings {
         (stated, actual): (&T, &T),
     ) {
         if stated != actual {
-            self.add(
-                code,
-                format!("{what}: the plan says {stated:?}, it is {actual:?}"),
-            );
+            self.add(code, format!("{what}: the plan says {stated:?}, it is {actual:?}"));
         }
     }
 }

@@ -41,20 +41,13 @@ impl Form<'_> {
         for (row, (group, pods)) in rows.iter().zip(wanted) {
             let first = &self.problem.groups[group].first;
             if (&row.pod, row.pods) != (first, pods) {
-                let message = format!(
-                    "a row for {} pods like {}, where {pods} like {first} belong",
-                    row.pods, row.pod
-                );
+                let message =
+                    format!("a row for {} pods like {}, where {pods} like {first} belong", row.pods, row.pod);
                 self.add(code::CERT_ROWS, &message);
             }
             self.row(row, weighted);
             let (multiplier, min_weight) = (row.multiplier, row.min_weight);
-            items.push(Item {
-                group,
-                pods,
-                multiplier,
-                min_weight,
-            });
+            items.push(Item { group, pods, multiplier, min_weight });
         }
         items
     }
@@ -67,12 +60,7 @@ impl Form<'_> {
             );
         }
         if !weighted && row.min_weight != i32::MIN {
-            let message = format!(
-                "row {}: minimal weight {} is not {}",
-                row.pod,
-                row.min_weight,
-                i32::MIN
-            );
+            let message = format!("row {}: minimal weight {} is not {}", row.pod, row.min_weight, i32::MIN);
             self.add(code::CERT_ROWS, &message);
         }
     }
@@ -99,10 +87,8 @@ impl Form<'_> {
                 );
             }
             if limit.multiplier <= 0 {
-                let message = format!(
-                    "limit {pool} {resource}: multiplier {} is not above 0",
-                    limit.multiplier
-                );
+                let message =
+                    format!("limit {pool} {resource}: multiplier {} is not above 0", limit.multiplier);
                 self.add(code::CERT_MULTIPLIER, &message);
             }
         }
@@ -110,16 +96,10 @@ impl Form<'_> {
 
     /// Vectors are distinct, have an entry per resource, and none below zero.
     pub(crate) fn vectors(&mut self) {
-        let Certificate {
-            resources, vectors, ..
-        } = self.certificate;
+        let Certificate { resources, vectors, .. } = self.certificate;
         let distinct: BTreeSet<&String> = resources.iter().collect();
         if distinct.len() != resources.len() {
-            let message = format!(
-                "{} resources, {} of them distinct",
-                resources.len(),
-                distinct.len()
-            );
+            let message = format!("{} resources, {} of them distinct", resources.len(), distinct.len());
             self.add(code::CERT_VECTORS, &message);
         }
         let distinct: BTreeSet<&Vec<i64>> = vectors.iter().collect();
@@ -129,28 +109,19 @@ impl Form<'_> {
         }
         for (index, vector) in vectors.iter().enumerate() {
             if vector.len() != resources.len() {
-                let message = format!(
-                    "vector {index} has {} entries for {} resources",
-                    vector.len(),
-                    resources.len()
-                );
+                let message =
+                    format!("vector {index} has {} entries for {} resources", vector.len(), resources.len());
                 self.add(code::CERT_VECTORS, &message);
             }
             if let Some(entry) = vector.iter().find(|entry| **entry < 0) {
-                self.add(
-                    code::CERT_VECTORS,
-                    &format!("vector {index} has an entry {entry} below 0"),
-                );
+                self.add(code::CERT_VECTORS, &format!("vector {index} has an entry {entry} below 0"));
             }
         }
     }
 
     /// Vector of every offering. Each run is `index` or `index*count`.
     pub(crate) fn offering_vectors(&mut self) -> Vec<usize> {
-        let (text, wanted) = (
-            &self.certificate.offering_vectors,
-            self.problem.offerings.list.len(),
-        );
+        let (text, wanted) = (&self.certificate.offering_vectors, self.problem.offerings.list.len());
         match decode(text, wanted, self.certificate.vectors.len()) {
             Ok(of_offering) => of_offering,
             Err(message) => {
@@ -164,48 +135,28 @@ impl Form<'_> {
     pub(crate) fn node_vectors(&mut self, items: &[Item]) {
         let listed = &self.certificate.node_vectors;
         for pair in listed.windows(2).filter(|pair| pair[0].node >= pair[1].node) {
-            self.add(
-                code::CERT_NODES,
-                &format!("node {} comes before {}", pair[0].node, pair[1].node),
-            );
+            self.add(code::CERT_NODES, &format!("node {} comes before {}", pair[0].node, pair[1].node));
         }
         for one in listed {
             let (count, node) = (self.certificate.vectors.len(), &one.node);
             if one.vector as usize >= count {
-                self.add(
-                    code::CERT_NODES,
-                    &format!("node {node} has vector {} of {count}", one.vector),
-                );
+                self.add(code::CERT_NODES, &format!("node {node} has vector {} of {count}", one.vector));
             }
         }
-        let useful = self
-            .problem
-            .nodes
-            .iter()
-            .filter(|bin| is_useful(self.problem, bin, items));
+        let useful = self.problem.nodes.iter().filter(|bin| is_useful(self.problem, bin, items));
         let useful: BTreeSet<&str> = useful.map(|bin| bin.node.name.as_str()).collect();
         let named: BTreeSet<&str> = listed.iter().map(|one| one.node.as_str()).collect();
         for node in useful.difference(&named) {
-            self.add(
-                code::CERT_NODES,
-                &format!("node {node} takes pods and has 0 vectors"),
-            );
+            self.add(code::CERT_NODES, &format!("node {node} takes pods and has 0 vectors"));
         }
         for node in named.difference(&useful) {
-            self.add(
-                code::CERT_NODES,
-                &format!("node {node} has a vector and takes 0 pods"),
-            );
+            self.add(code::CERT_NODES, &format!("node {node} has a vector and takes 0 pods"));
         }
     }
 
     /// Every vector is used; another could carry anything.
     pub(crate) fn usage(&mut self, of_offering: &[usize]) {
-        let of_nodes = self
-            .certificate
-            .node_vectors
-            .iter()
-            .map(|one| one.vector as usize);
+        let of_nodes = self.certificate.node_vectors.iter().map(|one| one.vector as usize);
         let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).collect();
         for index in (0..self.certificate.vectors.len()).filter(|index| !used.contains(index)) {
             self.add(code::CERT_VECTORS, &format!("vector {index} is used 0 times"));
@@ -224,15 +175,11 @@ fn decode(text: &str, wanted: usize, vectors: usize) -> Result<Vec<usize>, Strin
     for run in text.split(',').filter(|_| !text.is_empty()) {
         let (index, count) = run.split_once('*').unwrap_or((run, "1"));
         let (Some(index), Some(count)) = (number(index), number(count)) else {
-            return Err(format!(
-                "run `{run}` of the offerings' vectors is not `index` or `index*count`"
-            ));
+            return Err(format!("run `{run}` of the offerings' vectors is not `index` or `index*count`"));
         };
         if index >= vectors || count == 0 || count > wanted - decoded.len() {
             let at = decoded.len();
-            return Err(format!(
-                "run `{run}` at offering {at} of {wanted} does not fit ({vectors} vectors)"
-            ));
+            return Err(format!("run `{run}` at offering {at} of {wanted} does not fit ({vectors} vectors)"));
         }
         decoded.resize(decoded.len() + count, index);
     }

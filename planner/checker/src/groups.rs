@@ -32,24 +32,14 @@ pub(crate) enum Pending {
 pub(crate) type PendingPods = BTreeMap<PodRef, Pending>;
 
 /// What makes two pods equal. Lists compare as written: the order of tolerations or terms counts.
-type Identity<'a> = (
-    Resources,
-    &'a Labels,
-    Option<&'a Vec<NodeSelectorTerm>>,
-    &'a Vec<Toleration>,
-    i32,
-);
+type Identity<'a> = (Resources, &'a Labels, Option<&'a Vec<NodeSelectorTerm>>, &'a Vec<Toleration>, i32);
 
 /// Sorts the pending pods into groups, themselves in the order of their first pods.
 pub(crate) fn collect(snapshot: &Snapshot) -> (PendingPods, Vec<Group<'_>>) {
     let repulsion = Repulsion::new(snapshot);
     // By reference, so that the first pod of a group is the first in that order whatever the snapshot's is.
-    let pods: BTreeMap<PodRef, _> = snapshot
-        .pods
-        .iter()
-        .filter(|pod| pod.is_pending())
-        .map(|pod| (pod.id(), pod))
-        .collect();
+    let pods: BTreeMap<PodRef, _> =
+        snapshot.pods.iter().filter(|pod| pod.is_pending()).map(|pod| (pod.id(), pod)).collect();
     let mut index: BTreeMap<Identity<'_>, usize> = BTreeMap::new();
     let mut groups = Vec::new();
     let mut pending = PendingPods::new();
@@ -61,19 +51,9 @@ pub(crate) fn collect(snapshot: &Snapshot) -> (PendingPods, Vec<Group<'_>>) {
         }
         let request = effective_request(spec);
         let required = spec.affinity.node_required.as_ref();
-        let identity = (
-            request,
-            &spec.node_selector,
-            required,
-            &spec.tolerations,
-            spec.priority,
-        );
+        let identity = (request, &spec.node_selector, required, &spec.tolerations, spec.priority);
         let group = *index.entry(identity).or_insert_with_key(|identity| {
-            groups.push(Group {
-                first: id.clone(),
-                spec,
-                request: identity.0.clone(),
-            });
+            groups.push(Group { first: id.clone(), spec, request: identity.0.clone() });
             groups.len() - 1
         });
         pending.insert(id, Pending::Group(group));

@@ -31,29 +31,12 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &mut Ledger, fin
 
 /// The offering a launch names.
 fn find(problem: &Problem<'_>, launch: &Launch, findings: &mut Findings) -> Option<usize> {
-    let Launch {
-        slot,
-        node_pool,
-        instance_type,
-        zone,
-        capacity_type,
-        labels,
-        ..
-    } = launch;
-    let key = (
-        node_pool.as_str(),
-        instance_type.as_str(),
-        zone.as_str(),
-        capacity_type.as_str(),
-        labels,
-    );
+    let Launch { slot, node_pool, instance_type, zone, capacity_type, labels, .. } = launch;
+    let key = (node_pool.as_str(), instance_type.as_str(), zone.as_str(), capacity_type.as_str(), labels);
     let found = problem.offerings.find(&problem.pools, key);
     if found.is_none() {
         let count = problem.offerings.list.len();
-        findings.add(
-            code::OFFERING,
-            format!("slot {slot}: {key:?} is none of the {count} offerings"),
-        );
+        findings.add(code::OFFERING, format!("slot {slot}: {key:?} is none of the {count} offerings"));
     }
     found
 }
@@ -71,11 +54,7 @@ fn check_facts(
     let price = (&launch.price, &offering.price.usd);
     findings.expect_eq(code::PRICE, &format!("slot {slot}: price"), price);
     let estimated = (&launch.price_estimated, &offering.price.estimated);
-    findings.expect_eq(
-        code::ESTIMATED,
-        &format!("slot {slot}: price is an estimate"),
-        estimated,
-    );
+    findings.expect_eq(code::ESTIMATED, &format!("slot {slot}: price is an estimate"), estimated);
     let allocatable = &problem.offerings.facts[kind.facts].allocatable;
     let daemon_sets = &problem.offerings.classes[kind.class].daemon_sets;
     let requested = &by_name(problem, demand);
@@ -84,20 +63,14 @@ fn check_facts(
         (code::DAEMON_SETS, &launch.daemon_sets, daemon_sets),
         (code::REQUESTED, &launch.requested, requested),
     ];
-    for (code, stated, actual) in amounts
-        .into_iter()
-        .filter(|(_, stated, actual)| !same(stated, actual))
-    {
+    for (code, stated, actual) in amounts.into_iter().filter(|(_, stated, actual)| !same(stated, actual)) {
         findings.expect_eq(code, &format!("slot {slot}: {code}"), (stated, actual));
     }
 }
 
 fn count_limits(problem: &Problem<'_>, kind: usize, ledger: &mut Ledger) {
     let kind = &problem.offerings.kinds[kind];
-    let limits = problem.pools[kind.pool]
-        .limits
-        .iter()
-        .zip(&mut ledger.launched[kind.pool]);
+    let limits = problem.pools[kind.pool].limits.iter().zip(&mut ledger.launched[kind.pool]);
     for (limit, launched) in limits {
         *launched += i128::from(problem.counts(kind, limit.resource));
     }
@@ -115,10 +88,7 @@ fn check_fit(
     let (slot, instance) = (&launch.slot, &launch.instance_type);
     for group in counts.keys().filter(|group| !problem.kind_matches(kind, **group)) {
         let first = &problem.groups[*group].first;
-        findings.add(
-            code::MATCH,
-            format!("slot {slot}: {instance} does not match pods like {first}"),
-        );
+        findings.add(code::MATCH, format!("slot {slot}: {instance} does not match pods like {first}"));
     }
     match leave(problem, kind.room.as_deref(), demand) {
         Ok(left) => Some(left),

@@ -36,11 +36,7 @@ pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) 
         placed: vec![0; problem.groups.len()],
         limited: vec![0; problem.groups.len()],
         node_left: problem.nodes.iter().map(|node| node.free.clone()).collect(),
-        launched: problem
-            .pools
-            .iter()
-            .map(|pool| vec![0; pool.limits.len()])
-            .collect(),
+        launched: problem.pools.iter().map(|pool| vec![0; pool.limits.len()]).collect(),
         ..Ledger::default()
     };
     let mut seen = BTreeSet::new();
@@ -56,10 +52,7 @@ pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) 
     }
     for entry in &plan.unplaced {
         if entry.pods.is_empty() {
-            findings.add(
-                code::UNPLACED_EMPTY,
-                format!("an entry for {:?} names 0 pods", entry.reason),
-            );
+            findings.add(code::UNPLACED_EMPTY, format!("an entry for {:?} names 0 pods", entry.reason));
         }
         read_list(problem, "unplaced", &entry.pods, &mut seen, findings);
         for pod in &entry.pods {
@@ -67,10 +60,7 @@ pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) 
         }
     }
     for pod in problem.pending.keys().filter(|pod| !seen.contains(pod)) {
-        findings.add(
-            code::MISSING_POD,
-            format!("pod {pod} waits for a place and is in the plan 0 times"),
-        );
+        findings.add(code::MISSING_POD, format!("pod {pod} waits for a place and is in the plan 0 times"));
     }
     check_no_fit(problem, plan, findings);
     ledger
@@ -85,10 +75,7 @@ fn read_list<'p>(
     findings: &mut Findings,
 ) {
     for pair in pods.windows(2).filter(|pair| pair[0] >= pair[1]) {
-        findings.add(
-            code::ORDER,
-            format!("{place}: pod {} comes before {}", pair[0], pair[1]),
-        );
+        findings.add(code::ORDER, format!("{place}: pod {} comes before {}", pair[0], pair[1]));
     }
     for pod in pods {
         if !seen.insert(pod) {
@@ -98,10 +85,7 @@ fn read_list<'p>(
             );
         }
         if !problem.pending.contains_key(pod) {
-            findings.add(
-                code::UNKNOWN_POD,
-                format!("{place}: pod {pod} does not wait for a place"),
-            );
+            findings.add(code::UNKNOWN_POD, format!("{place}: pod {pod} does not wait for a place"));
         }
     }
 }
@@ -119,10 +103,8 @@ fn place_pods<'p>(
         match problem.pending.get(pod) {
             Some(Pending::Group(group)) => ledger.placed[*group] += 1,
             Some(Pending::Unsupported(why)) => {
-                findings.add(
-                    code::UNSUPPORTED_PLACED,
-                    format!("{place}: pod {pod} is placed in spite of {why}"),
-                );
+                findings
+                    .add(code::UNSUPPORTED_PLACED, format!("{place}: pod {pod} is placed in spite of {why}"));
             }
             None => {}
         }
@@ -156,10 +138,8 @@ fn leave_out(
             );
         }
         (Some(Pending::Unsupported(why)), UnplacedReason::NoFit | UnplacedReason::Limits) => {
-            findings.add(
-                code::UNSUPPORTED,
-                format!("pod {pod} is left out for {reason:?}, but it is for {why}"),
-            );
+            findings
+                .add(code::UNSUPPORTED, format!("pod {pod} is left out for {reason:?}, but it is for {why}"));
         }
         (Some(Pending::Group(group)), UnplacedReason::Limits) => ledger.limited[*group] += 1,
         _ => {}
@@ -168,13 +148,8 @@ fn leave_out(
 
 /// Groups left out as `NoFit` fit no bin, limits ignored.
 fn check_no_fit(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) {
-    let entries = plan
-        .unplaced
-        .iter()
-        .filter(|entry| entry.reason == UnplacedReason::NoFit);
-    let groups: BTreeSet<usize> = entries
-        .flat_map(|entry| count(problem, &entry.pods).into_keys())
-        .collect();
+    let entries = plan.unplaced.iter().filter(|entry| entry.reason == UnplacedReason::NoFit);
+    let groups: BTreeSet<usize> = entries.flat_map(|entry| count(problem, &entry.pods).into_keys()).collect();
     for group in groups.into_iter().filter(|group| problem.is_placeable(*group)) {
         let first = &problem.groups[group].first;
         findings.add(
@@ -197,16 +172,9 @@ pub(crate) fn demand(problem: &Problem<'_>, counts: &Counts) -> Vec<i128> {
 
 /// A demand by resource name.
 pub(crate) fn by_name(problem: &Problem<'_>, demand: &[i128]) -> Resources {
-    let named = problem
-        .axis
-        .names
-        .iter()
-        .zip(demand)
-        .filter(|(_, amount)| **amount != 0);
+    let named = problem.axis.names.iter().zip(demand).filter(|(_, amount)| **amount != 0);
     Resources(
-        named
-            .map(|(name, amount)| (name.clone(), i64::try_from(*amount).unwrap_or(i64::MAX)))
-            .collect(),
+        named.map(|(name, amount)| (name.clone(), i64::try_from(*amount).unwrap_or(i64::MAX))).collect(),
     )
 }
 
@@ -219,9 +187,7 @@ pub(crate) fn leave(
     let mut left = Vec::with_capacity(demand.len());
     for (index, (name, demand)) in problem.axis.names.iter().zip(demand).enumerate() {
         let room = room.map_or(0, |room| room[index]);
-        let rest = i64::try_from(i128::from(room) - demand)
-            .ok()
-            .filter(|rest| *rest >= 0);
+        let rest = i64::try_from(i128::from(room) - demand).ok().filter(|rest| *rest >= 0);
         left.push(rest.ok_or_else(|| format!("pods ask for {demand} {name}, there is room for {room}"))?);
     }
     Ok(left)

@@ -53,17 +53,9 @@ pub fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) -> Vec<Finding
     }
     // A slack out of range is a finding already; the rest is judged at the nearest one that means anything.
     let slack = plan.policy.slack.0.clamp(0, Ppm::ONE);
-    let without_weights = plan
-        .certificate_without_weights
-        .iter()
-        .flat_map(|certificate| &certificate.resources);
-    let named: Vec<String> = plan
-        .certificate
-        .resources
-        .iter()
-        .chain(without_weights)
-        .cloned()
-        .collect();
+    let without_weights =
+        plan.certificate_without_weights.iter().flat_map(|certificate| &certificate.resources);
+    let named: Vec<String> = plan.certificate.resources.iter().chain(without_weights).cloned().collect();
     let problem = Problem::new(snapshot, catalog, slack, &named);
     let mut ledger = ledger::read(&problem, plan, &mut findings);
     launches::check(&problem, plan, &mut ledger, &mut findings);

@@ -36,54 +36,32 @@ pub(crate) fn of_pool<'a>(snapshot: &Snapshot, pool: &'a NodePool) -> Vec<Limit<
         let owner = claim.labels.get(stowage_models::labels::NODEPOOL);
         !claim.node.as_deref().is_some_and(known) && owner == Some(&pool.name)
     });
-    let nodes = snapshot
-        .nodes
-        .iter()
-        .filter(|node| node.nodepool() == Some(&pool.name));
-    let counted: Vec<_> = nodes
-        .map(|node| &node.capacity)
-        .chain(claims.map(|claim| &claim.capacity))
-        .collect();
+    let nodes = snapshot.nodes.iter().filter(|node| node.nodepool() == Some(&pool.name));
+    let counted: Vec<_> =
+        nodes.map(|node| &node.capacity).chain(claims.map(|claim| &claim.capacity)).collect();
     let amount = |resource: &str| match resource {
         NODES => counted.len() as i128,
-        _ => counted
-            .iter()
-            .map(|capacity| i128::from(capacity.get(resource)))
-            .sum(),
+        _ => counted.iter().map(|capacity| i128::from(capacity.get(resource))).sum(),
     };
     pool.limits
         .0
         .iter()
-        .map(|(resource, limit)| Limit {
-            resource,
-            limit: *limit,
-            used: amount(resource),
-        })
+        .map(|(resource, limit)| Limit { resource, limit: *limit, used: amount(resource) })
         .collect()
 }
 
 impl Problem<'_> {
     /// What one node of this kind adds to a limit on `resource`.
     pub(crate) fn counts(&self, kind: &Kind, resource: &str) -> i64 {
-        if resource == NODES {
-            1
-        } else {
-            self.offerings.facts[kind.facts].capacity.get(resource)
-        }
+        if resource == NODES { 1 } else { self.offerings.facts[kind.facts].capacity.get(resource) }
     }
 
     /// Whether one more node of this kind fits the limits beside the launches of the plan.
     fn is_open(&self, kind: &Kind, ledger: &Ledger) -> bool {
-        let limits = self.pools[kind.pool]
-            .limits
-            .iter()
-            .zip(&ledger.launched[kind.pool]);
+        let limits = self.pools[kind.pool].limits.iter().zip(&ledger.launched[kind.pool]);
         limits
             .map(|(limit, launched)| {
-                (
-                    limit,
-                    limit.used + launched + i128::from(self.counts(kind, limit.resource)),
-                )
+                (limit, limit.used + launched + i128::from(self.counts(kind, limit.resource)))
             })
             .all(|(limit, with)| with <= i128::from(limit.limit))
     }
@@ -147,15 +125,11 @@ fn check_left_out(
         // A pool of any weight counts: where those above are exhausted, the group may use the next (and where they are
         // not, they have room themselves).
         let found = problem.offerings.kinds.iter().zip(open);
-        if let Some((kind, _)) = found
-            .into_iter()
-            .find(|(kind, open)| **open && problem.kind_takes(kind, group))
+        if let Some((kind, _)) =
+            found.into_iter().find(|(kind, open)| **open && problem.kind_takes(kind, group))
         {
             let instance = &problem.offerings.facts[kind.facts].instance.name;
-            not_maximal(format!(
-                "a new {instance} of NodePool {}",
-                problem.pools[kind.pool].pool.name
-            ));
+            not_maximal(format!("a new {instance} of NodePool {}", problem.pools[kind.pool].pool.name));
         }
     }
 }
@@ -171,10 +145,7 @@ fn check_min_weight(
     let kinds = &problem.offerings.kinds;
     let mut above = None;
     for (Reverse(weight), members) in by_weight {
-        let mut usable = members
-            .iter()
-            .filter(|kind| problem.kind_takes(&kinds[**kind], group))
-            .peekable();
+        let mut usable = members.iter().filter(|kind| problem.kind_takes(&kinds[**kind], group)).peekable();
         if usable.peek().is_none() {
             continue;
         }
@@ -183,21 +154,14 @@ fn check_min_weight(
         }
         if let Some(kind) = usable.find(|kind| open[**kind]) {
             let pool = &problem.pools[kinds[*kind].pool].pool.name;
-            return Err(format!(
-                "NodePool {pool} of weight {weight} can still launch for it"
-            ));
+            return Err(format!("NodePool {pool} of weight {weight} can still launch for it"));
         }
         above = Some(*weight);
     }
     match above {
         None if row.min_weight == i32::MIN => Ok(()),
-        None => Err(format!(
-            "no NodePool can launch for it, which makes it {}",
-            i32::MIN
-        )),
-        Some(weight) => Err(format!(
-            "no NodePool of that weight can launch for it; the lowest is {weight}"
-        )),
+        None => Err(format!("no NodePool can launch for it, which makes it {}", i32::MIN)),
+        Some(weight) => Err(format!("no NodePool of that weight can launch for it; the lowest is {weight}")),
     }
 }
 
@@ -209,10 +173,7 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
     check_left_out(problem, plan, ledger, &open, findings);
     let mut by_weight: BTreeMap<Reverse<i32>, Vec<usize>> = BTreeMap::new();
     for (index, kind) in kinds.iter().enumerate() {
-        by_weight
-            .entry(Reverse(problem.pools[kind.pool].pool.weight))
-            .or_default()
-            .push(index);
+        by_weight.entry(Reverse(problem.pools[kind.pool].pool.weight)).or_default().push(index);
     }
     let mut min_weights = BTreeMap::new();
     for row in &plan.certificate.rows {
@@ -223,17 +184,11 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         min_weights.insert(group, row.min_weight);
         if let Err(why) = check_min_weight(problem, group, row, &by_weight, &open) {
             let weight = row.min_weight;
-            findings.add(
-                code::MIN_WEIGHT,
-                format!("row {}: minimal weight is {weight}, but {why}", row.pod),
-            );
+            findings.add(code::MIN_WEIGHT, format!("row {}: minimal weight is {weight}, but {why}", row.pod));
         }
     }
     for (launch, groups) in plan.launches.iter().zip(&ledger.launch_groups) {
-        let pool = problem
-            .pools
-            .iter()
-            .find(|pool| pool.pool.name == launch.node_pool);
+        let pool = problem.pools.iter().find(|pool| pool.pool.name == launch.node_pool);
         let Some(weight) = pool.map(|pool| pool.pool.weight) else {
             continue;
         };

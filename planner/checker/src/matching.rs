@@ -50,10 +50,7 @@ pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
 /// Whether labels satisfy a Kubernetes label selector; the empty one is satisfied by all.
 #[must_use]
 pub(crate) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
         && selector
             .match_expressions
             .iter()
@@ -110,10 +107,7 @@ impl<'a> Rules<'a> {
         }
         let keys: Vec<&str> = keys.into_iter().collect();
         let index: BTreeMap<Constraint<'a>, usize> = distinct.iter().copied().zip(0..).collect();
-        let rules = distinct
-            .iter()
-            .map(|constraint| compile(*constraint, &keys))
-            .collect();
+        let rules = distinct.iter().map(|constraint| compile(*constraint, &keys)).collect();
         let of_spec = constraints.iter().map(|constraint| index[constraint]).collect();
         (Rules { keys, rules }, of_spec)
     }
@@ -125,16 +119,12 @@ impl<'a> Rules<'a> {
         name: Option<&str>,
         taints: &[Taint],
     ) -> Vec<bool> {
-        let hard: Vec<&Taint> = taints
-            .iter()
-            .filter(|taint| taint.effect != TaintEffect::PreferNoSchedule)
-            .collect();
+        let hard: Vec<&Taint> =
+            taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule).collect();
         self.rules
             .iter()
             .map(|rule| {
-                rule.selector
-                    .iter()
-                    .all(|(key, want)| values[*key] == Some(*want))
+                rule.selector.iter().all(|(key, want)| values[*key] == Some(*want))
                     && rule
                         .terms
                         .as_ref()
@@ -150,36 +140,19 @@ impl Term<'_> {
     fn holds(&self, values: &[Option<&str>], name: Option<&str>) -> bool {
         let field = |key: &str| if key == FIELD_NAME { name } else { None };
         !(self.labels.is_empty() && self.fields.is_empty())
-            && self
-                .labels
-                .iter()
-                .all(|(key, requirement)| accepts(requirement, values[*key]))
-            && self
-                .fields
-                .iter()
-                .all(|requirement| accepts(requirement, field(&requirement.key)))
+            && self.labels.iter().all(|(key, requirement)| accepts(requirement, values[*key]))
+            && self.fields.iter().all(|requirement| accepts(requirement, field(&requirement.key)))
     }
 }
 
 fn compile<'a>(constraint: Constraint<'a>, keys: &[&'a str]) -> Rule<'a> {
-    let key = |name: &str| {
-        keys.binary_search(&name)
-            .expect("every key was collected from these constraints")
-    };
+    let key = |name: &str| keys.binary_search(&name).expect("every key was collected from these constraints");
     let term = |term: &'a NodeSelectorTerm| Term {
-        labels: term
-            .match_expressions
-            .iter()
-            .map(|one| (key(&one.key), one))
-            .collect(),
+        labels: term.match_expressions.iter().map(|one| (key(&one.key), one)).collect(),
         fields: &term.match_fields,
     };
     Rule {
-        selector: constraint
-            .selector
-            .iter()
-            .map(|(name, value)| (key(name), value.as_str()))
-            .collect(),
+        selector: constraint.selector.iter().map(|(name, value)| (key(name), value.as_str())).collect(),
         terms: constraint.required.map(|terms| terms.iter().map(term).collect()),
         tolerations: constraint.tolerations,
     }

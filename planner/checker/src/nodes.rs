@@ -36,10 +36,7 @@ pub(crate) fn capacity_type(node: &Node) -> Option<&str> {
 }
 
 fn is_eligible(node: &Node) -> bool {
-    let disrupted = node
-        .taints
-        .iter()
-        .any(|taint| taint.key == labels::TAINT_DISRUPTED);
+    let disrupted = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
     node.ready && !node.unschedulable && !node.deleting && !disrupted
 }
 
@@ -55,51 +52,30 @@ pub(crate) fn collect<'a>(
     let mut carried: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
         let Some(node) = pod.node.as_deref() else { continue };
-        running
-            .entry(node)
-            .or_default()
-            .push(effective_request(&pod.spec));
+        running.entry(node).or_default().push(effective_request(&pod.spec));
         if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.kind == "DaemonSet") {
             carried.insert((node, &pod.namespace, &owner.name));
         }
     }
-    let daemon_requests: Vec<Resources> = snapshot
-        .daemon_sets
-        .iter()
-        .map(|set| effective_request(&set.spec))
-        .collect();
+    let daemon_requests: Vec<Resources> =
+        snapshot.daemon_sets.iter().map(|set| effective_request(&set.spec)).collect();
     let bin = |node: &'a Node| {
-        let values: Vec<_> = rules
-            .keys
-            .iter()
-            .map(|key| node.labels.get(*key).map(String::as_str))
-            .collect();
+        let values: Vec<_> = rules.keys.iter().map(|key| node.labels.get(*key).map(String::as_str)).collect();
         let matches = rules.evaluate(&values, Some(&node.name), &node.taints);
         let running = sum(running.get(node.name.as_str()).into_iter().flatten());
         let missing = snapshot.daemon_sets.iter().enumerate().filter(|(index, set)| {
             matches[daemon_rules[*index]]
                 && !carried.contains(&(node.name.as_str(), set.namespace.as_str(), set.name.as_str()))
         });
-        let taken = sum(missing
-            .map(|(index, _)| &daemon_requests[index])
-            .chain([&running]));
+        let taken = sum(missing.map(|(index, _)| &daemon_requests[index]).chain([&running]));
         let left = |name: &String| {
             let left = usable(name, node.allocatable.get(name), slack) - i128::from(taken.get(name));
             i64::try_from(left.max(0)).unwrap_or(i64::MAX)
         };
         let free = axis.names.iter().map(left).collect();
-        NodeBin {
-            node,
-            running,
-            free,
-            eligible: is_eligible(node),
-            matches,
-        }
+        NodeBin { node, running, free, eligible: is_eligible(node), matches }
     };
-    let by_name: BTreeMap<&str, &'a Node> = snapshot
-        .nodes
-        .iter()
-        .map(|node| (node.name.as_str(), node))
-        .collect();
+    let by_name: BTreeMap<&str, &'a Node> =
+        snapshot.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     by_name.into_values().map(bin).collect()
 }

@@ -77,20 +77,12 @@ impl Offerings<'_> {
         let pool = &pools[kind.pool];
         let instance = self.facts[kind.facts].instance;
         let variant = &pool.variants[offering.variant];
-        (
-            &pool.pool.name,
-            &instance.name,
-            offering.zone,
-            offering.capacity_type,
-            variant,
-        )
+        (&pool.pool.name, &instance.name, offering.zone, offering.capacity_type, variant)
     }
 
     /// The offering of that name.
     pub(crate) fn find(&self, pools: &[Pool<'_>], key: Key<'_>) -> Option<usize> {
-        self.list
-            .binary_search_by(|offering| self.key(pools, offering).cmp(&key))
-            .ok()
+        self.list.binary_search_by(|offering| self.key(pools, offering).cmp(&key)).ok()
     }
 }
 
@@ -127,9 +119,7 @@ impl<'a> View<'a> {
     }
 
     fn satisfies(&self, requirements: &[&Requirement]) -> bool {
-        requirements
-            .iter()
-            .all(|requirement| accepts(requirement, self.get(&requirement.key)))
+        requirements.iter().all(|requirement| accepts(requirement, self.get(&requirement.key)))
     }
 }
 
@@ -161,21 +151,13 @@ pub(crate) fn enumerate<'e, 'a: 'e>(
         slack,
         rules,
         daemon_rules,
-        daemon_requests: snapshot
-            .daemon_sets
-            .iter()
-            .map(|set| effective_request(&set.spec))
-            .collect(),
+        daemon_requests: snapshot.daemon_sets.iter().map(|set| effective_request(&set.spec)).collect(),
         classes: BTreeMap::new(),
         kinds: BTreeMap::new(),
         result: Offerings::default(),
     };
-    let types: BTreeMap<&str, (&'a InstanceType, &'e Labels)> = catalog
-        .types
-        .iter()
-        .zip(instance_labels)
-        .map(|(one, set)| (one.name.as_str(), (one, set)))
-        .collect();
+    let types: BTreeMap<&str, (&'a InstanceType, &'e Labels)> =
+        catalog.types.iter().zip(instance_labels).map(|(one, set)| (one.name.as_str(), (one, set))).collect();
     for (index, pool) in pools.iter().enumerate() {
         if pool.pool.replicas.is_some() || pool.pool.deleting {
             continue;
@@ -200,16 +182,10 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
         let varies = |key: &str| {
             [labels::ZONE, labels::ZONE_ID, labels::CAPACITY_TYPE].contains(&key) || open.contains(key)
         };
-        let (late, early): (Vec<&Requirement>, Vec<&Requirement>) = pool
-            .pool
-            .requirements
-            .iter()
-            .partition(|requirement| varies(&requirement.key));
-        let zones: BTreeMap<&str, &'a ZoneOffer> = instance
-            .zones
-            .iter()
-            .map(|zone| (zone.zone.as_str(), zone))
-            .collect();
+        let (late, early): (Vec<&Requirement>, Vec<&Requirement>) =
+            pool.pool.requirements.iter().partition(|requirement| varies(&requirement.key));
+        let zones: BTreeMap<&str, &'a ZoneOffer> =
+            instance.zones.iter().map(|zone| (zone.zone.as_str(), zone)).collect();
         let mut facts = None;
         for zone in zones.into_values().filter(|zone| pool.allows_zone(&zone.zone)) {
             for capacity_type in CAPACITY_TYPES {
@@ -269,23 +245,14 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
             return *kind;
         }
         let room = self.room(facts, class);
-        self.result.kinds.push(Kind {
-            pool,
-            facts,
-            class,
-            room,
-        });
+        self.result.kinds.push(Kind { pool, facts, class, room });
         self.kinds.insert((facts, class), self.result.kinds.len() - 1);
         self.result.kinds.len() - 1
     }
 
     fn class(&self, view: &View<'e>, values: &[Option<&str>]) -> Class {
         let matches = self.rules.evaluate(values, None, &view.pool.pool.taints);
-        let carried = self
-            .daemon_rules
-            .iter()
-            .zip(&self.daemon_requests)
-            .filter(|(rule, _)| matches[**rule]);
+        let carried = self.daemon_rules.iter().zip(&self.daemon_requests).filter(|(rule, _)| matches[**rule]);
         let daemon_sets = sum(carried.map(|(_, request)| request));
         Class { matches, daemon_sets }
     }

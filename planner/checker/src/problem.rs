@@ -93,15 +93,8 @@ impl<'a> Problem<'a> {
         let (pending, groups) = groups::collect(snapshot);
         let mut names: BTreeSet<String> = named.iter().cloned().collect();
         names.extend(groups.iter().flat_map(|group| group.request.0.keys().cloned()));
-        names.extend(
-            snapshot
-                .daemon_sets
-                .iter()
-                .flat_map(|set| effective_request(&set.spec).0.into_keys()),
-        );
-        let axis = Axis {
-            names: names.into_iter().collect(),
-        };
+        names.extend(snapshot.daemon_sets.iter().flat_map(|set| effective_request(&set.spec).0.into_keys()));
+        let axis = Axis { names: names.into_iter().collect() };
         let needs = groups.iter().map(|group| axis.project(&group.request)).collect();
         let daemons = snapshot.daemon_sets.iter().map(|set| &set.spec);
         let specs: Vec<&PodSpec> = groups.iter().map(|group| group.spec).chain(daemons).collect();
@@ -110,25 +103,9 @@ impl<'a> Problem<'a> {
         let nodes = nodes::collect(snapshot, &axis, slack, &book, &daemon_rules);
         let pools = pools(snapshot, &groups);
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
-        let offerings = offerings::enumerate(
-            snapshot,
-            catalog,
-            (&axis, slack),
-            (&book, &daemon_rules),
-            &pools,
-            &labels,
-        );
-        Problem {
-            snapshot,
-            axis,
-            pending,
-            groups,
-            needs,
-            rules,
-            nodes,
-            pools,
-            offerings,
-        }
+        let offerings =
+            offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
+        Problem { snapshot, axis, pending, groups, needs, rules, nodes, pools, offerings }
     }
 
     /// Whether pods of the group match the node and one fits what is left, `free`.
@@ -144,10 +121,7 @@ impl<'a> Problem<'a> {
     /// Whether the group may use offerings of this kind.
     pub(crate) fn kind_takes(&self, kind: &Kind, group: usize) -> bool {
         self.kind_matches(kind, group)
-            && kind
-                .room
-                .as_ref()
-                .is_some_and(|room| fits(&self.needs[group], room))
+            && kind.room.as_ref().is_some_and(|room| fits(&self.needs[group], room))
     }
 
     /// Whether pods of the group match offerings of this kind.
@@ -165,30 +139,16 @@ impl<'a> Problem<'a> {
 
     /// Whether anything at all, limits ignored, holds a pod of the group.
     pub(crate) fn is_placeable(&self, group: usize) -> bool {
-        self.nodes
-            .iter()
-            .any(|node| self.node_takes(node, &node.free, group))
-            || self
-                .offerings
-                .kinds
-                .iter()
-                .any(|kind| self.kind_takes(kind, group))
+        self.nodes.iter().any(|node| self.node_takes(node, &node.free, group))
+            || self.offerings.kinds.iter().any(|kind| self.kind_takes(kind, group))
     }
 }
 
 fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>]) -> Vec<Pool<'a>> {
     let mentions = variants::mentions(groups.iter().map(|group| group.spec));
-    let by_name: BTreeMap<&str, &NodePool> = snapshot
-        .node_pools
-        .iter()
-        .map(|pool| (pool.name.as_str(), pool))
-        .collect();
-    let class = |pool: &NodePool| {
-        snapshot
-            .node_classes
-            .iter()
-            .find(|class| class.name == pool.node_class)
-    };
+    let by_name: BTreeMap<&str, &NodePool> =
+        snapshot.node_pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+    let class = |pool: &NodePool| snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
     let pool = |pool: &'a NodePool| Pool {
         pool,
         class: class(pool).cloned().unwrap_or_default(),

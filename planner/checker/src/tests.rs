@@ -21,45 +21,24 @@ use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
 fn container(cpu: i64, sidecar: bool) -> Container {
-    Container {
-        requests: Resources::from([("cpu", cpu)]),
-        sidecar,
-        ..Container::default()
-    }
+    Container { requests: Resources::from([("cpu", cpu)]), sidecar, ..Container::default() }
 }
 
 fn spec(cpu: i64) -> PodSpec {
-    PodSpec {
-        containers: vec![container(cpu, false)],
-        ..PodSpec::default()
-    }
+    PodSpec { containers: vec![container(cpu, false)], ..PodSpec::default() }
 }
 
 fn pod(name: &str, cpu: i64) -> Pod {
-    Pod {
-        namespace: "n".into(),
-        name: name.into(),
-        spec: spec(cpu),
-        ..Pod::default()
-    }
+    Pod { namespace: "n".into(), name: name.into(), spec: spec(cpu), ..Pod::default() }
 }
 
 fn set(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn node(name: &str, allocatable: &[(&str, i64)]) -> Node {
-    let mut node = Node {
-        name: name.into(),
-        ready: true,
-        ..Node::default()
-    };
-    allocatable
-        .iter()
-        .for_each(|(resource, amount)| node.allocatable.set(resource, *amount));
+    let mut node = Node { name: name.into(), ready: true, ..Node::default() };
+    allocatable.iter().for_each(|(resource, amount)| node.allocatable.set(resource, *amount));
     node
 }
 
@@ -94,13 +73,8 @@ fn requests() {
             containers: containers.iter().map(|cpu| container(*cpu, false)).collect(),
             ..PodSpec::default()
         };
-        spec.init_containers = init
-            .iter()
-            .map(|(cpu, sidecar)| container(*cpu, *sidecar))
-            .collect();
-        spec.pod_requests
-            .0
-            .extend(pod_level.map(|cpu| ("cpu".to_owned(), cpu)));
+        spec.init_containers = init.iter().map(|(cpu, sidecar)| container(*cpu, *sidecar)).collect();
+        spec.pod_requests.0.extend(pod_level.map(|cpu| ("cpu".to_owned(), cpu)));
         spec.overhead.set("cpu", overhead);
         let request = effective_request(&spec);
         assert_eq!(
@@ -114,15 +88,9 @@ fn requests() {
     let mut mixed = spec(100);
     mixed.init_containers = vec![
         container(40, true),
-        Container {
-            requests: Resources::from([("x", 3)]),
-            ..Container::default()
-        },
+        Container { requests: Resources::from([("x", 3)]), ..Container::default() },
     ];
-    assert_eq!(
-        effective_request(&mixed),
-        Resources::from([("cpu", 140), ("pods", 1), ("x", 3)])
-    );
+    assert_eq!(effective_request(&mixed), Resources::from([("cpu", 140), ("pods", 1), ("x", 3)]));
     assert_eq!(effective_request(&spec(-5)), Resources::from([("pods", 1)]));
 }
 
@@ -145,23 +113,11 @@ fn tolerations() {
         ("k", "Lt", "v", None, false),
         ("k", "", "v", None, false),
     ];
-    let taint = Taint {
-        key: "k".into(),
-        value: "v".into(),
-        effect: NoSchedule,
-    };
+    let taint = Taint { key: "k".into(), value: "v".into(), effect: NoSchedule };
     for (key, operator, value, effect, want) in table {
-        let toleration = Toleration {
-            key: key.into(),
-            operator: operator.into(),
-            value: value.into(),
-            effect,
-        };
-        assert_eq!(
-            tolerates(std::slice::from_ref(&toleration), &taint),
-            want,
-            "{toleration:?}"
-        );
+        let toleration =
+            Toleration { key: key.into(), operator: operator.into(), value: value.into(), effect };
+        assert_eq!(tolerates(std::slice::from_ref(&toleration), &taint), want, "{toleration:?}");
         assert!(!tolerates(&[], &taint));
     }
 }
@@ -219,11 +175,7 @@ fn required_node_affinity() {
         (Some(vec![term(&[], &[])]), false, false),
         (Some(vec![term(&[a.clone()], &[])]), true, true),
         (Some(vec![term(&[a.clone(), b.clone()], &[])]), false, false),
-        (
-            Some(vec![term(&[b.clone()], &[]), term(&[a.clone()], &[])]),
-            true,
-            true,
-        ),
+        (Some(vec![term(&[b.clone()], &[]), term(&[a.clone()], &[])]), true, true),
         (Some(vec![term(&[], &[]), term(&[b], &[])]), false, false),
         (Some(vec![term(&[], &[name.clone()])]), true, false),
         (Some(vec![term(&[a.clone()], &[name])]), true, false),
@@ -235,18 +187,9 @@ fn required_node_affinity() {
         let mut spec = spec(1);
         spec.affinity.node_required = terms;
         let (rules, index) = Rules::new(&[&spec]);
-        let values: Vec<_> = rules
-            .keys
-            .iter()
-            .map(|key| node_labels.get(*key).map(String::as_str))
-            .collect();
+        let values: Vec<_> = rules.keys.iter().map(|key| node_labels.get(*key).map(String::as_str)).collect();
         let matches = |name| rules.evaluate(&values, name, &[])[index[0]];
-        assert_eq!(
-            (matches(Some("here")), matches(None)),
-            (here, planned),
-            "{:?}",
-            spec.affinity
-        );
+        assert_eq!((matches(Some("here")), matches(None)), (here, planned), "{:?}", spec.affinity);
         assert!(!matches(Some("there")) || planned);
     }
 }
@@ -260,11 +203,7 @@ fn hard_taints_only() {
         (TaintEffect::NoExecute, false),
         (TaintEffect::PreferNoSchedule, true),
     ] {
-        let taint = Taint {
-            key: "k".into(),
-            value: String::new(),
-            effect,
-        };
+        let taint = Taint { key: "k".into(), value: String::new(), effect };
         assert_eq!(rules.evaluate(&[], None, &[taint]), [want], "{effect:?}");
     }
 }
@@ -285,37 +224,20 @@ fn slack_leaves_less() {
 
 #[test]
 fn what_existing_nodes_have_left() {
-    let mut snapshot = Snapshot {
-        pods: vec![pod("waits", 10)],
-        ..Snapshot::default()
-    };
+    let mut snapshot = Snapshot { pods: vec![pod("waits", 10)], ..Snapshot::default() };
     let daemon = |name: &str, cpu: i64| DaemonSet {
         namespace: "n".into(),
         name: name.into(),
         spec: spec(cpu),
         ..DaemonSet::default()
     };
-    snapshot.daemon_sets = vec![
-        daemon("present", 30),
-        daemon("missing", 40),
-        daemon("elsewhere", 50),
-    ];
+    snapshot.daemon_sets = vec![daemon("present", 30), daemon("missing", 40), daemon("elsewhere", 50)];
     snapshot.daemon_sets[2].spec.node_selector = set(&[("zone", "z")]);
-    snapshot.nodes = vec![
-        node("a", &[("cpu", 1000), ("pods", 10)]),
-        node("full", &[("cpu", 100), ("pods", 0)]),
-    ];
+    snapshot.nodes =
+        vec![node("a", &[("cpu", 1000), ("pods", 10)]), node("full", &[("cpu", 100), ("pods", 0)])];
     let on_a = |name: &str, cpu: i64, phase: PodPhase, owner: Option<&str>| {
-        let owner = owner.map(|owner| Owner {
-            kind: "DaemonSet".into(),
-            name: owner.into(),
-        });
-        Pod {
-            node: Some("a".into()),
-            phase,
-            owner,
-            ..pod(name, cpu)
-        }
+        let owner = owner.map(|owner| Owner { kind: "DaemonSet".into(), name: owner.into() });
+        Pod { node: Some("a".into()), phase, owner, ..pod(name, cpu) }
     };
     snapshot.pods.extend([
         on_a("running", 100, PodPhase::Running, None),
@@ -328,11 +250,7 @@ fn what_existing_nodes_have_left() {
     ]);
     let catalog = catalog();
     let problem = Problem::new(&snapshot, &catalog, 10_000, &[]);
-    let free: Vec<_> = problem
-        .nodes
-        .iter()
-        .map(|bin| (bin.running.get("cpu"), bin.free.clone()))
-        .collect();
+    let free: Vec<_> = problem.nodes.iter().map(|bin| (bin.running.get("cpu"), bin.free.clone())).collect();
     assert_eq!(problem.axis.names, ["cpu", "pods"]);
     // 990 usable - 334 - 40, and 10 pods - 4 - 1; the full node has less than nothing, which is nothing.
     assert_eq!(free, [(334, vec![616, 5]), (0, vec![29, 0])]);
@@ -340,23 +258,14 @@ fn what_existing_nodes_have_left() {
 
 #[test]
 fn daemon_sets_take_room_on_new_nodes() {
-    let mut snapshot = Snapshot {
-        pods: vec![pod("waits", 10)],
-        ..Snapshot::default()
-    };
-    snapshot.node_pools = vec![NodePool {
-        name: "p".into(),
-        ..NodePool::default()
-    }];
+    let mut snapshot = Snapshot { pods: vec![pod("waits", 10)], ..Snapshot::default() };
+    snapshot.node_pools = vec![NodePool { name: "p".into(), ..NodePool::default() }];
     let mut zonal = spec(100);
     zonal.node_selector = set(&[(labels::ZONE, "us-east-1b")]);
     let mut gpu = spec(1);
     gpu.containers[0].requests.set("nvidia.com/gpu", 1);
     gpu.node_selector = set(&[(labels::CAPACITY_TYPE, "spot")]);
-    let daemon = |spec| DaemonSet {
-        spec,
-        ..DaemonSet::default()
-    };
+    let daemon = |spec| DaemonSet { spec, ..DaemonSet::default() };
     snapshot.daemon_sets = vec![daemon(spec(50)), daemon(zonal), daemon(gpu)];
     let catalog = catalog();
     let problem = Problem::new(&snapshot, &catalog, 0, &[]);
@@ -366,9 +275,7 @@ fn daemon_sets_take_room_on_new_nodes() {
         .iter()
         .map(|one| offerings.kinds[one.kind].room.as_ref().map(|room| room[0]))
         .collect();
-    let cpu = catalog.types[0]
-        .allocatable(&snapshot.settings, &Ec2NodeClass::default())
-        .get("cpu");
+    let cpu = catalog.types[0].allocatable(&snapshot.settings, &Ec2NodeClass::default()).get("cpu");
     // On-demand and spot in each zone; a DaemonSet that needs a GPU closes spot nodes without one, which stay in the list.
     assert_eq!(rooms, [Some(cpu - 50), None, Some(cpu - 150), None]);
 }
@@ -377,47 +284,26 @@ fn daemon_sets_take_room_on_new_nodes() {
 fn which_offerings_there_are() {
     let offerings = |change: &dyn Fn(&mut Snapshot)| {
         let mut snapshot = Snapshot::default();
-        snapshot.node_pools = vec![NodePool {
-            name: "p".into(),
-            node_class: "c".into(),
-            ..NodePool::default()
-        }];
-        snapshot.node_classes = vec![Ec2NodeClass {
-            name: "c".into(),
-            ..Ec2NodeClass::default()
-        }];
+        snapshot.node_pools =
+            vec![NodePool { name: "p".into(), node_class: "c".into(), ..NodePool::default() }];
+        snapshot.node_classes = vec![Ec2NodeClass { name: "c".into(), ..Ec2NodeClass::default() }];
         change(&mut snapshot);
         let catalog = catalog();
         let problem = Problem::new(&snapshot, &catalog, 0, &[]);
-        let names = problem
-            .offerings
-            .list
-            .iter()
-            .map(|one| format!("{} {}", one.zone, one.capacity_type));
+        let names = problem.offerings.list.iter().map(|one| format!("{} {}", one.zone, one.capacity_type));
         names.collect::<Vec<_>>().join(", ")
     };
     let all = "us-east-1a on-demand, us-east-1a spot, us-east-1b on-demand, us-east-1b spot";
     let require = |key: &'static str, operator, values: &'static [&'static str]| {
         move |snapshot: &mut Snapshot| {
-            snapshot.node_pools[0]
-                .requirements
-                .push(Requirement::new(key, operator, values))
+            snapshot.node_pools[0].requirements.push(Requirement::new(key, operator, values))
         }
     };
     assert_eq!(offerings(&|_| {}), all);
-    assert_eq!(
-        offerings(&|snapshot| snapshot.node_pools[0].replicas = Some(0)),
-        ""
-    );
+    assert_eq!(offerings(&|snapshot| snapshot.node_pools[0].replicas = Some(0)), "");
     assert_eq!(offerings(&|snapshot| snapshot.node_pools[0].deleting = true), "");
-    assert_eq!(
-        offerings(&|snapshot| snapshot.node_classes[0].zones = vec!["us-east-1b".into()]),
-        &all[39..]
-    );
-    assert_eq!(
-        offerings(&require(labels::ZONE_ID, Operator::In, &["use1-az4"])),
-        &all[39..]
-    );
+    assert_eq!(offerings(&|snapshot| snapshot.node_classes[0].zones = vec!["us-east-1b".into()]), &all[39..]);
+    assert_eq!(offerings(&require(labels::ZONE_ID, Operator::In, &["use1-az4"])), &all[39..]);
     assert_eq!(
         offerings(&require(labels::CAPACITY_TYPE, Operator::NotIn, &["spot"])),
         "us-east-1a on-demand, us-east-1b on-demand"
@@ -440,10 +326,7 @@ fn which_offerings_there_are() {
             "{key}"
         );
     }
-    assert_eq!(
-        offerings(&require("karpenter.k8s.aws/instance-cpu", Operator::Gt, &["2"])),
-        ""
-    );
+    assert_eq!(offerings(&require("karpenter.k8s.aws/instance-cpu", Operator::Gt, &["2"])), "");
     // A template label cannot pretend to be the zone, but satisfies requirements on itself.
     let template =
         |snapshot: &mut Snapshot| snapshot.node_pools[0].labels = set(&[(labels::ZONE, "x"), ("team", "a")]);
@@ -454,10 +337,7 @@ fn which_offerings_there_are() {
             require("team", Operator::In, values)(snapshot);
         }
     };
-    assert_eq!(
-        (offerings(&with(&["a"])), offerings(&with(&["b"]))),
-        (all.to_owned(), String::new())
-    );
+    assert_eq!((offerings(&with(&["a"])), offerings(&with(&["b"]))), (all.to_owned(), String::new()));
 }
 
 #[test]
@@ -484,22 +364,12 @@ fn variants_of_open_labels() {
     ];
     for (requirements, selected, want) in table {
         let mut pool = NodePool::default();
-        pool.requirements = requirements
-            .iter()
-            .map(|(operator, values)| Requirement::new("k", *operator, values))
-            .collect();
-        let specs: Vec<PodSpec> = selected
-            .iter()
-            .map(|value| PodSpec {
-                node_selector: set(&[("k", value)]),
-                ..spec(1)
-            })
-            .collect();
+        pool.requirements =
+            requirements.iter().map(|(operator, values)| Requirement::new("k", *operator, values)).collect();
+        let specs: Vec<PodSpec> =
+            selected.iter().map(|value| PodSpec { node_selector: set(&[("k", value)]), ..spec(1) }).collect();
         let found = variants(&pool, &mentions(&specs));
-        let values: Vec<&str> = found
-            .iter()
-            .map(|set| set.get("k").map_or("-", String::as_str))
-            .collect();
+        let values: Vec<&str> = found.iter().map(|set| set.get("k").map_or("-", String::as_str)).collect();
         assert_eq!(values, want, "{requirements:?} {selected:?}");
     }
 }
@@ -509,19 +379,13 @@ fn variants_are_a_product_cut_off() {
     let values: Vec<String> = (10..20).map(|value| value.to_string()).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let mut pool = NodePool::default();
-    pool.requirements = vec![
-        Requirement::new("a", Operator::In, &values),
-        Requirement::new("b", Operator::NotIn, &["x"]),
-    ];
+    pool.requirements =
+        vec![Requirement::new("a", Operator::In, &values), Requirement::new("b", Operator::NotIn, &["x"])];
     let mut pod = spec(1);
-    let both = vec![
-        Requirement::new("a", Operator::In, &values),
-        Requirement::new("b", Operator::In, &values),
-    ];
-    pod.affinity.node_required = Some(vec![NodeSelectorTerm {
-        match_expressions: both,
-        match_fields: Vec::new(),
-    }]);
+    let both =
+        vec![Requirement::new("a", Operator::In, &values), Requirement::new("b", Operator::In, &values)];
+    pod.affinity.node_required =
+        Some(vec![NodeSelectorTerm { match_expressions: both, match_fields: Vec::new() }]);
     let found = variants(&pool, &mentions([&pod]));
     // The last key turns fastest: five full rounds of absent and ten values of `b`, then nine more.
     assert_eq!(found.len(), VARIANTS_MAX);
@@ -539,23 +403,12 @@ fn variants_are_a_product_cut_off() {
 #[test]
 fn limits_count_capacity_of_nodes_and_claims() {
     let mut snapshot = Snapshot::default();
-    let mut pool = NodePool {
-        name: "p".into(),
-        ..NodePool::default()
-    };
-    pool.limits.0 = [
-        ("cpu".to_owned(), 5),
-        ("gpu".to_owned(), 0),
-        ("nodes".to_owned(), 9),
-    ]
-    .into();
+    let mut pool = NodePool { name: "p".into(), ..NodePool::default() };
+    pool.limits.0 = [("cpu".to_owned(), 5), ("gpu".to_owned(), 0), ("nodes".to_owned(), 9)].into();
     snapshot.node_pools = vec![pool];
     let mut of_pool = node("a", &[]);
     (of_pool.labels, of_pool.capacity) = (set(&[(labels::NODEPOOL, "p")]), Resources::from([("cpu", 7)]));
-    let mut deleting = Node {
-        deleting: true,
-        ..of_pool.clone()
-    };
+    let mut deleting = Node { deleting: true, ..of_pool.clone() };
     deleting.name = "b".into();
     snapshot.nodes = vec![of_pool.clone(), deleting, node("other", &[])];
     let claim = |node: Option<&str>| NodeClaim {
@@ -567,11 +420,8 @@ fn limits_count_capacity_of_nodes_and_claims() {
     snapshot.node_claims = vec![claim(None), claim(Some("a")), claim(Some("gone"))];
     let catalog = catalog();
     let problem = Problem::new(&snapshot, &catalog, 0, &[]);
-    let limits: Vec<_> = problem.pools[0]
-        .limits
-        .iter()
-        .map(|one| (one.resource, one.used, one.remaining()))
-        .collect();
+    let limits: Vec<_> =
+        problem.pools[0].limits.iter().map(|one| (one.resource, one.used, one.remaining())).collect();
     assert_eq!(limits, [("cpu", 214, 0), ("gpu", 0, 0), ("nodes", 4, 5)]);
 }
 
@@ -581,10 +431,8 @@ fn unsupported_constraints() {
         let mut other = pod("other", 1);
         other.namespace = "o".into();
         other.spec.affinity.anti_required = vec![PodAffinityTerm {
-            label_selector: selector.map(|pairs| LabelSelector {
-                match_labels: set(pairs),
-                ..LabelSelector::default()
-            }),
+            label_selector: selector
+                .map(|pairs| LabelSelector { match_labels: set(pairs), ..LabelSelector::default() }),
             namespaces: namespaces.iter().map(|one| (*one).to_owned()).collect(),
             namespace_selector: everywhere.then(LabelSelector::default),
             topology_key: labels::ZONE.into(),
@@ -595,50 +443,27 @@ fn unsupported_constraints() {
     let mut waits = pod("waits", 1);
     waits.labels = set(&[("app", "x")]);
     let hit = |other: Pod, waits: &Pod| {
-        let snapshot = Snapshot {
-            pods: vec![other],
-            ..Snapshot::default()
-        };
+        let snapshot = Snapshot { pods: vec![other], ..Snapshot::default() };
         reason(waits, &Repulsion::new(&snapshot)).is_some()
     };
     let app: &[(&str, &str)] = &[("app", "x")];
     assert!(!hit(repels(Some(app), &[], false), &waits), "another namespace");
     assert!(hit(repels(Some(app), &["n"], false), &waits));
-    assert!(
-        hit(repels(Some(&[]), &["m", "n"], false), &waits),
-        "an empty selector selects all"
-    );
-    assert!(
-        hit(repels(Some(app), &[], true), &waits),
-        "a namespace selector counts as matching"
-    );
-    assert!(
-        !hit(repels(None, &["n"], true), &waits),
-        "no selector selects none"
-    );
+    assert!(hit(repels(Some(&[]), &["m", "n"], false), &waits), "an empty selector selects all");
+    assert!(hit(repels(Some(app), &[], true), &waits), "a namespace selector counts as matching");
+    assert!(!hit(repels(None, &["n"], true), &waits), "no selector selects none");
     assert!(!hit(repels(Some(&[("app", "y")]), &["n"], false), &waits));
-    let ended = Pod {
-        phase: PodPhase::Succeeded,
-        ..repels(Some(app), &["n"], false)
-    };
+    let ended = Pod { phase: PodPhase::Succeeded, ..repels(Some(app), &["n"], false) };
     assert!(!hit(ended, &waits));
     let changes: [fn(&mut PodSpec); 7] = [
-        |spec| {
-            spec.topology_spread.push(TopologySpread {
-                hard: true,
-                ..TopologySpread::default()
-            })
-        },
+        |spec| spec.topology_spread.push(TopologySpread { hard: true, ..TopologySpread::default() }),
         |spec| spec.affinity.pod_required.push(PodAffinityTerm::default()),
         |spec| spec.affinity.anti_required.push(PodAffinityTerm::default()),
         |spec| spec.volumes.push(PodVolume::Claim("c".into())),
         |spec| spec.volumes.push(PodVolume::Other("hostPath".into())),
         |spec| spec.containers[0].host_ports.push("TCP/0.0.0.0/80".into()),
         |spec| {
-            spec.init_containers.push(Container {
-                host_ports: vec!["UDP//1".into()],
-                ..Container::default()
-            })
+            spec.init_containers.push(Container { host_ports: vec!["UDP//1".into()], ..Container::default() })
         },
     ];
     for change in changes {
@@ -646,14 +471,8 @@ fn unsupported_constraints() {
         change(&mut waits.spec);
         assert!(reason(&waits, &Repulsion::default()).is_some());
     }
-    waits.spec.topology_spread.push(TopologySpread {
-        hard: false,
-        ..TopologySpread::default()
-    });
-    waits.spec.affinity.anti_preferred.push(PreferredPodTerm {
-        weight: 1,
-        term: PodAffinityTerm::default(),
-    });
+    waits.spec.topology_spread.push(TopologySpread { hard: false, ..TopologySpread::default() });
+    waits.spec.affinity.anti_preferred.push(PreferredPodTerm { weight: 1, term: PodAffinityTerm::default() });
     assert_eq!(reason(&waits, &Repulsion::default()), None);
 }
 
@@ -664,21 +483,12 @@ fn groups_are_pods_that_nothing_tells_apart() {
     pods[4].labels = set(&[("any", "label")]);
     // The same request in another way.
     pods.push(Pod {
-        spec: PodSpec {
-            pod_requests: Resources::from([("cpu", 1)]),
-            ..PodSpec::default()
-        },
+        spec: PodSpec { pod_requests: Resources::from([("cpu", 1)]), ..PodSpec::default() },
         ..pod("f", 0)
     });
     // `-` sorts before `/`: by reference, not by namespace.
-    pods.push(Pod {
-        namespace: "n-1".into(),
-        ..pod("z", 1)
-    });
-    let snapshot = Snapshot {
-        pods,
-        ..Snapshot::default()
-    };
+    pods.push(Pod { namespace: "n-1".into(), ..pod("z", 1) });
+    let snapshot = Snapshot { pods, ..Snapshot::default() };
     let (_, groups) = crate::groups::collect(&snapshot);
     let first: Vec<&str> = groups.iter().map(|group| group.first.0.as_str()).collect();
     assert_eq!(first, ["n-1/z", "n/c", "n/d"]);
@@ -689,9 +499,7 @@ fn groups_are_pods_that_nothing_tells_apart() {
 fn verdicts_are_those_of_brute_force() {
     let mut state = 7_u64;
     let mut roll = |bound: i64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from((state >> 33) % u64::try_from(bound).unwrap()).unwrap()
     };
     for _ in 0..2_000 {
@@ -703,16 +511,11 @@ fn verdicts_are_those_of_brute_force() {
         let mut best = 0;
         for (a, b, c) in (0..64).map(|code| (code / 16, code / 4 % 4, code % 4)) {
             let counts = [a, b, c];
-            let demand: Vec<i64> = (0..2)
-                .map(|axis| (0..3).map(|one| needs[one][axis] * counts[one]).sum())
-                .collect();
+            let demand: Vec<i64> =
+                (0..2).map(|axis| (0..3).map(|one| needs[one][axis] * counts[one]).sum()).collect();
             let held =
                 fits(&demand, &room) && (0..3).all(|one| u64::try_from(counts[one]).unwrap() <= pods[one]);
-            best = if held {
-                best.max((0..3).map(|one| multipliers[one] * counts[one]).sum())
-            } else {
-                best
-            };
+            best = if held { best.max((0..3).map(|one| multipliers[one] * counts[one]).sum()) } else { best };
         }
         let best = i128::from(best) << 20;
         let judge = |threshold| judge_bin(&needs, &multipliers, &pods, (&room, &vector), threshold);
@@ -728,9 +531,7 @@ fn verdicts_are_those_of_brute_force() {
 /// Goal: a bin that holds many kinds of pods neither takes for ever nor passes, and levels are no recursion.
 #[test]
 fn branching_gives_up() {
-    let needs: Vec<Vec<i64>> = (0..5_000)
-        .map(|group| vec![1_000 + group % 97, 1_000 + group % 89])
-        .collect();
+    let needs: Vec<Vec<i64>> = (0..5_000).map(|group| vec![1_000 + group % 97, 1_000 + group % 89]).collect();
     let multipliers: Vec<i64> = (0..5_000).map(|group| 1_000_000 + group * 7919 % 1_000).collect();
     let pods = vec![3; 5_000];
     let (room, vector): (&[i64], &[i64]) = (&[700_123, 700_456], &[600, 400]);
@@ -738,8 +539,7 @@ fn branching_gives_up() {
     assert!(matches!(judge(1), Some(Verdict::Refuted(_))));
     assert_eq!(judge(1_000_000_000_000), Some(Verdict::Holds));
     // At most 700 pods of less than 1,001,000 fit, and nearly as many do.
-    let undecided = (690..=701)
-        .map(|pods| judge(pods * 1_000_500))
-        .filter(|one| *one == Some(Verdict::Undecided));
+    let undecided =
+        (690..=701).map(|pods| judge(pods * 1_000_500)).filter(|one| *one == Some(Verdict::Undecided));
     assert!(undecided.count() > 0);
 }

@@ -43,10 +43,7 @@ impl<'a> Repulsion<'a> {
 
     fn hits(&self, pod: &Pod) -> bool {
         let here = self.by_namespace.get(pod.namespace.as_str());
-        here.into_iter()
-            .flatten()
-            .chain(&self.everywhere)
-            .any(|selector| selects(selector, &pod.labels))
+        here.into_iter().flatten().chain(&self.everywhere).any(|selector| selects(selector, &pod.labels))
     }
 }
 

@@ -11,13 +11,8 @@ use stowage_models::selector::{Labels, Operator, Requirement};
 pub const VARIANTS_MAX: usize = 64;
 
 /// Keys that every planned node has and no requirement may set, beside [`labels::OFFERING_KEYS`].
-const FIXED_KEYS: [&str; 5] = [
-    labels::NODEPOOL,
-    labels::REGISTERED,
-    labels::INITIALIZED,
-    labels::EC2_NODE_CLASS,
-    labels::HOSTNAME,
-];
+const FIXED_KEYS: [&str; 5] =
+    [labels::NODEPOOL, labels::REGISTERED, labels::INITIALIZED, labels::EC2_NODE_CLASS, labels::HOSTNAME];
 
 /// Label values that pods name, by key.
 pub(crate) type Mentions<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
@@ -30,14 +25,8 @@ pub(crate) fn mentions<'a>(specs: impl IntoIterator<Item = &'a PodSpec>) -> Ment
             mentions.entry(key).or_default().insert(value);
         }
         let terms = spec.affinity.node_required.iter().flatten();
-        for one in terms
-            .flat_map(|term| &term.match_expressions)
-            .filter(|one| one.operator == Operator::In)
-        {
-            mentions
-                .entry(&one.key)
-                .or_default()
-                .extend(one.values.iter().map(String::as_str));
+        for one in terms.flat_map(|term| &term.match_expressions).filter(|one| one.operator == Operator::In) {
+            mentions.entry(&one.key).or_default().extend(one.values.iter().map(String::as_str));
         }
     }
     mentions
@@ -48,11 +37,7 @@ pub(crate) fn custom_keys(pool: &NodePool) -> BTreeSet<&str> {
     let is_open = |key: &str| {
         !labels::OFFERING_KEYS.contains(&key) && !FIXED_KEYS.contains(&key) && !pool.labels.contains_key(key)
     };
-    pool.requirements
-        .iter()
-        .map(|one| one.key.as_str())
-        .filter(|key| is_open(key))
-        .collect()
+    pool.requirements.iter().map(|one| one.key.as_str()).filter(|key| is_open(key)).collect()
 }
 
 /// The variants of a pool, sorted. No open key: one empty variant. A key without any candidate: none.
@@ -69,17 +54,11 @@ pub(crate) fn variants(pool: &NodePool, mentions: &Mentions<'_>) -> Vec<Labels> 
     let mut wheels = vec![0; axes.len()];
     let mut variants = Vec::new();
     while variants.len() < VARIANTS_MAX {
-        let chosen = axes
-            .iter()
-            .zip(&wheels)
-            .map(|((key, candidates), wheel)| (*key, &candidates[*wheel]));
+        let chosen = axes.iter().zip(&wheels).map(|((key, candidates), wheel)| (*key, &candidates[*wheel]));
         let set =
             chosen.filter_map(|(key, value)| value.as_ref().map(|value| (key.to_owned(), value.clone())));
         variants.push(set.collect::<Labels>());
-        let Some(turn) = (0..axes.len())
-            .rev()
-            .find(|key| wheels[*key] + 1 < axes[*key].1.len())
-        else {
+        let Some(turn) = (0..axes.len()).rev().find(|key| wheels[*key] + 1 < axes[*key].1.len()) else {
             break;
         };
         wheels[turn] += 1;
@@ -93,24 +72,14 @@ pub(crate) fn variants(pool: &NodePool, mentions: &Mentions<'_>) -> Vec<Labels> 
 fn candidates(pool: &NodePool, key: &str, mentioned: &BTreeSet<&str>) -> Vec<Option<String>> {
     let requirements: Vec<&Requirement> = pool.requirements.iter().filter(|one| one.key == key).collect();
     let allowed = |value: Option<&str>| requirements.iter().all(|one| accepts(one, value));
-    let listed = requirements
-        .iter()
-        .filter(|one| one.operator == Operator::In)
-        .flat_map(|one| &one.values);
+    let listed = requirements.iter().filter(|one| one.operator == Operator::In).flat_map(|one| &one.values);
     let mut values: BTreeSet<String> = listed.cloned().collect();
     values.extend(mentioned.iter().map(|value| (*value).to_owned()));
     values.retain(|value| allowed(Some(value)));
     if values.is_empty() {
-        values.extend(
-            invented(&requirements)
-                .into_iter()
-                .filter(|value| allowed(Some(value))),
-        );
+        values.extend(invented(&requirements).into_iter().filter(|value| allowed(Some(value))));
     }
-    let first_unmentioned = values
-        .iter()
-        .find(|value| !mentioned.contains(value.as_str()))
-        .cloned();
+    let first_unmentioned = values.iter().find(|value| !mentioned.contains(value.as_str())).cloned();
     values.retain(|value| mentioned.contains(value.as_str()) || Some(value) == first_unmentioned.as_ref());
     let absent = allowed(None).then_some(None);
     absent.into_iter().chain(values.into_iter().map(Some)).collect()
@@ -124,9 +93,8 @@ fn invented(requirements: &[&Requirement]) -> Option<String> {
         Operator::Lt => Some(-1),
         _ => None,
     };
-    let Some((requirement, step)) = requirements
-        .iter()
-        .find_map(|one| step(one.operator).map(|step| (one, step)))
+    let Some((requirement, step)) =
+        requirements.iter().find_map(|one| step(one.operator).map(|step| (one, step)))
     else {
         return Some("stowage".to_owned());
     };

@@ -119,14 +119,8 @@ impl Difference {
     /// Compares two plans.
     #[must_use]
     pub fn new(before: &Plan, after: &Plan) -> Difference {
-        let change = |figure: fn(&Plan) -> u64| Change {
-            before: figure(before),
-            after: figure(after),
-        };
-        let money = |figure: fn(&Plan) -> UsdMicros| Change {
-            before: figure(before),
-            after: figure(after),
-        };
+        let change = |figure: fn(&Plan) -> u64| Change { before: figure(before), after: figure(after) };
+        let money = |figure: fn(&Plan) -> UsdMicros| Change { before: figure(before), after: figure(after) };
         let (launches, launches_unchanged) = compare_launches(before, after);
         let (existing, existing_unchanged) = compare_existing(before, after);
         let places_before = places(before);
@@ -150,17 +144,11 @@ impl Difference {
         Difference {
             kind: "StowageDiff",
             format_version: FORMAT_VERSION,
-            id: Change {
-                before: before.id.clone(),
-                after: after.id.clone(),
-            },
+            id: Change { before: before.id.clone(), after: after.id.clone() },
             launch_cost: money(|plan| plan.summary.launch_cost),
             cost_after: money(crate::render::figures::cost_after),
             launch_bound: money(|plan| plan.summary.launch_bound),
-            gap: Change {
-                before: before.summary.gap,
-                after: after.summary.gap,
-            },
+            gap: Change { before: before.summary.gap, after: after.summary.gap },
             nodes_launched: change(|plan| plan.summary.nodes_launched),
             pods_pending: change(|plan| plan.summary.pods_pending),
             pods_unplaced: change(|plan| plan.summary.pods_unplaced),
@@ -169,10 +157,8 @@ impl Difference {
             existing,
             newly_left_out,
             newly_placed,
-            pods_elsewhere: places_after
-                .iter()
-                .filter(|(pod, place)| is_elsewhere(pod, place))
-                .count() as u64,
+            pods_elsewhere: places_after.iter().filter(|(pod, place)| is_elsewhere(pod, place)).count()
+                as u64,
             launches_unchanged,
             existing_unchanged,
         }
@@ -199,21 +185,16 @@ enum Place {
 }
 
 fn places(plan: &Plan) -> BTreeMap<&str, Place> {
-    let new = plan.launches.iter().flat_map(|launch| {
-        launch
-            .pods
-            .iter()
-            .map(|pod| (pod.0.as_str(), Place::New(Kind::of(launch))))
-    });
-    let existing = plan.existing.iter().flat_map(|node| {
-        node.pods
-            .iter()
-            .map(|pod| (pod.0.as_str(), Place::Existing(node.name.clone())))
-    });
-    let left_out = plan
-        .unplaced
+    let new = plan
+        .launches
         .iter()
-        .flat_map(|entry| entry.pods.iter().map(|pod| (pod.0.as_str(), Place::LeftOut)));
+        .flat_map(|launch| launch.pods.iter().map(|pod| (pod.0.as_str(), Place::New(Kind::of(launch)))));
+    let existing = plan
+        .existing
+        .iter()
+        .flat_map(|node| node.pods.iter().map(|pod| (pod.0.as_str(), Place::Existing(node.name.clone()))));
+    let left_out =
+        plan.unplaced.iter().flat_map(|entry| entry.pods.iter().map(|pod| (pod.0.as_str(), Place::LeftOut)));
     new.chain(existing).chain(left_out).collect()
 }
 
@@ -221,23 +202,14 @@ fn compare_inputs(before: &Plan, after: &Plan) -> Inputs {
     Inputs {
         snapshot_differs: before.snapshot.digest != after.snapshot.digest,
         catalog_differs: before.catalog.digest != after.catalog.digest,
-        planner: Change {
-            before: before.planner.clone(),
-            after: after.planner.clone(),
-        },
-        policy: Change {
-            before: before.policy.clone(),
-            after: after.policy.clone(),
-        },
+        planner: Change { before: before.planner.clone(), after: after.planner.clone() },
+        policy: Change { before: before.policy.clone(), after: after.policy.clone() },
     }
 }
 
 /// The kinds that changed, and how many launches did not.
 fn compare_launches(before: &Plan, after: &Plan) -> (Vec<LaunchChange>, u64) {
-    let (old, new) = (
-        groups::by_kind(&before.launches),
-        groups::by_kind(&after.launches),
-    );
+    let (old, new) = (groups::by_kind(&before.launches), groups::by_kind(&after.launches));
     let kinds: BTreeSet<&Kind> = old.keys().chain(new.keys()).collect();
     let none = Group::default();
     let mut changes = Vec::new();
@@ -248,29 +220,15 @@ fn compare_launches(before: &Plan, after: &Plan) -> (Vec<LaunchChange>, u64) {
             unchanged += is.nodes;
             continue;
         }
-        let Kind {
-            node_pool,
-            instance_type,
-            zone,
-            capacity_type,
-        } = kind.clone();
+        let Kind { node_pool, instance_type, zone, capacity_type } = kind.clone();
         changes.push(LaunchChange {
             node_pool,
             instance_type,
             zone,
             capacity_type,
-            nodes: Change {
-                before: was.nodes,
-                after: is.nodes,
-            },
-            cost: Change {
-                before: was.cost,
-                after: is.cost,
-            },
-            pods: Change {
-                before: was.pods,
-                after: is.pods,
-            },
+            nodes: Change { before: was.nodes, after: is.nodes },
+            cost: Change { before: was.cost, after: is.cost },
+            pods: Change { before: was.pods, after: is.pods },
         });
     }
     // Stable: equal differences stay in the order of the kinds.
@@ -281,10 +239,7 @@ fn compare_launches(before: &Plan, after: &Plan) -> (Vec<LaunchChange>, u64) {
 /// The nodes that changed, and how many did not.
 fn compare_existing(before: &Plan, after: &Plan) -> (Vec<NodeChange>, u64) {
     let by_name = |plan: &'_ Plan| -> BTreeMap<String, ExistingNode> {
-        plan.existing
-            .iter()
-            .map(|node| (node.name.clone(), node.clone()))
-            .collect()
+        plan.existing.iter().map(|node| (node.name.clone(), node.clone())).collect()
     };
     let (old, new) = (by_name(before), by_name(after));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
@@ -302,10 +257,7 @@ fn compare_existing(before: &Plan, after: &Plan) -> (Vec<NodeChange>, u64) {
         }
         changes.push(NodeChange {
             node: name.clone(),
-            pods: Change {
-                before: was.len() as u64,
-                after: is.len() as u64,
-            },
+            pods: Change { before: was.len() as u64, after: is.len() as u64 },
             pods_new: is.difference(&was).count() as u64,
         });
     }

@@ -59,11 +59,7 @@ pub enum Failure {
 impl Failure {
     /// A failure with place, message and hint.
     pub fn new(place: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure::Plain {
-            place: place.into(),
-            message: message.into(),
-            hint: hint.into(),
-        }
+        Failure::Plain { place: place.into(), message: message.into(), hint: hint.into() }
     }
 
     /// How the process ends.
@@ -98,11 +94,7 @@ impl From<PlanError> for Failure {
             PlanError::Policy(message) => ("policy", message),
             PlanError::TooLarge(message) => ("snapshot", message),
         };
-        Failure::new(
-            place,
-            message,
-            "see `stowage plan --help` for the accepted ranges",
-        )
+        Failure::new(place, message, "see `stowage plan --help` for the accepted ranges")
     }
 }
 
@@ -112,21 +104,9 @@ mod tests {
 
     #[test]
     fn stale_wins_unless_the_plan_contradicts_itself() {
-        let finding = |code| Finding {
-            code,
-            message: String::new(),
-        };
-        let exit = |findings| {
-            Failure::Refused {
-                place: String::new(),
-                findings,
-            }
-            .exit()
-        };
+        let finding = |code| Finding { code, message: String::new() };
+        let exit = |findings| Failure::Refused { place: String::new(), findings }.exit();
         assert_eq!(exit(vec![finding("bound")]), Exit::Refused);
-        assert_eq!(
-            exit(vec![finding("bound"), finding("stale-snapshot")]),
-            Exit::Stale
-        );
+        assert_eq!(exit(vec![finding("bound"), finding("stale-snapshot")]), Exit::Stale);
     }
 }

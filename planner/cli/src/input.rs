@@ -28,10 +28,7 @@ impl Input {
     /// As the importer wants it.
     #[must_use]
     pub fn source(&self) -> Source<'_> {
-        Source {
-            name: &self.name,
-            bytes: &self.bytes,
-        }
+        Source { name: &self.name, bytes: &self.bytes }
     }
 }
 
@@ -127,10 +124,7 @@ mod tests {
 
     #[test]
     fn too_large_input_is_refused_and_not_cut() {
-        assert_eq!(
-            read_limited(&b"1234"[..], 4).map(|bytes| bytes.len()).ok(),
-            Some(4)
-        );
+        assert_eq!(read_limited(&b"1234"[..], 4).map(|bytes| bytes.len()).ok(), Some(4));
         let refused = read_limited(&b"12345"[..], 4).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
     }

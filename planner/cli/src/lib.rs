@@ -43,9 +43,5 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn usage(refused: &clap::Error) -> Exit {
     // A closed terminal leaves nobody to tell.
     let _ = refused.print();
-    if refused.use_stderr() {
-        Exit::Error
-    } else {
-        Exit::Ok
-    }
+    if refused.use_stderr() { Exit::Error } else { Exit::Ok }
 }

@@ -21,10 +21,7 @@ impl Console {
     #[must_use]
     pub fn new(color: Color) -> Console {
         let palette = |is_terminal: bool| Palette::new(color, is_terminal);
-        Console {
-            stdout: palette(io::stdout().is_terminal()),
-            stderr: palette(io::stderr().is_terminal()),
-        }
+        Console { stdout: palette(io::stdout().is_terminal()), stderr: palette(io::stderr().is_terminal()) }
     }
 
     /// Prints data.
@@ -41,20 +38,13 @@ impl Console {
     /// As [`Console::print`].
     pub fn print_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(bytes)
-            .and_then(|()| stdout.flush())
-            .map_err(|cause| {
-                if cause.kind() == io::ErrorKind::BrokenPipe {
-                    Failure::Closed
-                } else {
-                    Failure::new(
-                        "stdout",
-                        reason(&cause),
-                        "check where the output is redirected to",
-                    )
-                }
-            })
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::BrokenPipe {
+                Failure::Closed
+            } else {
+                Failure::new("stdout", reason(&cause), "check where the output is redirected to")
+            }
+        })
     }
 
     /// Prints a remark on stderr.
@@ -97,11 +87,7 @@ impl Console {
     ) {
         let paint = &self.stderr;
         let stale = exit == crate::failure::Exit::Stale;
-        let verdict = if stale {
-            "stale: it was made for other input"
-        } else {
-            "refused by the referee"
-        };
+        let verdict = if stale { "stale: it was made for other input" } else { "refused by the referee" };
         self.remark(&format!("{} {place}: {verdict}", paint.bad("error:")));
         for finding in findings.iter().take(FINDINGS_MAX) {
             self.remark(&format!("  {}: {}", paint.strong(finding.code), finding.message));
@@ -132,10 +118,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = if path.is_dir() {
         Err(io::Error::from(io::ErrorKind::IsADirectory))
     } else if is_special {
-        File::options()
-            .write(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(bytes))
+        File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes))
     } else {
         replace(path, bytes)
     };
@@ -144,16 +127,12 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
-    let result = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            drop(file);
-            std::fs::rename(&temporary, path)
-        });
+    let result = File::options().write(true).create_new(true).open(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        std::fs::rename(&temporary, path)
+    });
     if result.is_err() {
         // The first error is the one worth telling.
         let _ = std::fs::remove_file(&temporary);
@@ -163,9 +142,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// `.plan.json.1234.tmp` beside `plan.json`: hidden, and different for every process.
 fn temporary_beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
     let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
     Ok(path.with_file_name(temporary))
 }
@@ -181,11 +158,7 @@ fn unwritable(path: &Path, cause: &io::Error) -> Failure {
         io::ErrorKind::NotADirectory => "a part of the path is a file; choose another path",
         _ => "choose another path",
     };
-    Failure::new(
-        path.display().to_string(),
-        format!("cannot write: {}", reason(cause)),
-        hint,
-    )
+    Failure::new(path.display().to_string(), format!("cannot write: {}", reason(cause)), hint)
 }
 
 /// What the operating system says, without its error number.

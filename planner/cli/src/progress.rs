@@ -43,10 +43,7 @@ impl Progress {
                 line.enable_steady_tick(TICK);
             }
         });
-        Progress {
-            bar,
-            reveal: Some((ended, reveal)),
-        }
+        Progress { bar, reveal: Some((ended, reveal)) }
     }
 
     /// Puts a moment of the search on the line.
@@ -73,11 +70,7 @@ fn describe(moment: &Moment) -> String {
         None => format!("{}   no plan yet   bound {bound}", moment.stage),
         Some(cost) => {
             let gap = Ppm::gap(cost, moment.bound);
-            format!(
-                "{}   cost {}   bound {bound}   gap {gap}",
-                moment.stage,
-                figures::per_hour(cost)
-            )
+            format!("{}   cost {}   bound {bound}   gap {gap}", moment.stage, figures::per_hour(cost))
         }
     }
 }
@@ -89,17 +82,10 @@ mod tests {
 
     #[test]
     fn the_line_shows_cost_bound_and_gap() {
-        let mut moment = Moment {
-            elapsed: Duration::ZERO,
-            stage: "pricing",
-            cost: None,
-            bound: UsdMicros(4_000_000),
-        };
+        let mut moment =
+            Moment { elapsed: Duration::ZERO, stage: "pricing", cost: None, bound: UsdMicros(4_000_000) };
         assert_eq!(describe(&moment), "pricing   no plan yet   bound $4.0000/h");
         moment.cost = Some(UsdMicros(4_100_000));
-        assert_eq!(
-            describe(&moment),
-            "pricing   cost $4.1000/h   bound $4.0000/h   gap 2.50 %"
-        );
+        assert_eq!(describe(&moment), "pricing   cost $4.1000/h   bound $4.0000/h   gap 2.50 %");
     }
 }

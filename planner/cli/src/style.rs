@@ -58,10 +58,6 @@ impl Palette {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.enabled {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.enabled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }

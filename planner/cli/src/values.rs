@@ -41,9 +41,7 @@ pub fn slack(text: &str) -> Result<Ppm, String> {
 /// A sentence that says what is accepted.
 pub fn time_limit(text: &str) -> Result<Duration, String> {
     let accepted = "a time limit is a number and a unit, for example 500ms, 1s or 2m";
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let nanos_per_unit: i128 = match unit {
         "ms" => 1_000_000,
@@ -61,14 +59,8 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
     if nanos <= 0 {
         return Err("a time limit is more than nothing".to_owned());
     }
-    let limit = u64::try_from(nanos)
-        .map(Duration::from_nanos)
-        .unwrap_or(Duration::MAX);
-    if limit > TIME_LIMIT_MAX {
-        Err("a time limit is at most 24h".to_owned())
-    } else {
-        Ok(limit)
-    }
+    let limit = u64::try_from(nanos).map(Duration::from_nanos).unwrap_or(Duration::MAX);
+    if limit > TIME_LIMIT_MAX { Err("a time limit is at most 24h".to_owned()) } else { Ok(limit) }
 }
 
 /// A signed share in parts per million. Anything that parts per million cannot hold is refused, not rounded.
@@ -110,29 +102,12 @@ mod tests {
 
     #[test]
     fn shares_are_exact() {
-        for (text, want) in [
-            ("0.01", 10_000),
-            ("1%", 10_000),
-            ("0", 0),
-            ("1", 1_000_000),
-            (".000001", 1),
-            ("2.5 %", 25_000),
-        ] {
+        for (text, want) in
+            [("0.01", 10_000), ("1%", 10_000), ("0", 0), ("1", 1_000_000), (".000001", 1), ("2.5 %", 25_000)]
+        {
             assert_eq!(gap(text), Ok(Ppm(want)), "{text}");
         }
-        for text in [
-            "-1",
-            "abc",
-            "",
-            "2",
-            "0.0000001",
-            "1.2.3",
-            ".",
-            "NaN",
-            "1e-2",
-            "-",
-            "%",
-        ] {
+        for text in ["-1", "abc", "", "2", "0.0000001", "1.2.3", ".", "NaN", "1e-2", "-", "%"] {
             assert!(gap(text).is_err(), "{text}");
         }
         assert!(slack("0.500001").is_err());
@@ -152,26 +127,11 @@ mod tests {
         ] {
             assert_eq!(time_limit(text), Ok(Duration::from_millis(want_ms)), "{text}");
         }
-        for text in [
-            "0",
-            "0s",
-            "0.0s",
-            "5",
-            "-1s",
-            "abc",
-            "",
-            "s",
-            "25h",
-            "1d",
-            "1e3s",
-            "99999999999999h",
-            ".",
-        ] {
+        for text in
+            ["0", "0s", "0.0s", "5", "-1s", "abc", "", "s", "25h", "1d", "1e3s", "99999999999999h", "."]
+        {
             assert!(time_limit(text).is_err(), "{text}");
         }
-        assert_eq!(
-            time_limit("5"),
-            Err("the unit is missing; did you mean 5s?".to_owned())
-        );
+        assert_eq!(time_limit("5"), Err("the unit is missing; did you mean 5s?".to_owned()));
     }
 }

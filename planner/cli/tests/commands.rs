@@ -9,10 +9,7 @@ use stowage_cli::render::document;
 
 fn stowage(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stowage"));
-    command
-        .args(arguments)
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::null());
+    command.args(arguments).env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
 
@@ -40,11 +37,7 @@ fn text(bytes: &[u8]) -> String {
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(
-        output.stdout.is_empty(),
-        "data on stdout: {}",
-        text(&output.stdout)
-    );
+    assert!(output.stdout.is_empty(), "data on stdout: {}", text(&output.stdout));
     assert!(!stderr.contains("panicked"), "{stderr}");
     for word in words {
         assert!(stderr.contains(word), "{word:?} is not in {stderr}");
@@ -101,11 +94,7 @@ fn bad_flag_values_are_usage_errors() {
         ("-o", "pdf"),
         ("--color", "sometimes"),
     ] {
-        assert_fails(
-            &run(&["plan", "unread.json", flag, value]),
-            1,
-            &["error: ", value],
-        );
+        assert_fails(&run(&["plan", "unread.json", flag, value]), 1, &["error: ", value]);
     }
     assert_fails(&run(&["plan"]), 1, &["INPUT"]);
     assert_fails(&run(&["plam"]), 1, &["plan"]);
@@ -114,22 +103,11 @@ fn bad_flag_values_are_usage_errors() {
 
 #[test]
 fn help_and_version_are_data() {
-    for arguments in [
-        &["--help"][..],
-        &["plan", "--help"],
-        &["check", "-h"],
-        &["--version"],
-    ] {
+    for arguments in [&["--help"][..], &["plan", "--help"], &["check", "-h"], &["--version"]] {
         assert!(assert_ok(&run(arguments)).contains("stowage"));
     }
     let help = assert_ok(&run(&["plan", "--help"]));
-    for part in [
-        "Exit codes:",
-        "--time-limit",
-        "--detailed-exitcode",
-        "stale",
-        "refused",
-    ] {
+    for part in ["Exit codes:", "--time-limit", "--detailed-exitcode", "stale", "refused"] {
         assert!(help.contains(part), "{part}");
     }
 }
@@ -138,11 +116,7 @@ fn help_and_version_are_data() {
 fn unreadable_input_names_the_file() {
     let directory = support::directory("unreadable");
     let absent = directory.join("absent.json").display().to_string();
-    assert_fails(
-        &run(&["plan", &absent]),
-        1,
-        &["error: ", "absent.json: no such file", "hint: "],
-    );
+    assert_fails(&run(&["plan", &absent]), 1, &["error: ", "absent.json: no such file", "hint: "]);
     assert_fails(
         &run(&["plan", &directory.display().to_string()]),
         1,
@@ -151,23 +125,11 @@ fn unreadable_input_names_the_file() {
     let empty = write(&directory, "empty.json", "");
     assert_fails(&run(&["plan", &empty]), 1, &["empty.json: is empty", "hint: "]);
     let truncated = write(&directory, "truncated.json", &snapshot(3)[..200]);
-    assert_fails(
-        &run(&["plan", &truncated]),
-        1,
-        &["error: ", "truncated.json", "hint: "],
-    );
-    assert_fails(
-        &run(&["show", &truncated]),
-        1,
-        &["error: ", "truncated.json", "hint: "],
-    );
+    assert_fails(&run(&["plan", &truncated]), 1, &["error: ", "truncated.json", "hint: "]);
+    assert_fails(&run(&["show", &truncated]), 1, &["error: ", "truncated.json", "hint: "]);
     let nonsense = write(&directory, "nonsense.catalog", "nonsense");
     let cluster = write(&directory, "cluster.json", &snapshot(1));
-    assert_fails(
-        &run(&["plan", &cluster, "--catalog", &nonsense]),
-        1,
-        &["nonsense.catalog", "hint: "],
-    );
+    assert_fails(&run(&["plan", &cluster, "--catalog", &nonsense]), 1, &["nonsense.catalog", "hint: "]);
     assert_fails(&run(&["plan", "-", "-"]), 1, &["stdin: is named more than once"]);
 }
 
@@ -177,18 +139,10 @@ fn a_plan_of_the_future_is_refused() {
     let mut plan = support::short();
     plan.format_version = "2.0".to_owned();
     let future = write(&directory, "future.json", &document::json(&plan));
-    assert_fails(
-        &run(&["show", &future]),
-        1,
-        &["error: ", "future.json", "2.0", "hint: "],
-    );
+    assert_fails(&run(&["show", &future]), 1, &["error: ", "future.json", "2.0", "hint: "]);
     let snapshot = r#"{"kind": "StowageSnapshot", "formatVersion": "2.0"}"#;
     let future = write(&directory, "snapshot.json", snapshot);
-    assert_fails(
-        &run(&["plan", &future]),
-        1,
-        &["error: ", "snapshot.json", "2.0", "hint: "],
-    );
+    assert_fails(&run(&["plan", &future]), 1, &["error: ", "snapshot.json", "2.0", "hint: "]);
 }
 
 #[test]
@@ -212,12 +166,7 @@ fn stdout_that_closes_early_is_none() {
         .expect("the binary starts");
     drop(child.stdout.take());
     let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .expect("stderr is piped")
-        .read_to_string(&mut stderr)
-        .expect("UTF-8");
+    child.stderr.take().expect("stderr is piped").read_to_string(&mut stderr).expect("UTF-8");
     assert_eq!(child.wait().expect("the binary ends").code(), Some(0), "{stderr}");
     assert_eq!(stderr, "");
 }
@@ -233,17 +182,9 @@ fn output_that_cannot_be_written_names_the_path_and_leaves_nothing() {
         &["no/such/directory.html", "cannot write", "hint: "],
     );
     let taken = directory.display().to_string();
-    assert_fails(
-        &run(&["show", &plan, "--out", &taken]),
-        1,
-        &["cannot write", "directory", "hint: "],
-    );
+    assert_fails(&run(&["show", &plan, "--out", &taken]), 1, &["cannot write", "directory", "hint: "]);
     let below_file = format!("{plan}/x");
-    assert_fails(
-        &run(&["show", &plan, "--out", &below_file]),
-        1,
-        &["cannot write", "hint: "],
-    );
+    assert_fails(&run(&["show", &plan, "--out", &below_file]), 1, &["cannot write", "hint: "]);
     let left: Vec<_> = std::fs::read_dir(&directory).expect("readable").collect();
     assert_eq!(left.len(), 1, "only the plan is there: {left:?}");
 }
@@ -253,10 +194,7 @@ fn out_replaces_a_file_as_a_whole() {
     let directory = support::directory("replace");
     let plan = write(&directory, "plan.json", &document::json(&support::short()));
     let old = write(&directory, "shown.md", &"x".repeat(1_000_000));
-    assert_eq!(
-        assert_ok(&run(&["show", &plan, "-o", "markdown", "--out", &old])),
-        ""
-    );
+    assert_eq!(assert_ok(&run(&["show", &plan, "-o", "markdown", "--out", &old])), "");
     let shown = std::fs::read_to_string(&old).expect("readable");
     assert!(shown.starts_with("### Stowage"), "{shown}");
     assert_eq!(std::fs::read_dir(&directory).expect("readable").count(), 2);
@@ -267,21 +205,11 @@ fn colour_is_asked_for_and_never_in_files() {
     let directory = support::directory("colour");
     let plan = write(&directory, "plan.json", &document::json(&support::short()));
     let escape = '\u{1b}';
-    assert!(
-        !assert_ok(&run(&["show", &plan])).contains(escape),
-        "not a terminal"
-    );
+    assert!(!assert_ok(&run(&["show", &plan])).contains(escape), "not a terminal");
     assert!(assert_ok(&run(&["show", &plan, "--color", "always"])).contains(escape));
     assert!(!assert_ok(&run(&["show", &plan, "--color", "never"])).contains(escape));
     let out = directory.join("table.txt");
-    assert_ok(&run(&[
-        "show",
-        &plan,
-        "--color",
-        "always",
-        "--out",
-        &out.display().to_string(),
-    ]));
+    assert_ok(&run(&["show", &plan, "--color", "always", "--out", &out.display().to_string()]));
     assert!(!std::fs::read_to_string(out).expect("readable").contains(escape));
 }
 
@@ -291,50 +219,22 @@ fn show_diff_and_explain_read_plan_files() {
     let before = write(&directory, "before.json", &document::json(&support::short()));
     let after = write(&directory, "after.yaml", &document::yaml(&support::realistic()));
     assert!(assert_ok(&run(&["show", &after])).contains("Launch 30 nodes"));
-    assert_eq!(
-        run(&["show", &after, "--detailed-exitcode"]).status.code(),
-        Some(2)
-    );
+    assert_eq!(run(&["show", &after, "--detailed-exitcode"]).status.code(), Some(2));
     assert!(assert_ok(&run(&["diff", &before, &after])).contains("→"));
-    assert_eq!(
-        run(&["diff", &before, &after, "--detailed-exitcode"])
-            .status
-            .code(),
-        Some(2)
-    );
-    assert_eq!(
-        run(&["diff", &before, &before, "--detailed-exitcode"])
-            .status
-            .code(),
-        Some(0)
-    );
+    assert_eq!(run(&["diff", &before, &after, "--detailed-exitcode"]).status.code(), Some(2));
+    assert_eq!(run(&["diff", &before, &before, "--detailed-exitcode"]).status.code(), Some(0));
     let told = assert_ok(&run(&["explain", &before, "node", "new-0001", "-o", "json"]));
     assert!(serde_json::from_str::<serde_json::Value>(&told).is_ok(), "{told}");
-    assert_fails(
-        &run(&["explain", &before, "pod", "web"]),
-        1,
-        &["error: web", "NAMESPACE/NAME"],
-    );
-    assert_fails(
-        &run(&["explain", &before, "node", "new-1"]),
-        1,
-        &["no such node", "hint: "],
-    );
+    assert_fails(&run(&["explain", &before, "pod", "web"]), 1, &["error: web", "NAMESPACE/NAME"]);
+    assert_fails(&run(&["explain", &before, "node", "new-1"]), 1, &["no such node", "hint: "]);
     let json = assert_ok(&run(&["show", &before, "-o", "json"]));
-    assert_eq!(
-        json,
-        std::fs::read_to_string(&before).expect("readable"),
-        "the same bytes"
-    );
+    assert_eq!(json, std::fs::read_to_string(&before).expect("readable"), "the same bytes");
 }
 
 #[test]
 fn manual_and_completion_are_complete() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            assert_ok(&run(&["completion", shell])).contains("detailed-exitcode"),
-            "{shell}"
-        );
+        assert!(assert_ok(&run(&["completion", shell])).contains("detailed-exitcode"), "{shell}");
     }
     assert!(assert_ok(&run(&["man"])).contains(".TH"));
     let directory = support::directory("man");
@@ -347,32 +247,12 @@ fn manual_and_completion_are_complete() {
 #[test]
 fn catalog_lists_filters_and_round_trips() {
     let shown = assert_ok(&run(&["catalog", "show", "m5.", "--sort", "price"]));
-    assert!(
-        shown.contains("m5.large") && !shown.contains("c5.large"),
-        "{shown}"
-    );
+    assert!(shown.contains("m5.large") && !shown.contains("c5.large"), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
-    let json = assert_ok(&run(&[
-        "catalog",
-        "show",
-        "--arch",
-        "arm64",
-        "--min-cpu",
-        "100",
-        "-o",
-        "json",
-    ]));
+    let json = assert_ok(&run(&["catalog", "show", "--arch", "arm64", "--min-cpu", "100", "-o", "json"]));
     assert!(json.contains("arm64") && !json.contains("amd64"));
-    assert_fails(
-        &run(&["catalog", "show", "--min-memory", "lots"]),
-        1,
-        &["--min-memory", "hint: "],
-    );
-    assert_fails(
-        &run(&["catalog", "show", "--zone", "mars-1a"]),
-        1,
-        &["mars-1a", "hint: "],
-    );
+    assert_fails(&run(&["catalog", "show", "--min-memory", "lots"]), 1, &["--min-memory", "hint: "]);
+    assert_fails(&run(&["catalog", "show", "--zone", "mars-1a"]), 1, &["mars-1a", "hint: "]);
     let directory = support::directory("catalog");
     let file = directory.join("ec2.catalog").display().to_string();
     assert_ok(&run(&["catalog", "export", "--out", &file]));
@@ -388,16 +268,8 @@ fn import_writes_every_form_and_reads_it_back() {
         let out = directory.join(name).display().to_string();
         let written = run(&["import", &input, "--out", &out]);
         assert_ok(&written);
-        assert!(
-            text(&written.stderr).contains("3 Pod"),
-            "{}",
-            text(&written.stderr)
-        );
-        assert_eq!(
-            assert_ok(&run(&["import", &out])),
-            assert_ok(&run(&["import", &input])),
-            "{name}"
-        );
+        assert!(text(&written.stderr).contains("3 Pod"), "{}", text(&written.stderr));
+        assert_eq!(assert_ok(&run(&["import", &out])), assert_ok(&run(&["import", &input])), "{name}");
     }
 }
 
@@ -417,36 +289,17 @@ fn a_plan_is_made_checked_and_shown() {
     let cluster = write(&directory, "cluster.json", &snapshot(20));
     let plan = directory.join("plan.json").display().to_string();
     let report = directory.join("report.html").display().to_string();
-    let made = run(&[
-        "plan",
-        &cluster,
-        "-o",
-        "json",
-        "--out",
-        &plan,
-        "--report",
-        &report,
-        "--detailed-exitcode",
-    ]);
+    let made =
+        run(&["plan", &cluster, "-o", "json", "--out", &plan, "--report", &report, "--detailed-exitcode"]);
     assert_eq!(made.status.code(), Some(2), "{}", text(&made.stderr));
-    assert!(
-        std::fs::read_to_string(&report)
-            .expect("readable")
-            .contains("data-figure=\"launchCost\"")
-    );
+    assert!(std::fs::read_to_string(&report).expect("readable").contains("data-figure=\"launchCost\""));
     let checked = assert_ok(&run(&["check", &cluster, &plan]));
-    assert!(
-        checked.starts_with("accepted  plan ") && checked.lines().count() == 1,
-        "{checked}"
-    );
+    assert!(checked.starts_with("accepted  plan ") && checked.lines().count() == 1, "{checked}");
     assert_eq!(checked, assert_ok(&run(&["check", &cluster, "--plan", &plan])));
 
     // The same from a pipe, byte for byte.
     let piped = run_with_stdin(&["plan", "-", "-o", "json"], snapshot(20).as_bytes());
-    assert_eq!(
-        assert_ok(&piped),
-        std::fs::read_to_string(&plan).expect("readable")
-    );
+    assert_eq!(assert_ok(&piped), std::fs::read_to_string(&plan).expect("readable"));
 
     let other = write(&directory, "other.json", &snapshot(21));
     assert_fails(&run(&["check", &other, &plan]), 3, &["stale", "hint: plan again"]);

@@ -14,11 +14,7 @@ use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 
 fn subject(plan: &Plan) -> Subject<'_> {
-    Subject {
-        plan,
-        report: None,
-        checked: true,
-    }
+    Subject { plan, report: None, checked: true }
 }
 
 fn shown(plan: &Plan) -> String {
@@ -27,11 +23,7 @@ fn shown(plan: &Plan) -> String {
 
 fn assert_narrow(text: &str) {
     for line in text.lines() {
-        assert!(
-            line.chars().count() <= grid::WIDTH_MAX,
-            "{} columns: {line}",
-            line.chars().count()
-        );
+        assert!(line.chars().count() <= grid::WIDTH_MAX, "{} columns: {line}", line.chars().count());
         assert_eq!(line, line.trim_end(), "no trailing blanks");
     }
 }
@@ -115,19 +107,10 @@ fn explanations() {
     let on_existing = plan.existing[0].pods[0].0.clone();
     let left_out = plan.unplaced[1].pods[0].0.clone();
     insta::assert_snapshot!("explain_pod_on_new", told(explanation::pod(&plan, None, &on_new)));
-    insta::assert_snapshot!(
-        "explain_pod_on_existing",
-        told(explanation::pod(&plan, None, &on_existing))
-    );
-    insta::assert_snapshot!(
-        "explain_pod_left_out",
-        told(explanation::pod(&plan, None, &left_out))
-    );
+    insta::assert_snapshot!("explain_pod_on_existing", told(explanation::pod(&plan, None, &on_existing)));
+    insta::assert_snapshot!("explain_pod_left_out", told(explanation::pod(&plan, None, &left_out)));
     insta::assert_snapshot!("explain_new_node", told(explanation::node(&plan, "new-0001")));
-    insta::assert_snapshot!(
-        "explain_existing_node",
-        told(explanation::node(&plan, &plan.existing[0].name))
-    );
+    insta::assert_snapshot!("explain_existing_node", told(explanation::node(&plan, &plan.existing[0].name)));
     assert!(explanation::pod(&plan, None, "default/unknown").is_err());
     assert!(explanation::node(&plan, "unknown").is_err());
 }
@@ -157,11 +140,7 @@ fn price_shares_sum_up_to_the_price() {
         pods: vec![pod("one", 3_000, 2 << 30), pod("two", 1_000, 6 << 30)],
         ..Snapshot::default()
     };
-    let share = |name| {
-        explanation::pod(&plan, Some(&snapshot), name)
-            .expect("known")
-            .price_share
-    };
+    let share = |name| explanation::pod(&plan, Some(&snapshot), name).expect("known").price_share;
     assert_eq!(share("a/one"), Some(UsdMicros(375_000 + 125_000)));
     assert_eq!(share("a/two"), Some(UsdMicros(125_000 + 375_000)));
 }
@@ -177,23 +156,13 @@ fn every_text_fits_a_terminal() {
     wide.unplaced[0].pods[0].0 = format!("{}/{}", "s".repeat(63), "p".repeat(253));
     wide.launches[0].pods[0].0 = format!("{}/{}", "s".repeat(63), "p".repeat(253));
     wide.summary.launch_cost = UsdMicros(123_456_789_012);
-    let mut plans = vec![
-        support::short(),
-        support::realistic(),
-        replanned(),
-        Plan::default(),
-        wide,
-    ];
+    let mut plans = vec![support::short(), support::realistic(), replanned(), Plan::default(), wide];
     let mut unproven = support::short();
     unproven.summary.gap = Ppm::UNBOUNDED;
     plans.push(unproven);
     for plan in &plans {
         assert_narrow(&shown(plan));
-        assert_narrow(&diff::table(
-            &Difference::new(&plans[0], plan),
-            true,
-            Palette::PLAIN,
-        ));
+        assert_narrow(&diff::table(&Difference::new(&plans[0], plan), true, Palette::PLAIN));
         for launch in plan.launches.iter().take(3) {
             let told = explanation::node(plan, &launch.slot).expect("known");
             assert_narrow(&explain::table(&told, Palette::PLAIN));

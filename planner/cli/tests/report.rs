@@ -13,11 +13,7 @@ use stowage_planner::{Moment, Report, Stop};
 
 /// The page of a plan, as `show` makes it.
 fn page(plan: &Plan) -> String {
-    html::render(&Subject {
-        plan,
-        report: None,
-        checked: false,
-    })
+    html::render(&Subject { plan, report: None, checked: false })
 }
 
 /// All `data-figure` and `data-value` of a page, in order.
@@ -25,15 +21,9 @@ fn figures(page: &str) -> BTreeMap<String, Vec<i64>> {
     let mut found: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for part in page.split("data-figure=\"").skip(1) {
         let (name, rest) = part.split_once('"').expect("the attribute ends");
-        let rest = rest
-            .trim_start()
-            .strip_prefix("data-value=\"")
-            .expect("the value follows the name");
+        let rest = rest.trim_start().strip_prefix("data-value=\"").expect("the value follows the name");
         let (value, _) = rest.split_once('"').expect("the attribute ends");
-        found
-            .entry(name.to_owned())
-            .or_default()
-            .push(value.parse().expect("values are integers"));
+        found.entry(name.to_owned()).or_default().push(value.parse().expect("values are integers"));
     }
     found
 }
@@ -62,22 +52,13 @@ fn assert_figures(page: &str, plan: &Plan) {
     assert_eq!(one("vectors"), plan.certificate.vectors.len() as i64);
     let nodes = &found["node.pods"];
     assert_eq!(nodes.len(), plan.launches.len() + plan.existing.len());
-    assert_eq!(
-        nodes.iter().sum::<i64>(),
-        unsigned(summary.pods_on_new + summary.pods_on_existing)
-    );
+    assert_eq!(nodes.iter().sum::<i64>(), unsigned(summary.pods_on_new + summary.pods_on_existing));
     for panel in ["type", "zone", "capacity", "pool"] {
         let prefix = format!("launches.{panel}.");
-        let bars = found
-            .iter()
-            .filter(|(name, _)| name.starts_with(&prefix))
-            .flat_map(|(_, values)| values);
+        let bars = found.iter().filter(|(name, _)| name.starts_with(&prefix)).flat_map(|(_, values)| values);
         assert_eq!(bars.sum::<i64>(), unsigned(summary.nodes_launched), "{panel}");
     }
-    assert_eq!(
-        found["unplaced.pods"].iter().sum::<i64>(),
-        unsigned(summary.pods_unplaced)
-    );
+    assert_eq!(found["unplaced.pods"].iter().sum::<i64>(), unsigned(summary.pods_unplaced));
 }
 
 /// What a browser makes of the page, after its script has run.
@@ -88,18 +69,8 @@ fn dump(browser: &Path, directory: &Path, url: &str) -> String {
 fn dump_sized(browser: &Path, directory: &Path, url: &str, width: u32) -> String {
     let profile = format!("--user-data-dir={}", directory.join("profile").display());
     let output = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .args([
             &profile,
             &format!("--window-size={width},1400"),
@@ -109,11 +80,7 @@ fn dump_sized(browser: &Path, directory: &Path, url: &str, width: u32) -> String
         ])
         .output()
         .expect("the browser starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("the page is UTF-8")
 }
 
@@ -145,23 +112,13 @@ fn figures_in_a_browser_are_those_of_the_plan() {
     let dom = dump(&browser, &directory, &url);
     assert!(dom.contains("data-ready=\"1\""), "the script ran to its end");
     assert_figures(&dom, &plan);
-    assert!(
-        !dom.contains("class=\"podlist\""),
-        "no pod is an element before its node is opened"
-    );
+    assert!(!dom.contains("class=\"podlist\""), "no pod is an element before its node is opened");
 
     // The third node, opened by its link: exactly its pods are listed.
     let dom = dump(&browser, &directory, &format!("{url}#n2"));
-    let list = dom
-        .split("<ul class=\"podlist\">")
-        .nth(1)
-        .and_then(|rest| rest.split("</ul>").next());
+    let list = dom.split("<ul class=\"podlist\">").nth(1).and_then(|rest| rest.split("</ul>").next());
     let list = list.expect("the linked node is open");
-    let shown: Vec<&str> = list
-        .split("<li>")
-        .skip(1)
-        .map(|item| item.trim_end_matches("</li>"))
-        .collect();
+    let shown: Vec<&str> = list.split("<li>").skip(1).map(|item| item.trim_end_matches("</li>")).collect();
     let expected: Vec<&str> = plan.launches[2].pods.iter().map(|pod| pod.0.as_str()).collect();
     assert_eq!(shown, expected);
 }
@@ -208,19 +165,12 @@ fn filter_keys_and_phone_width_work() {
     let plan = support::realistic();
     let directory = support::directory("behaviour");
     let file = directory.join("report.html");
-    std::fs::write(
-        &file,
-        page(&plan).replace("</body>", &format!("{BEHAVIOUR}</body>")),
-    )
-    .expect("writable");
+    std::fs::write(&file, page(&plan).replace("</body>", &format!("{BEHAVIOUR}</body>"))).expect("writable");
     let url = format!("file://{}", file.display());
     for width in [390, 1280] {
         let dom = dump_sized(&browser, &directory, &url, width);
-        let title = dom
-            .split("<title>")
-            .nth(1)
-            .and_then(|rest| rest.split("</title>").next())
-            .expect("a title");
+        let title =
+            dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
         let seen: serde_json::Value = serde_json::from_str(title).expect("the script wrote what it saw");
         let expected = serde_json::json!({
             "overflow": 0, "byName": 1, "byNothing": 0, "new": 30, "focus": true, "readout": true,
@@ -240,11 +190,7 @@ fn names_cannot_break_out_of_the_page() {
     plan.notes = vec![nasty.to_owned()];
     plan.unplaced[0].message = nasty.to_owned();
     let page = page(&plan);
-    assert_eq!(
-        page.matches("<script").count(),
-        2,
-        "the data block and the script"
-    );
+    assert_eq!(page.matches("<script").count(), 2, "the data block and the script");
     assert!(!page.contains("alert(1)</script>"));
 }
 
@@ -259,28 +205,15 @@ fn a_run_is_shown_over_time() {
         bound: UsdMicros(bound),
     };
     let report = Report {
-        timeline: vec![
-            moment(10, None, 0),
-            moment(40, Some(112), 0),
-            moment(300, Some(104), 11_000_000),
-        ],
+        timeline: vec![moment(10, None, 0), moment(40, Some(112), 0), moment(300, Some(104), 11_000_000)],
         stop: Stop::GapReached,
         elapsed: Duration::from_millis(840),
         offerings_undominated: 12,
         simplex_iterations: 345,
         faults: Vec::new(),
     };
-    let page = html::render(&Subject {
-        plan: &plan,
-        report: Some(&report),
-        checked: true,
-    });
-    for part in [
-        "0.84 s in all; ended by: gap reached",
-        "Found in</dt><dd>0.84 s",
-        "accepted",
-        "0.42 s",
-    ] {
+    let page = html::render(&Subject { plan: &plan, report: Some(&report), checked: true });
+    for part in ["0.84 s in all; ended by: gap reached", "Found in</dt><dd>0.84 s", "accepted", "0.42 s"] {
         assert!(page.contains(part), "{part}");
     }
     assert_figures(&page, &plan);

@@ -11,37 +11,13 @@ const MAY_USE: [(&str, &[&str]); 7] = [
     ("stowage-import", &["stowage-models"]),
     ("stowage-checker", &["stowage-models"]),
     ("stowage-planner", &["stowage-models"]),
-    (
-        "stowage",
-        &[
-            "stowage-checker",
-            "stowage-import",
-            "stowage-models",
-            "stowage-planner",
-        ],
-    ),
-    (
-        "stowage-bench",
-        &[
-            "stowage-checker",
-            "stowage-import",
-            "stowage-models",
-            "stowage-planner",
-        ],
-    ),
+    ("stowage", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
+    ("stowage-bench", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
     ("stowage-tests", &[]),
 ];
 
 /// Crates whose name starts so do I/O, talk to a cluster or a cloud, or bring a runtime.
-const RUNTIMES: [&str; 7] = [
-    "tokio",
-    "kube",
-    "k8s-openapi",
-    "aws-",
-    "hyper",
-    "reqwest",
-    "async-std",
-];
+const RUNTIMES: [&str; 7] = ["tokio", "kube", "k8s-openapi", "aws-", "hyper", "reqwest", "async-std"];
 
 /// Crates that bring HiGHS.
 const SOLVERS: [&str; 3] = ["highs-sys", "highs", "good_lp"];
@@ -71,36 +47,22 @@ impl Graph {
             .current_dir(stowage_tests::root())
             .output()
             .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
         let text = |value: &Value| value.as_str().expect("a string").to_owned();
         let list = |value: &Value| value.as_array().expect("a list").clone();
-        let names = list(&metadata["packages"])
-            .iter()
-            .map(|p| (text(&p["id"]), text(&p["name"])))
-            .collect();
+        let names = list(&metadata["packages"]).iter().map(|p| (text(&p["id"]), text(&p["name"]))).collect();
         let only_for_tests =
             |dependency: &Value| list(&dependency["dep_kinds"]).iter().all(|k| k["kind"] == "dev");
         let edges = list(&metadata["resolve"]["nodes"])
             .iter()
             .map(|node| {
-                let to = list(&node["deps"])
-                    .iter()
-                    .map(|d| (text(&d["pkg"]), only_for_tests(d)))
-                    .collect();
+                let to = list(&node["deps"]).iter().map(|d| (text(&d["pkg"]), only_for_tests(d))).collect();
                 (text(&node["id"]), to)
             })
             .collect();
         let members = list(&metadata["workspace_members"]).iter().map(text).collect();
-        Graph {
-            names,
-            edges,
-            members,
-        }
+        Graph { names, edges, members }
     }
 
     fn id(&self, name: &str) -> &str {
@@ -110,9 +72,7 @@ impl Graph {
 
     /// Names of direct dependencies; those for tests only if asked for.
     fn direct(&self, id: &str, tests: bool) -> BTreeSet<&str> {
-        let wanted = self.edges[id]
-            .iter()
-            .filter(|(_, only_for_tests)| tests || !only_for_tests);
+        let wanted = self.edges[id].iter().filter(|(_, only_for_tests)| tests || !only_for_tests);
         wanted.map(|(to, _)| self.names[to].as_str()).collect()
     }
 
@@ -138,16 +98,10 @@ fn crates_use_only_what_the_architecture_allows() {
     let members: BTreeSet<&str> = graph.members.iter().map(|id| graph.names[id].as_str()).collect();
     assert_eq!(known, members, "MAY_USE lists every crate of the workspace");
     for (name, allowed) in MAY_USE {
-        let used: BTreeSet<&str> = graph
-            .direct(graph.id(name), false)
-            .into_iter()
-            .filter(|to| members.contains(to))
-            .collect();
+        let used: BTreeSet<&str> =
+            graph.direct(graph.id(name), false).into_iter().filter(|to| members.contains(to)).collect();
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
-        assert!(
-            used.is_subset(&allowed),
-            "{name} uses {used:?}, and may use {allowed:?}"
-        );
+        assert!(used.is_subset(&allowed), "{name} uses {used:?}, and may use {allowed:?}");
     }
 }
 
@@ -161,17 +115,10 @@ fn the_tests_of_models_stay_below_everything_too() {
 #[test]
 fn pure_crates_bring_no_runtime() {
     let graph = Graph::read();
-    for name in [
-        "stowage-models",
-        "stowage-import",
-        "stowage-checker",
-        "stowage-planner",
-    ] {
+    for name in ["stowage-models", "stowage-import", "stowage-checker", "stowage-planner"] {
         let brought = graph.reachable(graph.id(name));
-        let bad: Vec<&&str> = brought
-            .iter()
-            .filter(|to| RUNTIMES.iter().any(|prefix| to.starts_with(prefix)))
-            .collect();
+        let bad: Vec<&&str> =
+            brought.iter().filter(|to| RUNTIMES.iter().any(|prefix| to.starts_with(prefix))).collect();
         assert!(bad.is_empty(), "{name} brings {bad:?}");
     }
 }
@@ -181,42 +128,27 @@ fn only_the_planner_sees_the_solver() {
     let graph = Graph::read();
     for name in ["stowage-models", "stowage-import", "stowage-checker"] {
         let brought = graph.reachable(graph.id(name));
-        assert!(
-            SOLVERS.iter().all(|solver| !brought.contains(solver)),
-            "{name} brings a solver"
-        );
+        assert!(SOLVERS.iter().all(|solver| !brought.contains(solver)), "{name} brings a solver");
     }
     for id in &graph.members {
         let name = graph.names[id].as_str();
-        let direct: Vec<&str> = graph
-            .direct(id, true)
-            .into_iter()
-            .filter(|to| SOLVERS.contains(to))
-            .collect();
+        let direct: Vec<&str> =
+            graph.direct(id, true).into_iter().filter(|to| SOLVERS.contains(to)).collect();
         // The oracle of the benchmarks is written in good_lp; tests of the planner may be, too.
         let allowed: &[&str] = match name {
             "stowage-planner" => &["highs-sys", "good_lp"],
             "stowage-bench" => &["good_lp"],
             _ => &[],
         };
-        assert!(
-            direct.iter().all(|solver| allowed.contains(solver)),
-            "{name} uses {direct:?}"
-        );
+        assert!(direct.iter().all(|solver| allowed.contains(solver)), "{name} uses {direct:?}");
     }
     let planner = graph.direct(graph.id("stowage-planner"), false);
-    assert!(
-        !planner.contains("good_lp"),
-        "the planner itself does not use good_lp"
-    );
+    assert!(!planner.contains("good_lp"), "the planner itself does not use good_lp");
 }
 
 #[test]
 fn there_is_one_highs() {
     let graph = Graph::read();
     let copies = graph.names.values().filter(|name| *name == "highs-sys").count();
-    assert_eq!(
-        copies, 1,
-        "good_lp and the planner must agree on the version of highs-sys"
-    );
+    assert_eq!(copies, 1, "good_lp and the planner must agree on the version of highs-sys");
 }

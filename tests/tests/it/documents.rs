@@ -4,16 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use stowage_tests::{File, files, root};
 
 /// Folders at the top; a word in a document that begins with one of them is taken for a path.
-const FOLDERS: [&str; 8] = [
-    "models/",
-    "planner/",
-    "executor/",
-    "benchmarks/",
-    "charts/",
-    "docs/",
-    "tests/",
-    ".ci/",
-];
+const FOLDERS: [&str; 8] =
+    ["models/", "planner/", "executor/", "benchmarks/", "charts/", "docs/", "tests/", ".ci/"];
 
 /// Documents for people.
 fn documents() -> Vec<File> {
@@ -26,8 +18,7 @@ fn documents() -> Vec<File> {
 /// Words between spaces, quotes and brackets; a full stop or comma at the end is no part of them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let ends = |c: char| c.is_whitespace() || "`'\"()[]{}<>|,;".contains(c);
-    text.split(ends)
-        .map(|word| word.trim_end_matches(['.', ':']).trim_start_matches("./"))
+    text.split(ends).map(|word| word.trim_end_matches(['.', ':']).trim_start_matches("./"))
 }
 
 #[test]
@@ -53,17 +44,8 @@ fn documents_mention_existing_paths_only() {
 #[test]
 fn links_between_documents_lead_somewhere() {
     for document in documents() {
-        let folder = root()
-            .join(&document.path)
-            .parent()
-            .expect("a folder")
-            .to_path_buf();
-        for link in document
-            .text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-        {
+        let folder = root().join(&document.path).parent().expect("a folder").to_path_buf();
+        for link in document.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or(link);
             if !path.is_empty() && !path.contains("://") {
                 assert!(folder.join(path).exists(), "{} links to {path}", document.path);
@@ -79,10 +61,7 @@ fn the_readme_commands_exist() {
     assert_eq!(commands.len(), 2, "the README has two commands: {commands:?}");
     for command in commands {
         let program = command.split_whitespace().next().expect("a word");
-        let mode = std::fs::metadata(root().join(program))
-            .expect(program)
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(root().join(program)).expect(program).permissions().mode();
         assert!(mode & 0o111 != 0, "{program} is not executable");
     }
 }
@@ -90,13 +69,7 @@ fn the_readme_commands_exist() {
 #[test]
 fn continuous_integration_runs_the_readme_command() {
     let run = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
-    let commands: Vec<&str> = run
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.starts_with("set "))
-        .collect();
-    assert_eq!(
-        commands,
-        ["cd \"$(dirname \"$0\")/..\"", ".ci/test"],
-        "nothing but the test command"
-    );
+    let commands: Vec<&str> =
+        run.lines().filter(|line| !line.starts_with('#') && !line.starts_with("set ")).collect();
+    assert_eq!(commands, ["cd \"$(dirname \"$0\")/..\"", ".ci/test"], "nothing but the test command");
 }

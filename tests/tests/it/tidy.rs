@@ -7,13 +7,12 @@ const LINES_MAX: usize = 600;
 
 /// A ratchet: files that are longer, and how long they may be. They may shrink and then leave the list; nothing joins it
 /// without a reason beside it.
-const LONG: [(&str, usize); 4] = [
+const LONG: [(&str, usize); 3] = [
     // One type per API object, read top to bottom like the API reference; splitting it would scatter that.
     ("models/src/objects.rs", 620),
     // Tests of the checker: one case per way to lie, and the builders they share.
-    ("planner/checker/src/tests.rs", 800),
-    ("planner/checker/tests/it/findings.rs", 800),
-    ("planner/checker/tests/it/support.rs", 920),
+    ("planner/checker/tests/it/findings.rs", 700),
+    ("planner/checker/tests/it/support.rs", 800),
 ];
 
 /// Asserts that no line of code satisfies `bad`, and names those that do.
@@ -39,9 +38,7 @@ fn sources(folders: &[&str]) -> Vec<File> {
 #[test]
 fn nothing_is_left_undone() {
     none("unfinished code", &sources(&[""]), |line| {
-        ["todo!(", "unimplemented!(", "dbg!("]
-            .iter()
-            .any(|mark| line.contains(mark))
+        ["todo!(", "unimplemented!(", "dbg!("].iter().any(|mark| line.contains(mark))
     });
 }
 
@@ -51,39 +48,27 @@ fn files_fit_in_a_head() {
         let lines = file.text.lines().count();
         match LONG.iter().find(|(path, _)| *path == file.path) {
             Some((path, most)) => {
-                assert!(
-                    lines <= *most,
-                    "{path} grew from {most} to {lines} lines; split it"
-                );
+                assert!(lines <= *most, "{path} grew from {most} to {lines} lines; split it");
                 assert!(lines > LINES_MAX, "{path} is short now: take it off the list");
             }
             None => assert!(lines <= LINES_MAX, "{} has {lines} lines; split it", file.path),
         }
     }
-    let gone = LONG
-        .iter()
-        .find(|(path, _)| !stowage_tests::root().join(path).exists());
-    assert!(
-        gone.is_none(),
-        "{gone:?} does not exist any more: take it off the list"
-    );
+    let gone = LONG.iter().find(|(path, _)| !stowage_tests::root().join(path).exists());
+    assert!(gone.is_none(), "{gone:?} does not exist any more: take it off the list");
 }
 
 #[test]
 fn models_and_checker_know_no_floats() {
-    none(
-        "a float outside solver and rendering",
-        &sources(&["models/src/", "planner/checker/"]),
-        |line| has_word(line, "f64") || has_word(line, "f32"),
-    );
+    none("a float outside solver and rendering", &sources(&["models/src/", "planner/checker/"]), |line| {
+        has_word(line, "f64") || has_word(line, "f32")
+    });
 }
 
 #[test]
 fn nothing_is_iterated_in_hash_order() {
     // Their order differs from run to run; sorted maps cost little at our sizes. None at all is the simplest rule.
-    none("a hash map or set", &sources(&[""]), |line| {
-        has_word(line, "HashMap") || has_word(line, "HashSet")
-    });
+    none("a hash map or set", &sources(&[""]), |line| has_word(line, "HashMap") || has_word(line, "HashSet"));
 }
 
 #[test]
@@ -97,24 +82,12 @@ fn only_programs_read_the_clock() {
 
 #[test]
 fn pure_crates_read_no_environment_and_print_nothing() {
-    let mut pure = sources(&[
-        "models/src/",
-        "models/import/src/",
-        "planner/src/",
-        "planner/checker/src/",
-    ]);
+    let mut pure = sources(&["models/src/", "models/import/src/", "planner/src/", "planner/checker/src/"]);
     pure.retain(|file| !file.is_test());
     none("input or output in a pure crate", &pure, |line| {
-        [
-            "std::env::",
-            "std::fs::",
-            "std::net::",
-            "println!(",
-            "eprintln!(",
-            "print!(",
-        ]
-        .iter()
-        .any(|mark| line.contains(mark))
+        ["std::env::", "std::fs::", "std::net::", "println!(", "eprintln!(", "print!("]
+            .iter()
+            .any(|mark| line.contains(mark))
     });
 }
 

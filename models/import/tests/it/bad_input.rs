@@ -51,25 +51,13 @@ fn input_without_content() {
     check(&refused(" \n\t"), "a", "empty");
     check(&refused("name,cpu_milli,memory_mib\n"), "a", "CSV");
     check(&refused("No resources found"), "a", "found plain text");
-    check(
-        &refused("NAME   READY   STATUS\nweb-1   1/1     Running\n"),
-        "a",
-        "",
-    );
+    check(&refused("NAME   READY   STATUS\nweb-1   1/1     Running\n"), "a", "");
     check(&refused("{}"), "a", "no `kind`");
     check(&refused("[7]"), "a: items[0]", "found a number");
     check(&refused(r#"{"kind":7}"#), "a: kind", "invalid type: integer `7`");
-    check(
-        &refused(r#"{"kind":"List","items":{}}"#),
-        "a: items",
-        "invalid type: map",
-    );
+    check(&refused(r#"{"kind":"List","items":{}}"#), "a: items", "invalid type: map");
     check(&refused(r#"{"kind":"StowagePlan"}"#), "a", "this is a plan");
-    check(
-        &refused(r#"{"kind":"Pod","metadata":{}}"#),
-        "a (Pod): metadata.name",
-        "no name",
-    );
+    check(&refused(r#"{"kind":"Pod","metadata":{}}"#), "a (Pod): metadata.name", "no name");
 }
 
 #[test]
@@ -83,23 +71,12 @@ fn quantities_name_object_and_field() {
         ("true", "expected a quantity"),
     ] {
         let error = refused(&list(&[&pod("ok", "{}"), &pod("web", &requesting(quantity))]));
-        check(
-            &error,
-            "a: Pod default/web: spec.containers[0].resources.requests.cpu",
-            message,
-        );
-        assert!(
-            error.hint.contains("kubectl explain pod.spec.containers"),
-            "{error}"
-        );
+        check(&error, "a: Pod default/web: spec.containers[0].resources.requests.cpu", message);
+        assert!(error.hint.contains("kubectl explain pod.spec.containers"), "{error}");
         assert!(!error.message.contains(" at line "), "{error}");
     }
     let yaml = "kind: Pod\nmetadata: {name: web}\nspec:\n  overhead: {memory: 1.5Qi}\n";
-    check(
-        &refused(yaml),
-        "a: Pod default/web: spec.overhead.memory",
-        "1.5Qi",
-    );
+    check(&refused(yaml), "a: Pod default/web: spec.overhead.memory", "1.5Qi");
     for fine in ["\"1Ei\"", "\"0.1m\""] {
         let text = pod("web", &requesting(fine)).replace("cpu", "memory");
         import_text(&text).unwrap_or_else(|error| panic!("{fine}: {error}"));
@@ -124,59 +101,29 @@ fn malformed_requirements_say_which() {
         place,
         "operator Gt on k takes exactly one integer value, found none",
     );
-    check(
-        &third(r#"{"key":"k","operator":"Gt","values":["1","2"]}"#),
-        place,
-        "found 2 (1, 2)",
-    );
-    check(
-        &third(r#"{"key":"k","operator":"Lte","values":["x"]}"#),
-        place,
-        "exactly one integer",
-    );
-    check(
-        &third(r#"{"key":"k","operator":"In","values":[]}"#),
-        place,
-        "at least one value",
-    );
-    check(
-        &third(r#"{"key":"k","operator":"Exists","values":["v"]}"#),
-        place,
-        "takes no values",
-    );
+    check(&third(r#"{"key":"k","operator":"Gt","values":["1","2"]}"#), place, "found 2 (1, 2)");
+    check(&third(r#"{"key":"k","operator":"Lte","values":["x"]}"#), place, "exactly one integer");
+    check(&third(r#"{"key":"k","operator":"In","values":[]}"#), place, "at least one value");
+    check(&third(r#"{"key":"k","operator":"Exists","values":["v"]}"#), place, "takes no values");
     // Gte is a word of NodePools only.
     let affinity = r#"{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"k","operator":"Gte","values":["1"]}]}]}}}}"#;
     let error = refused(&pod("web", affinity));
-    assert!(
-        error.place.ends_with("nodeSelectorTerms[0].matchExpressions[0]"),
-        "{error}"
-    );
+    assert!(error.place.ends_with("nodeSelectorTerms[0].matchExpressions[0]"), "{error}");
 }
 
 #[test]
 fn weights_and_effects() {
     let pool = |weight: &str| {
-        refused(&node_pool("[]").replace(
-            r#""spec":{"template""#,
-            &format!(r#""spec":{{"weight":{weight},"template""#),
-        ))
+        refused(
+            &node_pool("[]")
+                .replace(r#""spec":{"template""#, &format!(r#""spec":{{"weight":{weight},"template""#)),
+        )
     };
     check(&pool("-3"), "a: NodePool general: spec.weight", "weight is -3");
     check(&pool("1.5"), "a: NodePool general: spec.weight", "floating point");
-    check(
-        &pool("\"7\""),
-        "a: NodePool general: spec.weight",
-        "invalid type: string",
-    );
-    let error = refused(&pod(
-        "web",
-        r#"{"tolerations":[{"key":"k","effect":"NoShedule"}]}"#,
-    ));
-    check(
-        &error,
-        "a: Pod default/web: spec.tolerations[0].effect",
-        "unknown variant `NoShedule`",
-    );
+    check(&pool("\"7\""), "a: NodePool general: spec.weight", "invalid type: string");
+    let error = refused(&pod("web", r#"{"tolerations":[{"key":"k","effect":"NoShedule"}]}"#));
+    check(&error, "a: Pod default/web: spec.tolerations[0].effect", "unknown variant `NoShedule`");
 }
 
 /// Goal: one object in two versions is refused, and both sources and the first difference are named.
@@ -190,11 +137,7 @@ fn contradicting_duplicates() {
         "twice with different content",
     );
     let error = import_text(&list(&[&one, &two])).unwrap_err();
-    check(
-        &error,
-        "a: Pod default/web: spec.containers[0].requests.cpu",
-        "twice",
-    );
+    check(&error, "a: Pod default/web: spec.containers[0].requests.cpu", "twice");
     let same = import_texts(&[&one, &list(&[&one, &one])]).unwrap();
     assert_eq!((same.snapshot.pods.len(), same.read["Pod"]), (1, 3));
 }
@@ -210,11 +153,7 @@ fn bombs_are_harmless() {
     import_text(&list(&[&pod("web", &format!(r#"{{"x":{brackets}}}"#))])).expect("ignored field");
     refused(&format!("a: {brackets}"));
     refused(&"- ".repeat(n));
-    refused(
-        &(0..5_000)
-            .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-            .collect::<String>(),
-    );
+    refused(&(0..5_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
     let mut nested = pod("web", "{}");
     for _ in 0..5_000 {
         nested = list(&[&nested]);
@@ -224,9 +163,7 @@ fn bombs_are_harmless() {
     let mut laughs = "a0: &a0 [lol, lol, lol]\n".to_owned();
     for level in 1..30 {
         let below = format!("*a{}", level - 1);
-        laughs.push_str(&format!(
-            "a{level}: &a{level} [{below}, {below}, {below}, {below}, {below}]\n"
-        ));
+        laughs.push_str(&format!("a{level}: &a{level} [{below}, {below}, {below}, {below}, {below}]\n"));
     }
     refused(&laughs);
 }

@@ -44,26 +44,15 @@ fn list_of(n_bytes: usize, n_pods_min: usize) -> (String, usize) {
 /// Resident memory in MB: now, and the peak of the process. Zero where the system does not say.
 fn resident_mb(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with(field))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|kb| kb.parse::<u64>().ok())
-        .unwrap_or(0)
-        / 1024
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 /// Imports the list, prints what it took, and returns the seconds.
 fn measure(name: &str, (text, n_pods): (String, usize)) -> f64 {
     let before = resident_mb("VmRSS");
     let start = Instant::now();
-    let got = import(&[Source {
-        name,
-        bytes: text.as_bytes(),
-    }])
-    .unwrap();
+    let got = import(&[Source { name, bytes: text.as_bytes() }]).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(got.snapshot.pods.len(), n_pods);
     let (mb, peak) = (text.len() / 1_000_000, resident_mb("VmHWM"));
@@ -99,15 +88,7 @@ fn yaml_of_many_objects() {
     }
     text.push_str("kind: List\nmetadata: {}\n");
     let start = Instant::now();
-    let got = import(&[Source {
-        name: "big",
-        bytes: text.as_bytes(),
-    }])
-    .unwrap();
+    let got = import(&[Source { name: "big", bytes: text.as_bytes() }]).unwrap();
     assert_eq!(got.snapshot.pods.len(), n_pods);
-    println!(
-        "YAML: {n_pods} pods, {} MB in {:.2} s",
-        text.len() / 1_000_000,
-        start.elapsed().as_secs_f64()
-    );
+    println!("YAML: {n_pods} pods, {} MB in {:.2} s", text.len() / 1_000_000, start.elapsed().as_secs_f64());
 }

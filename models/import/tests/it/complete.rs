@@ -6,11 +6,7 @@ use stowage_models::selector::Operator;
 use stowage_models::snapshot::Snapshot;
 
 fn note<'s>(snapshot: &'s Snapshot, part: &str) -> Option<&'s str> {
-    snapshot
-        .notes
-        .iter()
-        .find(|note| note.contains(part))
-        .map(String::as_str)
+    snapshot.notes.iter().find(|note| note.contains(part)).map(String::as_str)
 }
 
 fn daemon_pod(name: &str, node: &str, phase: &str) -> String {
@@ -26,18 +22,10 @@ fn daemon_pod(name: &str, node: &str, phase: &str) -> String {
 /// Goal: without DaemonSets they are derived from pods, free of their pod's node; a failed pod is the worse witness.
 #[test]
 fn daemon_sets_are_derived() {
-    let got = import_text(&list(&[
-        &daemon_pod("30m", "n2", "Running"),
-        &daemon_pod("20m", "n1", "Failed"),
-    ]))
-    .unwrap();
-    let [set] = &got.snapshot.daemon_sets[..] else {
-        panic!("{:?}", got.snapshot.daemon_sets)
-    };
-    assert_eq!(
-        (set.namespace.as_str(), set.name.as_str()),
-        ("kube-system", "cni")
-    );
+    let got = import_text(&list(&[&daemon_pod("30m", "n2", "Running"), &daemon_pod("20m", "n1", "Failed")]))
+        .unwrap();
+    let [set] = &got.snapshot.daemon_sets[..] else { panic!("{:?}", got.snapshot.daemon_sets) };
+    assert_eq!((set.namespace.as_str(), set.name.as_str()), ("kube-system", "cni"));
     assert_eq!(set.spec.affinity.node_required, None);
     assert_eq!(set.spec.containers[0].requests.get("cpu"), 30);
     assert_eq!(set.labels.keys().collect::<Vec<_>>(), ["app"]);
@@ -48,11 +36,7 @@ fn daemon_sets_are_derived() {
     );
     let real = r#"{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"other","namespace":"x"},"spec":{"template":{"spec":{"containers":[]}}}}"#;
     let got = import_text(&list(&[&daemon_pod("30m", "n2", "Running"), real])).unwrap();
-    assert_eq!(
-        got.snapshot.daemon_sets.len(),
-        1,
-        "real DaemonSets switch the guess off"
-    );
+    assert_eq!(got.snapshot.daemon_sets.len(), 1, "real DaemonSets switch the guess off");
     assert!(note(&got.snapshot, "derived").is_none());
 }
 
@@ -60,30 +44,19 @@ fn daemon_sets_are_derived() {
 #[test]
 fn default_pool() {
     let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"failure-domain.beta.kubernetes.io/zone":"eu-west-1b"}}}"#;
-    for (text, zones) in [
-        (list(&[]), &["us-east-1a", "us-east-1b", "us-east-1c"][..]),
-        (list(&[node]), &["eu-west-1b"][..]),
-    ] {
+    for (text, zones) in
+        [(list(&[]), &["us-east-1a", "us-east-1b", "us-east-1c"][..]), (list(&[node]), &["eu-west-1b"][..])]
+    {
         let got = import_text(&text).unwrap().snapshot;
         let [pool] = &got.node_pools[..] else { panic!() };
         assert_eq!(pool.name, "stowage-default");
-        let zone = pool
-            .requirements
-            .iter()
-            .find(|requirement| requirement.key == labels::ZONE)
-            .unwrap();
+        let zone = pool.requirements.iter().find(|requirement| requirement.key == labels::ZONE).unwrap();
         assert_eq!(
             (zone.operator, &zone.values[..]),
-            (
-                Operator::In,
-                &zones.iter().map(|z| (*z).to_owned()).collect::<Vec<_>>()[..]
-            )
+            (Operator::In, &zones.iter().map(|z| (*z).to_owned()).collect::<Vec<_>>()[..])
         );
         let note = note(&got, "`stowage-default`").unwrap();
-        assert!(
-            note.contains("kubectl get nodepools") && note.contains(zones[0]),
-            "{note}"
-        );
+        assert!(note.contains("kubectl get nodepools") && note.contains(zones[0]), "{note}");
     }
 }
 

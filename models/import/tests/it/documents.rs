@@ -18,11 +18,7 @@ fn small() -> Snapshot {
         taken_at: Some("2026-01-02T03:04:05Z".into()),
         ..Snapshot::default()
     };
-    snapshot.pods.push(Pod {
-        namespace: "default".into(),
-        name: "web".into(),
-        ..Pod::default()
-    });
+    snapshot.pods.push(Pod { namespace: "default".into(), name: "web".into(), ..Pod::default() });
     snapshot.pods[0].spec.containers.push(Default::default());
     snapshot
 }
@@ -35,11 +31,7 @@ fn documents_are_taken_as_they_are() {
     assert_eq!(got.snapshot, small());
     assert_eq!(got.read["StowageSnapshot"], 1);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        value,
-        serde_json::to_value(small()).unwrap(),
-        "the line-broken form is the plain one"
-    );
+    assert_eq!(value, serde_json::to_value(small()).unwrap(), "the line-broken form is the plain one");
     assert_eq!(text.lines().filter(|line| line.contains("\"web\"")).count(), 1);
 }
 
@@ -47,9 +39,7 @@ fn documents_are_taken_as_they_are() {
 #[test]
 fn documents_and_lists_merge() {
     let document = String::from_utf8(write_snapshot(&small(), Encoding::Yaml)).unwrap();
-    let got = import_texts(&[&list(&[&pod("b", "{}")]), &document])
-        .unwrap()
-        .snapshot;
+    let got = import_texts(&[&list(&[&pod("b", "{}")]), &document]).unwrap().snapshot;
     assert_eq!(got.pods.len(), 2);
     assert_eq!((got.seed, got.origin.as_str()), (7, "by hand"));
     assert_eq!(got.node_pools[0].name, "stowage-default");
@@ -63,30 +53,19 @@ fn documents_and_lists_merge() {
 #[test]
 fn format_versions() {
     let version = |version: &str| {
-        String::from_utf8(write_snapshot(&small(), Encoding::Json))
-            .unwrap()
-            .replace("\"1.0\"", version)
+        String::from_utf8(write_snapshot(&small(), Encoding::Json)).unwrap().replace("\"1.0\"", version)
     };
     let newer = version("\"1.7\"").replace("\"seed\"", "\"sprouts\": [1], \"seed\"");
-    assert_eq!(
-        import_text(&newer).unwrap().snapshot,
-        small(),
-        "unknown fields of a newer minor are ignored"
-    );
-    for (text, message) in [
-        ("\"2.0\"", "2.0 is newer"),
-        ("\"0.9\"", "no longer read"),
-        ("\"new\"", "`new` is no version"),
-    ] {
+    assert_eq!(import_text(&newer).unwrap().snapshot, small(), "unknown fields of a newer minor are ignored");
+    for (text, message) in
+        [("\"2.0\"", "2.0 is newer"), ("\"0.9\"", "no longer read"), ("\"new\"", "`new` is no version")]
+    {
         let error = refused(&version(text));
         assert_eq!(error.place, "a: StowageSnapshot: formatVersion");
         assert!(error.message.contains(message), "{error}");
     }
     let error = refused(r#"{"kind":"StowageSnapshot"}"#);
-    assert!(
-        error.message.contains("does not say its format version"),
-        "{error}"
-    );
+    assert!(error.message.contains("does not say its format version"), "{error}");
     assert!(refused(&version("\"2.0\"")).hint.contains("upgrade"));
 }
 
@@ -96,19 +75,10 @@ fn documents_are_validated() {
     snapshot.pods[0].spec.containers[0].requests = [("cpu", -5)].into();
     let written = |snapshot: &Snapshot| String::from_utf8(write_snapshot(snapshot, Encoding::Json)).unwrap();
     let error = refused(&written(&snapshot));
-    assert_eq!(
-        error.place,
-        "a: StowageSnapshot: Pod default/web: spec.containers[0].requests.cpu"
-    );
+    assert_eq!(error.place, "a: StowageSnapshot: Pod default/web: spec.containers[0].requests.cpu");
     assert!(error.message.contains("-5"));
     let mut snapshot = small();
-    snapshot.node_pools = vec![
-        NodePool {
-            name: "p".into(),
-            ..NodePool::default()
-        };
-        2
-    ];
+    snapshot.node_pools = vec![NodePool { name: "p".into(), ..NodePool::default() }; 2];
     let error = refused(&written(&snapshot));
     assert_eq!(error.place, "a: StowageSnapshot: NodePool p");
     assert!(error.message.contains("twice"));
@@ -130,14 +100,8 @@ fn plans() {
     value["formatVersion"] = "1.0".into();
     let document = serde_json::to_vec_pretty(&value).unwrap();
     let got = plan(&document).unwrap();
-    assert_eq!(
-        plan(&zstd::stream::encode_all(&document[..], 3).unwrap()).unwrap(),
-        got
-    );
-    assert_eq!(
-        plan(serde_saphyr::to_string(&value).unwrap().as_bytes()).unwrap(),
-        got
-    );
+    assert_eq!(plan(&zstd::stream::encode_all(&document[..], 3).unwrap()).unwrap(), got);
+    assert_eq!(plan(serde_saphyr::to_string(&value).unwrap().as_bytes()).unwrap(), got);
     drop(json);
     let message = |text: &str| plan(text.as_bytes()).unwrap_err().to_string();
     let snapshot = String::from_utf8(write_snapshot(&small(), Encoding::Json)).unwrap();
@@ -147,12 +111,8 @@ fn plans() {
     assert!(message("[]").contains("not a plan"));
     assert!(message("").contains("empty"));
     assert!(
-        message(
-            &String::from_utf8(document.clone())
-                .unwrap()
-                .replace("\"1.0\"", "\"3.0\"")
-        )
-        .contains("newer")
+        message(&String::from_utf8(document.clone()).unwrap().replace("\"1.0\"", "\"3.0\""))
+            .contains("newer")
     );
     assert!(message(&format!("{0}{0}", String::from_utf8(document).unwrap())).contains("2 plans"));
 }

@@ -27,13 +27,7 @@ fn kubectl_json_and_yaml_give_the_same_snapshot() {
 #[test]
 fn nothing_secret_is_kept() {
     let text = String::from_utf8(write_snapshot(&import_one("f", JSON).snapshot, Encoding::Json)).unwrap();
-    for secret in [
-        "must not appear",
-        "must-not-appear",
-        "registry.example",
-        "SECRET",
-        "cni/bin",
-    ] {
+    for secret in ["must not appear", "must-not-appear", "registry.example", "SECRET", "cni/bin"] {
         assert!(!text.contains(secret), "{secret}");
     }
     assert!(text.contains(r#""karpenter.sh/do-not-disrupt":"true""#));
@@ -45,16 +39,6 @@ fn compression_and_repetition_change_nothing() {
     let plain = import_one("f", JSON).snapshot;
     let packed = zstd::stream::encode_all(JSON, 3).unwrap();
     assert_eq!(import_one("f.zst", &packed).snapshot, plain);
-    let twice = import(&[
-        Source {
-            name: "a",
-            bytes: JSON,
-        },
-        Source {
-            name: "b",
-            bytes: YAML,
-        },
-    ])
-    .unwrap();
+    let twice = import(&[Source { name: "a", bytes: JSON }, Source { name: "b", bytes: YAML }]).unwrap();
     assert_eq!(twice.snapshot, plain);
 }

@@ -12,9 +12,7 @@ fn only_pod(spec: &str) -> Pod {
 }
 
 fn snapshot(text: &str) -> Snapshot {
-    import_text(text)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .snapshot
+    import_text(text).unwrap_or_else(|error| panic!("{error}")).snapshot
 }
 
 /// Goal: every shape in which objects come gives the same pods.
@@ -31,20 +29,12 @@ fn every_shape_of_document_is_read() {
         ("an array", vec![format!("[{a},{b}]")]),
         (
             "PodList, kind last",
-            vec![format!(
-                r#"{{"items":[{},{}],"apiVersion":"v1","kind":"PodList"}}"#,
-                bare(&a),
-                bare(&b)
-            )],
+            vec![format!(r#"{{"items":[{},{}],"apiVersion":"v1","kind":"PodList"}}"#, bare(&a), bare(&b))],
         ),
         ("a list in a list", vec![list(&[&list(&[&a]), &b])]),
         (
             "YAML stream",
-            vec![format!(
-                "---\n{}\n---\n# nothing\n---\n{}\n...\n",
-                yaml("a", "1"),
-                yaml("b", "250m")
-            )],
+            vec![format!("---\n{}\n---\n# nothing\n---\n{}\n...\n", yaml("a", "1"), yaml("b", "250m"))],
         ),
         ("byte order mark", vec![format!("\u{feff}{}", list(&[&a, &b]))]),
     ] {
@@ -72,14 +62,7 @@ fn unknown_kinds_are_counted() {
     ]))
     .unwrap();
     let skipped: Vec<_> = got.skipped.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
-    assert_eq!(
-        skipped,
-        [
-            ("AllowList", 1),
-            ("NodePool.hypershift.openshift.io", 1),
-            ("Secret", 2)
-        ]
-    );
+    assert_eq!(skipped, [("AllowList", 1), ("NodePool.hypershift.openshift.io", 1), ("Secret", 2)]);
     assert!(got.read.is_empty());
 }
 
@@ -99,15 +82,8 @@ fn requests_are_defaulted_and_rounded() {
         [("cpu", 1), ("nvidia.com/gpu", 1)].into(),
         "limits fill in per resource"
     );
-    assert!(
-        spec.containers[1].requests.is_empty(),
-        "an explicit zero is a request"
-    );
-    assert_eq!(
-        spec.pod_requests,
-        [("memory", 1 << 30)].into(),
-        "pod limits where no container asks"
-    );
+    assert!(spec.containers[1].requests.is_empty(), "an explicit zero is a request");
+    assert_eq!(spec.pod_requests, [("memory", 1 << 30)].into(), "pod limits where no container asks");
     assert_eq!(spec.overhead, [("cpu", 10)].into());
     assert!(spec.init_containers[0].sidecar && !spec.init_containers[1].sidecar);
     assert_eq!(spec.init_containers[0].requests, [("cpu", 50)].into());
@@ -123,10 +99,7 @@ fn allocated_resources_count() {
         r#","status":{"phase":"Running","containerStatuses":[{"name":"a","allocatedResources":{"cpu":"300m"}}]},"spec""#,
     );
     let got = &snapshot(&text).pods[0];
-    assert_eq!(
-        (got.phase, got.spec.containers[0].requests.get("cpu")),
-        (PodPhase::Running, 300)
-    );
+    assert_eq!((got.phase, got.spec.containers[0].requests.get("cpu")), (PodPhase::Running, 300));
 }
 
 /// Goal: spellings become one, and a contradiction between an old and a new key is not lost.
@@ -142,18 +115,8 @@ fn keys_get_their_modern_spelling() {
     )
     .spec;
     assert_eq!(spec.scheduler_name, None);
-    let selector: Vec<_> = spec
-        .node_selector
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
-    assert_eq!(
-        selector,
-        [
-            ("kubernetes.io/arch", "amd64"),
-            ("topology.kubernetes.io/zone", "z")
-        ]
-    );
+    let selector: Vec<_> = spec.node_selector.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(selector, [("kubernetes.io/arch", "amd64"), ("topology.kubernetes.io/zone", "z")]);
     let terms = spec.affinity.node_required.unwrap();
     assert_eq!(
         terms[0].match_expressions,
@@ -162,10 +125,7 @@ fn keys_get_their_modern_spelling() {
             Requirement::new("kubernetes.io/arch", Operator::In, &["arm64"]),
         ]
     );
-    assert!(
-        terms[1].match_expressions.is_empty(),
-        "an empty term still matches nothing"
-    );
+    assert!(terms[1].match_expressions.is_empty(), "an empty term still matches nothing");
     assert_eq!(spec.tolerations[0].operator, "Equal");
     assert_eq!(spec.tolerations[1].effect, None);
     let spread = &spec.topology_spread[0];
@@ -179,14 +139,8 @@ fn host_ports() {
     let ports = r#""ports":[{"containerPort":80},{"containerPort":53,"hostPort":53,"protocol":"UDP","hostIP":"10.0.0.1"}]"#;
     let own = only_pod(&format!(r#"{{"containers":[{{"name":"a",{ports}}}]}}"#)).spec;
     assert_eq!(own.containers[0].host_ports, ["UDP/10.0.0.1/53"]);
-    let host = only_pod(&format!(
-        r#"{{"hostNetwork":true,"containers":[{{"name":"a",{ports}}}]}}"#
-    ))
-    .spec;
-    assert_eq!(
-        host.containers[0].host_ports,
-        ["TCP/0.0.0.0/80", "UDP/10.0.0.1/53"]
-    );
+    let host = only_pod(&format!(r#"{{"hostNetwork":true,"containers":[{{"name":"a",{ports}}}]}}"#)).spec;
+    assert_eq!(host.containers[0].host_ports, ["TCP/0.0.0.0/80", "UDP/10.0.0.1/53"]);
 }
 
 /// Goal: volumes that bind a pod to a place are kept, in whatever order their fields come.
@@ -203,10 +157,7 @@ fn volumes_that_matter() {
         spec.volumes,
         [
             PodVolume::Claim("data".into()),
-            PodVolume::Ephemeral {
-                name: "e".into(),
-                storage_class: Some("gp3".into())
-            },
+            PodVolume::Ephemeral { name: "e".into(), storage_class: Some("gp3".into()) },
             PodVolume::Other("awsElasticBlockStore".into()),
             PodVolume::Other("resourceClaims".into()),
         ]
@@ -233,9 +184,7 @@ fn priority_classes_resolve() {
     let priorities: Vec<i32> = got.pods.iter().map(|pod| pod.spec.priority).collect();
     assert_eq!(priorities, [1000, 2_000_001_000, 5, 7, 0]);
     assert!(
-        got.notes
-            .iter()
-            .any(|note| note.contains("`lost`") && note.contains("Pod default/what")),
+        got.notes.iter().any(|note| note.contains("`lost`") && note.contains("Pod default/what")),
         "{:?}",
         got.notes
     );
@@ -250,10 +199,7 @@ fn node_pools_are_read_as_they_are() {
     .replace(r#""spec":{"template""#, r#""spec":{"weight":7,"limits":{"cpu":0},"disruption":{"budgets":[{"nodes":"lots"},{"nodes":5}]},"template""#);
     let pool = &snapshot(&text).node_pools[0];
     assert_eq!(pool.requirements.len(), 3);
-    assert_eq!(
-        pool.requirements[0],
-        Requirement::new("kubernetes.io/arch", Operator::In, &["arm64"])
-    );
+    assert_eq!(pool.requirements[0], Requirement::new("kubernetes.io/arch", Operator::In, &["arm64"]));
     assert_eq!(pool.weight, 7);
     assert_eq!(pool.limits.0.get("cpu"), Some(&0), "a limit of zero is a limit");
     assert_eq!(pool.budgets[0].nodes, "lots");

@@ -14,14 +14,8 @@ use stowage_import::{ImportError, Imported, Source, import};
 /// Imports texts named `a`, `b`, ...
 fn import_texts(texts: &[&str]) -> Result<Imported, ImportError> {
     let names = ["a", "b", "c", "d"];
-    let sources: Vec<Source<'_>> = texts
-        .iter()
-        .zip(names)
-        .map(|(text, name)| Source {
-            name,
-            bytes: text.as_bytes(),
-        })
-        .collect();
+    let sources: Vec<Source<'_>> =
+        texts.iter().zip(names).map(|(text, name)| Source { name, bytes: text.as_bytes() }).collect();
     import(&sources)
 }
 
@@ -32,10 +26,7 @@ fn import_text(text: &str) -> Result<Imported, ImportError> {
 
 /// A `List` of items.
 fn list(items: &[&str]) -> String {
-    format!(
-        r#"{{"apiVersion":"v1","items":[{}],"kind":"List"}}"#,
-        items.join(",")
-    )
+    format!(r#"{{"apiVersion":"v1","items":[{}],"kind":"List"}}"#, items.join(","))
 }
 
 /// A pod with this spec.

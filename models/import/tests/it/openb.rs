@@ -13,54 +13,30 @@ const PODS: &str = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod
     pod-e,100,1,0,0,,BE,Failed\n";
 
 fn source<'a>(name: &'a str, text: &'a str) -> Source<'a> {
-    Source {
-        name,
-        bytes: text.as_bytes(),
-    }
+    Source { name, bytes: text.as_bytes() }
 }
 
 fn gpu_names(names: &[&str]) -> Vec<Requirement> {
-    vec![Requirement::new(
-        "karpenter.k8s.aws/instance-gpu-name",
-        Operator::In,
-        names,
-    )]
+    vec![Requirement::new("karpenter.k8s.aws/instance-gpu-name", Operator::In, names)]
 }
 
 /// Goal: rows become pending pods; shares round up; models constrain where EC2 has them.
 #[test]
 fn rows_become_pods() {
     let got = convert(source("pods.csv", PODS), None).unwrap().snapshot;
-    assert!(
-        got.pods
-            .iter()
-            .all(|pod| pod.is_pending() && pod.namespace == "openb")
-    );
+    assert!(got.pods.iter().all(|pod| pod.is_pending() && pod.namespace == "openb"));
     let constraint = |index: usize| -> Option<Vec<Requirement>> {
-        got.pods[index]
-            .spec
-            .affinity
-            .node_required
-            .as_ref()
-            .map(|terms| terms[0].match_expressions.clone())
+        got.pods[index].spec.affinity.node_required.as_ref().map(|terms| terms[0].match_expressions.clone())
     };
     assert_eq!(constraint(0), None);
     assert_eq!(constraint(1), Some(gpu_names(&["v100"])));
     assert_eq!(constraint(2), None);
     assert_eq!(constraint(3), Some(gpu_names(&["t4"])));
     let requests = &got.pods[1].spec.containers[0].requests;
-    assert_eq!(
-        *requests,
-        [("cpu", 6000), ("memory", 12288 << 20), ("nvidia.com/gpu", 1)].into()
-    );
+    assert_eq!(*requests, [("cpu", 6000), ("memory", 12288 << 20), ("nvidia.com/gpu", 1)].into());
     assert_eq!(got.node_pools[0].name, "openb");
-    let has = |part: &str| {
-        assert!(
-            got.notes.iter().any(|note| note.contains(part)),
-            "{part}: {:?}",
-            got.notes
-        )
-    };
+    let has =
+        |part: &str| assert!(got.notes.iter().any(|note| note.contains(part)), "{part}: {:?}", got.notes);
     has("1 pods ask for a share");
     has("1 pods ask for GPU P100");
     assert!(got.origin.contains("every row a pending pod"));
@@ -83,11 +59,8 @@ fn bad_rows_say_where() {
     let message = |text: &str| convert(source("pods.csv", text), None).unwrap_err().to_string();
     assert!(message("").starts_with("pods.csv: line 1: name: the column is missing"));
     assert!(message("name,cpu_milli\n").starts_with("pods.csv: line 1: memory_mib: "));
-    let row = |row: &str| {
-        message(&format!(
-            "name,cpu_milli,memory_mib,num_gpu,gpu_milli\nok,1,1,0,0\n{row}\n"
-        ))
-    };
+    let row =
+        |row: &str| message(&format!("name,cpu_milli,memory_mib,num_gpu,gpu_milli\nok,1,1,0,0\n{row}\n"));
     assert!(
         row("a,-5,1,0,0").starts_with("pods.csv: line 3: cpu_milli: `-5` is not"),
         "{}",
@@ -98,18 +71,11 @@ fn bad_rows_say_where() {
             .contains("line 3: memory_mib: 9223372036854775807 MiB is too large")
     );
     assert!(row(",1,1,0,0").contains("line 3: name: the name is empty"));
-    assert!(
-        row("a,1").contains("line 3: the row has 2 columns, the header 5"),
-        "{}",
-        row("a,1")
-    );
+    assert!(row("a,1").contains("line 3: the row has 2 columns, the header 5"), "{}", row("a,1"));
     assert!(row("ok,1,1,0,0").starts_with("pods.csv: Pod openb/ok: the name appears in two rows"));
     assert!(row("ok,2,1,0,0").starts_with("pods.csv: Pod openb/ok"));
     let broken = convert(
-        Source {
-            name: "p",
-            bytes: b"name,cpu_milli,memory_mib,num_gpu,gpu_milli\n\xff,1,1,0,0\n",
-        },
+        Source { name: "p", bytes: b"name,cpu_milli,memory_mib,num_gpu,gpu_milli\n\xff,1,1,0,0\n" },
         None,
     );
     assert!(broken.unwrap_err().to_string().contains("not UTF-8"));
@@ -119,43 +85,23 @@ fn bad_rows_say_where() {
 #[test]
 fn real_files() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/research/openb");
-    for (file, n_pods, n_shared) in [
-        ("default", 8152, 3078),
-        ("cpu250", 9420, 3078),
-        ("multigpu20", 8324, 3078),
-    ] {
+    for (file, n_pods, n_shared) in
+        [("default", 8152, 3078), ("cpu250", 9420, 3078), ("multigpu20", 8324, 3078)]
+    {
         let path = root.join(format!("openb_pod_list_{file}.csv"));
         let Ok(bytes) = std::fs::read(&path) else {
             println!("skipped: {file}: the openb trace is not present");
             continue;
         };
-        let got = convert(
-            Source {
-                name: file,
-                bytes: &bytes,
-            },
-            None,
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
+        let got =
+            convert(Source { name: file, bytes: &bytes }, None).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(got.snapshot.pods.len(), n_pods, "{file}");
-        let shared = got
-            .snapshot
-            .notes
-            .iter()
-            .find(|note| note.contains("share of a GPU"))
-            .unwrap();
+        let shared = got.snapshot.notes.iter().find(|note| note.contains("share of a GPU")).unwrap();
         assert!(shared.starts_with(&n_shared.to_string()), "{file}: {shared}");
     }
     let Ok(nodes) = std::fs::read(root.join("openb_node_list_all_node.csv")) else {
         return;
     };
-    let got = convert(
-        source("pods.csv", PODS),
-        Some(Source {
-            name: "nodes",
-            bytes: &nodes,
-        }),
-    )
-    .unwrap();
+    let got = convert(source("pods.csv", PODS), Some(Source { name: "nodes", bytes: &nodes })).unwrap();
     assert_eq!(got.snapshot.nodes.len(), 1523);
 }

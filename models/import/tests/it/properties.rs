@@ -39,31 +39,18 @@ fn resources() -> impl Strategy<Value = Resources> {
 fn requirement() -> impl Strategy<Value = Requirement> {
     use Operator::{DoesNotExist, Exists, Gt, Gte, In, Lt, Lte, NotIn};
     let operator = proptest::sample::select(vec![In, NotIn, Exists, DoesNotExist, Gt, Lt, Gte, Lte]);
-    (text(), operator, vec(text(), 0..3), option::of(any::<u32>())).prop_map(
-        |(key, operator, values, min_values)| Requirement {
-            key,
-            operator,
-            values,
-            min_values,
-        },
-    )
+    (text(), operator, vec(text(), 0..3), option::of(any::<u32>()))
+        .prop_map(|(key, operator, values, min_values)| Requirement { key, operator, values, min_values })
 }
 
 fn term() -> impl Strategy<Value = NodeSelectorTerm> {
-    (vec(requirement(), 0..2), vec(requirement(), 0..2)).prop_map(|(match_expressions, match_fields)| {
-        NodeSelectorTerm {
-            match_expressions,
-            match_fields,
-        }
-    })
+    (vec(requirement(), 0..2), vec(requirement(), 0..2))
+        .prop_map(|(match_expressions, match_fields)| NodeSelectorTerm { match_expressions, match_fields })
 }
 
 fn pod_term() -> impl Strategy<Value = PodAffinityTerm> {
-    let selector =
-        (labels(), vec(requirement(), 0..2)).prop_map(|(match_labels, match_expressions)| LabelSelector {
-            match_labels,
-            match_expressions,
-        });
+    let selector = (labels(), vec(requirement(), 0..2))
+        .prop_map(|(match_labels, match_expressions)| LabelSelector { match_labels, match_expressions });
     (option::of(selector), vec(text(), 0..2), text()).prop_map(
         |(label_selector, namespaces, topology_key)| PodAffinityTerm {
             label_selector,
@@ -91,11 +78,7 @@ fn container() -> impl Strategy<Value = Container> {
 }
 
 fn spec() -> impl Strategy<Value = PodSpec> {
-    let affinity = (
-        option::of(vec(term(), 0..2)),
-        option::of((any::<i32>(), term())),
-        vec(pod_term(), 0..2),
-    )
+    let affinity = (option::of(vec(term(), 0..2)), option::of((any::<i32>(), term())), vec(pod_term(), 0..2))
         .prop_map(|(node_required, preferred, anti_required)| Affinity {
             node_required,
             node_preferred: preferred
@@ -105,22 +88,11 @@ fn spec() -> impl Strategy<Value = PodSpec> {
             anti_required,
             ..Affinity::default()
         });
-    let toleration =
-        (text(), text(), text(), option::of(effect())).prop_map(|(key, operator, value, effect)| {
-            Toleration {
-                key,
-                operator,
-                value,
-                effect,
-            }
-        });
-    let spread =
-        (any::<i32>(), text(), any::<bool>()).prop_map(|(max_skew, topology_key, hard)| TopologySpread {
-            max_skew,
-            topology_key,
-            hard,
-            ..TopologySpread::default()
-        });
+    let toleration = (text(), text(), text(), option::of(effect()))
+        .prop_map(|(key, operator, value, effect)| Toleration { key, operator, value, effect });
+    let spread = (any::<i32>(), text(), any::<bool>()).prop_map(|(max_skew, topology_key, hard)| {
+        TopologySpread { max_skew, topology_key, hard, ..TopologySpread::default() }
+    });
     let volume = prop_oneof![
         text().prop_map(PodVolume::Claim),
         (text(), option::of(text()))
@@ -177,36 +149,22 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
         PodPhase::Failed,
         PodPhase::Unknown,
     ]);
-    let body = (
-        labels(),
-        option::of(owner),
-        phase,
-        option::of(text()),
-        any::<bool>(),
-        vec(text(), 0..2),
-        spec(),
-    );
-    btree_map(
-        (text(), text().prop_filter("a name", |name| !name.is_empty())),
-        body,
-        0..4,
-    )
-    .prop_map(|pods| {
+    let body =
+        (labels(), option::of(owner), phase, option::of(text()), any::<bool>(), vec(text(), 0..2), spec());
+    btree_map((text(), text().prop_filter("a name", |name| !name.is_empty())), body, 0..4).prop_map(|pods| {
         let pods = pods.into_iter();
-        pods.map(
-            |((namespace, name), (labels, owner, phase, node, deleting, scheduling_gates, spec))| Pod {
-                namespace,
-                name,
-                labels,
-                owner,
-                phase,
-                node,
-                deleting,
-                scheduling_gates,
-                spec,
-                ..Pod::default()
-            },
-        )
+        pods.map(|((namespace, name), (labels, owner, phase, node, deleting, scheduling_gates, spec))| Pod {
+            namespace,
+            name,
+            labels,
+            owner,
+            phase,
+            node,
+            deleting,
+            scheduling_gates,
+            spec,
+            ..Pod::default()
+        })
         .collect()
     })
 }
@@ -221,67 +179,55 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
         vec(requirement(), 0..3),
         spec(),
     );
-    (
-        any::<u64>(),
-        option::of(text()),
-        text(),
-        vec(text(), 0..3),
-        0..1_000_000_i64,
-        pods(),
-        others,
-    )
-        .prop_map(
-            |(
+    (any::<u64>(), option::of(text()), text(), vec(text(), 0..3), 0..1_000_000_i64, pods(), others).prop_map(
+        |(
+            seed,
+            taken_at,
+            origin,
+            notes,
+            overhead,
+            pods,
+            (name, labels, resources, taints, requirements, spec),
+        )| {
+            let mut snapshot = Snapshot {
                 seed,
                 taken_at,
                 origin,
                 notes,
-                overhead,
+                settings: Settings { vm_memory_overhead: Ppm(overhead), ..Settings::default() },
                 pods,
-                (name, labels, resources, taints, requirements, spec),
-            )| {
-                let mut snapshot = Snapshot {
-                    seed,
-                    taken_at,
-                    origin,
-                    notes,
-                    settings: Settings {
-                        vm_memory_overhead: Ppm(overhead),
-                        ..Settings::default()
-                    },
-                    pods,
-                    ..Snapshot::default()
-                };
-                snapshot.nodes.push(Node {
-                    name: name.clone(),
-                    labels: labels.clone(),
-                    taints: taints.clone(),
-                    capacity: resources.clone(),
-                    ..Node::default()
-                });
-                snapshot.node_pools.push(NodePool {
-                    name: name.clone(),
-                    requirements,
-                    taints,
-                    limits: resources.clone(),
-                    ..NodePool::default()
-                });
-                snapshot.node_classes.push(Ec2NodeClass {
-                    name: name.clone(),
-                    kube_reserved: resources,
-                    ..Ec2NodeClass::default()
-                });
-                snapshot.daemon_sets.push(DaemonSet {
-                    namespace: name.clone(),
-                    name: name.clone(),
-                    spec,
-                    ..DaemonSet::default()
-                });
-                snapshot.namespaces.push(Namespace { name, labels });
-                snapshot.normalise();
-                snapshot
-            },
-        )
+                ..Snapshot::default()
+            };
+            snapshot.nodes.push(Node {
+                name: name.clone(),
+                labels: labels.clone(),
+                taints: taints.clone(),
+                capacity: resources.clone(),
+                ..Node::default()
+            });
+            snapshot.node_pools.push(NodePool {
+                name: name.clone(),
+                requirements,
+                taints,
+                limits: resources.clone(),
+                ..NodePool::default()
+            });
+            snapshot.node_classes.push(Ec2NodeClass {
+                name: name.clone(),
+                kube_reserved: resources,
+                ..Ec2NodeClass::default()
+            });
+            snapshot.daemon_sets.push(DaemonSet {
+                namespace: name.clone(),
+                name: name.clone(),
+                spec,
+                ..DaemonSet::default()
+            });
+            snapshot.namespaces.push(Namespace { name, labels });
+            snapshot.normalise();
+            snapshot
+        },
+    )
 }
 
 fn fixture_items() -> Vec<serde_json::Value> {

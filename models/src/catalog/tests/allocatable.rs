@@ -29,32 +29,17 @@ fn allocatable(name: &str) -> String {
 #[test]
 fn well_known_types_have_karpenters_allocatable() {
     for (name, want) in [
-        (
-            "m5.large",
-            "cpu=1930 memory=6903 pods=29 vpc.amazonaws.com/pod-eni=9",
-        ),
-        (
-            "a1.medium",
-            "cpu=940 memory=1392 pods=8 vpc.amazonaws.com/pod-eni=10",
-        ),
+        ("m5.large", "cpu=1930 memory=6903 pods=29 vpc.amazonaws.com/pod-eni=9"),
+        ("a1.medium", "cpu=940 memory=1392 pods=8 vpc.amazonaws.com/pod-eni=10"),
         ("m2.2xlarge", "cpu=3920 memory=30740 pods=118"),
-        (
-            "c7g.4xlarge",
-            "cpu=15890 memory=27322 pods=234 vpc.amazonaws.com/pod-eni=54",
-        ),
-        (
-            "r5.metal",
-            "cpu=95690 memory=718987 pods=737 vpc.amazonaws.com/pod-eni=120",
-        ),
+        ("c7g.4xlarge", "cpu=15890 memory=27322 pods=234 vpc.amazonaws.com/pod-eni=54"),
+        ("r5.metal", "cpu=95690 memory=718987 pods=737 vpc.amazonaws.com/pod-eni=120"),
         ("u-6tb1.56xlarge", "cpu=223370 memory=5811134 pods=737"),
         (
             "u7in-16tb.224xlarge",
             "cpu=893690 memory=15514235 pods=394 vpc.amazonaws.com/efa=2 vpc.amazonaws.com/pod-eni=106",
         ),
-        (
-            "c7i-flex.large",
-            "cpu=1930 memory=3114 pods=29 vpc.amazonaws.com/pod-eni=3",
-        ),
+        ("c7i-flex.large", "cpu=1930 memory=3114 pods=29 vpc.amazonaws.com/pod-eni=3"),
         (
             "inf1.24xlarge",
             "aws.amazon.com/neuron=16 aws.amazon.com/neuroncore=64 cpu=95690 memory=177976 pods=321 \
@@ -89,10 +74,8 @@ fn well_known_types_have_karpenters_allocatable() {
 #[test]
 fn a_real_node_has_at_least_our_memory() {
     let (settings, class) = (Settings::default(), Ec2NodeClass::default());
-    let (capacity, ours) = (
-        kind("t3.small").capacity(&settings, &class),
-        kind("t3.small").allocatable(&settings, &class),
-    );
+    let (capacity, ours) =
+        (kind("t3.small").capacity(&settings, &class), kind("t3.small").allocatable(&settings, &class));
     assert_eq!((ours.get(CPU), ours.get(PODS)), (1930, 11));
     let real = 1_471_840 << 10;
     assert!(ours.get(MEMORY) <= real);
@@ -104,10 +87,7 @@ fn a_real_node_has_at_least_our_memory() {
 // The same against the recording itself, where it lies beside the workspace.
 #[test]
 fn recorded_nodes_agree() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/data/eks-small-cluster-dump.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/eks-small-cluster-dump.json");
     let Ok(bytes) = std::fs::read(path) else {
         println!("skipped: the recorded EKS cluster is not beside this workspace");
         return;
@@ -129,10 +109,7 @@ fn recorded_nodes_agree() {
 
 #[test]
 fn prefix_delegation_gives_ekss_recommended_pods() {
-    let settings = Settings {
-        prefix_delegation: true,
-        ..Settings::default()
-    };
+    let settings = Settings { prefix_delegation: true, ..Settings::default() };
     let pods = |name: &str, class: &Ec2NodeClass| kind(name).capacity(&settings, class).get(PODS);
     let class = Ec2NodeClass::default();
     // t3.nano addresses 2 x 1 prefix of 16; t2 is not Nitro; 32 vCPU are many, 16 are few.
@@ -146,16 +123,7 @@ fn prefix_delegation_gives_ekss_recommended_pods() {
     ] {
         assert_eq!(pods(name, &class), want, "{name}");
     }
-    assert_eq!(
-        pods(
-            "m5.large",
-            &Ec2NodeClass {
-                max_pods: Some(58),
-                ..class.clone()
-            }
-        ),
-        58
-    );
+    assert_eq!(pods("m5.large", &Ec2NodeClass { max_pods: Some(58), ..class.clone() }), 58);
     // AL2023 reserves memory for the pods ENIs address one by one, whatever the limit.
     let memory = |settings: &Settings| kind("m5.large").allocatable(settings, &class).get(MEMORY);
     assert_eq!(memory(&settings), memory(&Settings::default()));
@@ -163,11 +131,7 @@ fn prefix_delegation_gives_ekss_recommended_pods() {
 
 #[test]
 fn the_node_class_overrides_the_computed_values() {
-    let settings = Settings {
-        reserved_enis: 1,
-        vm_memory_overhead: Ppm(0),
-        ..Settings::default()
-    };
+    let settings = Settings { reserved_enis: 1, vm_memory_overhead: Ppm(0), ..Settings::default() };
     let class = Ec2NodeClass {
         pods_per_core: Some(5),
         kube_reserved: Resources::from([(CPU, 200), ("pid", 1000)]),
@@ -181,35 +145,14 @@ fn the_node_class_overrides_the_computed_values() {
     assert_eq!(ours.get(CPU), 1700);
     assert_eq!(ours.get(PODS), 10);
     // 8192 MiB - (255 + 11 x 29) - 256 - 5 % of 8192 MiB, rounded up to a byte.
-    assert_eq!(
-        ours.get(MEMORY),
-        (8192 - 574 - 256) * MIB - (8192 * MIB).div_euclid(20) - 1
-    );
+    assert_eq!(ours.get(MEMORY), (8192 - 574 - 256) * MIB - (8192 * MIB).div_euclid(20) - 1);
     assert_eq!(ours.get(EPHEMERAL_STORAGE), 89 * GIB);
     assert_eq!(ours.get("pid"), 0);
-    assert_eq!(
-        kind("m5d.large")
-            .capacity(&settings, &class)
-            .get(EPHEMERAL_STORAGE),
-        75_000_000_000
-    );
+    assert_eq!(kind("m5d.large").capacity(&settings, &class).get(EPHEMERAL_STORAGE), 75_000_000_000);
     // One of three ENIs is reserved: 2 x 9 + 2.
-    assert_eq!(
-        kind("m5.large")
-            .capacity(&settings, &Ec2NodeClass::default())
-            .get(PODS),
-        20
-    );
-    let none = Settings {
-        reserved_enis: 3,
-        ..Settings::default()
-    };
-    assert_eq!(
-        kind("m5.large")
-            .capacity(&none, &Ec2NodeClass::default())
-            .get(PODS),
-        0
-    );
+    assert_eq!(kind("m5.large").capacity(&settings, &Ec2NodeClass::default()).get(PODS), 20);
+    let none = Settings { reserved_enis: 3, ..Settings::default() };
+    assert_eq!(kind("m5.large").capacity(&none, &Ec2NodeClass::default()).get(PODS), 0);
 }
 
 #[test]
@@ -241,11 +184,8 @@ fn extreme_settings_neither_panic_nor_go_negative() {
     };
     for kind in [kind("m5.large"), &huge, &InstanceType::default()] {
         for value in extremes {
-            let settings = Settings {
-                vm_memory_overhead: Ppm(value),
-                prefix_delegation: value < 1,
-                reserved_enis: 2,
-            };
+            let settings =
+                Settings { vm_memory_overhead: Ppm(value), prefix_delegation: value < 1, reserved_enis: 2 };
             let reserved = Resources::from([(CPU, value), (MEMORY, value), ("odd", value)]);
             let class = Ec2NodeClass {
                 max_pods: Some(value),
@@ -257,12 +197,7 @@ fn extreme_settings_neither_panic_nor_go_negative() {
                 ..Ec2NodeClass::default()
             };
             for class in [class, Ec2NodeClass::default()] {
-                assert!(
-                    kind.allocatable(&settings, &class)
-                        .0
-                        .values()
-                        .all(|amount| *amount >= 0)
-                );
+                assert!(kind.allocatable(&settings, &class).0.values().all(|amount| *amount >= 0));
             }
         }
     }

@@ -10,12 +10,8 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn spot() -> impl Strategy<Value = Option<Price>> {
-    proptest::option::of((0..=1_000_000_000_000_i64, any::<bool>())).prop_map(|spot| {
-        spot.map(|(usd, estimated)| Price {
-            usd: UsdMicros(usd),
-            estimated,
-        })
-    })
+    proptest::option::of((0..=1_000_000_000_000_i64, any::<bool>()))
+        .prop_map(|spot| spot.map(|(usd, estimated)| Price { usd: UsdMicros(usd), estimated }))
 }
 
 /// Types with any values; zones are a subset of three, each with one id in the whole catalogue.
@@ -28,14 +24,8 @@ fn instance_type() -> impl Strategy<Value = InstanceType> {
         1..=u32::MAX,
         proptest::option::of(word()),
     );
-    let network = (
-        any::<u32>(),
-        any::<u32>(),
-        any::<Option<u32>>(),
-        any::<Option<u32>>(),
-        any::<u32>(),
-        any::<u32>(),
-    );
+    let network =
+        (any::<u32>(), any::<u32>(), any::<Option<u32>>(), any::<Option<u32>>(), any::<u32>(), any::<u32>());
     let disks = any::<Option<(u32, bool)>>();
     let gpu = proptest::option::of((word(), word(), any::<u32>(), any::<u32>()));
     let neuron = proptest::option::of((word(), any::<u32>(), any::<u32>()));
@@ -63,11 +53,7 @@ fn instance_type() -> impl Strategy<Value = InstanceType> {
                 count,
                 memory_mib,
             }),
-            neuron: neuron.map(|(name, count, cores_each)| Neuron {
-                name,
-                count,
-                cores_each,
-            }),
+            neuron: neuron.map(|(name, count, cores_each)| Neuron { name, count, cores_each }),
             on_demand: on_demand.map(UsdMicros),
             zones: zones
                 .into_iter()

@@ -22,12 +22,7 @@ fn right_plans_are_accepted() {
     for rule in [Rule::Cpu, Rule::Zero] {
         for snapshot in [simple_snapshot(), rich_snapshot()] {
             let case = Case::new(snapshot, rule);
-            assert_eq!(
-                case.findings(),
-                [],
-                "{}",
-                serde_json::to_string_pretty(&case.plan).unwrap()
-            );
+            assert_eq!(case.findings(), [], "{}", serde_json::to_string_pretty(&case.plan).unwrap());
             assert!(rule == Rule::Zero || case.plan.summary.launch_bound.0 > 0);
         }
     }
@@ -37,26 +32,14 @@ fn right_plans_are_accepted() {
 #[test]
 fn the_rich_plan_has_everything() {
     let plan = rich().plan;
-    let pools: BTreeSet<&str> = plan
-        .launches
-        .iter()
-        .map(|launch| launch.node_pool.as_str())
-        .collect();
+    let pools: BTreeSet<&str> = plan.launches.iter().map(|launch| launch.node_pool.as_str()).collect();
     assert_eq!(pools, BTreeSet::from(["first", "general", "gold"]));
     let reasons: BTreeSet<UnplacedReason> = plan.unplaced.iter().map(|entry| entry.reason).collect();
     assert_eq!(reasons.len(), 3);
     let launched: BTreeSet<_> = plan.launches.iter().map(|launch| &launch.labels).collect();
-    assert!(
-        launched.len() >= 4,
-        "several variants: {launched:?} {:?}",
-        plan.unplaced
-    );
+    assert!(launched.len() >= 4, "several variants: {launched:?} {:?}", plan.unplaced);
     assert!(plan.existing.iter().any(|node| !node.pods.is_empty()));
-    assert!(
-        plan.launches
-            .iter()
-            .any(|launch| launch.price_estimated || !launch.alternates.is_empty())
-    );
+    assert!(plan.launches.iter().any(|launch| launch.price_estimated || !launch.alternates.is_empty()));
     assert_eq!(plan.certificate.vectors.len(), 2);
     assert!(!plan.certificate.node_vectors.is_empty() && !plan.certificate.limits.is_empty());
     let weights: BTreeSet<i32> = plan.certificate.rows.iter().map(|row| row.min_weight).collect();
@@ -102,12 +85,8 @@ fn identity() {
     expect(simple(), &[SNAPSHOT_REF], |plan| plan.snapshot.taken_at = None);
     expect(simple(), &[SNAPSHOT_REF], |plan| plan.snapshot.origin.clear());
     expect(simple(), &[STALE_CATALOG], |plan| plan.catalog.digest.clear());
-    expect(simple(), &[CATALOG_REF], |plan| {
-        plan.catalog.region = "eu-west-1".into()
-    });
-    expect(simple(), &[CATALOG_REF], |plan| {
-        plan.catalog.on_demand_as_of.clear()
-    });
+    expect(simple(), &[CATALOG_REF], |plan| plan.catalog.region = "eu-west-1".into());
+    expect(simple(), &[CATALOG_REF], |plan| plan.catalog.on_demand_as_of.clear());
     expect(simple(), &[CATALOG_REF], |plan| plan.catalog.spot_as_of.clear());
     expect(simple(), &[POLICY], |plan| plan.policy.gap = Ppm(-1));
     for slack in [-1, 500_001, i64::MIN, i64::MAX] {
@@ -144,15 +123,7 @@ fn every_pod_once() {
     });
     expect_restated(
         simple(),
-        &[
-            DUPLICATE_POD,
-            ORDER,
-            REQUESTED,
-            FIGURE,
-            CERT_ROWS,
-            CAPACITY,
-            ALTERNATE_FIT,
-        ],
+        &[DUPLICATE_POD, ORDER, REQUESTED, FIGURE, CERT_ROWS, CAPACITY, ALTERNATE_FIT],
         |plan| {
             let pod = plan.launches[0].pods[0].clone();
             plan.launches[0].pods.insert(0, pod);
@@ -166,19 +137,12 @@ fn every_pod_once() {
         plan.existing[1].pods.sort();
     });
     expect(simple(), &[ORDER], |plan| {
-        let launch = plan
-            .launches
-            .iter_mut()
-            .find(|launch| launch.pods.len() > 1)
-            .unwrap();
+        let launch = plan.launches.iter_mut().find(|launch| launch.pods.len() > 1).unwrap();
         launch.pods.reverse();
     });
     expect(simple(), &[SLOT], |plan| plan.launches[1].slot = "new-2".into());
     expect(rich(), &[UNPLACED_EMPTY], |plan| {
-        let empty = Unplaced {
-            pods: Vec::new(),
-            ..plan.unplaced[0].clone()
-        };
+        let empty = Unplaced { pods: Vec::new(), ..plan.unplaced[0].clone() };
         plan.unplaced.push(empty);
     });
 }
@@ -199,21 +163,11 @@ fn launches_are_real_offerings() {
         assert_eq!(case.codes(), BTreeSet::from([OFFERING]));
     }
     expect_restated(simple(), &[PRICE], |plan| plan.launches[0].price.0 += 1);
-    expect_restated(simple(), &[ESTIMATED], |plan| {
-        plan.launches[0].price_estimated ^= true
-    });
-    expect(simple(), &[ALLOCATABLE], |plan| {
-        plan.launches[0].allocatable.set("memory", 1)
-    });
-    expect(simple(), &[DAEMON_SETS], |plan| {
-        plan.launches[0].daemon_sets.set("cpu", 51)
-    });
-    expect(simple(), &[REQUESTED], |plan| {
-        plan.launches[0].requested.set("pods", 9)
-    });
-    expect(rich(), &[REQUESTED], |plan| {
-        plan.existing[1].requested.set("pods", 9)
-    });
+    expect_restated(simple(), &[ESTIMATED], |plan| plan.launches[0].price_estimated ^= true);
+    expect(simple(), &[ALLOCATABLE], |plan| plan.launches[0].allocatable.set("memory", 1));
+    expect(simple(), &[DAEMON_SETS], |plan| plan.launches[0].daemon_sets.set("cpu", 51));
+    expect(simple(), &[REQUESTED], |plan| plan.launches[0].requested.set("pods", 9));
+    expect(rich(), &[REQUESTED], |plan| plan.existing[1].requested.set("pods", 9));
     // An amount of zero is no amount.
     expect(simple(), &[], |plan| {
         let _ = plan.launches[0].requested.0.insert("x".into(), 0);
@@ -242,23 +196,11 @@ fn move_pod(plan: &mut Plan, from: usize, to: usize) {
 #[test]
 fn pods_match_and_fit() {
     // Half of every node is not enough.
-    expect(simple(), &[CAPACITY, ALTERNATE_FIT], |plan| {
-        plan.policy.slack = Ppm(500_000)
-    });
+    expect(simple(), &[CAPACITY, ALTERNATE_FIT], |plan| plan.policy.slack = Ppm(500_000));
     // A pod that selects example.com/gold in a pool that does not have it.
     let mut case = rich();
-    let gold = case
-        .plan
-        .launches
-        .iter()
-        .position(|launch| launch.node_pool == "gold")
-        .unwrap();
-    let general = case
-        .plan
-        .launches
-        .iter()
-        .position(|launch| launch.node_pool == "general")
-        .unwrap();
+    let gold = case.plan.launches.iter().position(|launch| launch.node_pool == "gold").unwrap();
+    let general = case.plan.launches.iter().position(|launch| launch.node_pool == "general").unwrap();
     move_pod(&mut case.plan, gold, general);
     let codes = case.codes();
     assert!(codes.contains(MATCH) && codes.contains(WEIGHT), "{codes:?}");
@@ -273,30 +215,17 @@ fn pods_match_and_fit() {
 #[test]
 fn alternates_hold_the_same_pods() {
     let cheap = |case: &mut Case| {
-        let with = case
-            .plan
-            .launches
-            .iter()
-            .position(|launch| launch.alternates.len() > 2);
+        let with = case.plan.launches.iter().position(|launch| launch.alternates.len() > 2);
         with.expect("a launch with alternates")
     };
     let damage = |wanted: &[&'static str], damage: &dyn Fn(&mut Plan, usize)| {
         let mut case = simple();
         let launch = cheap(&mut case);
         damage(&mut case.plan, launch);
-        assert_eq!(
-            case.codes(),
-            wanted.iter().copied().collect(),
-            "{:#?}",
-            case.findings()
-        );
+        assert_eq!(case.codes(), wanted.iter().copied().collect(), "{:#?}", case.findings());
     };
-    damage(&[], &|plan, launch| {
-        drop(plan.launches[launch].alternates.remove(1))
-    });
-    damage(&[ALTERNATE_ORDER], &|plan, launch| {
-        plan.launches[launch].alternates.swap(0, 1)
-    });
+    damage(&[], &|plan, launch| drop(plan.launches[launch].alternates.remove(1)));
+    damage(&[ALTERNATE_ORDER], &|plan, launch| plan.launches[launch].alternates.swap(0, 1));
     damage(&[ALTERNATE_ORDER], &|plan, launch| {
         let twice = plan.launches[launch].alternates[0].clone();
         plan.launches[launch].alternates.insert(0, twice);
@@ -317,19 +246,8 @@ fn alternates_hold_the_same_pods() {
     });
     // c5.large has 4 GiB, too little for a cache.
     let mut case = simple();
-    let cache = case
-        .plan
-        .launches
-        .iter()
-        .position(|launch| launch.pods[0].0 == "shop/cache-0")
-        .unwrap();
-    let price = case
-        .catalog
-        .get("c5.large")
-        .unwrap()
-        .price("us-east-1a", "spot")
-        .unwrap()
-        .usd;
+    let cache = case.plan.launches.iter().position(|launch| launch.pods[0].0 == "shop/cache-0").unwrap();
+    let price = case.catalog.get("c5.large").unwrap().price("us-east-1a", "spot").unwrap().usd;
     let mut alternate = case.plan.launches[cache].alternates[0].clone();
     (alternate.instance_type, alternate.zone) = ("c5.large".into(), "us-east-1a".into());
     (alternate.capacity_type, alternate.price) = ("spot".into(), price);
@@ -347,9 +265,7 @@ fn existing_nodes_are_listed_with_their_facts() {
         plan.existing.remove(2);
         restate(plan);
     });
-    expect(rich(), &[NODE_LIST, ORDER], |plan| {
-        plan.existing[2].name = "a".into()
-    });
+    expect(rich(), &[NODE_LIST, ORDER], |plan| plan.existing[2].name = "a".into());
     expect(rich(), &[ORDER], |plan| plan.existing.swap(0, 1));
     for damage in [
         |plan: &mut Plan| plan.existing[0].node_pool = None,
@@ -368,12 +284,7 @@ fn existing_nodes_are_listed_with_their_facts() {
 fn limits_hold() {
     // The same plan under a limit that is one unit too tight; its multipliers pay for the old one.
     let mut case = rich();
-    let pool = case
-        .snapshot
-        .node_pools
-        .iter_mut()
-        .find(|pool| pool.name == "first")
-        .unwrap();
+    let pool = case.snapshot.node_pools.iter_mut().find(|pool| pool.name == "first").unwrap();
     pool.limits.set("nodes", 2);
     case.plan.snapshot.digest = case.snapshot.digest();
     let codes = case.codes();
@@ -385,11 +296,7 @@ fn limits_hold() {
 #[test]
 fn a_pool_over_its_limit_launches_nothing() {
     let mut snapshot = rich_snapshot();
-    let pool = snapshot
-        .node_pools
-        .iter_mut()
-        .find(|pool| pool.name == "first")
-        .unwrap();
+    let pool = snapshot.node_pools.iter_mut().find(|pool| pool.name == "first").unwrap();
     pool.limits.0.insert("nodes".into(), 0);
     let mut case = Case::new(snapshot, Rule::Cpu);
     assert_eq!(case.findings(), []);
@@ -411,10 +318,7 @@ fn weights_are_strict() {
     });
     let mut case = rich();
     assert_eq!(
-        (
-            case.plan.certificate.rows[0].pod.0.as_str(),
-            case.plan.certificate.rows[0].min_weight
-        ),
+        (case.plan.certificate.rows[0].pod.0.as_str(), case.plan.certificate.rows[0].min_weight),
         ("shop/auric-0", 5)
     );
     // No pool of weight 0 has the label it selects.
@@ -424,24 +328,15 @@ fn weights_are_strict() {
 }
 
 fn reason(plan: &mut Plan, reason: UnplacedReason) -> &mut Unplaced {
-    plan.unplaced
-        .iter_mut()
-        .find(|entry| entry.reason == reason)
-        .unwrap()
+    plan.unplaced.iter_mut().find(|entry| entry.reason == reason).unwrap()
 }
 
 #[test]
 fn reasons_are_true() {
     use UnplacedReason::{Limits, NoFit, Unsupported};
-    expect(rich(), &[UNSUPPORTED], |plan| {
-        reason(plan, Unsupported).reason = NoFit
-    });
-    expect(rich(), &[UNSUPPORTED], |plan| {
-        reason(plan, NoFit).reason = Unsupported
-    });
-    expect(rich(), &[LIMITS_REASON, CERT_ROWS], |plan| {
-        reason(plan, NoFit).reason = Limits
-    });
+    expect(rich(), &[UNSUPPORTED], |plan| reason(plan, Unsupported).reason = NoFit);
+    expect(rich(), &[UNSUPPORTED], |plan| reason(plan, NoFit).reason = Unsupported);
+    expect(rich(), &[LIMITS_REASON, CERT_ROWS], |plan| reason(plan, NoFit).reason = Limits);
     // The rows of groups left out altogether go, too.
     let mut case = rich();
     reason(&mut case.plan, Limits).reason = NoFit;
@@ -453,12 +348,7 @@ fn reasons_are_true() {
     assert!(case.codes().contains(UNSUPPORTED_PLACED));
     // A pod that was placed and is now left out for limits has its old place free.
     let mut case = simple();
-    let launch = case
-        .plan
-        .launches
-        .iter_mut()
-        .find(|launch| launch.pods.len() > 1)
-        .unwrap();
+    let launch = case.plan.launches.iter_mut().find(|launch| launch.pods.len() > 1).unwrap();
     let pod = launch.pods.remove(0);
     let entry = Unplaced {
         reason: Limits,
@@ -488,14 +378,10 @@ fn figures_are_recomputed() {
     ] {
         expect(rich(), &[FIGURE], damage);
     }
-    expect(rich(), &[FIGURE, GAP, PROGRESS], |plan| {
-        plan.summary.launch_cost.0 += 1
-    });
+    expect(rich(), &[FIGURE, GAP, PROGRESS], |plan| plan.summary.launch_cost.0 += 1);
     expect(rich(), &[GAP], |plan| plan.summary.gap.0 += 1);
     expect(rich(), &[PROGRESS], |plan| plan.progress[0].cost = UsdMicros(0));
-    expect(rich(), &[PROGRESS], |plan| {
-        plan.progress[0].bound = UsdMicros(i64::MAX)
-    });
+    expect(rich(), &[PROGRESS], |plan| plan.progress[0].bound = UsdMicros(i64::MAX));
     expect(rich(), &[PROGRESS], |plan| drop(plan.progress.pop()));
     expect(rich(), &[], |plan| plan.progress.clear());
 }
@@ -509,15 +395,9 @@ fn the_bound_is_proved() {
         });
     }
     // A bound above the cost cannot be proved, whatever it is.
-    expect_restated(simple(), &[BOUND], |plan| {
-        plan.summary.launch_bound = UsdMicros(i64::MAX)
-    });
-    expect(rich(), &[CERT_WEIGHTS], |plan| {
-        plan.certificate_without_weights = None
-    });
-    expect(rich(), &[CERT_WEIGHTS], |plan| {
-        plan.summary.launch_bound_without_weights = None
-    });
+    expect_restated(simple(), &[BOUND], |plan| plan.summary.launch_bound = UsdMicros(i64::MAX));
+    expect(rich(), &[CERT_WEIGHTS], |plan| plan.certificate_without_weights = None);
+    expect(rich(), &[CERT_WEIGHTS], |plan| plan.summary.launch_bound_without_weights = None);
     expect(simple(), &[CERT_VALUE], |plan| {
         plan.certificate.rows[0].multiplier *= 3;
     });
@@ -525,15 +405,9 @@ fn the_bound_is_proved() {
     let mut snapshot = rich_snapshot();
     snapshot.nodes[1].allocatable.set("cpu", i64::MAX);
     expect(Case::new(snapshot, Rule::Cpu), &[CERT_RANGE], |plan| {
-        for certificate in [
-            &mut plan.certificate,
-            plan.certificate_without_weights.as_mut().unwrap(),
-        ] {
+        for certificate in [&mut plan.certificate, plan.certificate_without_weights.as_mut().unwrap()] {
             certificate.vectors.push(vec![i64::MAX, 0]);
-            let node = certificate
-                .node_vectors
-                .iter_mut()
-                .find(|one| one.node == "old-2");
+            let node = certificate.node_vectors.iter_mut().find(|one| one.node == "old-2");
             node.unwrap().vector = 2;
         }
     });
@@ -544,46 +418,28 @@ fn rows_are_the_groups() {
     expect(simple(), &[CERT_ROWS], |plan| drop(plan.certificate.rows.pop()));
     expect(simple(), &[CERT_ROWS], |plan| plan.certificate.rows.swap(0, 1));
     expect(simple(), &[CERT_ROWS], |plan| plan.certificate.rows[0].pods += 1);
-    expect(simple(), &[CERT_ROWS], |plan| {
-        plan.certificate.rows[0].pod = PodRef("shop/cache-1".into())
-    });
+    expect(simple(), &[CERT_ROWS], |plan| plan.certificate.rows[0].pod = PodRef("shop/cache-1".into()));
     expect(rich(), &[CERT_ROWS], |plan| {
         plan.certificate_without_weights.as_mut().unwrap().rows[0].min_weight = 0;
     });
-    expect(simple(), &[CERT_MULTIPLIER], |plan| {
-        plan.certificate.rows[0].multiplier = -1
-    });
-    expect(rich(), &[CERT_MULTIPLIER], |plan| {
-        plan.certificate.limits[0].multiplier = 0
-    });
+    expect(simple(), &[CERT_MULTIPLIER], |plan| plan.certificate.rows[0].multiplier = -1);
+    expect(rich(), &[CERT_MULTIPLIER], |plan| plan.certificate.limits[0].multiplier = 0);
     expect(rich(), &[CERT_LIMITS], |plan| plan.certificate.limits.swap(0, 1));
     expect(simple(), &[CERT_LIMITS], |plan| {
         let (node_pool, resource) = ("general".into(), "cpu".into());
-        plan.certificate.limits.push(LimitMultiplier {
-            node_pool,
-            resource,
-            multiplier: 1,
-        });
+        plan.certificate.limits.push(LimitMultiplier { node_pool, resource, multiplier: 1 });
     });
 }
 
 #[test]
 fn vectors_are_well_formed() {
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        plan.certificate.vectors.push(vec![7, 7])
-    });
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        plan.certificate.vectors[0].push(0)
-    });
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        plan.certificate.vectors[0][1] = -1
-    });
+    expect(simple(), &[CERT_VECTORS], |plan| plan.certificate.vectors.push(vec![7, 7]));
+    expect(simple(), &[CERT_VECTORS], |plan| plan.certificate.vectors[0].push(0));
+    expect(simple(), &[CERT_VECTORS], |plan| plan.certificate.vectors[0][1] = -1);
     expect(simple(), &[CERT_VECTORS], |plan| {
         plan.certificate.vectors[1] = plan.certificate.vectors[0].clone()
     });
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        plan.certificate.resources[1] = "cpu".into()
-    });
+    expect(simple(), &[CERT_VECTORS], |plan| plan.certificate.resources[1] = "cpu".into());
     let wrong = [
         "",
         "0",
@@ -596,33 +452,21 @@ fn vectors_are_well_formed() {
         "0*99999999999999999999",
         ",",
     ];
-    for text in wrong
-        .iter()
-        .map(ToString::to_string)
-        .chain(["0,".repeat(33), "0*33".into(), "0*31".into()])
-    {
+    for text in wrong.iter().map(ToString::to_string).chain(["0,".repeat(33), "0*33".into(), "0*31".into()]) {
         let mut case = simple();
         assert_eq!(case.plan.summary.offerings, 16);
         case.plan.certificate.offering_vectors = text;
         assert!(case.codes().contains(CERT_OFFERINGS));
     }
-    expect(rich(), &[CERT_NODES], |plan| {
-        plan.certificate.node_vectors[0].vector = 9
-    });
-    expect(rich(), &[CERT_NODES], |plan| {
-        drop(plan.certificate.node_vectors.pop())
-    });
+    expect(rich(), &[CERT_NODES], |plan| plan.certificate.node_vectors[0].vector = 9);
+    expect(rich(), &[CERT_NODES], |plan| drop(plan.certificate.node_vectors.pop()));
     expect(rich(), &[CERT_NODES], |plan| {
         let twice = plan.certificate.node_vectors[0].clone();
         plan.certificate.node_vectors.insert(0, twice);
     });
     for name in ["zz-nowhere", "shut"] {
         expect(rich(), &[CERT_NODES], |plan| {
-            let node = NodeVector {
-                node: name.into(),
-                vector: 0,
-                value: i64::MAX,
-            };
+            let node = NodeVector { node: name.into(), vector: 0, value: i64::MAX };
             plan.certificate.node_vectors.push(node);
         });
     }
@@ -635,17 +479,11 @@ fn integer_patterns_prove_more() {
     let at = |permille: i64| {
         let mut case = simple();
         let certificate = &mut case.plan.certificate;
-        certificate
-            .rows
-            .iter_mut()
-            .for_each(|row| row.multiplier = row.multiplier * permille / 1000);
+        certificate.rows.iter_mut().for_each(|row| row.multiplier = row.multiplier * permille / 1000);
         let entries = certificate.vectors.iter_mut().flatten();
         entries.for_each(|entry| *entry = *entry * permille / 1000);
-        let total: i64 = certificate
-            .rows
-            .iter()
-            .map(|row| row.multiplier * i64::try_from(row.pods).unwrap())
-            .sum();
+        let total: i64 =
+            certificate.rows.iter().map(|row| row.multiplier * i64::try_from(row.pods).unwrap()).sum();
         case.plan.summary.launch_bound = UsdMicros((total + (1 << 20) - 1) >> 20);
         restate(&mut case.plan);
         case
@@ -673,10 +511,7 @@ fn every_code_is_tested() {
     let text = include_str!("findings.rs");
     let source = include_str!("../../src/finding.rs");
     for code in code::ALL {
-        let line = source
-            .lines()
-            .find(|line| line.contains(&format!("= \"{code}\";")))
-            .expect("a constant");
+        let line = source.lines().find(|line| line.contains(&format!("= \"{code}\";"))).expect("a constant");
         let name = line.trim().split(' ').next().unwrap();
         assert!(
             text.contains(&format!("[{name}"))
@@ -703,11 +538,7 @@ fn texts_are_free() {
 #[test]
 fn what_closes_a_node() {
     let mut snapshot = rich_snapshot();
-    let index = snapshot
-        .nodes
-        .iter()
-        .position(|node| node.name == "old-2")
-        .unwrap();
+    let index = snapshot.nodes.iter().position(|node| node.name == "old-2").unwrap();
     let right = Case::new(snapshot.clone(), Rule::Cpu);
     assert!(!right.plan.existing[index].pods.is_empty());
     for close in [
@@ -716,11 +547,7 @@ fn what_closes_a_node() {
         |node: &mut stowage_models::objects::Node| {
             let effect = stowage_models::objects::TaintEffect::PreferNoSchedule;
             let key = labels::TAINT_DISRUPTED.into();
-            node.taints.push(stowage_models::objects::Taint {
-                key,
-                value: String::new(),
-                effect,
-            });
+            node.taints.push(stowage_models::objects::Taint { key, value: String::new(), effect });
         },
     ] {
         let mut case = right.clone();
@@ -737,17 +564,9 @@ fn what_closes_a_node() {
     case.plan.snapshot.digest = case.snapshot.digest();
     assert_eq!(case.codes(), BTreeSet::new());
     // Running instead of ended, it leaves no room.
-    let ended = case
-        .snapshot
-        .pods
-        .iter_mut()
-        .find(|pod| pod.name == "ended-0")
-        .unwrap();
+    let ended = case.snapshot.pods.iter_mut().find(|pod| pod.name == "ended-0").unwrap();
     (ended.phase, ended.spec.tolerations) = (PodPhase::Running, vec![Toleration::default()]);
     case.plan.snapshot.digest = case.snapshot.digest();
     let codes = case.codes();
-    assert!(
-        codes.contains(CAPACITY) && codes.contains(NODE_FACTS),
-        "{codes:?}"
-    );
+    assert!(codes.contains(CAPACITY) && codes.contains(NODE_FACTS), "{codes:?}");
 }

@@ -63,15 +63,9 @@ pub(crate) fn run(
 /// nodes, and every figure. Which of two equal pods is where is no claim: either way is a right plan.
 fn claims(snapshot: &Snapshot, plan: &Plan) -> Value {
     let class = |pod: &Value| {
-        let spec = snapshot
-            .pods
-            .iter()
-            .find(|one| Some(one.id().0.as_str()) == pod.as_str())
-            .map(|one| &one.spec);
-        spec.map_or_else(
-            || pod.to_string(),
-            |spec| serde_json::to_string(spec).expect("specs are JSON"),
-        )
+        let spec =
+            snapshot.pods.iter().find(|one| Some(one.id().0.as_str()) == pod.as_str()).map(|one| &one.spec);
+        spec.map_or_else(|| pod.to_string(), |spec| serde_json::to_string(spec).expect("specs are JSON"))
     };
     let mut launches = plan.launches.clone();
     launches.iter_mut().for_each(|launch| launch.alternates.clear());
@@ -87,19 +81,13 @@ fn claims(snapshot: &Snapshot, plan: &Plan) -> Value {
         *pods = classes.into_iter().map(Value::from).collect();
     }
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-    for (entry, pod) in plan
-        .unplaced
-        .iter()
-        .flat_map(|entry| entry.pods.iter().map(move |pod| (entry, pod)))
+    for (entry, pod) in plan.unplaced.iter().flat_map(|entry| entry.pods.iter().map(move |pod| (entry, pod)))
     {
         let class = class(&Value::from(pod.0.as_str()));
         *left_out.entry(format!("{:?} {class}", entry.reason)).or_default() += 1;
     }
     strip_zeros(&mut claims);
-    Value::from(vec![
-        claims,
-        serde_json::to_value(left_out).expect("a map is JSON"),
-    ])
+    Value::from(vec![claims, serde_json::to_value(left_out).expect("a map is JSON")])
 }
 
 /// An amount of zero in a map is no amount.
@@ -203,11 +191,7 @@ fn change_leaf(plan: &mut Value, dice: &mut Dice) -> String {
         Value::String(text) => Value::String(flip_digit(text, dice)),
         ref number => match dice.below(8) {
             0 => [0, -1, i64::MAX, i64::MIN, i64::from(i32::MIN), 1 << 53][dice.below(6)].into(),
-            1 => number
-                .as_i64()
-                .and_then(|one| one.checked_neg())
-                .unwrap_or(1)
-                .into(),
+            1 => number.as_i64().and_then(|one| one.checked_neg()).unwrap_or(1).into(),
             _ => serde_json::from_str(&flip_digit(&number.to_string(), dice)).unwrap_or(Value::Null),
         },
     };
@@ -215,12 +199,8 @@ fn change_leaf(plan: &mut Value, dice: &mut Dice) -> String {
 }
 
 fn flip_digit(text: &str, dice: &mut Dice) -> String {
-    let digits: Vec<usize> = text
-        .bytes()
-        .enumerate()
-        .filter(|(_, byte)| byte.is_ascii_digit())
-        .map(|(at, _)| at)
-        .collect();
+    let digits: Vec<usize> =
+        text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit()).map(|(at, _)| at).collect();
     let Some(at) = digits.get(dice.below(digits.len())) else {
         return text.to_owned();
     };
@@ -239,10 +219,7 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
     if lists.is_empty() {
         return "nothing".into();
     }
-    let (from, to) = (
-        lists[dice.below(lists.len())].clone(),
-        lists[dice.below(lists.len())].clone(),
-    );
+    let (from, to) = (lists[dice.below(lists.len())].clone(), lists[dice.below(lists.len())].clone());
     let take = |plan: &mut Value, place: &str, at: usize| -> Option<Value> {
         let pods = plan.pointer_mut(place)?.get_mut("pods")?.as_array_mut()?;
         (!pods.is_empty()).then(|| pods.remove(at % pods.len()))
@@ -251,10 +228,7 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
         let Some(Value::Object(fields)) = plan.pointer_mut(place) else {
             return;
         };
-        let Some(pods) = fields
-            .entry("pods")
-            .or_insert_with(|| Value::Array(Vec::new()))
-            .as_array_mut()
+        let Some(pods) = fields.entry("pods").or_insert_with(|| Value::Array(Vec::new())).as_array_mut()
         else {
             return;
         };
@@ -328,37 +302,24 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
         *value = changed.into();
     };
     if dice.below(4) == 0 {
-        let name = if dice.below(2) == 0 {
-            "launchBound"
-        } else {
-            "launchBoundWithoutWeights"
-        };
+        let name = if dice.below(2) == 0 { "launchBound" } else { "launchBoundWithoutWeights" };
         if let Some(Value::Object(summary)) = plan.get_mut("summary") {
             summary.entry(name).and_modify(add);
         }
-        if let Some(bound) = plan
-            .get_mut("progress")
-            .and_then(|list| list.as_array_mut()?.last_mut()?.get_mut("bound"))
+        if let Some(bound) =
+            plan.get_mut("progress").and_then(|list| list.as_array_mut()?.last_mut()?.get_mut("bound"))
         {
             add(bound);
         }
         return format!("{name} by {step}");
     }
-    let which = if dice.below(3) == 0 {
-        "certificateWithoutWeights"
-    } else {
-        "certificate"
-    };
+    let which = if dice.below(3) == 0 { "certificateWithoutWeights" } else { "certificate" };
     let Some(proof) = plan.get_mut(which).filter(|proof| proof.is_object()) else {
         return "nothing".into();
     };
     if dice.below(4) == 0 {
         let text = proof["offeringVectors"].as_str().unwrap_or_default().to_owned();
-        let text = if dice.below(2) == 0 {
-            flip_digit(&text, dice)
-        } else {
-            swap_runs(&text, dice)
-        };
+        let text = if dice.below(2) == 0 { flip_digit(&text, dice) } else { swap_runs(&text, dice) };
         let what = format!("{which}: offeringVectors -> {text}");
         proof["offeringVectors"] = text.into();
         return what;

@@ -22,12 +22,7 @@ const ROUNDS: usize = 2_500;
 #[test]
 fn without_a_new_id_everything_is_refused() {
     for (seed, case) in cases().iter().enumerate() {
-        let outcome = run(
-            &case.snapshot,
-            &case.catalog,
-            &case.plan,
-            (ROUNDS, seed as u64, false),
-        );
+        let outcome = run(&case.snapshot, &case.catalog, &case.plan, (ROUNDS, seed as u64, false));
         assert!(outcome.holes.is_empty(), "{outcome:#?}");
         assert!(outcome.refused > ROUNDS / 2, "{outcome:?}");
     }
@@ -36,16 +31,8 @@ fn without_a_new_id_everything_is_refused() {
 #[test]
 fn with_a_new_id_every_other_claim_is_refused() {
     for (seed, case) in cases().iter().enumerate() {
-        let outcome = run(
-            &case.snapshot,
-            &case.catalog,
-            &case.plan,
-            (ROUNDS, 100 + seed as u64, true),
-        );
-        println!(
-            "{} harmless, {} refused of {ROUNDS}",
-            outcome.harmless, outcome.refused
-        );
+        let outcome = run(&case.snapshot, &case.catalog, &case.plan, (ROUNDS, 100 + seed as u64, true));
+        println!("{} harmless, {} refused of {ROUNDS}", outcome.harmless, outcome.refused);
         assert!(outcome.holes.is_empty(), "{outcome:#?}");
         assert!(outcome.refused > ROUNDS / 2, "{outcome:?}");
     }
@@ -60,17 +47,13 @@ fn no_accepted_bound_exceeds_a_known_cost() {
         let original = serde_json::to_value(&case.plan).unwrap();
         for _ in 0..ROUNDS {
             let mut mutant = original.clone();
-            let what: Vec<String> = (0..1 + dice.below(3))
-                .map(|_| mutate(&mut mutant, &case.catalog, &mut dice))
-                .collect();
+            let what: Vec<String> =
+                (0..1 + dice.below(3)).map(|_| mutate(&mut mutant, &case.catalog, &mut dice)).collect();
             let Ok(mut mutant) = serde_json::from_value::<Plan>(mutant) else {
                 continue;
             };
             // Sums of absurd prices overflow in the helper, not in the referee.
-            if mutant
-                .launches
-                .iter()
-                .any(|launch| launch.price.0.unsigned_abs() > 1 << 40)
+            if mutant.launches.iter().any(|launch| launch.price.0.unsigned_abs() > 1 << 40)
                 || mutant
                     .existing
                     .iter()
@@ -82,14 +65,8 @@ fn no_accepted_bound_exceeds_a_known_cost() {
             if check(&case.snapshot, &case.catalog, &mutant).is_empty()
                 && mutant.summary.pods_unplaced == case.plan.summary.pods_unplaced
             {
-                assert!(
-                    mutant.summary.launch_bound <= case.plan.summary.launch_cost,
-                    "{what:?}"
-                );
-                assert!(
-                    mutant.summary.launch_bound <= mutant.summary.launch_cost,
-                    "{what:?}"
-                );
+                assert!(mutant.summary.launch_bound <= case.plan.summary.launch_cost, "{what:?}");
+                assert!(mutant.summary.launch_bound <= mutant.summary.launch_cost, "{what:?}");
             }
         }
     }

@@ -60,22 +60,14 @@ fn speed() {
     assert_eq!(measure("one vector per capacity type", &plan), []);
     // A vector of its own for every offering: as good a proof as before, if each is a little lower.
     let base = plan.certificate.vectors.clone();
-    let runs: Vec<usize> = plan
-        .certificate
-        .offering_vectors
-        .split(',')
-        .map(|run| usize::from(run == "1"))
-        .collect();
-    plan.certificate
-        .resources
-        .extend(["pods".into(), "ephemeral-storage".into(), "nvidia.com/gpu".into()]);
+    let runs: Vec<usize> =
+        plan.certificate.offering_vectors.split(',').map(|run| usize::from(run == "1")).collect();
+    plan.certificate.resources.extend(["pods".into(), "ephemeral-storage".into(), "nvidia.com/gpu".into()]);
     plan.certificate.vectors = (runs.iter().enumerate())
         .map(|(index, run)| vec![base[*run][0] - index as i64 % 1000, 0, 0, 0, index as i64])
         .collect();
-    plan.certificate.offering_vectors = (0..runs.len())
-        .map(|index| index.to_string())
-        .collect::<Vec<_>>()
-        .join(",");
+    plan.certificate.offering_vectors =
+        (0..runs.len()).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
     plan.id = plan.compute_id();
     measure("a vector for every offering", &plan);
 }

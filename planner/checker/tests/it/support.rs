@@ -29,11 +29,7 @@ impl Case {
     pub(crate) fn new(snapshot: Snapshot, rule: Rule) -> Case {
         let catalog = small_catalog();
         let plan = make_plan(&snapshot, &catalog, rule);
-        Case {
-            snapshot,
-            catalog,
-            plan,
-        }
+        Case { snapshot, catalog, plan }
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
@@ -54,78 +50,45 @@ pub(crate) fn small_catalog() -> Catalog {
         .types
         .retain(|one| ["c5.large", "m5.large", "m5.xlarge", "r5.large"].contains(&one.name.as_str()));
     for one in &mut catalog.types {
-        one.zones
-            .retain(|zone| zone.zone == "us-east-1a" || zone.zone == "us-east-1b");
+        one.zones.retain(|zone| zone.zone == "us-east-1a" || zone.zone == "us-east-1b");
     }
     catalog
 }
 
 pub(crate) fn labels_of(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(crate) fn container(cpu: i64, memory: i64) -> Container {
-    Container {
-        requests: Resources::from([("cpu", cpu), ("memory", memory)]),
-        ..Container::default()
-    }
+    Container { requests: Resources::from([("cpu", cpu), ("memory", memory)]), ..Container::default() }
 }
 
 pub(crate) fn pod(name: &str, cpu: i64, memory: i64) -> Pod {
-    let spec = PodSpec {
-        containers: vec![container(cpu, memory)],
-        ..PodSpec::default()
-    };
-    Pod {
-        namespace: "shop".into(),
-        name: name.into(),
-        spec,
-        ..Pod::default()
-    }
+    let spec = PodSpec { containers: vec![container(cpu, memory)], ..PodSpec::default() };
+    Pod { namespace: "shop".into(), name: name.into(), spec, ..Pod::default() }
 }
 
 pub(crate) fn pool(name: &str, weight: i32) -> NodePool {
-    NodePool {
-        name: name.into(),
-        weight,
-        node_class: "default".into(),
-        ..NodePool::default()
-    }
+    NodePool { name: name.into(), weight, node_class: "default".into(), ..NodePool::default() }
 }
 
 pub(crate) fn node(name: &str, pool: Option<&str>) -> Node {
-    let mut node = Node {
-        name: name.into(),
-        ready: true,
-        ..Node::default()
-    };
+    let mut node = Node { name: name.into(), ready: true, ..Node::default() };
     node.labels = labels_of(&[
         (labels::HOSTNAME, name),
         (labels::INSTANCE_TYPE, "m5.large"),
         (labels::ZONE, "us-east-1a"),
         (labels::CAPACITY_TYPE, "on-demand"),
     ]);
-    node.labels
-        .extend(pool.map(|pool| (labels::NODEPOOL.to_owned(), pool.to_owned())));
+    node.labels.extend(pool.map(|pool| (labels::NODEPOOL.to_owned(), pool.to_owned())));
     node.capacity = Resources::from([("cpu", 2000), ("memory", 8 * GIB), ("pods", 29)]);
     node.allocatable = Resources::from([("cpu", 1930), ("memory", 7 * GIB), ("pods", 29)]);
     node
 }
 
 pub(crate) fn daemon_set(name: &str, cpu: i64) -> DaemonSet {
-    let spec = PodSpec {
-        containers: vec![container(cpu, 64 * MIB)],
-        ..PodSpec::default()
-    };
-    DaemonSet {
-        namespace: "kube-system".into(),
-        name: name.into(),
-        spec,
-        ..DaemonSet::default()
-    }
+    let spec = PodSpec { containers: vec![container(cpu, 64 * MIB)], ..PodSpec::default() };
+    DaemonSet { namespace: "kube-system".into(), name: name.into(), spec, ..DaemonSet::default() }
 }
 
 /// One pool, one DaemonSet, two groups.
@@ -134,10 +97,7 @@ pub(crate) fn simple_snapshot() -> Snapshot {
         taken_at: Some("2026-08-20T10:00:00Z".into()),
         origin: "made by hand".into(),
         node_pools: vec![pool("general", 0)],
-        node_classes: vec![Ec2NodeClass {
-            name: "default".into(),
-            ..Ec2NodeClass::default()
-        }],
+        node_classes: vec![Ec2NodeClass { name: "default".into(), ..Ec2NodeClass::default() }],
         daemon_sets: vec![daemon_set("logs", 50)],
         ..Snapshot::default()
     };
@@ -156,11 +116,7 @@ pub(crate) fn rich_snapshot() -> Snapshot {
     let mut snapshot = simple_snapshot();
     let mut first = pool("first", 10);
     first.limits = Resources::from([("cpu", 14_000), ("nodes", 4)]);
-    first.taints = vec![Taint {
-        key: "team".into(),
-        value: "a".into(),
-        effect: TaintEffect::NoSchedule,
-    }];
+    first.taints = vec![Taint { key: "team".into(), value: "a".into(), effect: TaintEffect::NoSchedule }];
     first.requirements = vec![Requirement::new("example.com/team", Operator::In, &["a", "b"])];
     let mut gold = pool("gold", 5);
     gold.limits = Resources::from([("memory", 16 * GIB)]);
@@ -169,17 +125,9 @@ pub(crate) fn rich_snapshot() -> Snapshot {
         Requirement::new(labels::CAPACITY_TYPE, Operator::In, &["on-demand"]),
     ];
     snapshot.node_pools.extend([first, gold]);
-    snapshot.nodes.extend([
-        node("old-1", Some("first")),
-        node("old-2", None),
-        node("shut", None),
-    ]);
+    snapshot.nodes.extend([node("old-1", Some("first")), node("old-2", None), node("shut", None)]);
     snapshot.nodes[2].unschedulable = true;
-    let toleration = Toleration {
-        key: "team".into(),
-        operator: "Exists".into(),
-        ..Toleration::default()
-    };
+    let toleration = Toleration { key: "team".into(), operator: "Exists".into(), ..Toleration::default() };
     for index in 0..9 {
         let mut one = pod(&format!("team-{index}"), 800, GIB);
         one.spec.tolerations = vec![toleration.clone()];
@@ -205,10 +153,7 @@ pub(crate) fn rich_snapshot() -> Snapshot {
     let mut logs = pod("logs-x", 50, 64 * MIB);
     logs.namespace = "kube-system".into();
     logs.node = Some("old-1".into());
-    logs.owner = Some(Owner {
-        kind: "DaemonSet".into(),
-        name: "logs".into(),
-    });
+    logs.owner = Some(Owner { kind: "DaemonSet".into(), name: "logs".into() });
     snapshot.pods.extend([running, logs]);
     snapshot.normalise();
     snapshot
@@ -249,9 +194,7 @@ struct Group {
 
 fn admits(spec: &PodSpec, labels: &Labels, taints: &[Taint]) -> bool {
     let terms = spec.affinity.node_required.as_ref();
-    spec.node_selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         && terms.is_none_or(|terms| {
             terms.iter().any(|term| {
                 !term.match_expressions.is_empty()
@@ -272,11 +215,7 @@ fn shrink(amounts: &Resources, slack: Ppm) -> Resources {
 
 fn daemons(snapshot: &Snapshot, labels: &Labels, taints: &[Taint]) -> Resources {
     let mut total = Resources::default();
-    for set in snapshot
-        .daemon_sets
-        .iter()
-        .filter(|set| admits(&set.spec, labels, taints))
-    {
+    for set in snapshot.daemon_sets.iter().filter(|set| admits(&set.spec, labels, taints)) {
         total.add(&effective_request(&set.spec));
     }
     total
@@ -285,42 +224,26 @@ fn daemons(snapshot: &Snapshot, labels: &Labels, taints: &[Taint]) -> Resources 
 /// Only for pools whose open keys are `In` requirements, or satisfied by what pods select.
 fn variants(snapshot: &Snapshot, pool: &NodePool) -> Vec<Labels> {
     let mut variants = vec![Labels::new()];
-    let open = pool
-        .requirements
-        .iter()
-        .filter(|one| !labels::OFFERING_KEYS.contains(&one.key.as_str()));
+    let open = pool.requirements.iter().filter(|one| !labels::OFFERING_KEYS.contains(&one.key.as_str()));
     for requirement in open.filter(|one| !pool.labels.contains_key(&one.key)) {
         let mut values: BTreeSet<String> = requirement.values.iter().cloned().collect();
         values.extend(
-            snapshot
-                .pods
-                .iter()
-                .filter_map(|pod| pod.spec.node_selector.get(&requirement.key).cloned()),
+            snapshot.pods.iter().filter_map(|pod| pod.spec.node_selector.get(&requirement.key).cloned()),
         );
         let with = |set: &Labels, value: &String| {
             let mut set = set.clone();
             set.insert(requirement.key.clone(), value.clone());
             set
         };
-        variants = variants
-            .iter()
-            .flat_map(|set| values.iter().map(move |value| with(set, value)))
-            .collect();
+        variants = variants.iter().flat_map(|set| values.iter().map(move |value| with(set, value))).collect();
     }
     variants
 }
 
 fn offers<'a>(snapshot: &'a Snapshot, catalog: &'a Catalog, slack: Ppm) -> Vec<Offer<'a>> {
     let mut offers = Vec::new();
-    for pool in snapshot
-        .node_pools
-        .iter()
-        .filter(|pool| pool.replicas.is_none() && !pool.deleting)
-    {
-        let class = snapshot
-            .node_classes
-            .iter()
-            .find(|class| class.name == pool.node_class);
+    for pool in snapshot.node_pools.iter().filter(|pool| pool.replicas.is_none() && !pool.deleting) {
+        let class = snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
         let class = class.cloned().unwrap_or_default();
         for instance in &catalog.types {
             for zone in &instance.zones {
@@ -430,19 +353,9 @@ impl Maker<'_> {
     }
 
     fn measure_nodes(&mut self, slack: Ppm) {
-        for node in self
-            .snapshot
-            .nodes
-            .iter()
-            .filter(|node| node.ready && !node.unschedulable)
-        {
+        for node in self.snapshot.nodes.iter().filter(|node| node.ready && !node.unschedulable) {
             let mut free = shrink(&node.allocatable, slack);
-            for pod in self
-                .snapshot
-                .pods
-                .iter()
-                .filter(|pod| pod.node.as_deref() == Some(&node.name))
-            {
+            for pod in self.snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(&node.name)) {
                 free.sub(&effective_request(&pod.spec));
             }
             let carried = |set: &DaemonSet| {
@@ -472,27 +385,15 @@ impl Maker<'_> {
 
     fn used(&self, pool: &NodePool, resource: &str) -> i64 {
         let amount = |capacity: &Resources| {
-            if resource == "nodes" {
-                1
-            } else {
-                capacity.get(resource)
-            }
+            if resource == "nodes" { 1 } else { capacity.get(resource) }
         };
-        let nodes = self
-            .snapshot
-            .nodes
-            .iter()
-            .filter(|node| node.nodepool() == Some(&pool.name));
+        let nodes = self.snapshot.nodes.iter().filter(|node| node.nodepool() == Some(&pool.name));
         nodes.map(|node| amount(&node.capacity)).sum()
     }
 
     fn fits_limits(&self, offer: &Offer<'_>) -> bool {
         let amount = |offer: &Offer<'_>, resource: &str| {
-            if resource == "nodes" {
-                1
-            } else {
-                offer.capacity.get(resource)
-            }
+            if resource == "nodes" { 1 } else { offer.capacity.get(resource) }
         };
         offer.pool.limits.0.iter().all(|(resource, limit)| {
             let launched = self.launches.iter().map(|(index, ..)| &self.offers[*index]);
@@ -512,11 +413,7 @@ impl Maker<'_> {
                                 .get(node.name.as_str())
                                 .is_some_and(|free| self.node_takes(node, free, group))
                         });
-                    let reason = if fits {
-                        UnplacedReason::Limits
-                    } else {
-                        UnplacedReason::NoFit
-                    };
+                    let reason = if fits { UnplacedReason::Limits } else { UnplacedReason::NoFit };
                     self.limited.extend(fits.then_some(group));
                     self.left_out.entry(reason).or_default().push(pod);
                 }
@@ -532,10 +429,7 @@ impl Maker<'_> {
             };
             if self.node_takes(node, free, group) {
                 self.free.get_mut(node.name.as_str()).unwrap().sub(&request);
-                self.on_node
-                    .entry(&node.name)
-                    .or_default()
-                    .push((group, pod.clone()));
+                self.on_node.entry(&node.name).or_default().push((group, pod.clone()));
                 self.groups[group].placed += 1;
                 return true;
             }
@@ -556,18 +450,14 @@ impl Maker<'_> {
                 });
                 usable.min_by_key(|index| {
                     let offer = &self.offers[*index];
-                    (
-                        offer.price.usd.0 * 1_000_000 / offer.room.as_ref().unwrap().get(CPU),
-                        *index,
-                    )
+                    (offer.price.usd.0 * 1_000_000 / offer.room.as_ref().unwrap().get(CPU), *index)
                 })
             };
             let index = match open {
                 Some(index) => index,
                 None => match fresh() {
                     Some(offer) => {
-                        self.launches
-                            .push((offer, self.offers[offer].room.clone().unwrap(), Vec::new()));
+                        self.launches.push((offer, self.offers[offer].room.clone().unwrap(), Vec::new()));
                         self.launches.len() - 1
                     }
                     None => continue,
@@ -597,12 +487,8 @@ impl Maker<'_> {
             groups.iter().all(|group| self.offer_takes(offer, *group))
                 && offer.room.as_ref().is_some_and(|room| requested.fits(room))
         };
-        let others = self
-            .offers
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != chosen)
-            .map(|(_, offer)| offer);
+        let others =
+            self.offers.iter().enumerate().filter(|(index, _)| *index != chosen).map(|(_, offer)| offer);
         let mut alternates: Vec<Alternate> = others
             .filter(|offer| {
                 offer.pool.name == launch.pool.name && offer.variant == launch.variant && holds(offer)
@@ -615,12 +501,7 @@ impl Maker<'_> {
             })
             .collect();
         let key = |one: &Alternate| {
-            (
-                one.price,
-                one.instance_type.clone(),
-                one.zone.clone(),
-                one.capacity_type.clone(),
-            )
+            (one.price, one.instance_type.clone(), one.zone.clone(), one.capacity_type.clone())
         };
         alternates.sort_by_key(key);
         alternates.truncate(ALTERNATES_MAX);
@@ -654,12 +535,7 @@ impl Maker<'_> {
     fn existing(&self, catalog: &Catalog, node: &Node) -> ExistingNode {
         let label = |key: &str| node.labels.get(key).cloned();
         let mut running = Resources::default();
-        for pod in self
-            .snapshot
-            .pods
-            .iter()
-            .filter(|pod| pod.node.as_deref() == Some(&node.name))
-        {
+        for pod in self.snapshot.pods.iter().filter(|pod| pod.node.as_deref() == Some(&node.name)) {
             running.add(&effective_request(&pod.spec));
         }
         let pods = self.on_node.get(node.name.as_str()).cloned().unwrap_or_default();
@@ -693,11 +569,7 @@ impl Maker<'_> {
         let row = |group: usize| Row {
             pod: self.groups[group].pods[0].clone(),
             pods: self.groups[group].placed,
-            min_weight: if weighted {
-                self.min_weight(group)
-            } else {
-                i32::MIN
-            },
+            min_weight: if weighted { self.min_weight(group) } else { i32::MIN },
             multiplier: 0,
         };
         with.map(|group| (group, row(group))).collect()
@@ -713,11 +585,7 @@ impl Maker<'_> {
             offers.iter().map(price).min().unwrap_or(0)
         };
         let any = per_cpu(holding().collect());
-        let on_demand = per_cpu(
-            holding()
-                .filter(|offer| offer.capacity_type == "on-demand")
-                .collect(),
-        );
+        let on_demand = per_cpu(holding().filter(|offer| offer.capacity_type == "on-demand").collect());
         let copies = |request: &Resources, room: &Resources, placed: u64| {
             let each = request.0.iter().map(|(name, need)| room.get(name) / need);
             each.min().unwrap_or(0).min(i64::try_from(placed).unwrap())
@@ -725,21 +593,15 @@ impl Maker<'_> {
         let most: i64 = holding()
             .map(|offer| {
                 let copies = |(group, row): &(usize, Row)| {
-                    copies(
-                        &self.groups[*group].request,
-                        offer.room.as_ref().unwrap(),
-                        row.pods,
-                    )
+                    copies(&self.groups[*group].request, offer.room.as_ref().unwrap(), row.pods)
                 };
                 rows.iter().map(copies).sum()
             })
             .max()
             .unwrap_or(0);
         let least = holding().map(|offer| offer.price.usd.0).min().unwrap_or(0);
-        let mut certificate = Certificate {
-            resources: vec!["cpu".into(), "memory".into()],
-            ..Certificate::default()
-        };
+        let mut certificate =
+            Certificate { resources: vec!["cpu".into(), "memory".into()], ..Certificate::default() };
         for (group, row) in &mut rows {
             row.multiplier = match rule {
                 Rule::Cpu => any * self.groups[*group].request.get(CPU),
@@ -754,26 +616,17 @@ impl Maker<'_> {
         certificate.vectors.truncate(if second { 2 } else { 1 });
         // One run per offering or more: both spellings are allowed.
         let index = |offer: &Offer<'_>| {
-            if second && offer.capacity_type == "on-demand" {
-                "1"
-            } else {
-                "0*1"
-            }
+            if second && offer.capacity_type == "on-demand" { "1" } else { "0*1" }
         };
         certificate.offering_vectors = self.offers.iter().map(index).collect::<Vec<_>>().join(",");
-        let mut total: i128 = rows
-            .iter()
-            .map(|(_, row)| i128::from(row.multiplier) * i128::from(row.pods))
-            .sum();
+        let mut total: i128 =
+            rows.iter().map(|(_, row)| i128::from(row.multiplier) * i128::from(row.pods)).sum();
         for node in &self.snapshot.nodes {
             let Some(free) = self.start.get(node.name.as_str()) else {
                 continue;
             };
             let takes = |group: usize| self.node_takes(node, free, group);
-            let items: Vec<_> = rows
-                .iter()
-                .filter(|(group, row)| row.pods > 0 && takes(*group))
-                .collect();
+            let items: Vec<_> = rows.iter().filter(|(group, row)| row.pods > 0 && takes(*group)).collect();
             let zero = |(group, row): &&(usize, Row)| {
                 i128::from(row.multiplier) * i128::from(copies(&self.groups[*group].request, free, row.pods))
             };
@@ -784,11 +637,7 @@ impl Maker<'_> {
             }
             let value = if rule == Rule::Cpu { by_cpu } else { zero };
             let (node, value) = (node.name.clone(), i64::try_from(value).unwrap_or(i64::MAX));
-            certificate.node_vectors.push(NodeVector {
-                node,
-                vector: 0,
-                value,
-            });
+            certificate.node_vectors.push(NodeVector { node, vector: 0, value });
             total -= i128::from(value);
         }
         for pool in &self.snapshot.node_pools {
@@ -818,13 +667,7 @@ impl Maker<'_> {
         }
         let entry = |(reason, mut pods): (UnplacedReason, Vec<PodRef>)| {
             pods.sort();
-            Unplaced {
-                reason,
-                message: "because".into(),
-                hint: String::new(),
-                nearest: None,
-                pods,
-            }
+            Unplaced { reason, message: "because".into(), hint: String::new(), nearest: None, pods }
         };
         reasons.into_iter().map(entry).collect()
     }
@@ -850,12 +693,7 @@ impl Maker<'_> {
             },
             policy,
             launches: (0..self.launches.len()).map(|index| self.launch(index)).collect(),
-            existing: self
-                .snapshot
-                .nodes
-                .iter()
-                .map(|node| self.existing(catalog, node))
-                .collect(),
+            existing: self.snapshot.nodes.iter().map(|node| self.existing(catalog, node)).collect(),
             unplaced: self.unplaced(),
             certificate,
             ..Plan::default()
@@ -885,15 +723,8 @@ pub(crate) fn restate(plan: &mut Plan) {
     let estimated = plan.launches.iter().filter(|launch| launch.price_estimated);
     summary.estimated_cost = estimated.map(|launch| launch.price).sum();
     summary.gap = Ppm::gap(summary.launch_cost, summary.launch_bound);
-    let point = |cost, bound| Progress {
-        stage: "naive".into(),
-        cost,
-        bound,
-    };
-    let start = point(
-        UsdMicros(summary.launch_cost.0.saturating_add(1)),
-        UsdMicros::ZERO,
-    );
+    let point = |cost, bound| Progress { stage: "naive".into(), cost, bound };
+    let start = point(UsdMicros(summary.launch_cost.0.saturating_add(1)), UsdMicros::ZERO);
     plan.progress = vec![start, point(summary.launch_cost, summary.launch_bound)];
     plan.id = plan.compute_id();
 }

@@ -98,14 +98,8 @@ fn show(args: &CatalogShowArgs, console: &Console) -> Result<(), Failure> {
 }
 
 fn list<'a>(kind: &'a InstanceType, zone: Option<&str>) -> Listed<'a> {
-    let zones = || {
-        kind.zones
-            .iter()
-            .filter(|offer| zone.is_none_or(|zone| offer.zone == zone))
-    };
-    let spot = zones()
-        .filter_map(|offer| offer.spot)
-        .min_by_key(|price| price.usd);
+    let zones = || kind.zones.iter().filter(|offer| zone.is_none_or(|zone| offer.zone == zone));
+    let spot = zones().filter_map(|offer| offer.spot).min_by_key(|price| price.usd);
     Listed {
         instance_type: &kind.name,
         arch: kind.arch.as_str(),
@@ -127,54 +121,30 @@ struct Filter<'a> {
 impl Filter<'_> {
     fn new<'a>(args: &'a CatalogShowArgs, catalog: &Catalog) -> Result<Filter<'a>, Failure> {
         let mut min = Resources::default();
-        for (flag, name, text) in [
-            ("--min-cpu", CPU, &args.min_cpu),
-            ("--min-memory", MEMORY, &args.min_memory),
-        ] {
+        for (flag, name, text) in
+            [("--min-cpu", CPU, &args.min_cpu), ("--min-memory", MEMORY, &args.min_memory)]
+        {
             if let Some(text) = text {
                 let amount = quantity::parse_quantity(name, text).map_err(|cause| {
-                    Failure::new(
-                        flag,
-                        cause.to_string(),
-                        "write it as in a pod, e.g. 3500m or 16Gi",
-                    )
+                    Failure::new(flag, cause.to_string(), "write it as in a pod, e.g. 3500m or 16Gi")
                 })?;
                 min.set(name, amount);
             }
         }
         let known = |test: &dyn Fn(&InstanceType) -> bool| catalog.types.iter().any(test);
-        if let Some(zone) = args
-            .zone
-            .as_deref()
-            .filter(|zone| !known(&|kind| kind.zone(zone).is_some()))
-        {
+        if let Some(zone) = args.zone.as_deref().filter(|zone| !known(&|kind| kind.zone(zone).is_some())) {
             let hint = format!("the catalogue covers {}", catalog.region);
-            return Err(Failure::new(
-                "--zone",
-                format!("no type is offered in {zone}"),
-                hint,
-            ));
+            return Err(Failure::new("--zone", format!("no type is offered in {zone}"), hint));
         }
-        if let Some(arch) = args
-            .arch
-            .as_deref()
-            .filter(|arch| !known(&|kind| kind.arch.as_str() == *arch))
-        {
-            return Err(Failure::new(
-                "--arch",
-                format!("no type has architecture {arch}"),
-                "amd64 or arm64",
-            ));
+        if let Some(arch) = args.arch.as_deref().filter(|arch| !known(&|kind| kind.arch.as_str() == *arch)) {
+            return Err(Failure::new("--arch", format!("no type has architecture {arch}"), "amd64 or arm64"));
         }
         Ok(Filter { args, min })
     }
 
     fn accepts(&self, kind: &Listed<'_>) -> bool {
         let named = &self.args.types;
-        (named.is_empty()
-            || named
-                .iter()
-                .any(|name| kind.instance_type.starts_with(name.as_str())))
+        (named.is_empty() || named.iter().any(|name| kind.instance_type.starts_with(name.as_str())))
             && self.args.arch.as_deref().is_none_or(|arch| arch == kind.arch)
             && !kind.zones.is_empty()
             && self.min.fits(&kind.allocatable)
@@ -226,10 +196,7 @@ fn table(catalog: &Catalog, listed: &[Listed<'_>], palette: Palette) -> String {
 
 /// GPUs and the like: resources with a vendor's name.
 fn devices(allocatable: &Resources) -> String {
-    let named = allocatable
-        .0
-        .iter()
-        .filter(|(name, _)| name.ends_with("/gpu") || name.ends_with("/neuron"));
+    let named = allocatable.0.iter().filter(|(name, _)| name.ends_with("/gpu") || name.ends_with("/neuron"));
     let devices: Vec<String> = named.map(|(name, amount)| format!("{amount} {name}")).collect();
     devices.join(", ")
 }

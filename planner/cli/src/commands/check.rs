@@ -23,22 +23,13 @@ pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
     let snapshot = stowage_import::import(&sources)?.snapshot;
     let findings = stowage_checker::check(&snapshot, &catalog, &plan);
     if !findings.is_empty() {
-        return Err(Failure::Refused {
-            place: plan_input.name,
-            findings,
-        });
+        return Err(Failure::Refused { place: plan_input.name, findings });
     }
     let summary = &plan.summary;
-    let (cost, bound) = (
-        figures::per_hour(summary.launch_cost),
-        figures::per_hour(summary.launch_bound),
-    );
+    let (cost, bound) = (figures::per_hour(summary.launch_cost), figures::per_hour(summary.launch_bound));
     let accepted = console.stdout.good("accepted");
     let id = figures::short_digest(&plan.id);
-    console.print(&format!(
-        "{accepted}  plan {id}  cost {cost}  bound {bound}  gap {}\n",
-        summary.gap
-    ))?;
+    console.print(&format!("{accepted}  plan {id}  cost {cost}  bound {bound}  gap {}\n", summary.gap))?;
     Ok(Exit::Ok)
 }
 

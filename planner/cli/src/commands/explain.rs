@@ -42,10 +42,7 @@ fn read_snapshot(args: &ExplainArgs, plan: &Plan) -> Result<Option<Snapshot>, Fa
             code: stowage_checker::code::STALE_SNAPSHOT,
             message: format!("the plan was made for snapshot {}", plan.snapshot.digest),
         };
-        return Err(Failure::Refused {
-            place: args.plan.display().to_string(),
-            findings: vec![finding],
-        });
+        return Err(Failure::Refused { place: args.plan.display().to_string(), findings: vec![finding] });
     }
     Ok(Some(snapshot))
 }

@@ -13,14 +13,8 @@ use stowage_import::{Encoding, Imported, Source, openb};
 /// # Errors
 /// When input cannot be read or output not be written.
 pub fn run(args: &ImportArgs, console: &Console) -> Result<Exit, Failure> {
-    let imported = if args.openb {
-        read_openb(args)?
-    } else {
-        read_lists(args)?
-    };
-    let format = args
-        .format
-        .unwrap_or_else(|| format_of(args.target.out.as_deref()));
+    let imported = if args.openb { read_openb(args)? } else { read_lists(args)? };
+    let format = args.format.unwrap_or_else(|| format_of(args.target.out.as_deref()));
     let bytes = stowage_import::write_snapshot(&imported.snapshot, encoding(format));
     console.deliver(&bytes, args.target.out.as_deref())?;
     console.remark(&summary(&imported));
@@ -51,10 +45,7 @@ fn read_openb(args: &ImportArgs) -> Result<Imported, Failure> {
 
 /// By the name of the file.
 fn format_of(path: Option<&Path>) -> SnapshotFormat {
-    match path
-        .and_then(Path::extension)
-        .and_then(|extension| extension.to_str())
-    {
+    match path.and_then(Path::extension).and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => SnapshotFormat::Yaml,
         Some("zst" | "zstd") => SnapshotFormat::Zstd,
         _ => SnapshotFormat::Json,
@@ -72,15 +63,8 @@ fn encoding(format: SnapshotFormat) -> Encoding {
 
 fn summary(imported: &Imported) -> String {
     let list = |objects: &BTreeMap<String, usize>| {
-        let counts: Vec<String> = objects
-            .iter()
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
-        if counts.is_empty() {
-            "nothing".to_owned()
-        } else {
-            counts.join(", ")
-        }
+        let counts: Vec<String> = objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
     };
     let mut text = format!("read {}", list(&imported.read));
     if !imported.skipped.is_empty() {

@@ -35,15 +35,9 @@ pub fn man(args: &ManArgs, console: &Console) -> Result<Exit, Failure> {
 fn write_pages(command: clap::Command, dir: &Path) -> Result<(), Failure> {
     let mut pending = vec![command];
     while let Some(command) = pending.pop() {
-        let subcommands = command
-            .get_subcommands()
-            .filter(|sub| sub.get_name() != "help")
-            .cloned();
+        let subcommands = command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned();
         pending.extend(subcommands);
-        let name = command
-            .get_display_name()
-            .unwrap_or_else(|| command.get_name())
-            .to_owned();
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
         output::write_file(&dir.join(format!("{name}.1")), &page(command)?)?;
     }
     Ok(())

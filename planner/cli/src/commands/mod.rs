@@ -33,9 +33,5 @@ pub fn run(cli: &Cli, console: &Console) -> Result<Exit, Failure> {
 
 /// The exit code of a command that shows changes.
 fn exit_of(changes: bool, detailed: bool) -> Exit {
-    if detailed && changes {
-        Exit::Changes
-    } else {
-        Exit::Ok
-    }
+    if detailed && changes { Exit::Changes } else { Exit::Ok }
 }

@@ -30,46 +30,28 @@ pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
     for fault in &planned.report.faults {
         console.remark(&format!("{} solver: {fault}", console.stderr.notable("note:")));
     }
-    let subject = Subject {
-        plan: &planned.plan,
-        report: Some(&planned.report),
-        checked: true,
-    };
+    let subject = Subject { plan: &planned.plan, report: Some(&planned.report), checked: true };
     if let Some(path) = &args.report {
         let report = render::plan(&subject, PlanFormat::Html, Palette::PLAIN);
         output::write_file(path, report.as_bytes())?;
     }
-    let palette = if args.target.out.is_some() {
-        Palette::PLAIN
-    } else {
-        console.stdout
-    };
+    let palette = if args.target.out.is_some() { Palette::PLAIN } else { console.stdout };
     let text = render::plan(&subject, args.output, palette);
     console.deliver(text.as_bytes(), args.target.out.as_deref())?;
     Ok(exit_of(!planned.plan.is_empty(), args.detailed_exitcode))
 }
 
 fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Planned, Failure> {
-    let policy = Policy {
-        slack: args.slack,
-        gap: args.gap,
-        seed: args.seed,
-    };
-    let threads = args.threads.map_or_else(
-        || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        usize::from,
-    );
+    let policy = Policy { slack: args.slack, gap: args.gap, seed: args.seed };
+    let threads = args
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
     let start = Instant::now();
-    let limits = Limits {
-        time: args.time_limit,
-        threads,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    };
+    let limits =
+        Limits { time: args.time_limit, threads, clock: Arc::new(move || start.elapsed()), cancel: None };
     let progress = Progress::start();
-    let planned = stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |moment| {
-        progress.show(moment)
-    });
+    let planned =
+        stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |moment| progress.show(moment));
     progress.finish();
     Ok(planned?)
 }

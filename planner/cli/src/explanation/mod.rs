@@ -88,10 +88,7 @@ fn substitutes(launch: &Launch) -> Vec<Substitute> {
     launch
         .alternates
         .iter()
-        .map(|one| Substitute {
-            alternate: one.clone(),
-            dearer_by: dearer(one),
-        })
+        .map(|one| Substitute { alternate: one.clone(), dearer_by: dearer(one) })
         .collect()
 }
 

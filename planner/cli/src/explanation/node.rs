@@ -18,12 +18,8 @@ pub fn node(plan: &Plan, name: &str) -> Result<Explanation, Failure> {
     if let Some(node) = plan.existing.iter().find(|node| node.name == name) {
         return Ok(existing_node(node));
     }
-    let known = || {
-        plan.launches
-            .iter()
-            .map(|launch| &launch.slot)
-            .chain(plan.existing.iter().map(|node| &node.name))
-    };
+    let known =
+        || plan.launches.iter().map(|launch| &launch.slot).chain(plan.existing.iter().map(|node| &node.name));
     let hint = match known().find(|known| known.contains(name)) {
         Some(near) => format!("did you mean {near}?"),
         None => {
@@ -36,15 +32,9 @@ pub fn node(plan: &Plan, name: &str) -> Result<Explanation, Failure> {
 fn new_node(plan: &Plan, launch: &Launch) -> Explanation {
     let kind = groups::Kind::of(launch);
     let carries = figures::pods(launch.pods.len() as u64);
-    let mut told = Explanation::new(
-        format!("node {}", launch.slot),
-        format!("is launched for {carries}: {kind}"),
-    );
-    let estimated = if launch.price_estimated {
-        " (estimated)"
-    } else {
-        ""
-    };
+    let mut told =
+        Explanation::new(format!("node {}", launch.slot), format!("is launched for {carries}: {kind}"));
+    let estimated = if launch.price_estimated { " (estimated)" } else { "" };
     let share = figures::fill(launch.price.0, plan.summary.launch_cost.0);
     told.fact(
         "price",
@@ -54,17 +44,10 @@ fn new_node(plan: &Plan, launch: &Launch) -> Explanation {
             per_month(launch.price)
         ),
     );
-    told.fact(
-        "holds",
-        holds(&groups::used_by_launch(launch), &launch.allocatable),
-    );
+    told.fact("holds", holds(&groups::used_by_launch(launch), &launch.allocatable));
     told.fact("DaemonSets", figures::resources(&launch.daemon_sets));
     if !launch.labels.is_empty() {
-        let labels: Vec<String> = launch
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let labels: Vec<String> = launch.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         told.fact("labels", labels.join(", "));
     }
     told.fact("why", why(plan));
@@ -80,9 +63,7 @@ fn existing_node(node: &ExistingNode) -> Explanation {
     };
     let mut told = Explanation::new(format!("node {}", node.name), answer);
     told.fact("is", table::describe(node));
-    let price = node
-        .price
-        .map_or_else(|| "not in the catalogue".to_owned(), per_hour);
+    let price = node.price.map_or_else(|| "not in the catalogue".to_owned(), per_hour);
     told.fact("price", price);
     let used = groups::used_by_node(node);
     told.fact("fill", before_and_after(node, &used));

@@ -37,10 +37,7 @@ pub fn pod(plan: &Plan, snapshot: Option<&Snapshot>, name: &str) -> Result<Expla
         told.fact("also room on", also_room(plan, &request, &reference));
     }
     if let Some(worth) = worth(plan, snapshot, &reference, spec) {
-        told.fact(
-            "in the proof",
-            format!("one pod of this kind is worth {} at the margin", per_hour(worth)),
-        );
+        told.fact("in the proof", format!("one pod of this kind is worth {} at the margin", per_hour(worth)));
     }
     Ok(told)
 }
@@ -56,37 +53,20 @@ fn unknown_pod(name: &str) -> Failure {
 
 fn on_new(plan: &Plan, launch: &Launch, name: &str, spec: Option<&PodSpec>) -> Explanation {
     let kind = groups::Kind::of(launch);
-    let mut told = Explanation::new(
-        format!("pod {name}"),
-        format!("goes to {}, to be launched: {kind}", launch.slot),
-    );
+    let mut told =
+        Explanation::new(format!("pod {name}"), format!("goes to {}, to be launched: {kind}", launch.slot));
     let used = groups::used_by_launch(launch);
     let full = |resource| {
-        figures::whole_per_cent(figures::fill(
-            used.get(resource),
-            launch.allocatable.get(resource),
-        ))
+        figures::whole_per_cent(figures::fill(used.get(resource), launch.allocatable.get(resource)))
     };
-    let others = figures::count(
-        launch.pods.len().saturating_sub(1) as u64,
-        "other pod",
-        "other pods",
-    );
+    let others = figures::count(launch.pods.len().saturating_sub(1) as u64, "other pod", "other pods");
     told.fact(
         "node",
-        format!(
-            "{}, with {others}; cpu {}, memory {}",
-            per_hour(launch.price),
-            full(CPU),
-            full(MEMORY)
-        ),
+        format!("{}, with {others}; cpu {}, memory {}", per_hour(launch.price), full(CPU), full(MEMORY)),
     );
     let (share, how) = price_share(launch, spec);
     told.price_share = Some(share);
-    told.fact(
-        "price share",
-        format!("{} or {}, {how}", per_hour(share), per_month(share)),
-    );
+    told.fact("price share", format!("{} or {}, {how}", per_hour(share), per_month(share)));
     told.fact("why here", why(plan));
     told.substitutes = substitutes(launch);
     told
@@ -105,11 +85,7 @@ fn price_share(launch: &Launch, spec: Option<&PodSpec>) -> (UsdMicros, &'static 
     // Half of the price goes by cpu, half by memory; a resource nobody on the node requests goes evenly.
     let half = |resource| {
         let all = i128::from(launch.requested.get(resource));
-        if all == 0 {
-            price / (2 * pods)
-        } else {
-            price * i128::from(request.get(resource)) / (2 * all)
-        }
+        if all == 0 { price / (2 * pods) } else { price * i128::from(request.get(resource)) / (2 * all) }
     };
     (
         UsdMicros(i64::try_from(half(CPU) + half(MEMORY)).unwrap_or(i64::MAX)),
@@ -118,21 +94,12 @@ fn price_share(launch: &Launch, spec: Option<&PodSpec>) -> (UsdMicros, &'static 
 }
 
 fn on_existing(node: &ExistingNode, name: &str) -> Explanation {
-    let mut told = Explanation::new(
-        format!("pod {name}"),
-        format!("goes to {}, which exists", node.name),
-    );
+    let mut told = Explanation::new(format!("pod {name}"), format!("goes to {}, which exists", node.name));
     told.price_share = Some(UsdMicros::ZERO);
     let used = groups::used_by_node(node);
-    told.fact(
-        "node",
-        format!("{}; {}", table::describe(node), before_and_after(node, &used)),
-    );
+    told.fact("node", format!("{}; {}", table::describe(node), before_and_after(node, &used)));
     told.fact("price share", "$0: the node is there and paid for".to_owned());
-    told.fact(
-        "why here",
-        "it has room, and a pod placed here needs no launch".to_owned(),
-    );
+    told.fact("why here", "it has room, and a pod placed here needs no launch".to_owned());
     told
 }
 
@@ -148,10 +115,7 @@ fn left_out(entry: &Unplaced, name: &str) -> Explanation {
     }
     let others = entry.pods.len().saturating_sub(1) as u64;
     if others > 0 {
-        told.fact(
-            "also left out",
-            format!("{} for the same reason", figures::count(others, "pod", "pods")),
-        );
+        told.fact("also left out", format!("{} for the same reason", figures::count(others, "pod", "pods")));
     }
     told
 }
@@ -181,11 +145,7 @@ fn also_room(plan: &Plan, request: &Resources, pod: &PodRef) -> String {
     }
     let more = names.len().saturating_sub(ROOM_MAX);
     let shown = names[..names.len() - more].join(", ");
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{shown}{more} (by size; constraints and slack not considered)")
 }
 
@@ -201,10 +161,8 @@ fn worth(
         matches!((spec, other), (Some(spec), Some(other)) if same_group(spec, other))
     };
     let rows = &plan.certificate.rows;
-    let row = rows
-        .iter()
-        .find(|row| row.pod == *pod)
-        .or_else(|| rows.iter().find(|row| is_equal(&row.pod)))?;
+    let row =
+        rows.iter().find(|row| row.pod == *pod).or_else(|| rows.iter().find(|row| is_equal(&row.pod)))?;
     Some(UsdMicros(row.multiplier >> stowage_models::plan::MULTIPLIER_BITS))
 }
 
@@ -218,9 +176,5 @@ fn same_group(a: &PodSpec, b: &PodSpec) -> bool {
 }
 
 fn spec_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PodSpec> {
-    snapshot
-        .pods
-        .iter()
-        .find(|pod| pod.id().0 == name)
-        .map(|pod| &pod.spec)
+    snapshot.pods.iter().find(|pod| pod.id().0 == name).map(|pod| &pod.spec)
 }

@@ -55,18 +55,12 @@ fn head(difference: &Difference) -> Vec<(&'static str, String)> {
         ),
         ("bound", arrow(&difference.launch_bound, |bound| per_hour(*bound))),
         ("gap", arrow(&difference.gap, Ppm::to_string)),
-        (
-            "nodes",
-            format!("{} to launch", arrow(&difference.nodes_launched, thousands)),
-        ),
+        ("nodes", format!("{} to launch", arrow(&difference.nodes_launched, thousands))),
     ];
     let waiting = arrow(&difference.pods_pending, thousands);
     lines.push((
         "pods",
-        format!(
-            "{waiting} waiting, {} left out",
-            arrow(&difference.pods_unplaced, thousands)
-        ),
+        format!("{waiting} waiting, {} left out", arrow(&difference.pods_unplaced, thousands)),
     ));
     lines.extend(inputs(difference).into_iter().map(|line| ("input", line)));
     lines
@@ -101,13 +95,7 @@ fn inputs(difference: &Difference) -> Vec<String> {
     if inputs.policy.is_change() {
         let (before, after) = (&inputs.policy.before, &inputs.policy.after);
         let share = |before: Ppm, after: Ppm| arrow(&Change { before, after }, Ppm::to_string);
-        let seed = arrow(
-            &Change {
-                before: before.seed,
-                after: after.seed,
-            },
-            u64::to_string,
-        );
+        let seed = arrow(&Change { before: before.seed, after: after.seed }, u64::to_string);
         lines.push(format!(
             "policy: gap {}, slack {}, seed {seed}",
             share(before.gap, after.gap),
@@ -188,16 +176,10 @@ fn left_out(difference: &Difference, palette: Palette) -> String {
         text.push_str(&grid::wrap("  ! ", &format!("newly left out: {names}")));
     }
     if !difference.newly_placed.is_empty() {
-        text.push_str(&grid::wrap(
-            "  + ",
-            &format!("newly placed: {}", some(&difference.newly_placed)),
-        ));
+        text.push_str(&grid::wrap("  + ", &format!("newly placed: {}", some(&difference.newly_placed))));
     }
     if difference.pods_elsewhere > 0 {
-        text.push_str(&grid::wrap(
-            "  ~ ",
-            &format!("{} go elsewhere", pods(difference.pods_elsewhere)),
-        ));
+        text.push_str(&grid::wrap("  ~ ", &format!("{} go elsewhere", pods(difference.pods_elsewhere))));
     }
     signed(&text, palette)
 }
@@ -205,11 +187,7 @@ fn left_out(difference: &Difference, palette: Palette) -> String {
 fn some(names: &[String]) -> String {
     let shown = names[..names.len().min(NAMES_MAX)].join(", ");
     let count = pods(names.len() as u64);
-    if names.len() > NAMES_MAX {
-        format!("{count} ({shown}, ...)")
-    } else {
-        format!("{count} ({shown})")
-    }
+    if names.len() > NAMES_MAX { format!("{count} ({shown}, ...)") } else { format!("{count} ({shown})") }
 }
 
 fn unchanged(difference: &Difference) -> String {
@@ -221,11 +199,7 @@ fn unchanged(difference: &Difference) -> String {
 }
 
 fn rest(total: usize, limit: usize) -> String {
-    if total > limit {
-        format!("    ... {} more (--all lists them)\n", total - limit)
-    } else {
-        String::new()
-    }
+    if total > limit { format!("    ... {} more (--all lists them)\n", total - limit) } else { String::new() }
 }
 
 /// Colours each line's sign.
@@ -252,10 +226,7 @@ fn signed(text: &str, palette: Palette) -> String {
 pub fn markdown(difference: &Difference, all: bool) -> String {
     let limit = if all { usize::MAX } else { LINES_MAX };
     let cost = &difference.launch_cost;
-    let mut text = format!(
-        "### Stowage: {} for launches\n\n",
-        signed_month(cost.after - cost.before)
-    );
+    let mut text = format!("### Stowage: {} for launches\n\n", signed_month(cost.after - cost.before));
     for (name, line) in head(difference) {
         text.push_str(&format!("- **{name}** {line}\n"));
     }
@@ -268,13 +239,7 @@ pub fn markdown(difference: &Difference, all: bool) -> String {
         text.push_str("| | nodes | type | zone | capacity | nodepool | $/h | pods |\n|---|---:|---|---|---|---|---:|---:|\n");
         for launch in difference.launches.iter().take(limit) {
             let (sign, count) = sign_and_count(launch);
-            let LaunchChange {
-                instance_type,
-                zone,
-                capacity_type,
-                node_pool,
-                ..
-            } = launch;
+            let LaunchChange { instance_type, zone, capacity_type, node_pool, .. } = launch;
             let delta = signed_per_hour(launch.cost.after - launch.cost.before);
             let pods = arrow(&launch.pods, u64::to_string);
             text.push_str(&format!(
@@ -288,16 +253,10 @@ pub fn markdown(difference: &Difference, all: bool) -> String {
         text.push_str(&format!("- `~` `{}` {}\n", node.node, placed(node)));
     }
     text.push_str(rest(difference.existing.len(), limit).trim_start());
-    for line in left_out(difference, Palette::PLAIN)
-        .lines()
-        .chain([unchanged(difference).as_str()])
-    {
+    for line in left_out(difference, Palette::PLAIN).lines().chain([unchanged(difference).as_str()]) {
         let (sign, rest) = line.trim_start().split_once(' ').unwrap_or_default();
         text.push_str(&format!("- `{sign}` {rest}\n"));
     }
-    text.push_str(&format!(
-        "\nplan `{}` ← `{}`\n",
-        difference.id.after, difference.id.before
-    ));
+    text.push_str(&format!("\nplan `{}` ← `{}`\n", difference.id.after, difference.id.before));
     text
 }

@@ -16,11 +16,8 @@ const INDENT: usize = 2;
 #[must_use]
 pub fn json<T: Serialize>(value: &T) -> String {
     let compact = serde_json::to_string(value).expect("models serialise to JSON");
-    let mut layout = Layout {
-        source: compact.as_bytes(),
-        at: 0,
-        text: String::with_capacity(compact.len() * 2),
-    };
+    let mut layout =
+        Layout { source: compact.as_bytes(), at: 0, text: String::with_capacity(compact.len() * 2) };
     layout.value(0, 0);
     layout.text.push('\n');
     layout.text
@@ -162,10 +159,7 @@ mod tests {
     fn short_things_share_a_line_and_long_lists_do_not() {
         let pods: Vec<String> = (0..20).map(|at| format!("default/web-{at}")).collect();
         let text = json(&value!({"row": {"pod": "default/web-1", "pods": 3}, "pods": pods}));
-        assert!(
-            text.contains("  \"row\": {\"pod\": \"default/web-1\", \"pods\": 3}"),
-            "{text}"
-        );
+        assert!(text.contains("  \"row\": {\"pod\": \"default/web-1\", \"pods\": 3}"), "{text}");
         assert!(text.contains("    \"default/web-7\",\n"), "{text}");
     }
 }

@@ -60,10 +60,7 @@ fn pods(told: &Explanation, palette: Palette) -> String {
         text.push_str(&format!("  {}\n", grid::shorten(&pod.0, grid::WIDTH_MAX - 2)));
     }
     if told.pods.len() > PODS_MAX {
-        text.push_str(&format!(
-            "  ... {} more (-o json lists all)\n",
-            told.pods.len() - PODS_MAX
-        ));
+        text.push_str(&format!("  ... {} more (-o json lists all)\n", told.pods.len() - PODS_MAX));
     }
     text
 }

@@ -17,10 +17,7 @@ pub fn cents(amount: UsdMicros) -> String {
 #[must_use]
 pub fn dollars(amount: UsdMicros) -> String {
     let sign = if amount.0 < 0 { "-" } else { "" };
-    format!(
-        "{sign}${}",
-        thousands((amount.0.unsigned_abs() + 500_000) / 1_000_000)
-    )
+    format!("{sign}${}", thousands((amount.0.unsigned_abs() + 500_000) / 1_000_000))
 }
 
 /// `$3,147.76/month` of an hourly price.
@@ -38,21 +35,13 @@ pub fn per_hour(hourly: UsdMicros) -> String {
 /// A difference with its sign: `+$0.0120/h`.
 #[must_use]
 pub fn signed_per_hour(hourly: UsdMicros) -> String {
-    if hourly.0 > 0 {
-        format!("+{hourly}/h")
-    } else {
-        format!("{hourly}/h")
-    }
+    if hourly.0 > 0 { format!("+{hourly}/h") } else { format!("{hourly}/h") }
 }
 
 /// What a substitute costs more: `+$0.0120/h`, or `same price`.
 #[must_use]
 pub fn dearer_by(hourly: UsdMicros) -> String {
-    if hourly == UsdMicros::ZERO {
-        "same price".to_owned()
-    } else {
-        signed_per_hour(hourly)
-    }
+    if hourly == UsdMicros::ZERO { "same price".to_owned() } else { signed_per_hour(hourly) }
 }
 
 /// `12,345`.
@@ -72,11 +61,7 @@ pub fn thousands(count: u64) -> String {
 /// `1 node`, `2 nodes`.
 #[must_use]
 pub fn count(number: u64, singular: &str, plural: &str) -> String {
-    format!(
-        "{} {}",
-        thousands(number),
-        if number == 1 { singular } else { plural }
-    )
+    format!("{} {}", thousands(number), if number == 1 { singular } else { plural })
 }
 
 /// `3 pods`.
@@ -153,15 +138,9 @@ pub fn resources(amounts: &Resources) -> String {
     };
     let mut listed: Vec<_> = amounts.0.iter().filter(|(name, _)| *name != PODS).collect();
     listed.sort_by_key(|(name, _)| name_first(name));
-    let written: Vec<String> = listed
-        .iter()
-        .map(|(name, amount)| format!("{name} {}", display_amount(name, **amount)))
-        .collect();
-    if written.is_empty() {
-        "nothing".to_owned()
-    } else {
-        written.join(", ")
-    }
+    let written: Vec<String> =
+        listed.iter().map(|(name, amount)| format!("{name} {}", display_amount(name, **amount))).collect();
+    if written.is_empty() { "nothing".to_owned() } else { written.join(", ") }
 }
 
 /// Price of the nodes that exist and those to launch.
@@ -206,14 +185,8 @@ mod tests {
 
     #[test]
     fn changes_have_a_sign() {
-        assert_eq!(
-            change(UsdMicros(1000), UsdMicros(716)),
-            Some("-28.4 %".to_owned())
-        );
-        assert_eq!(
-            change(UsdMicros(1000), UsdMicros(1123)),
-            Some("+12.3 %".to_owned())
-        );
+        assert_eq!(change(UsdMicros(1000), UsdMicros(716)), Some("-28.4 %".to_owned()));
+        assert_eq!(change(UsdMicros(1000), UsdMicros(1123)), Some("+12.3 %".to_owned()));
         assert_eq!(change(UsdMicros(0), UsdMicros(1)), None);
     }
 }

@@ -26,31 +26,19 @@ impl Column {
     /// Text.
     #[must_use]
     pub const fn text(heading: &'static str) -> Column {
-        Column {
-            heading,
-            right: false,
-            shrinks: true,
-        }
+        Column { heading, right: false, shrinks: true }
     }
 
     /// Text that is never shortened.
     #[must_use]
     pub const fn fixed(heading: &'static str) -> Column {
-        Column {
-            heading,
-            right: false,
-            shrinks: false,
-        }
+        Column { heading, right: false, shrinks: false }
     }
 
     /// A figure.
     #[must_use]
     pub const fn figure(heading: &'static str) -> Column {
-        Column {
-            heading,
-            right: true,
-            shrinks: false,
-        }
+        Column { heading, right: true, shrinks: false }
     }
 }
 
@@ -144,11 +132,7 @@ pub fn wrap(first: &str, text: &str) -> String {
     }
     let mut wrapped = String::new();
     for (at, line) in lines.iter().enumerate() {
-        let start = if at == 0 {
-            first.to_owned()
-        } else {
-            " ".repeat(indent)
-        };
+        let start = if at == 0 { first.to_owned() } else { " ".repeat(indent) };
         wrapped.push_str(format!("{start}{line}").trim_end());
         wrapped.push('\n');
     }
@@ -189,20 +173,14 @@ mod tests {
         let columns = [Column::text("name"), Column::figure("price")];
         let rows = vec![vec!["n".repeat(300), "$1.0000".to_owned()]];
         let text = lay_out(&columns, &rows, 2, Palette::PLAIN);
-        assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH_MAX),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH_MAX), "{text}");
         assert!(text.contains("$1.0000"));
     }
 
     #[test]
     fn words_wrap_under_the_first() {
         let text = wrap("  ! ", &format!("{} {}", "a".repeat(60), "b".repeat(250)));
-        assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH_MAX),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH_MAX), "{text}");
         assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("    b")));
     }
 

@@ -33,12 +33,7 @@ impl Kind {
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Kind {
-            node_pool,
-            instance_type,
-            zone,
-            capacity_type,
-        } = self;
+        let Kind { node_pool, instance_type, zone, capacity_type } = self;
         write!(f, "{instance_type} {zone} {capacity_type} ({node_pool})")
     }
 }

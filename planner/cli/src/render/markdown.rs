@@ -109,11 +109,7 @@ fn unplaced(plan: &Plan) -> String {
 
 fn unplaced_entry(entry: &Unplaced) -> String {
     let reason = table::reason_name(entry.reason);
-    let mut text = format!(
-        "- {} (`{reason}`): {}",
-        pods(entry.pods.len() as u64),
-        cell(&entry.message)
-    );
+    let mut text = format!("- {} (`{reason}`): {}", pods(entry.pods.len() as u64), cell(&entry.message));
     if !entry.hint.is_empty() {
         text.push_str(&format!("\n  Hint: {}", cell(&entry.hint)));
     }
@@ -128,24 +124,14 @@ fn notes(plan: &Plan) -> String {
     if plan.notes.is_empty() {
         return String::new();
     }
-    let list: String = plan
-        .notes
-        .iter()
-        .map(|note| format!("- {}\n", cell(note)))
-        .collect();
-    format!(
-        "\n<details><summary>Notes ({})</summary>\n\n{list}\n</details>\n",
-        plan.notes.len()
-    )
+    let list: String = plan.notes.iter().map(|note| format!("- {}\n", cell(note))).collect();
+    format!("\n<details><summary>Notes ({})</summary>\n\n{list}\n</details>\n", plan.notes.len())
 }
 
 fn footer(subject: &Subject<'_>) -> String {
     let Subject { plan, checked, .. } = subject;
-    let verdict = if *checked {
-        "checked by the referee"
-    } else {
-        "not re-checked: `stowage check SNAPSHOT PLAN`"
-    };
+    let verdict =
+        if *checked { "checked by the referee" } else { "not re-checked: `stowage check SNAPSHOT PLAN`" };
     let catalog = &plan.catalog;
     let taken = plan
         .snapshot

@@ -38,10 +38,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % sides
     }
 }
@@ -59,10 +56,7 @@ fn names(count: usize, from: &mut usize, dice: &mut Dice) -> Vec<PodRef> {
         .map(|_| {
             let (namespace, app) = APPS[dice.roll(APPS.len())];
             *from += 1;
-            PodRef(format!(
-                "{namespace}/{app}-6d9f7c5b8-{:05x}",
-                *from * 7919 % 1_048_576
-            ))
+            PodRef(format!("{namespace}/{app}-6d9f7c5b8-{:05x}", *from * 7919 % 1_048_576))
         })
         .collect();
     pods.sort();
@@ -71,11 +65,7 @@ fn names(count: usize, from: &mut usize, dice: &mut Dice) -> Vec<PodRef> {
 
 /// A fill of `allocatable` in per cent, for so many pods.
 fn share(allocatable: &Resources, cpu: i64, memory: i64, pods: usize) -> Resources {
-    resources(
-        allocatable.get(CPU) * cpu / 100,
-        (allocatable.get(MEMORY) >> 20) * memory / 100,
-        pods as i64,
-    )
+    resources(allocatable.get(CPU) * cpu / 100, (allocatable.get(MEMORY) >> 20) * memory / 100, pods as i64)
 }
 
 fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
@@ -100,12 +90,7 @@ fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
         price,
         price_estimated: spot && kind.0 == "g5.2xlarge",
         daemon_sets: resources(350, 620, 4),
-        requested: share(
-            &allocatable,
-            84 + dice.roll(13) as i64,
-            62 + dice.roll(34) as i64,
-            pods.len(),
-        ),
+        requested: share(&allocatable, 84 + dice.roll(13) as i64, 62 + dice.roll(34) as i64, pods.len()),
         allocatable,
         pods,
         alternates: vec![
@@ -120,21 +105,12 @@ fn existing(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> ExistingNode {
     let kind = &TYPES[[3, 1, 2][dice.roll(3)]];
     let managed = at != 7;
     let allocatable = allocatable(kind);
-    let running = share(
-        &allocatable,
-        45 + dice.roll(30) as i64,
-        40 + dice.roll(25) as i64,
-        12 + dice.roll(20),
-    );
+    let running =
+        share(&allocatable, 45 + dice.roll(30) as i64, 40 + dice.roll(25) as i64, 12 + dice.roll(20));
     let requested = if pods.is_empty() {
         Resources::default()
     } else {
-        share(
-            &allocatable,
-            8 + dice.roll(16) as i64,
-            6 + dice.roll(20) as i64,
-            pods.len(),
-        )
+        share(&allocatable, 8 + dice.roll(16) as i64, 6 + dice.roll(20) as i64, pods.len())
     };
     ExistingNode {
         name: format!("ip-10-0-{}-{}.ec2.internal", 10 + at % 3, 20 + at * 11),
@@ -170,11 +146,7 @@ pub fn plan(launches: usize, nodes: usize, pods: usize) -> Plan {
     let mut left = on_existing;
     let mut existing: Vec<ExistingNode> = (0..nodes)
         .map(|at| {
-            let take = if at % 4 == 3 {
-                0
-            } else {
-                left.div_ceil(nodes - at).min(left)
-            };
+            let take = if at % 4 == 3 { 0 } else { left.div_ceil(nodes - at).min(left) };
             let take = if at + 1 == nodes { left } else { take };
             left -= take;
             let pods = names(take, &mut named, &mut dice);
@@ -245,18 +217,11 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
 }
 
 fn certificate() -> Certificate {
-    let row = |pod: &str, pods, multiplier| Row {
-        pod: PodRef(pod.to_owned()),
-        pods,
-        min_weight: 0,
-        multiplier,
-    };
+    let row =
+        |pod: &str, pods, multiplier| Row { pod: PodRef(pod.to_owned()), pods, min_weight: 0, multiplier };
     Certificate {
         resources: vec![CPU.to_owned(), MEMORY.to_owned(), PODS.to_owned()],
-        rows: vec![
-            row("ml/embedder-1", 120, 8_912_896 << 10),
-            row("shop/checkout-1", 768, 7_444 << 20),
-        ],
+        rows: vec![row("ml/embedder-1", 120, 8_912_896 << 10), row("shop/checkout-1", 768, 7_444 << 20)],
         limits: Vec::new(),
         vectors: vec![vec![0, 0, 0], vec![12_345_678, 901_234, 0]],
         offering_vectors: "1*1873,0*12".to_owned(),
@@ -320,16 +285,8 @@ pub fn directory(test: &str) -> PathBuf {
 
 /// The first browser there is.
 pub fn browser() -> Option<PathBuf> {
-    let names = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ];
+    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    names
-        .iter()
-        .flat_map(|name| places.iter().map(move |place| place.join(name)))
-        .find(|file| file.is_file())
+    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file())
 }

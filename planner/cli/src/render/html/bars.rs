@@ -58,10 +58,7 @@ pub(super) fn by(plan: &Plan, panel: &str, key: fn(&Launch) -> &String) -> Vec<B
         sorted.push(("all others", sum));
     }
     let longest = sorted.iter().map(|(_, tally)| tally.nodes()).max().unwrap_or(1);
-    sorted
-        .iter()
-        .map(|(name, tally)| bar(panel, name, tally, longest))
-        .collect()
+    sorted.iter().map(|(name, tally)| bar(panel, name, tally, longest)).collect()
 }
 
 fn bar(panel: &str, name: &str, tally: &Tally, longest: u64) -> Bar {

@@ -50,9 +50,7 @@ const AXIS_SPAN_MAX_PER_CENT: i64 = 15;
 impl Chart {
     /// From the run's timeline if there is one, else from the plan's stages. `None` if nothing moved.
     pub(super) fn new(subject: &Subject<'_>) -> Option<Chart> {
-        let from_time = subject
-            .report
-            .and_then(|report| timed(report, &subject.plan.summary));
+        let from_time = subject.report.and_then(|report| timed(report, &subject.plan.summary));
         let (points, x_ticks, caption) = from_time.or_else(|| staged(subject))?;
         let last = points.last()?;
         if last.cost.0 <= 0 {
@@ -88,33 +86,17 @@ fn timed(report: &stowage_planner::Report, summary: &stowage_models::plan::Summa
         .iter()
         .filter_map(|moment| {
             let at = i64::try_from(moment.elapsed.as_micros()).ok()?.min(total);
-            Some(Point {
-                x: at * WIDTH / total,
-                cost: moment.cost?,
-                bound: moment.bound,
-            })
+            Some(Point { x: at * WIDTH / total, cost: moment.cost?, bound: moment.bound })
         })
         .collect();
     if points.len() < 2 {
         return None;
     }
-    points.push(Point {
-        x: WIDTH,
-        cost: summary.launch_cost,
-        bound: summary.launch_bound,
-    });
+    points.push(Point { x: WIDTH, cost: summary.launch_cost, bound: summary.launch_bound });
     let quarter = |part: u32| {
         let class = ["first", "", "", "", "last"][part as usize];
-        let text = if part == 0 {
-            "0 s".to_owned()
-        } else {
-            figures::seconds(report.elapsed * part / 4)
-        };
-        Tick {
-            at: percent(u64::from(part), 4),
-            text,
-            class,
-        }
+        let text = if part == 0 { "0 s".to_owned() } else { figures::seconds(report.elapsed * part / 4) };
+        Tick { at: percent(u64::from(part), 4), text, class }
     };
     let ended = crate::render::stop_reason(report.stop);
     let caption = format!("{} in all; ended by: {ended}", figures::seconds(report.elapsed));
@@ -162,20 +144,12 @@ fn stage_ticks(progress: &[Progress]) -> Vec<Tick> {
         if !begins || at < next {
             continue;
         }
-        let class = if at < next_on_phone {
-            "first minor"
-        } else {
-            "first"
-        };
+        let class = if at < next_on_phone { "first minor" } else { "first" };
         if class == "first" {
             next_on_phone = at + LABEL_ROOM_PHONE;
         }
         next = at + LABEL_ROOM;
-        ticks.push(Tick {
-            at: percent(step as u64, n_steps),
-            text: moment.stage.clone(),
-            class,
-        });
+        ticks.push(Tick { at: percent(step as u64, n_steps), text: moment.stage.clone(), class });
     }
     ticks
 }
@@ -190,23 +164,10 @@ impl Range {
     fn new(points: &[Point]) -> Range {
         let end = points.last().map_or(1, |point| point.cost.0.max(1));
         let span = end / 100 * AXIS_SPAN_MAX_PER_CENT;
-        let highest = points
-            .iter()
-            .map(|point| point.cost.0)
-            .max()
-            .unwrap_or(end)
-            .min(end + span);
-        let lowest = points
-            .iter()
-            .map(|point| point.bound.0)
-            .min()
-            .unwrap_or(end)
-            .max(end - span);
+        let highest = points.iter().map(|point| point.cost.0).max().unwrap_or(end).min(end + span);
+        let lowest = points.iter().map(|point| point.bound.0).min().unwrap_or(end).max(end - span);
         let margin = ((highest - lowest) / 12).max(1);
-        Range {
-            low: lowest - margin,
-            high: highest + margin,
-        }
+        Range { low: lowest - margin, high: highest + margin }
     }
 
     /// Hundredths of a unit from the top.
@@ -228,14 +189,9 @@ impl Range {
             }
         }
         let first = self.low.div_euclid(step) + 1;
-        let amounts = (first..)
-            .map(|count| UsdMicros(count * step))
-            .take_while(|amount| amount.0 <= self.high);
-        let tick = |amount: UsdMicros| Tick {
-            at: css(self.y(amount)),
-            text: short(amount),
-            class: "",
-        };
+        let amounts =
+            (first..).map(|count| UsdMicros(count * step)).take_while(|amount| amount.0 <= self.high);
+        let tick = |amount: UsdMicros| Tick { at: css(self.y(amount)), text: short(amount), class: "" };
         amounts.map(tick).collect()
     }
 }

@@ -35,15 +35,10 @@ const SCRIPT: &str = include_str!("../report/page.js");
 pub fn render(subject: &Subject<'_>) -> String {
     let mut environment = Environment::new();
     for (name, source) in PARTS {
-        environment
-            .add_template(name, source)
-            .expect("the built-in template is valid");
+        environment.add_template(name, source).expect("the built-in template is valid");
     }
-    let page = environment
-        .get_template("page.html")
-        .expect("the page is among the parts");
-    page.render(page_context(subject))
-        .expect("the built-in template renders")
+    let page = environment.get_template("page.html").expect("the page is among the parts");
+    page.render(page_context(subject)).expect("the built-in template renders")
 }
 
 fn page_context(subject: &Subject<'_>) -> Value {
@@ -77,9 +72,7 @@ fn value<T: Serialize>(ours: T) -> Value {
 /// Text that may stand inside a script element: nothing in it can end the element.
 fn embedded<T: Serialize>(value: &T) -> String {
     let json = serde_json::to_string(value).expect("names serialise to JSON");
-    json.replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// A figure of the money strip.
@@ -103,15 +96,7 @@ impl Money {
         remark: String,
     ) -> Money {
         let per_month = cents(cost.per_month());
-        Money {
-            class,
-            name,
-            figure,
-            value: cost.0,
-            per_month,
-            per_hour: per_hour(cost),
-            remark,
-        }
+        Money { class, name, figure, value: cost.0, per_month, per_hour: per_hour(cost), remark }
     }
 }
 
@@ -137,13 +122,7 @@ fn money(plan: &Plan) -> Vec<Money> {
     vec![
         Money::new("before", "Before", "costBefore", summary.cost_before, before),
         Money::new("launch", "Launch", "launchCost", summary.launch_cost, launched),
-        Money::new(
-            "bound",
-            "Bound",
-            "launchBound",
-            summary.launch_bound,
-            "no launches cost less".to_owned(),
-        ),
+        Money::new("bound", "Bound", "launchBound", summary.launch_bound, "no launches cost less".to_owned()),
         Money::new("after", "After", "costAfter", figures::cost_after(plan), after),
     ]
 }
@@ -151,13 +130,7 @@ fn money(plan: &Plan) -> Vec<Money> {
 fn head_context(subject: &Subject<'_>) -> Value {
     let plan = subject.plan;
     let summary = &plan.summary;
-    let part = |class, figure, value, name| PodPart {
-        class,
-        figure,
-        value,
-        text: thousands(value),
-        name,
-    };
+    let part = |class, figure, value, name| PodPart { class, figure, value, text: thousands(value), name };
     let gap = summary.gap.to_string();
     let (text, unit) = gap.split_once(' ').unwrap_or((&gap, ""));
     context! {
@@ -185,10 +158,7 @@ fn headline(plan: &Plan) -> String {
         return "Nothing to launch".to_owned();
     }
     let nodes = figures::nodes(summary.nodes_launched);
-    format!(
-        "Launch {nodes} for {} a month",
-        cents(summary.launch_cost.per_month())
-    )
+    format!("Launch {nodes} for {} a month", cents(summary.launch_cost.per_month()))
 }
 
 fn gap_sentence(plan: &Plan) -> String {
@@ -197,10 +167,7 @@ fn gap_sentence(plan: &Plan) -> String {
     }
     match figures::left_to_save(plan) {
         UsdMicros::ZERO => "There is no cheaper set of launches for these pods.".to_owned(),
-        left => format!(
-            "At most {} a month is left to save, by any plan.",
-            cents(left.per_month())
-        ),
+        left => format!("At most {} a month is left to save, by any plan.", cents(left.per_month())),
     }
 }
 
@@ -215,21 +182,11 @@ struct Fact {
 
 fn counted(name: &'static str, figure: &'static str, count: usize) -> Fact {
     let count = count as u64;
-    Fact {
-        name,
-        text: thousands(count),
-        figure,
-        value: i64::try_from(count).unwrap_or(i64::MAX),
-    }
+    Fact { name, text: thousands(count), figure, value: i64::try_from(count).unwrap_or(i64::MAX) }
 }
 
 fn plain(name: &'static str, text: String) -> Fact {
-    Fact {
-        name,
-        text,
-        figure: "",
-        value: 0,
-    }
+    Fact { name, text, figure: "", value: 0 }
 }
 
 /// A pod entry of the "left out" section.
@@ -257,11 +214,7 @@ fn facts_context(plan: &Plan) -> Value {
             nearest: entry.nearest.as_deref(),
         })
         .collect();
-    let estimated = format!(
-        "{} ({})",
-        per_hour(summary.estimated_cost),
-        figures::estimated_share(plan)
-    );
+    let estimated = format!("{} ({})", per_hour(summary.estimated_cost), figures::estimated_share(plan));
     context! {
         unplaced => value(unplaced),
         unplaced_text => pods(summary.pods_unplaced),

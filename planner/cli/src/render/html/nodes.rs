@@ -54,10 +54,7 @@ struct Facts<'a> {
 pub(super) fn all(plan: &Plan) -> Vec<Node> {
     let new = plan.launches.iter().map(new_facts);
     let old = plan.existing.iter().map(old_facts);
-    new.chain(old)
-        .enumerate()
-        .map(|(at, facts)| node(at, &facts))
-        .collect()
+    new.chain(old).enumerate().map(|(at, facts)| node(at, &facts)).collect()
 }
 
 fn new_facts(launch: &Launch) -> Facts<'_> {
@@ -85,9 +82,7 @@ fn old_facts(node: &ExistingNode) -> Facts<'_> {
         zone: node.zone.as_deref().unwrap_or(""),
         capacity_type: node.capacity_type.as_deref().unwrap_or(""),
         node_pool: node.node_pool.as_deref().unwrap_or(""),
-        price: node
-            .price
-            .map_or_else(|| "unpriced".to_owned(), |price| price.to_string()),
+        price: node.price.map_or_else(|| "unpriced".to_owned(), |price| price.to_string()),
         pods: node.pods.len(),
         allocatable: &node.allocatable,
         before: &node.running,
@@ -103,12 +98,7 @@ fn node(at: usize, facts: &Facts<'_>) -> Node {
         _ => "od",
     };
     let amounts = amounts(facts);
-    let known = [
-        facts.instance_type,
-        facts.zone,
-        facts.capacity_type,
-        facts.node_pool,
-    ];
+    let known = [facts.instance_type, facts.zone, facts.capacity_type, facts.node_pool];
     let known: Vec<&str> = known.into_iter().filter(|part| !part.is_empty()).collect();
     let placed = match (facts.sign, facts.pods) {
         ("=", _) => "no new pods".to_owned(),
@@ -124,25 +114,13 @@ fn node(at: usize, facts: &Facts<'_>) -> Node {
         zone: facts.zone.to_owned(),
         capacity_type: facts.capacity_type.to_owned(),
         capacity_class,
-        show: format!(
-            "{} {capacity_class}",
-            if facts.sign == "+" { "new" } else { "existing" }
-        ),
+        show: format!("{} {capacity_class}", if facts.sign == "+" { "new" } else { "existing" }),
         pods: facts.pods,
-        pods_text: if facts.sign == "~" {
-            format!("+{}", facts.pods)
-        } else {
-            facts.pods.to_string()
-        },
+        pods_text: if facts.sign == "~" { format!("+{}", facts.pods) } else { facts.pods.to_string() },
         cpu_fill: whole_per_cent(share(CPU)),
         memory_fill: whole_per_cent(share(MEMORY)),
         price: facts.price.clone(),
-        title: format!(
-            "{}: {}. {placed}. {amounts}. {}/h",
-            facts.name,
-            known.join(", "),
-            facts.price
-        ),
+        title: format!("{}: {}. {placed}. {amounts}. {}/h", facts.name, known.join(", "), facts.price),
         amounts,
         base,
         plus,
@@ -153,10 +131,7 @@ fn node(at: usize, facts: &Facts<'_>) -> Node {
 fn amounts(facts: &Facts<'_>) -> String {
     let part = |name| {
         let share = whole_per_cent(fill(facts.used.get(name), facts.allocatable.get(name)));
-        format!(
-            "{name} {} ({share})",
-            figures::of(name, &facts.used, facts.allocatable).replace('/', " of ")
-        )
+        format!("{name} {} ({share})", figures::of(name, &facts.used, facts.allocatable).replace('/', " of "))
     };
     [CPU, MEMORY, PODS].map(part).join(", ")
 }
@@ -171,10 +146,8 @@ fn tile(facts: &Facts<'_>) -> (String, String) {
     for (left, name) in [(1, CPU), (11, MEMORY)] {
         let of = facts.allocatable.get(name);
         let height = |share: Ppm| share.0.min(Ppm::ONE) * TILE_HEIGHT * 100 / Ppm::ONE;
-        let (lower, upper) = (
-            height(fill(facts.before.get(name), of)),
-            height(fill(facts.used.get(name), of)),
-        );
+        let (lower, upper) =
+            (height(fill(facts.before.get(name), of)), height(fill(facts.used.get(name), of)));
         base.push_str(&bar(left, 0, lower));
         plus.push_str(&bar(left, lower, upper));
     }
@@ -200,28 +173,12 @@ pub(super) struct Choice {
 
 /// Only choices that would hide something and show something.
 pub(super) fn choices(nodes: &[Node]) -> Vec<Choice> {
-    let all = [
-        ("new", "New"),
-        ("existing", "Existing"),
-        ("od", "On-demand"),
-        ("spot", "Spot"),
-    ];
-    let shown = |value: &str| {
-        nodes
-            .iter()
-            .filter(|node| node.show.split(' ').any(|part| part == value))
-            .count()
-    };
-    let some = all
-        .into_iter()
-        .filter(|(value, _)| (1..nodes.len()).contains(&shown(value)));
+    let all = [("new", "New"), ("existing", "Existing"), ("od", "On-demand"), ("spot", "Spot")];
+    let shown =
+        |value: &str| nodes.iter().filter(|node| node.show.split(' ').any(|part| part == value)).count();
+    let some = all.into_iter().filter(|(value, _)| (1..nodes.len()).contains(&shown(value)));
     let some = some.map(|(value, name)| Choice { value, name });
-    std::iter::once(Choice {
-        value: "all",
-        name: "All",
-    })
-    .chain(some)
-    .collect()
+    std::iter::once(Choice { value: "all", name: "All" }).chain(some).collect()
 }
 
 /// Average fill, the sentence shown before anything is pointed at.
@@ -246,11 +203,7 @@ pub(super) fn fill_sentence(plan: &Plan) -> String {
             of.add(&node.allocatable);
         }
         let change = |name| format!("{} → {}", full(&before, &of, name), full(&used, &of, name));
-        parts.push(format!(
-            "Existing nodes together: cpu {}, memory {}.",
-            change(CPU),
-            change(MEMORY)
-        ));
+        parts.push(format!("Existing nodes together: cpu {}, memory {}.", change(CPU), change(MEMORY)));
     }
     parts.join(" ")
 }
@@ -286,14 +239,8 @@ pub(super) fn names(plan: &Plan) -> Names<'_> {
         s: node.node_pool.as_deref().unwrap_or(""),
         a: Vec::new(),
     });
-    let out = plan
-        .unplaced
-        .iter()
-        .map(|entry| entry.pods.iter().map(|pod| pod.0.as_str()).collect());
-    Names {
-        nodes: new.chain(old).collect(),
-        out: out.collect(),
-    }
+    let out = plan.unplaced.iter().map(|entry| entry.pods.iter().map(|pod| pod.0.as_str()).collect());
+    Names { nodes: new.chain(old).collect(), out: out.collect() }
 }
 
 fn substitutes(launch: &Launch) -> Vec<[String; 5]> {

@@ -9,24 +9,11 @@ use stowage_models::units::{Ppm, UsdMicros};
 
 /// Cost, bound, gap and time; then what the nodes cost before and after; then where the pods go.
 pub(super) fn section(subject: &Subject<'_>, palette: Palette) -> String {
-    let columns = [
-        Column::fixed(""),
-        Column::figure(""),
-        Column::figure(""),
-        Column::text(""),
-    ];
+    let columns = [Column::fixed(""), Column::figure(""), Column::figure(""), Column::text("")];
     let rows = [proof(subject.plan), run(subject), cluster(subject.plan)].concat();
     let text = grid::lay_out(&columns, &rows, 2, Palette::PLAIN);
-    let strong = |line: &str| {
-        format!(
-            "{}\n",
-            if is_key(line) {
-                palette.strong(line)
-            } else {
-                line.to_owned()
-            }
-        )
-    };
+    let strong =
+        |line: &str| format!("{}\n", if is_key(line) { palette.strong(line) } else { line.to_owned() });
     let text: String = text.lines().map(strong).collect();
     format!("{text}\n{}", grid::wrap("  ", &outcome(subject.plan)))
 }
@@ -38,22 +25,12 @@ fn money(name: &str, hourly: UsdMicros, remark: String) -> Vec<String> {
 
 fn proof(plan: &Plan) -> Vec<Vec<String>> {
     let summary = &plan.summary;
-    let launched = format!(
-        "{} for {}",
-        figures::nodes(summary.nodes_launched),
-        pods(summary.pods_on_new)
-    );
+    let launched = format!("{} for {}", figures::nodes(summary.nodes_launched), pods(summary.pods_on_new));
     let proven = "proven: no launches that place these pods cost less".to_owned();
-    let mut rows = vec![
-        money("launch", summary.launch_cost, launched),
-        money("bound", summary.launch_bound, proven),
-    ];
+    let mut rows =
+        vec![money("launch", summary.launch_cost, launched), money("bound", summary.launch_bound, proven)];
     if let Some(bound) = summary.launch_bound_without_weights {
-        rows.push(money(
-            "bound",
-            bound,
-            "if NodePool weights were not strict".to_owned(),
-        ));
+        rows.push(money("bound", bound, "if NodePool weights were not strict".to_owned()));
     }
     let (share, worth) = gap(plan);
     rows.push(vec!["gap".to_owned(), share, String::new(), worth]);
@@ -63,12 +40,7 @@ fn proof(plan: &Plan) -> Vec<Vec<String>> {
 fn run(subject: &Subject<'_>) -> Vec<Vec<String>> {
     let row = |report: &stowage_planner::Report| {
         let ended = stop_reason(report.stop).to_owned();
-        vec![
-            "time".to_owned(),
-            figures::seconds(report.elapsed),
-            String::new(),
-            ended,
-        ]
+        vec!["time".to_owned(), figures::seconds(report.elapsed), String::new(), ended]
     };
     subject.report.map(row).into_iter().collect()
 }
@@ -81,10 +53,7 @@ fn cluster(plan: &Plan) -> Vec<Vec<String>> {
     };
     let before = format!("{}{unpriced}", figures::nodes(summary.nodes_before));
     let after = figures::nodes(summary.nodes_before + summary.nodes_launched);
-    vec![
-        money("before", summary.cost_before, before),
-        money("after", figures::cost_after(plan), after),
-    ]
+    vec![money("before", summary.cost_before, before), money("after", figures::cost_after(plan), after)]
 }
 
 /// The two lines to read if nothing else.
@@ -113,30 +82,20 @@ pub fn outcome(plan: &Plan) -> String {
     if summary.pods_pending == 0 {
         return "No pod waits for a place; there is nothing to do.".to_owned();
     }
-    let waits = if summary.pods_pending == 1 {
-        "waits"
-    } else {
-        "wait"
-    };
+    let waits = if summary.pods_pending == 1 { "waits" } else { "wait" };
     let left_out = if summary.pods_unplaced == 1 { "is" } else { "are" };
     let receiving = plan.existing.iter().filter(|node| !node.pods.is_empty()).count() as u64;
     let mut parts = Vec::new();
     if summary.pods_on_existing > 0 {
         let on = figures::count(receiving, "node that exists", "nodes that exist");
-        parts.push(format!(
-            "{} on {on}",
-            figures::thousands(summary.pods_on_existing)
-        ));
+        parts.push(format!("{} on {on}", figures::thousands(summary.pods_on_existing)));
     }
     if summary.pods_on_new > 0 {
         let on = figures::count(summary.nodes_launched, "node to launch", "nodes to launch");
         parts.push(format!("{} on {on}", figures::thousands(summary.pods_on_new)));
     }
     if summary.pods_unplaced > 0 {
-        parts.push(format!(
-            "{} {left_out} left out",
-            figures::thousands(summary.pods_unplaced)
-        ));
+        parts.push(format!("{} {left_out} left out", figures::thousands(summary.pods_unplaced)));
     }
     format!("{} {waits}: {}.", pods(summary.pods_pending), parts.join(", "))
 }

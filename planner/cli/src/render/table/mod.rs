@@ -27,20 +27,13 @@ pub fn render(subject: &Subject<'_>, palette: Palette) -> String {
         notes(plan, palette),
         origin(plan, palette),
     ];
-    let present: Vec<String> = sections
-        .into_iter()
-        .filter(|section| !section.is_empty())
-        .collect();
+    let present: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
     present.join("\n")
 }
 
 fn heading(subject: &Subject<'_>, palette: Palette) -> String {
     let plan = subject.plan;
-    let mut line = format!(
-        "{} {}",
-        palette.strong("plan"),
-        palette.strong(figures::short_digest(&plan.id))
-    );
+    let mut line = format!("{} {}", palette.strong("plan"), palette.strong(figures::short_digest(&plan.id)));
     if let Some(taken_at) = &plan.snapshot.taken_at {
         line.push_str(&format!("   snapshot {taken_at}"));
     }
@@ -65,15 +58,8 @@ fn notes(plan: &Plan, palette: Palette) -> String {
 fn origin(plan: &Plan, palette: Palette) -> String {
     let catalog = &plan.catalog;
     let share = figures::estimated_share(plan);
-    let estimated = if share.0 == 0 {
-        String::new()
-    } else {
-        format!("; {share} of the cost is estimated")
-    };
-    let dates = format!(
-        "on-demand of {}, spot of {}",
-        catalog.on_demand_as_of, catalog.spot_as_of
-    );
+    let estimated = if share.0 == 0 { String::new() } else { format!("; {share} of the cost is estimated") };
+    let dates = format!("on-demand of {}, spot of {}", catalog.on_demand_as_of, catalog.spot_as_of);
     let mut text = grid::wrap("prices  ", &format!("{}, {dates}{estimated}", catalog.region));
     if !plan.snapshot.origin.is_empty() {
         text.push_str(&grid::wrap("origin  ", &plan.snapshot.origin));
@@ -83,9 +69,7 @@ fn origin(plan: &Plan, palette: Palette) -> String {
 }
 
 fn palette_lines(text: &str, palette: Palette) -> String {
-    text.lines()
-        .map(|line| format!("{}\n", palette.faint(line)))
-        .collect()
+    text.lines().map(|line| format!("{}\n", palette.faint(line))).collect()
 }
 
 /// Colours the sign at the start of lines that have it.
@@ -95,11 +79,7 @@ fn tinted(text: &str, sign: char, tint: impl Fn(&str) -> String) -> String {
         match line.trim_start().strip_prefix(sign) {
             Some(rest) => {
                 let blanks = line.len() - line.trim_start().len();
-                tinted.push_str(&format!(
-                    "{}{}{rest}",
-                    " ".repeat(blanks),
-                    tint(&sign.to_string())
-                ));
+                tinted.push_str(&format!("{}{}{rest}", " ".repeat(blanks), tint(&sign.to_string())));
             }
             None => tinted.push_str(line),
         }

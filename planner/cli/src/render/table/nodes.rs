@@ -56,22 +56,15 @@ pub(super) fn launches(plan: &Plan, palette: Palette) -> String {
     }
     let groups = groups::dearest_first(&plan.launches);
     let rows: Vec<Vec<String>> = groups.iter().take(KINDS_MAX).map(launch_row).collect();
-    let mut text = format!(
-        "{}\n",
-        palette.strong(&format!("Launch {}", figures::nodes(plan.summary.nodes_launched)))
-    );
-    text.push_str(&tinted(
-        &grid::lay_out(&LAUNCH_COLUMNS, &rows, 2, palette),
-        '+',
-        |line| palette.good(line),
-    ));
+    let mut text =
+        format!("{}\n", palette.strong(&format!("Launch {}", figures::nodes(plan.summary.nodes_launched))));
+    text.push_str(&tinted(&grid::lay_out(&LAUNCH_COLUMNS, &rows, 2, palette), '+', |line| {
+        palette.good(line)
+    }));
     if groups.len() > KINDS_MAX {
         let rest: UsdMicros = groups[KINDS_MAX..].iter().map(|(_, group)| group.cost).sum();
         let kinds = figures::count((groups.len() - KINDS_MAX) as u64, "more kind", "more kinds");
-        text.push_str(&format!(
-            "    ... {kinds}, {} together (-o json lists all)\n",
-            per_hour(rest)
-        ));
+        text.push_str(&format!("    ... {kinds}, {} together (-o json lists all)\n", per_hour(rest)));
     }
     if groups.iter().any(|(_, group)| group.estimated) {
         text.push_str(&palette.faint("    ~ estimated spot price"));
@@ -128,11 +121,7 @@ pub(super) fn placements(plan: &Plan, palette: Palette) -> String {
         figures::nodes(nodes.len() as u64)
     );
     let mut text = format!("{}\n", palette.strong(&title));
-    text.push_str(&tinted(
-        &grid::lay_out(&columns, &rows, 2, palette),
-        '~',
-        |line| palette.notable(line),
-    ));
+    text.push_str(&tinted(&grid::lay_out(&columns, &rows, 2, palette), '~', |line| palette.notable(line)));
     if nodes.len() > NODES_MAX {
         let rest: usize = nodes[NODES_MAX..].iter().map(|node| node.pods.len()).sum();
         let more = (nodes.len() - NODES_MAX) as u64;
@@ -148,16 +137,7 @@ pub(super) fn placements(plan: &Plan, palette: Palette) -> String {
 /// Zone, type and capacity of a node in one line, as far as they are known.
 #[must_use]
 pub fn describe(node: &ExistingNode) -> String {
-    let known = [
-        &node.instance_type,
-        &node.zone,
-        &node.capacity_type,
-        &node.node_pool,
-    ];
+    let known = [&node.instance_type, &node.zone, &node.capacity_type, &node.node_pool];
     let parts: Vec<&str> = known.iter().filter_map(|part| part.as_deref()).collect();
-    if parts.is_empty() {
-        format!("no {} label", labels::INSTANCE_TYPE)
-    } else {
-        parts.join(" ")
-    }
+    if parts.is_empty() { format!("no {} label", labels::INSTANCE_TYPE) } else { parts.join(" ") }
 }

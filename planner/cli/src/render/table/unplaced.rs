@@ -24,10 +24,8 @@ pub(super) fn section(plan: &Plan, palette: Palette) -> String {
 
 fn unplaced_entry(entry: &Unplaced, palette: Palette) -> String {
     let reason = reason_name(entry.reason);
-    let first = grid::wrap(
-        "  ! ",
-        &format!("{}, {reason}: {}", pods(entry.pods.len() as u64), entry.message),
-    );
+    let first =
+        grid::wrap("  ! ", &format!("{}, {reason}: {}", pods(entry.pods.len() as u64), entry.message));
     let mut text = tinted(&first, '!', |sign| palette.notable(sign));
     if !entry.hint.is_empty() {
         text.push_str(&grid::wrap("    hint: ", &entry.hint));
@@ -42,18 +40,9 @@ fn unplaced_entry(entry: &Unplaced, palette: Palette) -> String {
 /// The first pods of an entry and how many more there are.
 #[must_use]
 pub fn some_names(entry: &Unplaced) -> String {
-    let names: Vec<&str> = entry
-        .pods
-        .iter()
-        .take(NAMES_MAX)
-        .map(|pod| pod.0.as_str())
-        .collect();
+    let names: Vec<&str> = entry.pods.iter().take(NAMES_MAX).map(|pod| pod.0.as_str()).collect();
     let more = entry.pods.len().saturating_sub(NAMES_MAX);
-    if more == 0 {
-        names.join(", ")
-    } else {
-        format!("{} and {more} more", names.join(", "))
-    }
+    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
 }
 
 /// The reason as the plan file spells it.
