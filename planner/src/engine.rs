@@ -325,7 +325,7 @@ fn improve(
             improved_at = search.work();
         }
         done = search.work();
-        let nodes = search.packing.nodes.len() as u64;
+        let nodes = (search.packing.nodes.len() + core.spares.len() / 2) as u64;
         if done - improved_at > STALL_WORK_PER_NODE * nodes.clamp(8, 400) {
             break Stop::WorkDone;
         }

@@ -1,5 +1,6 @@
 //! From a placement to the plan document.
 
+use crate::Moment;
 use crate::core::usage;
 use crate::engine::Found;
 use crate::matching::effective_request;
@@ -45,7 +46,7 @@ impl Dealer {
 }
 
 /// The plan, without its second certificate and id.
-pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
+pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) -> Plan {
     let mut dealer = Dealer { next: vec![0; problem.groups.len()] };
     let existing = existing_nodes(problem, &found.placement, &mut dealer);
     let launches = launches(problem, &found.placement, &mut dealer);
@@ -93,7 +94,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
             spot_as_of: problem.catalog.spot_as_of.clone(),
         },
         policy: problem.policy.clone(),
-        progress: vec![Progress { stage: "final".to_owned(), cost: launch_cost, bound: found.bound }],
+        progress: progress(timeline, launch_cost, found.bound),
         summary,
         notes,
         launches,
@@ -102,6 +103,26 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found) -> Plan {
         certificate: found.certificate.clone(),
         certificate_without_weights: None,
     }
+}
+
+/// Steps kept in a plan at most: what a chart can show.
+const PROGRESS_MAX: usize = 100;
+
+/// The way to the final figures without its times, as one descent of cost and one ascent of bound. What was found for
+/// another problem on the way (before a lower weight was opened, or before pods were left out) has no place in it.
+fn progress(timeline: &[Moment], cost: UsdMicros, bound: UsdMicros) -> Vec<Progress> {
+    let mut steps: Vec<Progress> = Vec::new();
+    for moment in timeline {
+        let Some(found) = moment.cost.filter(|found| *found >= cost) else { continue };
+        let last = steps.last();
+        let found = last.map_or(found, |last| found.min(last.cost));
+        let proven = last.map_or(UsdMicros::ZERO, |last| last.bound).max(moment.bound.min(bound));
+        if last.is_none_or(|last| (last.cost, last.bound) != (found, proven)) && steps.len() < PROGRESS_MAX {
+            steps.push(Progress { stage: moment.stage.to_owned(), cost: found, bound: proven });
+        }
+    }
+    steps.push(Progress { stage: "final".to_owned(), cost, bound });
+    steps
 }
 
 fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -> Vec<Launch> {

@@ -134,7 +134,7 @@ pub fn plan(
     let mut run = Run::new(limits, observer);
     let mut problem = Problem::new(snapshot, catalog, policy)?;
     let found = engine::search(&mut problem, &mut run);
-    let mut plan = extract::plan(&problem, &found);
+    let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
         let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);
         plan.summary.launch_bound_without_weights = Some(bound);

@@ -122,7 +122,9 @@ impl<'a> Search<'a> {
 
     fn draw(&mut self) -> Vec<usize> {
         let n = self.packing.nodes.len();
-        let size = (2 + self.rng.below(5)).min(n);
+        // Now and then a wide neighbourhood: with few nodes, sizes fit together only if most of them may change.
+        let spread = if self.rng.unit() < 0.15 { 10 } else { 5 };
+        let size = (2 + self.rng.below(spread)).min(n);
         let mut chosen = Vec::with_capacity(size);
         for _ in 0..4 * size {
             let i = if self.rng.unit() < 0.6 { self.draw_by_loss() } else { self.rng.below(n) };
@@ -142,7 +144,8 @@ impl<'a> Search<'a> {
         let n = self.open.len();
         let mut chosen = Vec::new();
         if n > 0 && self.rng.unit() < 0.8 {
-            for _ in 0..=self.rng.below(4) {
+            let most = if self.rng.unit() < 0.2 { 16 } else { 4 };
+            for _ in 0..=self.rng.below(most) {
                 let s = self.open[self.rng.below(n)];
                 if !chosen.contains(&s) {
                     chosen.push(s);
