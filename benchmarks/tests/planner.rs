@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use stowage_bench::oracle::Case;
+use stowage_bench::prng::Prng;
 use stowage_checker::check;
 use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
@@ -242,4 +243,47 @@ fn a_cancelled_run_still_gives_an_accepted_plan() {
         .expect("a plan");
     assert_eq!(planned.report.stop, Stop::Cancelled);
     assert_eq!(check(&snapshot, Catalog::embedded(), &planned.plan), Vec::new());
+}
+
+/// A tiny case blown up: copies of its pods, priorities, and limits that often bind.
+fn blown_up(seed: u64) -> Case {
+    let mut case = Case::random(seed);
+    let mut dice = Prng::new(seed ^ 0xD1CE);
+    let originals = std::mem::take(&mut case.snapshot.pods);
+    for pod in originals {
+        let copies = if pod.is_pending() { dice.between(1, 12) } else { 1 };
+        for copy in 0..copies {
+            let mut pod = pod.clone();
+            pod.name = format!("{}-{copy}", pod.name);
+            pod.spec.priority = i32::try_from(dice.between(0, 2)).expect("small") * 100;
+            case.snapshot.pods.push(pod);
+        }
+    }
+    for pool in &mut case.snapshot.node_pools {
+        if dice.chance(60) {
+            let (resource, limit) =
+                *dice.pick(&[("cpu", 16_000), ("cpu", 40_000), ("nodes", 2), ("nodes", 0)]);
+            pool.limits.0.insert(resource.to_owned(), limit);
+        }
+        pool.weight = i32::try_from(dice.between(0, 2)).expect("small") * 10;
+    }
+    case.snapshot.normalise();
+    case
+}
+
+#[test]
+fn plans_under_limits_weights_and_priorities_are_accepted() {
+    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let (mut left, mut refused) = (0, Vec::new());
+    for seed in 0..cases {
+        let case = blown_up(seed);
+        let plan = plan_of(&case.snapshot, &case.catalog, 2);
+        left += plan.summary.pods_unplaced;
+        let findings = check(&case.snapshot, &case.catalog, &plan);
+        if !findings.is_empty() {
+            refused.push((seed, findings));
+        }
+    }
+    assert!(refused.is_empty(), "{} refused, the first: {:?}", refused.len(), refused[0]);
+    assert!(left > cases / 2, "limits hardly ever bind: {left} pods left out of {cases} cases");
 }

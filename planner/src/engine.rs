@@ -22,8 +22,10 @@ const WORK_PER_SLICE: u64 = 2_000_000;
 /// search before the clock does and equal inputs give equal plans on every machine.
 const WORK_PER_SECOND: u64 = 40_000_000;
 
-/// A search that finds nothing for this much work per node has seen what its neighbourhoods hold.
-const STALL_WORK_PER_NODE: u64 = 800_000;
+/// A descent that finds nothing for this much work per node has seen what its neighbourhoods hold.
+const STALL_WORK_PER_NODE: u64 = 150_000;
+/// Work of one cycle of heating and cooling per node.
+const CYCLE_WORK_PER_NODE: u64 = 400_000;
 /// What a linear program gets even when time is up: a plan without any bound is worth little.
 const MINIMUM_TIME: Duration = Duration::from_millis(50);
 /// Work of the search before column generation in a small problem.
@@ -288,6 +290,48 @@ fn first_packing(core: &Core, relaxed: &mut Relaxed<'_>, run: &mut Run<'_>) -> P
     packing
 }
 
+/// When the search is greedy and when it may lose a little: descend until nothing improves, then heat up and cool down
+/// again and again from the best plan, until several such cycles find nothing.
+#[derive(Default)]
+struct Schedule {
+    /// Work of the current cycle; before the first cycle, since the last improvement.
+    work: u64,
+    /// Work a cycle takes; zero before the first.
+    cycle: u64,
+    improved: bool,
+    fruitless: u32,
+}
+
+/// Heat at the start of a cycle: a round may lose two per mille of what it takes apart.
+const HEAT: f64 = 0.002;
+/// Cycles without a better plan after which the search ends.
+const FRUITLESS_MAX: u32 = 4;
+
+impl Schedule {
+    fn heat(&self) -> f64 {
+        if self.cycle == 0 { 0.0 } else { HEAT * (1.0 - self.work as f64 / self.cycle as f64).max(0.0) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.fruitless >= FRUITLESS_MAX
+    }
+
+    /// Counts a slice of work; true if a cycle begins.
+    fn advance(&mut self, work: u64, better: bool, nodes: u64) -> bool {
+        self.improved |= better;
+        self.work = if better && self.cycle == 0 { 0 } else { self.work + work };
+        let length = if self.cycle == 0 { STALL_WORK_PER_NODE * nodes } else { self.cycle };
+        if self.work < length {
+            return false;
+        }
+        if self.cycle > 0 {
+            self.fruitless = if self.improved { 0 } else { self.fruitless + 1 };
+        }
+        (self.work, self.improved, self.cycle) = (0, false, CYCLE_WORK_PER_NODE * nodes);
+        true
+    }
+}
+
 fn greedy(core: &Core, guide: &Guide) -> Packing {
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
@@ -307,31 +351,28 @@ fn improve(
 ) -> Stop {
     let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0;
     let mut search = Search::new(core, guide, std::mem::take(packing), seed);
-    let (mut done, mut improved_at) = (0_u64, 0_u64);
+    let mut schedule = Schedule::default();
     let stop = loop {
-        let cost = search.packing.cost(core);
-        let gap = Ppm::gap(UsdMicros(cost), UsdMicros((list.bound * 1e6) as i64));
+        let gap = Ppm::gap(UsdMicros(search.best_cost()), UsdMicros((list.bound * 1e6) as i64));
         if gap <= problem.policy.gap {
             break Stop::GapReached;
         }
-        if done >= budget {
+        let nodes = (search.best_nodes() + core.spares.len() / 2) as u64;
+        if search.work() >= budget || schedule.is_over() {
             break Stop::WorkDone;
         }
         if let Some(stop) = run.stopped() {
             break stop;
         }
-        if search.run(WORK_PER_SLICE) {
-            run.note("search", Some(search.packing.cost(core)), list.bound);
-            improved_at = search.work();
+        let better = search.run(WORK_PER_SLICE, schedule.heat());
+        if better {
+            run.note("search", Some(search.best_cost()), list.bound);
         }
-        done = search.work();
-        let nodes = (search.packing.nodes.len() + core.spares.len() / 2) as u64;
-        if done - improved_at > STALL_WORK_PER_NODE * nodes.clamp(8, 400) {
-            break Stop::WorkDone;
+        if schedule.advance(WORK_PER_SLICE, better, nodes.clamp(8, 400)) {
+            search.restart();
         }
     };
-
-    *packing = search.packing;
+    *packing = search.into_best();
     if packing.left_out() > 0 {
         // Right-sizing may have given back some of a limit.
         let bias = vec![1.0; core.demand.len()];

@@ -10,8 +10,12 @@ pub(crate) struct Search<'a> {
     guide: &'a Guide,
     rng: Rng,
     filler: Filler,
-    /// The best packing so far.
-    pub(crate) packing: Packing,
+    /// The packing the search is at.
+    packing: Packing,
+    /// The best packing so far and its price.
+    best: (i64, Packing),
+    /// Share of the price of what is taken apart that a round may lose, on average, to get out of a local optimum.
+    heat: f64,
     /// What each node wastes: its price less the value of its pods.
     loss: Vec<f64>,
     /// Existing nodes this search may refill, ascending.
@@ -26,23 +30,60 @@ impl<'a> Search<'a> {
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
         let loss = packing.nodes.iter().map(|node| loss(guide, node)).collect();
         let open = (0..packing.spares.len()).collect();
-        Search { core, guide, rng: Rng::new(seed), filler: Filler::default(), packing, loss, open }
+        let best = (packing.cost(core), packing.clone());
+        Search {
+            core,
+            guide,
+            rng: Rng::new(seed),
+            filler: Filler::default(),
+            packing,
+            best,
+            heat: 0.0,
+            loss,
+            open,
+        }
     }
 
     /// Works off `work` units (candidates looked at), on two halves of the plan side by side; true if it got cheaper.
     ///
     /// The halves are drawn at random each time and the two streams of random numbers are fixed, so the result does not
     /// depend on how many threads there are.
-    pub(crate) fn run(&mut self, work: u64) -> bool {
-        let before = self.packing.cost(self.core);
+    pub(crate) fn run(&mut self, work: u64, heat: f64) -> bool {
+        self.heat = heat;
         if self.packing.nodes.len() < HALVES_MIN {
             self.work_off(work);
-            return self.packing.cost(self.core) < before;
+        } else {
+            let mut other = self.split();
+            rayon::join(|| self.work_off(work / 2), || other.work_off(work / 2));
+            self.absorb(other);
         }
-        let mut other = self.split();
-        rayon::join(|| self.work_off(work / 2), || other.work_off(work / 2));
-        self.absorb(other);
-        self.packing.cost(self.core) < before
+        let cost = self.packing.cost(self.core);
+        let better = cost < self.best.0;
+        if better {
+            self.best = (cost, self.packing.clone());
+        }
+        better
+    }
+
+    /// Goes back to the best packing.
+    pub(crate) fn restart(&mut self) {
+        self.packing = self.best.1.clone();
+        self.loss = self.packing.nodes.iter().map(|node| loss(self.guide, node)).collect();
+    }
+
+    /// Price of the best packing.
+    pub(crate) fn best_cost(&self) -> i64 {
+        self.best.0
+    }
+
+    /// Nodes of the best packing.
+    pub(crate) fn best_nodes(&self) -> usize {
+        self.best.1.nodes.len()
+    }
+
+    /// The best packing.
+    pub(crate) fn into_best(self) -> Packing {
+        self.best.1
     }
 
     /// Work units used so far.
@@ -81,6 +122,8 @@ impl<'a> Search<'a> {
                 left: vec![0; self.packing.left.len()],
                 limits: vec![0; self.packing.limits.len()],
             },
+            best: (i64::MAX, Packing::default()),
+            heat: self.heat,
             loss: self.loss.split_off(n / 2),
             open: Vec::new(),
         };
@@ -206,11 +249,16 @@ impl<'a> Search<'a> {
         offers.dedup();
         let noise = 0.1 * self.rng.unit();
         self.refill_spares(&mut trial, &chosen_spares, noise);
-        if !self.repack(&mut trial, &offers, noise, old_cost) {
+        let mut budget = old_cost;
+        if self.heat > 0.0 {
+            // Metropolis: a loss is accepted with probability exp(-loss / (heat * price)).
+            budget += (-(1.0 - self.rng.unit()).ln() * self.heat * old_cost as f64) as i64;
+        }
+        if !self.repack(&mut trial, &offers, noise, budget) {
             return false;
         }
         let new_cost = trial.cost(self.core);
-        if new_cost > old_cost || trial.left.iter().any(|left| *left > 0) {
+        if new_cost > budget || trial.left.iter().any(|left| *left > 0) {
             return false;
         }
         // At equal cost, what moved to existing nodes makes room on those that are paid for.
