@@ -1,6 +1,8 @@
 //! The problem as the engine sees it: dense arrays, floating point beside the exact integers, dominated offerings gone.
 
 use crate::problem::{Bits, Problem};
+use rayon::ThreadPool;
+use std::sync::Arc;
 
 /// A bin that may be bought any number of times.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Spare {
 
 /// The engine's input.
 pub(crate) struct Core {
+    /// Where parallel work runs.
+    pub(crate) pool: Arc<ThreadPool>,
     /// Resources some group asks for: indices into [`Problem::resources`].
     pub(crate) resources: Vec<usize>,
     /// Scale of each: amounts are divided by it for floating point.
@@ -88,6 +92,7 @@ impl Core {
         let w: Vec<f64> = weights.chunks(resources.len().max(1)).flat_map(&scaled).collect();
         let copies = |g: usize, capacity: &[i64]| copies_that_fit(&weights, capacity, g).min(demand[g]);
         let mut core = Core {
+            pool: problem.pool.clone(),
             priority: problem.groups.iter().map(|group| group.priority).collect(),
             limits: limits.iter().map(|left| (*left).max(0)).collect(),
             offers: Vec::new(),

@@ -107,6 +107,14 @@ pub enum PlanError {
     /// The policy is out of range.
     #[error("policy: {0}")]
     Policy(String),
+    /// The operating system gave no threads.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
     /// The snapshot is larger than any cluster (limits in `problem.rs`).
     #[error("snapshot: {0}")]
     TooLarge(String),
@@ -132,7 +140,12 @@ pub fn plan(
         return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));
     }
     let mut run = Run::new(limits, observer);
-    let mut problem = Problem::new(snapshot, catalog, policy)?;
+    let threads = limits.threads.clamp(1, THREADS_MAX);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| PlanError::Threads { threads, reason: error.to_string() })?;
+    let mut problem = Problem::new(snapshot, catalog, policy, Arc::new(pool))?;
     let found = engine::search(&mut problem, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
@@ -153,5 +166,7 @@ pub fn plan(
     Ok(Planned { plan, report })
 }
 
+/// Pricing splits into some hundreds of bins; more threads than this would only wait.
+const THREADS_MAX: usize = 64;
 /// Half of every node is as much slack as anybody can mean.
 const SLACK_MAX: i64 = 500_000;

@@ -207,33 +207,36 @@ impl<'a> Master<'a> {
         let offers = (0..core.offers.len()).map(|o| Bin::Offer(o as u32));
         let spares = (0..core.spares.len()).map(|s| Bin::Spare(s as u32));
         let bins: Vec<Bin> = offers.chain(spares).collect();
-        bins.into_par_iter()
-            .map_init(Knapsack::default, |knapsack, bin| {
-                let (list, cap, threshold) = match bin {
-                    Bin::Offer(o) => {
-                        let offer = &core.offers[o as usize];
-                        (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
+        let price = || {
+            bins.into_par_iter()
+                .map_init(Knapsack::default, |knapsack, bin| {
+                    let (list, cap, threshold) = match bin {
+                        Bin::Offer(o) => {
+                            let offer = &core.offers[o as usize];
+                            (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
+                        }
+                        Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
+                    };
+                    let items = items_of(list, &multipliers.pi);
+                    let value = knapsack.solve(&items, &core.w, cap);
+                    let y = knapsack.y.clone();
+                    if value <= threshold * (1.0 + 1e-9) {
+                        return Answer { bin, value, y, pattern: None };
                     }
-                    Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
-                };
-                let items = items_of(list, &multipliers.pi);
-                let value = knapsack.solve(&items, &core.w, cap);
-                let y = knapsack.y.clone();
-                if value <= threshold * (1.0 + 1e-9) {
-                    return Answer { bin, value, y, pattern: None };
-                }
-                match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
-                    Best::None => Answer { bin, value: threshold, y, pattern: None },
-                    Best::Pattern(counts, value) => {
-                        Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
+                    match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
+                        Best::None => Answer { bin, value: threshold, y, pattern: None },
+                        Best::Pattern(counts, value) => {
+                            Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
+                        }
+                        Best::Limit(found) => {
+                            let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
+                            Answer { bin, value, y, pattern }
+                        }
                     }
-                    Best::Limit(found) => {
-                        let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                        Answer { bin, value, y, pattern }
-                    }
-                }
-            })
-            .collect()
+                })
+                .collect()
+        };
+        core.pool.install(price)
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {

@@ -67,20 +67,23 @@ fn price_bin(core: &Core, list: &[(u32, i64)], cap: &[f64], pi: &[f64], knapsack
 /// Prices all bins. The result does not depend on the number of threads: each bin is independent.
 pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
     let pi = &multipliers.pi;
-    let offers: Vec<Priced> = core
-        .offers
-        .par_iter()
-        .map_init(Knapsack::default, |knapsack, offer| {
-            price_bin(core, &offer.items, &offer.cap, pi, knapsack)
-        })
-        .collect();
-    let spares: Vec<Priced> = core
-        .spares
-        .par_iter()
-        .map_init(Knapsack::default, |knapsack, spare| {
-            price_bin(core, &spare.items, &spare.cap, pi, knapsack)
-        })
-        .collect();
+    let (offers, spares) = core.pool.install(|| {
+        let offers: Vec<Priced> = core
+            .offers
+            .par_iter()
+            .map_init(Knapsack::default, |knapsack, offer| {
+                price_bin(core, &offer.items, &offer.cap, pi, knapsack)
+            })
+            .collect();
+        let spares: Vec<Priced> = core
+            .spares
+            .par_iter()
+            .map_init(Knapsack::default, |knapsack, spare| {
+                price_bin(core, &spare.items, &spare.cap, pi, knapsack)
+            })
+            .collect();
+        (offers, spares)
+    });
     let theta = offers
         .iter()
         .enumerate()

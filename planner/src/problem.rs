@@ -3,7 +3,9 @@
 use crate::PlanError;
 use crate::matching::{effective_request, selects, term_matches, tolerates_all, unsupported};
 use crate::offerings::{self, Offering};
+use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{DaemonSet, Node, NodePool, PodRef, PodSpec};
@@ -61,6 +63,8 @@ pub(crate) struct LeftOut {
 
 /// The problem. Everything is in input order (sorted), so equal snapshots give equal problems.
 pub(crate) struct Problem<'a> {
+    /// Where parallel work runs.
+    pub(crate) pool: Arc<ThreadPool>,
     /// The snapshot.
     pub(crate) snapshot: &'a Snapshot,
     /// The catalogue.
@@ -144,11 +148,13 @@ impl<'a> Problem<'a> {
         snapshot: &'a Snapshot,
         catalog: &'a Catalog,
         policy: &'a Policy,
+        pool: Arc<ThreadPool>,
     ) -> Result<Problem<'a>, PlanError> {
         if snapshot.pods.len() > PODS_MAX {
             return Err(PlanError::TooLarge(format!("{} pods; at most {PODS_MAX}", snapshot.pods.len())));
         }
         let mut problem = Problem {
+            pool,
             snapshot,
             catalog,
             policy,

@@ -54,7 +54,8 @@ impl<'a> Search<'a> {
             self.work_off(work);
         } else {
             let mut other = self.split();
-            rayon::join(|| self.work_off(work / 2), || other.work_off(work / 2));
+            let pool = self.core.pool.clone();
+            pool.install(|| rayon::join(|| self.work_off(work / 2), || other.work_off(work / 2)));
             self.absorb(other);
         }
         let cost = self.packing.cost(self.core);

@@ -93,6 +93,9 @@ impl From<PlanError> for Failure {
         let (place, message) = match &refused {
             PlanError::Policy(message) => ("policy", message),
             PlanError::TooLarge(message) => ("snapshot", message),
+            PlanError::Threads { .. } => {
+                return Failure::new("--threads", refused.to_string(), "pass a smaller number");
+            }
         };
         Failure::new(place, message, "see `stowage plan --help` for the accepted ranges")
     }

@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::render::{self, Subject};
 use crate::style::Palette;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
@@ -47,13 +48,30 @@ fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Plann
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
     let start = Instant::now();
-    let limits =
-        Limits { time: args.time_limit, threads, clock: Arc::new(move || start.elapsed()), cancel: None };
+    let limits = Limits {
+        time: args.time_limit,
+        threads,
+        clock: Arc::new(move || start.elapsed()),
+        cancel: Some(cancel_on_interrupt()),
+    };
     let progress = Progress::start();
     let planned =
         stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |moment| progress.show(moment));
     progress.finish();
     Ok(planned?)
+}
+
+/// A flag that Ctrl-C sets: the search then ends with the best plan so far. A second Ctrl-C ends the program at once.
+fn cancel_on_interrupt() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    // A handler that cannot be set leaves the system's own, which ends the program: nothing is lost but the comfort.
+    let _ = ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    flag
 }
 
 /// No plan leaves unchecked.
