@@ -191,6 +191,12 @@ struct Relaxed<'c> {
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
+    if core.demand.is_empty() {
+        // HiGHS calls a program without rows an error.
+        let multipliers = Multipliers::zero(core);
+        let list = price_all(core, &multipliers);
+        return Relaxed { fluid, multipliers, list, point: None };
+    }
     let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(MINIMUM_TIME).as_secs_f64();
     let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
@@ -230,8 +236,9 @@ fn pack(problem: &Problem<'_>, core: &Core, relaxed: &mut Relaxed<'_>, run: &mut
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
     let budget = millis.saturating_mul(WORK_PER_SECOND) / 1000;
-    // With pods left out the problem is planned again without them, and this plan is only a start.
-    let budget = if packing.left_out() > 0 { SMALL_WORK } else { budget };
+    // With pods left out the problem is planned again without them. Until then a cheaper plan is worth nothing if it uses
+    // up a limit.
+    let budget = if packing.left_out() > 0 { 0 } else { budget };
     let stop = improve(problem, core, &guide, &relaxed.list, &mut packing, budget, run);
     (packing, stop)
 }

@@ -75,6 +75,12 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         nodes_unpriced: sum(existing.iter().filter(|node| node.price.is_none()).count()),
     };
     let mut notes = problem.notes.clone();
+    if found.placement.left.iter().any(|left| *left > 0) {
+        notes.push(
+            "NodePool limits bind: nothing that is left out fits beside this plan, but another plan might place more              pods; cost and bound are about the pods that are placed"
+                .to_owned(),
+        );
+    }
     notes.sort();
     notes.dedup();
     Plan {

@@ -242,7 +242,7 @@ impl Filler {
     }
 }
 
-/// The cheapest offer that holds `pattern` within `limits`; ties go to the first in canonical price order.
+/// The cheapest offer, limits priced in, that holds `pattern` within `limits`; ties go to the first in canonical price order.
 pub(crate) fn right_size(
     core: &Core,
     guide: &Guide,
@@ -257,14 +257,20 @@ pub(crate) fn right_size(
             *sum += weight * count;
         }
     }
-    // Offers are sorted by price, so the first that holds the pattern is the cheapest.
-    (0..from)
-        .find(|o| {
-            let offer = &core.offers[*o];
-            load.iter().zip(&offer.capacity).all(|(l, c)| l <= c)
-                && pattern.iter().all(|(g, _)| guide.takes(*o, *g))
-                && packing.allows(core, *o)
-        })
+    let holds = |o: &usize| {
+        let offer = &core.offers[*o];
+        load.iter().zip(&offer.capacity).all(|(l, c)| l <= c)
+            && pattern.iter().all(|(g, _)| guide.takes(*o, *g))
+            && packing.allows(core, *o)
+    };
+    if core.limits.is_empty() {
+        // Offers are sorted by price, so the first that holds the pattern is the cheapest.
+        return (0..from).find(holds).unwrap_or(from);
+    }
+    // Where a limit is scarce, what an offer uses of it has a price too.
+    (0..core.offers.len())
+        .filter(holds)
+        .min_by(|a, b| guide.price[*a].total_cmp(&guide.price[*b]).then(a.cmp(b)))
         .unwrap_or(from)
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
-use stowage_models::objects::{DaemonSet, Node, NodePool, PodRef, PodSpec};
+use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, PodPhase, PodRef, PodSpec};
 use stowage_models::plan::Policy;
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::snapshot::Snapshot;
@@ -170,6 +170,7 @@ impl<'a> Problem<'a> {
         };
         problem.group_pods();
         problem.note_preferences();
+        problem.note_surroundings();
         offerings::enumerate(&mut problem);
         problem.limits = limits(snapshot);
         problem.existing = existing_bins(&problem);
@@ -259,10 +260,45 @@ impl<'a> Problem<'a> {
             if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {
                 self.notes.push(format!("NodePool {}: minValues is not enforced yet", pool.name));
             }
+            if pool.deleting {
+                self.notes.push(format!("NodePool {} is being deleted and launches nothing", pool.name));
+            }
             if pool.replicas.is_some() {
                 self.notes
                     .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
             }
+        }
+    }
+
+    /// Notes what is in the snapshot and plays no part in the plan, where a reader would think it does.
+    fn note_surroundings(&mut self) {
+        let waits = |pod: &&Pod| pod.phase == PodPhase::Pending && pod.node.is_none() && !pod.deleting;
+        let waiting = || self.snapshot.pods.iter().filter(waits);
+        let gated = waiting().filter(|pod| !pod.scheduling_gates.is_empty()).count();
+        let foreign = waiting().filter(|pod| pod.spec.scheduler_name.is_some()).count();
+        if gated + foreign > 0 {
+            self.notes.push(format!(
+                "waiting pods that are not looked at: {gated} with scheduling gates, {foreign} of another scheduler"
+            ));
+        }
+        let region = &self.catalog.region;
+        let elsewhere = self.snapshot.nodes.iter().filter(|node| {
+            node.labels.get(labels::REGION).is_some_and(|have| have != region)
+                || node.labels.get(labels::ZONE).is_some_and(|zone| !zone.starts_with(region.as_str()))
+        });
+        let elsewhere = elsewhere.count();
+        if elsewhere > 0 {
+            self.notes.push(format!(
+                "{elsewhere} nodes are not in {region}, the region of the catalogue: types, zones and prices of the                  launches are those of {region}; pass --catalog with one of your region"
+            ));
+        }
+        let in_flight =
+            self.snapshot.node_claims.iter().filter(|claim| claim.node.is_none() && !claim.deleting);
+        let in_flight = in_flight.count();
+        if in_flight > 0 {
+            self.notes.push(format!(
+                "{in_flight} NodeClaims have no node yet: they count against limits, but the pods they were launched                  for are planned again"
+            ));
         }
     }
 

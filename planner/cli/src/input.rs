@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
+use stowage_checker::Finding;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Plan;
@@ -77,10 +78,27 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
 /// Reads a plan document.
 ///
 /// # Errors
-/// When it cannot be read or is no plan of this major version.
+/// When it cannot be read, is no plan of this major version, or was changed after it was made.
 pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
-    let input = read(path)?;
-    Ok(stowage_import::read_plan(input.source())?)
+    unaltered(&read(path)?)
+}
+
+/// The plan of an input, if its id is the digest of its content.
+///
+/// # Errors
+/// As [`read_plan`].
+pub fn unaltered(input: &Input) -> Result<Plan, Failure> {
+    let source = input.source();
+    let plan = stowage_import::read_plan(source)?;
+    let id = plan.compute_id();
+    if plan.id == id {
+        return Ok(plan);
+    }
+    let message = format!("the plan calls itself {}, but its content has the digest {id}", plan.id);
+    Err(Failure::Refused {
+        place: source.name.to_owned(),
+        findings: vec![Finding { code: stowage_checker::code::ID, message }],
+    })
 }
 
 /// The catalogue to use: the file's, or the embedded one.

@@ -15,8 +15,7 @@ use crate::style::Palette;
 /// When a plan cannot be read or the output not be written.
 pub fn run(args: &DiffArgs, console: &Console) -> Result<Exit, Failure> {
     let mut inputs = input::read_all(&[args.before.clone(), args.after.clone()])?.into_iter();
-    let mut next =
-        || inputs.next().map(|input| stowage_import::read_plan(input.source())).expect("two plans were read");
+    let mut next = || inputs.next().map(|input| input::unaltered(&input)).expect("two plans were read");
     let (before, after) = (next()?, next()?);
     let difference = Difference::new(&before, &after);
     let palette = if args.target.out.is_some() { Palette::PLAIN } else { console.stdout };
