@@ -18,9 +18,9 @@ use stowage_models::units::{Ppm, UsdMicros};
 
 /// Work between two looks at the clock and the gap: some ten milliseconds.
 const WORK_PER_SLICE: u64 = 2_000_000;
-/// Work per second of time limit: about a third of what two cores of 2026 do, so that the work budget normally ends the
+/// Work per second of time limit: about a quarter of what two cores of 2026 do, so that the work budget normally ends the
 /// search before the clock does and equal inputs give equal plans on every machine.
-const WORK_PER_SECOND: u64 = 40_000_000;
+const WORK_PER_SECOND: u64 = 25_000_000;
 
 /// A descent that finds nothing for this much work per node has seen what its neighbourhoods hold.
 const STALL_WORK_PER_NODE: u64 = 150_000;
@@ -29,9 +29,9 @@ const CYCLE_WORK_PER_NODE: u64 = 400_000;
 /// What a linear program gets even when time is up: a plan without any bound is worth little.
 const MINIMUM_TIME: Duration = Duration::from_millis(50);
 /// Work of the search before column generation in a small problem.
-const SMALL_WORK: u64 = 10_000_000;
+const SMALL_WORK: u64 = 5_000_000;
 /// Iterations of column generation per second of time limit.
-const ITERATIONS_PER_SECOND: f64 = 40.0;
+const ITERATIONS_PER_SECOND: f64 = 25.0;
 
 /// What a search found.
 pub(crate) struct Found {

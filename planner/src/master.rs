@@ -32,9 +32,9 @@ const COLUMNS_PER_ITERATION: usize = 150;
 /// Branches per knapsack while pricing. A shape that needs more is priced by its fractional bound.
 const BRANCHES_MAX: usize = 3_000;
 /// Columns of the integer program at most: what HiGHS searches in some tenths of a second.
-const MIP_COLUMNS_MAX: usize = 600;
+const MIP_COLUMNS_MAX: usize = 250;
 /// Branch limit of the integer program over the columns found.
-const MIP_BRANCHES_MAX: i32 = 100;
+const MIP_BRANCHES_MAX: i32 = 10;
 
 /// Which bin a column fills.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -120,13 +120,13 @@ pub struct PlanArgs {
     /// Stop once the cost is proven to be within this share of the bound
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::gap, allow_hyphen_values = true)]
     pub gap: Ppm,
-    /// Safety stop on the wall clock; the search normally ends by itself well before
+    /// Sizes the search, and is its safety stop on the wall clock; a run that the clock stops may differ from the next
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = values::time_limit, allow_hyphen_values = true)]
     pub time_limit: Duration,
     /// Share of cpu and memory to keep free on every node
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::slack, allow_hyphen_values = true)]
     pub slack: Ppm,
-    /// Seed of the search; the same seed and input give the same plan
+    /// Seed of the search; the same seed, input and limit give the same plan unless the clock stops it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
     /// Threads to use [default: one per core]; the plan does not depend on it
