@@ -162,6 +162,18 @@ fn certify_placed(
     unreachable!("the last pass returns")
 }
 
+/// The bound for the pods a given placement places; the placement stays as it is.
+pub(crate) fn certify_fixed(problem: &Problem<'_>, placement: Placement, run: &mut Run<'_>) -> Found {
+    let placed =
+        problem.groups.iter().zip(&placement.left).map(|(group, left)| group.pods.len() as i64 - left);
+    let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
+    let core = Core::new(problem, placed.collect(), &limits, true);
+    let relaxed = relax(&core, run);
+    let (certificate, bound) = certify(problem, &core, &relaxed.multipliers, &relaxed.list);
+    run.note("given", Some(placement.cost(problem)), relaxed.list.bound);
+    Found { placement, certificate, bound, undominated: core.offers.len(), stop: Stop::WorkDone }
+}
+
 /// The bound if weights were not strict, over the same placed pods. Changes the problem's weights.
 pub(crate) fn bound_without_weights(
     problem: &mut Problem<'_>,

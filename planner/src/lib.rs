@@ -3,6 +3,7 @@
 //! It reads no clock, no environment and no network, and logs nothing. What it found out beside the plan leaves in the
 //! [`Report`].
 
+mod adopt;
 mod certificate;
 mod core;
 mod dive;
@@ -14,6 +15,7 @@ mod knapsack;
 mod lp;
 mod master;
 mod matching;
+mod numbers;
 mod offerings;
 mod pack;
 mod placement;
@@ -23,6 +25,9 @@ mod reasons;
 mod rng;
 mod search;
 mod tiny;
+
+pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
+pub use crate::numbers::{Numbers, NumbersGroup, NumbersLimit, NumbersNode, NumbersOffering, numbers};
 
 use crate::engine::Run;
 use crate::problem::Problem;
@@ -133,19 +138,9 @@ pub fn plan(
     limits: &Limits,
     observer: &mut dyn FnMut(&Moment),
 ) -> Result<Planned, PlanError> {
-    if !(0..=SLACK_MAX).contains(&policy.slack.0) {
-        return Err(PlanError::Policy(format!("slack {} is not between 0 and 50 %", policy.slack)));
-    }
-    if policy.gap.0 < 0 {
-        return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));
-    }
+    check_policy(policy)?;
     let mut run = Run::new(limits, observer);
-    let threads = limits.threads.clamp(1, THREADS_MAX);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| PlanError::Threads { threads, reason: error.to_string() })?;
-    let mut problem = Problem::new(snapshot, catalog, policy, Arc::new(pool))?;
+    let mut problem = Problem::new(snapshot, catalog, policy, threads(limits.threads)?)?;
     let found = engine::search(&mut problem, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
@@ -164,6 +159,24 @@ pub fn plan(
         faults: run.faults,
     };
     Ok(Planned { plan, report })
+}
+
+/// Whether the policy is in range.
+fn check_policy(policy: &Policy) -> Result<(), PlanError> {
+    if !(0..=SLACK_MAX).contains(&policy.slack.0) {
+        return Err(PlanError::Policy(format!("slack {} is not between 0 and 50 %", policy.slack)));
+    }
+    if policy.gap.0 < 0 {
+        return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));
+    }
+    Ok(())
+}
+
+/// The threads of one run, at most [`THREADS_MAX`].
+fn threads(wanted: usize) -> Result<Arc<rayon::ThreadPool>, PlanError> {
+    let threads = wanted.clamp(1, THREADS_MAX);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map(Arc::new).map_err(|error| PlanError::Threads { threads, reason: error.to_string() })
 }
 
 /// Pricing splits into some hundreds of bins; more threads than this would only wait.

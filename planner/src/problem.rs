@@ -346,6 +346,17 @@ impl<'a> Problem<'a> {
         lowered
     }
 
+    /// Opens to every group the NodePools a placement uses for it, whatever their weight.
+    pub(crate) fn open_weights(&mut self, placement: &crate::placement::Placement) {
+        for (offering, pattern) in &placement.launches {
+            let weight = self.pool(&self.offerings[*offering]).weight;
+            for (g, _) in pattern {
+                let group = &mut self.groups[*g as usize];
+                group.min_weight = group.min_weight.min(weight);
+            }
+        }
+    }
+
     /// Whether NodePool weights keep some group from a pool it could use.
     pub(crate) fn weights_matter(&self) -> bool {
         self.offerings.iter().any(|offering| {

@@ -2,6 +2,7 @@
 //!
 //! * [`import`] reads any mix of `kubectl get ... -o json|yaml` output and snapshot documents and merges them.
 //! * [`read_plan`] reads a plan document, [`write_snapshot`] writes a snapshot document.
+//! * [`export::list`] turns a snapshot back into Kubernetes objects.
 //! * [`openb::convert`] turns the Alibaba GPU trace into a packing benchmark.
 //!
 //! # Memory
@@ -20,6 +21,9 @@ mod complete;
 mod decode;
 mod document;
 mod error;
+pub mod export;
+mod export_karpenter;
+mod export_pod;
 mod karpenter;
 mod list;
 mod merge;

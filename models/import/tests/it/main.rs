@@ -4,6 +4,7 @@ mod bad_input;
 mod big;
 mod complete;
 mod documents;
+mod export;
 mod fixture;
 mod lists;
 mod openb;
