@@ -1,10 +1,12 @@
-//! Composed snapshots, the benchmark table, and the oracle that tells the planner's cost on tiny cases.
+//! Composed snapshots, the benchmark table, the oracle that tells the planner's cost on tiny cases, and the peers.
 //!
 //! This crate and the command line are the only ones that may read a clock.
 
+pub mod compare;
 pub mod compose;
 pub mod manifests;
 pub mod measure;
 pub mod oracle;
+pub mod peers;
 pub mod prng;
 pub mod table;

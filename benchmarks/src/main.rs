@@ -1,5 +1,7 @@
 //! `stowage-bench`: composes snapshots and measures the planner on them.
 
+mod compared;
+
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -8,8 +10,11 @@ use std::time::{Duration, Instant};
 use stowage_bench::compose::{self, COMPOSITIONS, Composition};
 use stowage_bench::measure::{Effort, measure};
 use stowage_bench::oracle::{Case, Problem};
+use stowage_bench::peers::input::{self, Allowance};
+use stowage_bench::peers::{Peer, Task, ours};
 use stowage_bench::table::{self, Row, Subject};
 use stowage_import::Source;
+use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
@@ -33,6 +38,35 @@ enum Command {
         /// Number of cases.
         #[arg(long, default_value_t = 200)]
         cases: u64,
+    },
+    /// Run Stowage and its peers on the same snapshots; write tables and figures.
+    Compare(CompareArguments),
+    /// Write tables and figures again from the rows of an earlier comparison.
+    Report {
+        /// The JSON lines file of the comparison.
+        rows: PathBuf,
+    },
+    /// Answer as a peer (what a comparison starts).
+    #[command(hide = true)]
+    Answer {
+        /// Variant of Stowage.
+        peer: String,
+        /// Snapshot.
+        name: String,
+        /// Threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Write the question a peer is asked about a snapshot (see benchmarks/peers/README.md).
+    Question {
+        /// Name of the snapshot.
+        name: String,
+        /// File to write; standard output unless given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Ask for consolidation of the running cluster instead of places for pending pods.
+        #[arg(long)]
+        consolidate: bool,
     },
     /// Plan one snapshot and print the measurement as JSON (what the table starts).
     #[command(hide = true)]
@@ -77,6 +111,28 @@ struct TableArguments {
     /// Also write the measurements as JSON lines.
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+/// What to compare, and where to write.
+#[derive(Debug, clap::Args)]
+struct CompareArguments {
+    /// Snapshots [default: all the comparison knows].
+    names: Vec<String>,
+    /// Peers [default: all].
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Seconds each peer may think about a snapshot.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Threads of each peer.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Runs of what varies from run to run (Karpenter's consolidation); the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Folder for rows, tables, figures and history.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    out: PathBuf,
 }
 
 /// How hard to try.
@@ -136,12 +192,36 @@ fn run() -> Result<()> {
         Command::Compose(arguments) => compose(&arguments),
         Command::Table(arguments) => table(&arguments),
         Command::Oracle { cases } => oracle(cases),
+        Command::Compare(arguments) => compared::compare(&arguments),
+        Command::Report { rows } => compared::report(&rows),
+        Command::Answer { peer, name, threads } => {
+            let snapshot = load(&name, None)?;
+            let answer = ours::solve(Peer::named(&peer)?, &snapshot, Catalog::embedded(), threads)?;
+            println!("{}", serde_json::to_string(&answer)?);
+            Ok(())
+        }
+        Command::Question { name, out, consolidate } => question(&name, out.as_deref(), consolidate),
         Command::Measure { name, seed, effort } => {
             let start = Instant::now();
             let snapshot = load(&name, seed)?;
             let label = seed.map_or_else(|| name.clone(), |seed| format!("{name} seed {seed}"));
             let measurement = measure(&label, &snapshot, &effort.effort(), start.elapsed())?;
             println!("{}", serde_json::to_string(&measurement)?);
+            Ok(())
+        }
+    }
+}
+
+/// Writes a question for a peer.
+fn question(name: &str, out: Option<&Path>, consolidate: bool) -> Result<()> {
+    let snapshot = load(name, None)?;
+    let task = if consolidate { Task::Consolidate } else { Task::Provision };
+    let allowance = Allowance { seconds: 60, threads: 2 };
+    let question = input::question(name, &snapshot, Catalog::embedded(), task, allowance)?.to_string();
+    match out {
+        Some(out) => std::fs::write(out, question).with_context(|| format!("cannot write {}", out.display())),
+        None => {
+            println!("{question}");
             Ok(())
         }
     }

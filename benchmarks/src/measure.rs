@@ -136,7 +136,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Peak resident set of this process in MiB, rounded up. Linux only; elsewhere 0.
-fn rss_peak_mib() -> u64 {
+#[must_use]
+pub fn rss_peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());

@@ -70,7 +70,8 @@ impl Subject {
     }
 
     /// Why it cannot be measured here, if so.
-    fn missing(&self) -> Option<String> {
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
         match self {
             Subject::Openb { file, .. } if !file.exists() => Some(format!(
                 "skipped: no {} (licence: research only, not in this repository; set STOWAGE_OPENB to its folder)",

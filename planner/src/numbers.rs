@@ -19,6 +19,8 @@ pub struct NumbersGroup {
     pub pods: Vec<PodRef>,
     /// Request of one of them, by [`Numbers::resources`].
     pub request: Vec<i64>,
+    /// Priority.
+    pub priority: i32,
 }
 
 /// Something that may be launched any number of times.
@@ -127,7 +129,11 @@ pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Resul
         groups: problem
             .groups
             .iter()
-            .map(|group| NumbersGroup { pods: refs(&group.pods), request: group.request.clone() })
+            .map(|group| NumbersGroup {
+                pods: refs(&group.pods),
+                request: group.request.clone(),
+                priority: group.priority,
+            })
             .collect(),
         classes: by_number.into_iter().map(|(groups, _)| groups).collect(),
         offerings,
