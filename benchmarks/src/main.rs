@@ -84,7 +84,7 @@ enum Command {
 /// What to compose, and where to.
 #[derive(Debug, clap::Args)]
 struct ComposeArguments {
-    /// Name of the snapshot: small, web-1k, mixed-10k, mixed-10k-od or mixed-100k.
+    /// Name of the snapshot, such as mixed-10k; a name that does not exist is answered with all that do.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     name: Option<String>,
     /// File to write; compressed if it ends in `.zst`.

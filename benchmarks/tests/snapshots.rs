@@ -1,14 +1,37 @@
 //! Goal: the committed snapshots are what the generator makes now, and contain what they promise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 use stowage_bench::compose::{COMPOSITIONS, Composition, document};
-use stowage_models::objects::{PodPhase, PodSpec};
+use stowage_import::{Source, import};
+use stowage_models::catalog::Catalog;
+use stowage_models::labels;
+use stowage_models::objects::{Node, PodPhase, PodSpec};
+use stowage_models::plan::{Plan, Policy};
+use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::snapshot::Snapshot;
+use stowage_planner::Limits;
 
 fn committed(name: &str) -> Snapshot {
     let path = Composition::named(name).expect("a known name").path();
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&zstd::decode_all(file).expect("zstd")).expect("a snapshot")
+}
+
+fn composed(name: &str) -> Snapshot {
+    let composition = Composition::named(name).expect("a known name");
+    composition.snapshot(composition.seed)
+}
+
+/// The plan for a snapshot, accepted by the checker.
+fn accepted(snapshot: &Snapshot, policy: &Policy) -> Plan {
+    let clock = Arc::new(|| Duration::ZERO);
+    let limits = Limits { time: Duration::from_millis(500), threads: 2, clock, cancel: None };
+    let planned = stowage_planner::plan(snapshot, Catalog::embedded(), policy, &limits, &mut |_| {});
+    let plan = planned.expect("a plan").plan;
+    assert_eq!(stowage_checker::check(snapshot, Catalog::embedded(), &plan), Vec::new());
+    plan
 }
 
 fn pending(snapshot: &Snapshot) -> Vec<&PodSpec> {
@@ -40,6 +63,25 @@ fn composed_snapshots_say_so() {
         let want = format!("composed, seed {}, from public manifests", composition.seed);
         assert!(snapshot.origin.starts_with(&want), "{}", snapshot.origin);
     }
+}
+
+#[test]
+fn every_composition_is_deterministic_and_imports_unchanged() {
+    // The largest says nothing that mixed-20k does not.
+    for composition in COMPOSITIONS.iter().filter(|composition| composition.name != "mixed-100k") {
+        let name = composition.name;
+        let bytes = document(&composition.snapshot(composition.seed));
+        assert!(document(&composition.snapshot(composition.seed)) == bytes, "{name} differs from itself");
+        assert!(document(&composition.snapshot(composition.seed + 1)) != bytes, "{name} ignores its seed");
+        let imported = import(&[Source { name, bytes: &bytes }]).expect("a snapshot document");
+        assert!(document(&imported.snapshot) == bytes, "{name} changes on import");
+    }
+}
+
+#[test]
+fn names_are_used_once() {
+    let names: BTreeSet<&str> = COMPOSITIONS.iter().map(|composition| composition.name).collect();
+    assert_eq!(names.len(), COMPOSITIONS.len());
 }
 
 #[test]
@@ -91,12 +133,18 @@ fn web_1k_has_its_counts() {
 
 #[test]
 fn mixed_has_its_counts() {
-    for (name, pods) in [("mixed-10k", 10_000), ("mixed-10k-od", 10_000), ("mixed-100k", 100_000)] {
-        let composition = Composition::named(name).expect("a known name");
-        let snapshot =
-            if composition.committed { committed(name) } else { composition.snapshot(composition.seed) };
+    for (name, pods, groups) in [
+        ("mixed-100", 100, 30),
+        ("mixed-1k", 1_000, 100),
+        ("mixed-5k", 5_000, 150),
+        ("mixed-10k", 10_000, 200),
+        ("mixed-10k-od", 10_000, 200),
+        ("mixed-20k", 20_000, 200),
+        ("mixed-100k", 100_000, 200),
+    ] {
+        let snapshot = composed(name);
         let specs = pending(&snapshot);
-        assert_eq!((specs.len(), distinct(&specs)), (pods, 200), "{name}");
+        assert_eq!((specs.len(), distinct(&specs)), (pods, groups), "{name}");
         let of_groups = |test: &dyn Fn(&PodSpec) -> bool| {
             let matching: Vec<&PodSpec> = specs.iter().copied().filter(|spec| test(spec)).collect();
             distinct(&matching)
@@ -104,16 +152,111 @@ fn mixed_has_its_counts() {
         let selects = |spec: &PodSpec, key: &str| spec.node_selector.contains_key(key);
         assert_eq!(
             of_groups(&|spec| selects(spec, "karpenter.sh/capacity-type")),
-            20,
+            groups / 10,
             "{name}: on-demand only"
         );
-        assert_eq!(of_groups(&|spec| selects(spec, "topology.kubernetes.io/zone")), 4, "{name}: zone-pinned");
+        let pinned = of_groups(&|spec| selects(spec, "topology.kubernetes.io/zone"));
+        assert_eq!(pinned, (groups / 50).max(1), "{name}: zone-pinned");
         let amd64_only = of_groups(&|spec| {
             let in_affinity =
                 spec.affinity.node_required.iter().flatten().flat_map(|term| &term.match_expressions);
             selects(spec, "kubernetes.io/arch") || in_affinity.into_iter().any(|r| r.values == ["amd64"])
         });
-        assert_eq!(amd64_only, 140, "{name}: 30 % of the groups run on arm64 too");
+        assert_eq!(amd64_only, groups / 10 * 7, "{name}: 30 % of the groups run on arm64 too");
         assert!(snapshot.nodes.is_empty());
+    }
+}
+
+#[test]
+fn scaledown_fleets_are_complete_and_half_empty() {
+    for (name, nodes) in [("scaledown-100", 100), ("scaledown-1k", 1_000)] {
+        let snapshot = composed(name);
+        assert_eq!((snapshot.nodes.len(), snapshot.node_claims.len()), (nodes, nodes), "{name}");
+        assert!(snapshot.pods.iter().all(|pod| pod.phase == PodPhase::Running && pod.node.is_some()));
+        let agents = snapshot.pods.iter().filter(|pod| pod.is_owned_by("DaemonSet")).count();
+        let replicas = snapshot.pods.iter().filter(|pod| pod.is_owned_by("ReplicaSet")).count();
+        assert_eq!(agents + replicas, snapshot.pods.len());
+        assert!((8 * nodes..11 * nodes).contains(&replicas), "{name}: {replicas} replicas");
+
+        let mut requested: BTreeMap<&str, Resources> = BTreeMap::new();
+        for pod in &snapshot.pods {
+            let of_node = requested.entry(pod.node.as_deref().expect("bound")).or_default();
+            of_node.set(PODS, of_node.get(PODS) + 1);
+            pod.spec.containers.iter().for_each(|container| of_node.add(&container.requests));
+        }
+        let sum = |resource: &str, of: &dyn Fn(&Node) -> i64| {
+            let total: i64 = snapshot.nodes.iter().map(|node| node.allocatable.get(resource)).sum();
+            snapshot.nodes.iter().map(of).sum::<i64>() * 100 / total
+        };
+        for node in &snapshot.nodes {
+            assert!(requested[node.name.as_str()].fits(&node.allocatable), "{} holds too much", node.name);
+        }
+        for resource in [CPU, MEMORY] {
+            let used = sum(resource, &|node| requested[node.name.as_str()].get(resource));
+            assert!((40..70).contains(&used), "{name}: {used} % of {resource} is requested");
+        }
+        let share = |key: &str, value: &str| {
+            let has = |node: &&Node| node.labels.get(key).is_some_and(|have| have == value);
+            snapshot.nodes.iter().filter(has).count() * 100 / nodes
+        };
+        assert!((40..80).contains(&share(labels::CAPACITY_TYPE, "spot")), "{name}");
+        assert!((15..50).contains(&share(labels::NODEPOOL, "critical")), "{name}");
+        assert!((2..40).contains(&share(labels::ARCH, "arm64")), "{name}");
+        let types: BTreeSet<_> =
+            snapshot.nodes.iter().map(|node| &node.labels[labels::INSTANCE_TYPE]).collect();
+        assert!(types.len() >= 15, "{name}: {} types", types.len());
+    }
+}
+
+#[test]
+fn scaledown_nodes_look_as_karpenter_leaves_them() {
+    let snapshot = composed("scaledown-100");
+    for node in &snapshot.nodes {
+        for key in [
+            labels::REGISTERED,
+            labels::INITIALIZED,
+            labels::NODEPOOL,
+            labels::INSTANCE_TYPE,
+            labels::ZONE,
+            labels::CAPACITY_TYPE,
+            labels::ARCH,
+            labels::OS,
+            labels::HOSTNAME,
+            labels::EC2_NODE_CLASS,
+        ] {
+            assert!(node.labels.contains_key(key), "{} lacks {key}", node.name);
+        }
+        let claim = snapshot
+            .node_claims
+            .iter()
+            .find(|claim| claim.node.as_ref() == Some(&node.name))
+            .expect("every node has its NodeClaim");
+        assert_eq!(claim.provider_id, node.provider_id);
+        assert_eq!(claim.conditions, ["Consolidatable", "Initialized", "Launched", "Ready", "Registered"]);
+        let price = Catalog::embedded()
+            .get(&node.labels[labels::INSTANCE_TYPE])
+            .and_then(|kind| kind.price(&node.labels[labels::ZONE], &node.labels[labels::CAPACITY_TYPE]));
+        assert!(price.is_some(), "{} has no price today", node.name);
+    }
+    assert!(snapshot.pod_disruption_budgets.len() >= 3);
+    let marked = snapshot.pods.iter().filter(|pod| pod.annotations.contains_key(labels::DO_NOT_DISRUPT));
+    assert!((3..30).contains(&marked.count()));
+}
+
+#[test]
+fn nothing_waits_in_a_scaledown_fleet() {
+    for name in ["scaledown-100", "scaledown-1k"] {
+        let plan = accepted(&composed(name), &Policy::default());
+        assert!(plan.is_empty() && plan.unplaced.is_empty(), "{name}");
+        assert_eq!((plan.summary.pods_pending, plan.summary.nodes_unpriced), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn small_mixed_snapshots_are_planned_in_full() {
+    for name in ["mixed-100", "mixed-1k"] {
+        let snapshot = composed(name);
+        let plan = accepted(&snapshot, &Policy::default());
+        assert_eq!(plan.summary.pods_on_new, pending(&snapshot).len() as u64, "{name}");
     }
 }

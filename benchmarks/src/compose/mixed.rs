@@ -23,14 +23,24 @@ pub(super) struct Mix {
     capacity_types: &'static [&'static str],
 }
 
+const BOTH: &[&str] = &["on-demand", "spot"];
+
+/// `mixed-100`.
+pub(super) const SPOT_100: Mix = Mix { pods: 100, groups: 30, capacity_types: BOTH };
+/// `mixed-1k`.
+pub(super) const SPOT_1K: Mix = Mix { pods: 1_000, groups: 100, capacity_types: BOTH };
+/// `mixed-5k`.
+pub(super) const SPOT_5K: Mix = Mix { pods: 5_000, groups: 150, capacity_types: BOTH };
 /// `mixed-10k`.
-pub(super) const SPOT_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: &["on-demand", "spot"] };
+pub(super) const SPOT_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: BOTH };
 /// `mixed-10k-od`.
 pub(super) const ON_DEMAND_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: &["on-demand"] };
+/// `mixed-20k`.
+pub(super) const SPOT_20K: Mix = Mix { pods: 20_000, groups: 200, capacity_types: BOTH };
 /// `mixed-100k`.
-pub(super) const SPOT_100K: Mix = Mix { pods: 100_000, groups: 200, capacity_types: &["on-demand", "spot"] };
+pub(super) const SPOT_100K: Mix = Mix { pods: 100_000, groups: 200, capacity_types: BOTH };
 
-/// Composes the snapshot. The same seed draws the same groups for every mix.
+/// Composes the snapshot. The same seed draws the same groups for every mix; one with fewer groups has the first of them.
 pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
     let mut rng = Prng::new(seed);
     let mut names = PodMaker::new(rng.fork());
@@ -55,7 +65,7 @@ pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
 }
 
 /// `count` workloads no two of which the planner could treat alike. Shares are exact: decided by position, not by draw.
-fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
+pub(super) fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
     let mut seen = BTreeSet::new();
     let mut made = Vec::with_capacity(count);
     while made.len() < count {

@@ -3,8 +3,10 @@
 //! They are labelled "composed" in their `origin`, because nobody ran them. The committed ones under
 //! `benchmarks/snapshots` are exactly what this module makes now; a test compares them byte by byte.
 
+mod list;
 mod mixed;
 mod parts;
+mod scaledown;
 mod sizes;
 mod small;
 mod web;
@@ -13,6 +15,8 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use stowage_import::{Encoding, write_snapshot};
 use stowage_models::snapshot::Snapshot;
+
+pub use list::COMPOSITIONS;
 
 /// Version of the generator, part of `origin`. Raised whenever a seed comes to mean something else.
 pub const GENERATOR: &str = "stowage-bench compose 1";
@@ -31,46 +35,22 @@ pub struct Composition {
     make: fn(u64) -> Snapshot,
 }
 
-/// All compositions.
-pub const COMPOSITIONS: [Composition; 5] = [
-    Composition {
-        name: "small",
-        about: "tens of pods, every supported feature once",
-        seed: 1,
-        committed: true,
-        make: small::compose,
-    },
-    Composition {
-        name: "web-1k",
-        about: "1,000 pending pods beside 60 nodes that run 700",
-        seed: 2,
-        committed: true,
-        make: web::compose,
-    },
-    Composition {
-        name: "mixed-10k",
-        about: "10,000 pods in 200 groups, spot and on-demand, both architectures",
-        seed: 3,
-        committed: true,
-        make: |seed| mixed::compose(seed, &mixed::SPOT_10K),
-    },
-    Composition {
-        name: "mixed-10k-od",
-        about: "the pods of mixed-10k, on-demand only",
-        seed: 3,
-        committed: true,
-        make: |seed| mixed::compose(seed, &mixed::ON_DEMAND_10K),
-    },
-    Composition {
-        name: "mixed-100k",
-        about: "the groups of mixed-10k with ten times the pods",
-        seed: 3,
-        committed: false,
-        make: |seed| mixed::compose(seed, &mixed::SPOT_100K),
-    },
-];
-
 impl Composition {
+    /// One that is made when needed.
+    const fn new(
+        name: &'static str,
+        seed: u64,
+        about: &'static str,
+        make: fn(u64) -> Snapshot,
+    ) -> Composition {
+        Composition { name, about, seed, committed: false, make }
+    }
+
+    /// One that is kept in the repository.
+    const fn committed(self) -> Composition {
+        Composition { committed: true, ..self }
+    }
+
     /// A composition by name.
     ///
     /// # Errors

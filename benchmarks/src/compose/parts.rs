@@ -130,19 +130,27 @@ impl PodMaker {
         }
     }
 
+    /// A name for a ReplicaSet of the workload.
+    pub(super) fn replica_set(&mut self, workload: &Workload) -> String {
+        format!("{}-{}", workload.name, self.rng.suffix(8))
+    }
+
+    /// A pending pod of that ReplicaSet of the workload.
+    pub(super) fn replica(&mut self, workload: &Workload, replica_set: &str) -> Pod {
+        Pod {
+            namespace: workload.namespace.clone(),
+            name: self.name(&workload.namespace, replica_set),
+            labels: label_map(&[("app", &workload.name)]),
+            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: replica_set.to_owned() }),
+            spec: workload.spec.clone(),
+            ..Pod::default()
+        }
+    }
+
     /// `count` pending pods of one ReplicaSet.
     pub(super) fn pending(&mut self, workload: &Workload, count: u64) -> Vec<Pod> {
-        let replica_set = format!("{}-{}", workload.name, self.rng.suffix(8));
-        (0..count)
-            .map(|_| Pod {
-                namespace: workload.namespace.clone(),
-                name: self.name(&workload.namespace, &replica_set),
-                labels: label_map(&[("app", &workload.name)]),
-                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: replica_set.clone() }),
-                spec: workload.spec.clone(),
-                ..Pod::default()
-            })
-            .collect()
+        let replica_set = self.replica_set(workload);
+        (0..count).map(|_| self.replica(workload, &replica_set)).collect()
     }
 
     /// A pod of the workload that runs on `node`.
@@ -219,7 +227,7 @@ impl Machine {
 
     /// Allocatable as EKS's AMIs configure it: 255 MiB + 11 MiB per pod, 100 MiB eviction threshold, 60m of the first
     /// core, 10m of the second, 5m of the next two and 2.5m of the rest; a tenth and a gibibyte of the disk.
-    fn allocatable(&self) -> Resources {
+    pub(super) fn allocatable(&self) -> Resources {
         let capacity = self.capacity();
         let reserved_cpu = 60
             + 10 * i64::from(self.vcpus > 1)

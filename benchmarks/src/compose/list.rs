@@ -1,0 +1,45 @@
+//! The list of compositions.
+
+use super::{Composition, mixed, scaledown, small, web};
+
+/// All compositions.
+pub const COMPOSITIONS: [Composition; 11] = [
+    Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
+    Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
+        .committed(),
+    Composition::new("mixed-100", 3, "100 pods in 30 of the groups of mixed-10k", |seed| {
+        mixed::compose(seed, &mixed::SPOT_100)
+    }),
+    Composition::new("mixed-1k", 3, "1,000 pods in 100 of the groups of mixed-10k", |seed| {
+        mixed::compose(seed, &mixed::SPOT_1K)
+    }),
+    Composition::new("mixed-5k", 3, "5,000 pods in 150 of the groups of mixed-10k", |seed| {
+        mixed::compose(seed, &mixed::SPOT_5K)
+    }),
+    Composition::new(
+        "mixed-10k",
+        3,
+        "10,000 pods in 200 groups, spot and on-demand, both architectures",
+        |seed| mixed::compose(seed, &mixed::SPOT_10K),
+    )
+    .committed(),
+    Composition::new("mixed-10k-od", 3, "the pods of mixed-10k, on-demand only", |seed| {
+        mixed::compose(seed, &mixed::ON_DEMAND_10K)
+    })
+    .committed(),
+    Composition::new("mixed-20k", 3, "the groups of mixed-10k with twice the pods", |seed| {
+        mixed::compose(seed, &mixed::SPOT_20K)
+    }),
+    Composition::new("mixed-100k", 3, "the groups of mixed-10k with ten times the pods", |seed| {
+        mixed::compose(seed, &mixed::SPOT_100K)
+    }),
+    Composition::new("scaledown-100", 4, "100 nodes grown by arrivals, then 40 % of the pods gone", |seed| {
+        scaledown::compose(seed, &scaledown::NODES_100)
+    }),
+    Composition::new(
+        "scaledown-1k",
+        4,
+        "1,000 nodes grown by arrivals, then 40 % of the pods gone",
+        |seed| scaledown::compose(seed, &scaledown::NODES_1K),
+    ),
+];
