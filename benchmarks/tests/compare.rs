@@ -1,0 +1,198 @@
+//! The comparison: everybody is judged alike, and nothing that goes wrong is lost.
+
+use serde_json::Value;
+use stowage_bench::compare::report::{Setting, markdown};
+use stowage_bench::compare::row::{Row, Run};
+use stowage_bench::compare::{figures, history};
+use stowage_bench::compose::Composition;
+use stowage_bench::oracle::{Case, Problem};
+use stowage_bench::peers::input::{Allowance, question};
+use stowage_bench::peers::judge::{Verdict, judge};
+use stowage_bench::peers::{Answer, Outcome, Peer, Task, ours, plain};
+use stowage_import::{Source, import};
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::Policy;
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
+
+const PLAIN: [Peer; 3] = [Peer::FirstFitDecreasing, Peer::BestFitByPrice, Peer::Greedy];
+
+fn without_slack() -> Policy {
+    Policy { slack: Ppm(0), ..Policy::default() }
+}
+
+fn composed(name: &str) -> Snapshot {
+    let composition = Composition::named(name).unwrap();
+    composition.snapshot(composition.seed)
+}
+
+fn plain_answer(peer: Peer, snapshot: &Snapshot, catalog: &Catalog) -> Answer {
+    let numbers = stowage_planner::numbers(snapshot, catalog, &without_slack()).unwrap();
+    plain::solve(peer, &numbers, (&snapshot.digest(), &catalog.digest())).unwrap()
+}
+
+#[test]
+fn heuristics_are_valid_and_never_below_the_optimum() {
+    let mut above = 0;
+    for seed in 0..100 {
+        let case = Case::random(seed);
+        let optimum = Problem::new(&case.snapshot, &case.catalog, &without_slack()).by_enumeration();
+        for peer in PLAIN {
+            let answer = plain_answer(peer, &case.snapshot, &case.catalog);
+            let verdict = judge(&case.snapshot, &case.catalog, Task::Provision, &answer);
+            assert_eq!(
+                (&verdict.findings, &verdict.unjudged),
+                (&Vec::new(), &None),
+                "case {seed}, {}",
+                peer.name()
+            );
+            assert_eq!(verdict.cost, Some(answer.cost()), "case {seed}, {}", peer.name());
+            // The optimum is about all pods that fit somewhere; so is an answer that leaves out only those that do not.
+            if let Some(optimum) =
+                optimum.filter(|_| answer.unplaced.iter().all(|left| left.reason == "fits nowhere"))
+            {
+                assert!(
+                    answer.cost() >= optimum,
+                    "case {seed}, {}: {} < {optimum}",
+                    peer.name(),
+                    answer.cost()
+                );
+                above += usize::from(answer.cost() > optimum);
+            }
+        }
+    }
+    // They are heuristics: if none ever missed the optimum the cases would prove nothing.
+    assert!(above > 0);
+}
+
+#[test]
+fn composed_snapshots_are_judged_and_ours_is_never_dearer_than_a_heuristic() {
+    for name in ["small", "web-1k", "mixed-1k"] {
+        let snapshot = composed(name);
+        let ours = ours::solve(Peer::Stowage, &snapshot, Catalog::embedded(), 2).unwrap();
+        let own = judge(&snapshot, Catalog::embedded(), Task::Provision, &ours);
+        assert_eq!((own.findings, own.unjudged, own.cost), (Vec::new(), None, Some(ours.cost())), "{name}");
+        assert!(own.bound <= own.cost);
+        for peer in PLAIN {
+            let answer = plain_answer(peer, &snapshot, Catalog::embedded());
+            let verdict = judge(&snapshot, Catalog::embedded(), Task::Provision, &answer);
+            assert_eq!(
+                (&verdict.findings, &verdict.unjudged),
+                (&Vec::new(), &None),
+                "{name}, {}",
+                peer.name()
+            );
+            assert!(verdict.placed <= ours.placed(), "{name}, {}", peer.name());
+            assert!(
+                verdict.placed < ours.placed() || answer.cost() >= ours.cost(),
+                "{name}, {}",
+                peer.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn wrong_answers_are_found_out() {
+    let snapshot = composed("web-1k");
+    let catalog = Catalog::embedded();
+    let good = plain_answer(Peer::Greedy, &snapshot, catalog);
+    let verdict = |answer: &Answer| judge(&snapshot, catalog, Task::Provision, answer);
+    assert_eq!(verdict(&good).findings, Vec::new());
+
+    let mut crowded = good.clone();
+    let moved: Vec<_> =
+        crowded.launches.iter_mut().skip(1).flat_map(|launch| launch.pods.drain(..)).collect();
+    crowded.launches[0].pods.extend(moved);
+    assert!(!verdict(&crowded).findings.is_empty(), "all pods on one node must not fit");
+
+    let mut twice = good.clone();
+    let again = twice.launches[0].pods[0].clone();
+    twice.launches[1].pods.push(again);
+    assert!(verdict(&twice).unjudged.unwrap().contains("placed twice"));
+
+    let mut elsewhere = good.clone();
+    elsewhere.launches[0].zone = "eu-west-1a".to_owned();
+    assert!(verdict(&elsewhere).unjudged.unwrap().contains("no NodePool of the snapshot offers it"));
+
+    let mut unknown = good.clone();
+    unknown.existing.push(stowage_bench::peers::AnswerNode {
+        node: "nowhere".to_owned(),
+        pods: vec![good.launches[0].pods[0].clone()],
+    });
+    unknown.launches[0].pods.remove(0);
+    assert!(verdict(&unknown).unjudged.unwrap().contains("nowhere"));
+
+    // A peer may claim any price; the catalogue's counts.
+    let mut cheap = good.clone();
+    cheap.launches.iter_mut().for_each(|launch| launch.price = UsdMicros(1));
+    assert_eq!(verdict(&cheap).cost, verdict(&good).cost);
+}
+
+#[test]
+fn a_question_holds_the_snapshot_and_the_offerings_of_the_planner() {
+    let snapshot = composed("small");
+    let catalog = Catalog::embedded();
+    let allowance = Allowance { seconds: 1, threads: 1 };
+    let question = question("small", &snapshot, catalog, Task::Provision, allowance).unwrap();
+    let items: Vec<&Value> =
+        question["objects"].as_object().unwrap().values().flat_map(|list| list.as_array().unwrap()).collect();
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let back = import(&[Source { name: "objects", bytes: list.as_bytes() }]).unwrap().snapshot;
+    assert_eq!(back.pods, snapshot.pods);
+    assert_eq!(back.node_pools, snapshot.node_pools);
+    // Every offering of the aggregate is for sale at this price in the list of types of its NodePool.
+    let offerings = question["aggregate"]["offerings"].as_array().unwrap();
+    assert!(!offerings.is_empty());
+    for offering in offerings {
+        let types = question["instanceTypes"][offering["nodePool"].as_str().unwrap()].as_array().unwrap();
+        let it = types.iter().find(|it| it["name"] == offering["instanceType"]).unwrap();
+        let sold = it["offerings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|sold| ["zone", "capacityType", "price"].iter().all(|key| sold[*key] == offering[*key]));
+        assert!(sold, "{offering}");
+    }
+}
+
+/// A row made of one answer.
+fn row(snapshot: &str, peer: Peer, answer: Answer, cost: Option<i64>, placed: usize) -> Row {
+    let verdict = Verdict {
+        cost: cost.map(UsdMicros),
+        bound: cost.map(|cost| UsdMicros(cost * 9 / 10)),
+        placed,
+        findings: Vec::new(),
+        unjudged: None,
+    };
+    Row::new(snapshot, Task::Provision, peer, 10, None, vec![Run { answer, verdict }])
+}
+
+#[test]
+fn failures_are_rows_and_fewer_pods_are_not_cheaper() {
+    let digests = ("sha256:a", "sha256:b");
+    let mut ours = Answer::new(Peer::Stowage, "1", digests);
+    ours.seconds = 0.5;
+    let mut theirs = Answer::new(Peer::Karpenter, "v1", digests);
+    theirs.seconds = 5.0;
+    let broken = Answer::without(Peer::Scip, digests, Outcome::Failed, "out of | memory".to_owned());
+    let rows = [
+        row("one", Peer::Stowage, ours.clone(), Some(1_000_000), 10),
+        row("one", Peer::Karpenter, theirs.clone(), Some(1_200_000), 10),
+        row("one", Peer::Scip, broken, None, 0),
+        row("two", Peer::Stowage, ours, Some(1_000_000), 10),
+        row("two", Peer::Karpenter, theirs, Some(500_000), 7),
+        Row::missing("three", "skipped: not here"),
+    ];
+    let text = markdown(&Setting::default(), &rows);
+    assert!(text.contains("| scip | | | | | | | | out of / memory |"), "{text}");
+    assert!(text.contains("+20.0 %") && text.contains("10 x"), "{text}");
+    assert!(text.contains("places 3 fewer pods"), "{text}");
+    assert!(text.contains("Over the 1 snapshots"), "{text}");
+    assert!(text.contains("Skipped: skipped: not here"), "{text}");
+    let figures = figures::all(&rows).unwrap();
+    assert!(figures.iter().all(|(_, svg)| svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>")));
+    let entries = history::entries(&Setting::default(), &rows);
+    assert_eq!(entries.len(), 2);
+    assert_eq!((entries[0].faster, entries[1].faster), (Some(10.0), None));
+}
