@@ -196,3 +196,40 @@ fn failures_are_rows_and_fewer_pods_are_not_cheaper() {
     assert_eq!(entries.len(), 2);
     assert_eq!((entries[0].faster, entries[1].faster), (Some(10.0), None));
 }
+
+#[test]
+fn constraints_between_pods_are_judged_by_the_filters_of_the_scheduler() {
+    use stowage_models::objects::TopologySpread;
+    use stowage_models::selector::LabelSelector;
+
+    let mut snapshot = composed("mixed-100");
+    let answer = plain_answer(Peer::FirstFitDecreasing, &snapshot, Catalog::embedded());
+    let verdict = |snapshot: &Snapshot| judge(snapshot, Catalog::embedded(), Task::Provision, &answer);
+    assert_eq!(verdict(&snapshot).findings, Vec::new());
+    // Now every pod of the fullest node must not share a node with another one of its namespace.
+    let fullest = answer.launches.iter().max_by_key(|launch| launch.pods.len()).unwrap();
+    let namespace = fullest.pods[0].0.split('/').next().unwrap().to_owned();
+    let together = fullest.pods.iter().filter(|pod| pod.0.starts_with(&format!("{namespace}/"))).count();
+    assert!(together > 1, "the case needs two pods of one namespace on a node");
+    for pod in snapshot.pods.iter_mut().filter(|pod| pod.namespace == namespace) {
+        pod.labels.insert("alone".to_owned(), "yes".to_owned());
+        let selector = LabelSelector {
+            match_labels: [("alone".to_owned(), "yes".to_owned())].into(),
+            ..LabelSelector::default()
+        };
+        pod.spec.topology_spread = vec![TopologySpread {
+            max_skew: 1,
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            hard: true,
+            min_domains: Some(1000),
+            label_selector: Some(selector),
+            honor_affinity: true,
+            ..TopologySpread::default()
+        }];
+    }
+    let verdict = verdict(&snapshot);
+    let finding = verdict.findings.iter().find(|finding| finding.code == "PodTopologySpread").unwrap();
+    assert!(finding.count >= together - 1, "{finding:?}");
+    // The bound stays: it is about the problem without the constraint, which costs no more.
+    assert!(verdict.bound.is_some() && verdict.bound <= verdict.cost);
+}

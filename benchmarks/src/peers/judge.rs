@@ -1,12 +1,18 @@
 //! The referee's view of an answer: cost, findings, and a bound proven for the pods it places.
+//!
+//! Two judges sit. The checker judges an answer as a plan for the snapshot without the constraints between pods (spread,
+//! affinity among pods, volumes, host ports), which plans do not cover yet: dropping constraints only lowers the bound, so it
+//! holds for the real problem too. kube-scheduler's filters then bind every pod where it is meant to go, all constraints
+//! included ([`super::realised`]).
 
+use super::realised::stuck;
 use super::{Answer, Outcome, Task};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::PodPhase;
+use stowage_models::objects::{PodPhase, PodRef};
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
@@ -63,15 +69,21 @@ pub fn judge(snapshot: &Snapshot, catalog: &Catalog, task: Task, answer: &Answer
     let limits =
         Limits { time: PROOF_TIME, threads: 2, clock: Arc::new(move || start.elapsed()), cancel: None };
     let placed = answer.placed();
-    match stowage_planner::adopt(snapshot, catalog, &policy, &limits, &foreign) {
+    let unrelated = match without_relations(snapshot, catalog, &policy, &foreign) {
+        Ok(unrelated) => unrelated,
+        Err(why) => return Verdict { placed, unjudged: Some(why.to_string()), ..Verdict::default() },
+    };
+    match stowage_planner::adopt(&unrelated, catalog, &policy, &limits, &foreign) {
         Ok(adopted) => {
             let mut kinds: BTreeMap<&str, Finding> = BTreeMap::new();
-            let findings = stowage_checker::check(snapshot, catalog, &adopted.plan);
-            for finding in &findings {
-                let kind = kinds.entry(finding.code).or_insert_with(|| Finding {
-                    code: finding.code.to_owned(),
+            let findings = stowage_checker::check(&unrelated, catalog, &adopted.plan);
+            let stuck = stuck(snapshot, catalog, &foreign);
+            let checked = findings.iter().map(|finding| (finding.code, &finding.message));
+            for (code, message) in checked.chain(stuck.iter().map(|(plugin, message)| (*plugin, message))) {
+                let kind = kinds.entry(code).or_insert_with(|| Finding {
+                    code: code.to_owned(),
                     count: 0,
-                    example: finding.message.clone(),
+                    example: message.clone(),
                 });
                 kind.count += 1;
             }
@@ -113,6 +125,34 @@ pub fn from_scratch(snapshot: &Snapshot) -> Snapshot {
         pod.phase = PodPhase::Pending;
     }
     fresh
+}
+
+/// The snapshot without what relates pods to each other or to volumes. Pods that are not placed and that plans do not cover
+/// for such a reason are gone: nobody can say whether there was room for them.
+fn without_relations(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    foreign: &Foreign,
+) -> Result<Snapshot, stowage_planner::PlanError> {
+    let launched = foreign.launches.iter().flat_map(|launch| &launch.pods);
+    let placed: BTreeSet<&PodRef> =
+        launched.chain(foreign.existing.iter().flat_map(|(_, pods)| pods)).collect();
+    let unsupported = stowage_planner::numbers(snapshot, catalog, policy)?.unsupported;
+    let gone: BTreeSet<&PodRef> =
+        unsupported.iter().map(|(pod, _)| pod).filter(|pod| !placed.contains(pod)).collect();
+    let mut unrelated = snapshot.clone();
+    unrelated.pods.retain(|pod| !gone.contains(&pod.id()));
+    for pod in &mut unrelated.pods {
+        let spec = &mut pod.spec;
+        spec.topology_spread.clear();
+        spec.volumes.clear();
+        for terms in [&mut spec.affinity.pod_required, &mut spec.affinity.anti_required] {
+            terms.clear();
+        }
+        spec.containers.iter_mut().chain(&mut spec.init_containers).for_each(|c| c.host_ports.clear());
+    }
+    Ok(unrelated)
 }
 
 /// A consolidated cluster as launches: the nodes that remain and those that were added.

@@ -8,6 +8,7 @@ pub mod judge;
 pub mod ours;
 pub mod plain;
 pub mod process;
+pub mod realised;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};

@@ -13,6 +13,7 @@ mod branching;
 mod certificate;
 mod existing;
 mod figures;
+pub mod filters;
 mod finding;
 mod form;
 mod groups;
