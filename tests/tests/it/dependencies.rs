@@ -6,13 +6,15 @@ use std::process::Command;
 
 /// What each crate of the workspace may use of the workspace, tests left aside. A new edge is a decision: it is written
 /// here and in ARCHITECTURE.md.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("stowage-models", &[]),
     ("stowage-import", &["stowage-models"]),
     ("stowage-checker", &["stowage-models"]),
     ("stowage-planner", &["stowage-models"]),
     ("stowage", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
     ("stowage-bench", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
+    // Starts programs for tests and knows nothing of planning.
+    ("stowage-cluster", &[]),
     ("stowage-tests", &[]),
 ];
 
@@ -120,6 +122,14 @@ fn pure_crates_bring_no_runtime() {
         let bad: Vec<&&str> =
             brought.iter().filter(|to| RUNTIMES.iter().any(|prefix| to.starts_with(prefix))).collect();
         assert!(bad.is_empty(), "{name} brings {bad:?}");
+    }
+}
+
+#[test]
+fn what_tests_run_on_is_for_tests_alone() {
+    let graph = Graph::read();
+    for id in &graph.members {
+        assert!(!graph.direct(id, false).contains("stowage-cluster"), "{} uses it", graph.names[id]);
     }
 }
 

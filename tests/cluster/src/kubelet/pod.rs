@@ -1,0 +1,64 @@
+//! What a kubelet says of a pod.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+
+/// All containers run and are ready: the status to merge into a pod's own.
+pub(crate) fn running(pod: &Pod, address: Ipv4Addr) -> Value {
+    let now = Timestamp::now();
+    let run = json!({ "running": { "startedAt": now } });
+    let done = json!({ "terminated": { "exitCode": 0, "reason": "Completed", "finishedAt": now } });
+    // A sidecar is an init container that goes on.
+    let init = |one: &Container| {
+        let sidecar = one.restart_policy.as_deref() == Some("Always");
+        container(one, true, if sidecar { run.clone() } else { done.clone() })
+    };
+    let (containers, inits) = containers(pod);
+    json!({ "status": {
+        "phase": "Running",
+        "startTime": now,
+        "podIP": address,
+        "podIPs": [{ "ip": address }],
+        "conditions": conditions(true, "", &["Initialized", "ContainersReady", "Ready"]),
+        "initContainerStatuses": inits.iter().map(init).collect::<Vec<_>>(),
+        "containerStatuses":
+            containers.iter().map(|one| container(one, true, run.clone())).collect::<Vec<_>>(),
+    }})
+}
+
+/// All containers have ended with `code`: the status to merge into a pod's own.
+pub(crate) fn ended(pod: &Pod, code: i32) -> Value {
+    let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
+    let state =
+        json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": Timestamp::now() } });
+    let (containers, _) = containers(pod);
+    let condition = if code == 0 { "PodCompleted" } else { "PodFailed" };
+    json!({ "status": {
+        "phase": phase,
+        "conditions": conditions(false, condition, &["ContainersReady", "Ready"]),
+        "containerStatuses":
+            containers.iter().map(|one| container(one, false, state.clone())).collect::<Vec<_>>(),
+    }})
+}
+
+fn containers(pod: &Pod) -> (&[Container], &[Container]) {
+    let Some(spec) = &pod.spec else { return (&[], &[]) };
+    (&spec.containers, spec.init_containers.as_deref().unwrap_or_default())
+}
+
+fn container(container: &Container, ready: bool, state: Value) -> Value {
+    json!({
+        "name": container.name, "image": container.image.as_deref().unwrap_or_default(), "imageID": "",
+        "ready": ready, "started": ready, "restartCount": 0, "state": state,
+    })
+}
+
+fn conditions(hold: bool, reason: &str, kinds: &[&str]) -> Vec<Value> {
+    let (status, now) = (if hold { "True" } else { "False" }, Timestamp::now());
+    kinds
+        .iter()
+        .map(|kind| json!({ "type": kind, "status": status, "reason": reason, "lastTransitionTime": now }))
+        .collect()
+}

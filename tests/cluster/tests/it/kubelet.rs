@@ -1,0 +1,97 @@
+//! Goal: the fake kubelet does what it is told, and no more. An API server is enough for it: the pods are bound by hand.
+
+use crate::support::{SOON, has, phase, pod, until};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use std::time::Duration;
+use stowage_cluster::{Behaviour, Cluster, Error, Kubelet, NodeSpec, Program, eventually};
+
+/// Long enough to see that nothing happens, short enough to wait for.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_and_pods_come_and_go_as_told() {
+    let builder = Cluster::builder().argument(Program::ApiServer, "--v=2");
+    let cluster = builder.start().await.expect("the cluster starts");
+    let log = std::fs::read_to_string(cluster.log(Program::ApiServer)).expect("a log");
+    assert!(log.contains("FLAG: --v=\"2\""), "the argument is not passed on");
+
+    let client = cluster.client();
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let kubelet = Kubelet::builder()
+        .behaviour(|pod| match pod.name_any().as_str() {
+            "ends" => Behaviour::Exit { after: A_WHILE, code: 0 },
+            _ => Behaviour::Run,
+        })
+        .termination(|pod| (pod.name_any() != "hangs").then_some(Duration::ZERO))
+        .heartbeat(Duration::from_millis(100))
+        .start(client.clone());
+    let create = async |name: &str, node: &str| {
+        let mut pod = pod(name, "100m", json!({}));
+        pod.spec.as_mut().expect("a spec").node_name = Some(node.to_owned());
+        pods.create(&PostParams::default(), &pod).await.expect(name);
+    };
+
+    // A pod may be bound to a node before there is one, and starts when there is.
+    create("early", "node-a").await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(phase(&pods.get("early").await.expect("early")), "Pending");
+    kubelet.add(NodeSpec::new("node-a").ready_after(A_WHILE)).await.expect("node-a");
+    let ready = |node: &Node| {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+    };
+    assert!(!ready(&nodes.get("node-a").await.expect("node-a")), "it needs a while");
+    let gets_ready = async || {
+        let node = nodes.get("node-a").await.map_err(|error| error.to_string())?;
+        if ready(&node) { Ok(()) } else { Err(format!("{:?}", node.status)) }
+    };
+    eventually("ready node-a", SOON, gets_ready).await.expect("node-a becomes ready");
+    let early = until(&pods, "early", |pod| has(pod, "Ready", "True")).await;
+    let twice = kubelet.add(NodeSpec::new("node-a")).await.expect_err("node-a is there already");
+    assert!(matches!(twice, Error::Api { .. }), "{twice:?}");
+
+    // Each pod has an address of its own, and ends as told.
+    create("ends", "node-a").await;
+    let ends = until(&pods, "ends", |pod| phase(pod) == "Succeeded").await;
+    let address = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    assert!(address(&ends).is_some() && address(&ends) != address(&early));
+    create("hangs", "node-a").await;
+    until(&pods, "hangs", |pod| phase(pod) == "Running").await;
+    for name in ["hangs", "ends", "early"] {
+        pods.delete(name, &DeleteParams::default()).await.expect(name);
+    }
+    let left = async || {
+        let left = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let names: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
+        if names == ["hangs"] { Ok(()) } else { Err(format!("{names:?}")) }
+    };
+    eventually("end of all pods but one", SOON, left).await.expect("the others go");
+
+    // Heartbeats go on until the node falls silent; its pods are then nobody's.
+    let renewed = async || -> Option<MicroTime> {
+        leases.get("node-a").await.expect("a lease").spec.and_then(|spec| spec.renew_time)
+    };
+    let first = renewed().await.expect("a time");
+    let later = async || if renewed().await > Some(first.clone()) { Ok(()) } else { Err(String::new()) };
+    eventually("second heartbeat", SOON, later).await.expect("heartbeats");
+    kubelet.silence("node-a");
+    create("late", "node-a").await;
+    // One heartbeat may be under way.
+    tokio::time::sleep(A_WHILE).await;
+    let last = renewed().await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(renewed().await, last, "a silent node sends no heartbeat");
+    assert_eq!(phase(&pods.get("late").await.expect("late")), "Pending");
+
+    kubelet.remove("node-a").await.expect("node-a can be removed");
+    assert!(nodes.get_opt("node-a").await.expect("an answer").is_none());
+    assert!(leases.get_opt("node-a").await.expect("an answer").is_none());
+    kubelet.remove("node-a").await.expect("and again");
+}
