@@ -8,7 +8,7 @@ use stowage_models::objects::{
 use stowage_models::selector::{LabelSelector, Requirement};
 
 /// The image of every container: it is never pulled where these objects go.
-const IMAGE: &str = "registry.k8s.io/pause:3.10";
+const IMAGE: &str = "pause";
 
 /// `spec` of a pod or of a template.
 pub(crate) fn pod_spec(spec: &PodSpec) -> Map<String, Value> {
