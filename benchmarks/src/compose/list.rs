@@ -1,9 +1,10 @@
 //! The list of compositions.
 
+use super::known::{self, known};
 use super::{Composition, mixed, scaledown, small, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 11] = [
+pub const COMPOSITIONS: [Composition; 17] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -42,4 +43,46 @@ pub const COMPOSITIONS: [Composition; 11] = [
         "1,000 nodes grown by arrivals, then 40 % of the pods gone",
         |seed| scaledown::compose(seed, &scaledown::NODES_1K),
     ),
+    Composition::new(
+        "known-50",
+        5,
+        "50 pods in few shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::EASY[0]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::EASY[0]).optimum),
+    Composition::new(
+        "known-500",
+        5,
+        "500 pods in few shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::EASY[1]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::EASY[1]).optimum),
+    Composition::new(
+        "known-5k",
+        5,
+        "5,000 pods in few shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::EASY[2]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::EASY[2]).optimum),
+    Composition::new(
+        "known-50-hard",
+        5,
+        "50 pods in many shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::HARD[0]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::HARD[0]).optimum),
+    Composition::new(
+        "known-500-hard",
+        5,
+        "500 pods in many shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::HARD[1]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::HARD[1]).optimum),
+    Composition::new(
+        "known-5k-hard",
+        5,
+        "5,000 pods in many shapes, cut from full nodes: the optimum is known",
+        |seed| known(seed, &known::HARD[2]).snapshot,
+    )
+    .with_optimum(|seed| known(seed, &known::HARD[2]).optimum),
 ];

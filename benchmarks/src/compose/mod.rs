@@ -3,6 +3,7 @@
 //! They are labelled "composed" in their `origin`, because nobody ran them. The committed ones under
 //! `benchmarks/snapshots` are exactly what this module makes now; a test compares them byte by byte.
 
+pub mod known;
 mod list;
 mod mixed;
 mod parts;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use stowage_import::{Encoding, write_snapshot};
 use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
 
 pub use list::COMPOSITIONS;
 
@@ -32,7 +34,10 @@ pub struct Composition {
     pub seed: u64,
     /// Kept in the repository; the others are made when needed.
     pub committed: bool,
+    /// Slack it is meant to be planned with ([`stowage_models::plan::Policy::slack`]); zero where the optimum is known.
+    pub slack: Ppm,
     make: fn(u64) -> Snapshot,
+    optimum: Option<fn(u64) -> UsdMicros>,
 }
 
 impl Composition {
@@ -43,7 +48,13 @@ impl Composition {
         about: &'static str,
         make: fn(u64) -> Snapshot,
     ) -> Composition {
-        Composition { name, about, seed, committed: false, make }
+        // `Policy::default` is no constant; a test compares the two.
+        Composition { name, about, seed, committed: false, slack: Ppm(10_000), make, optimum: None }
+    }
+
+    /// One whose optimum is known at zero slack.
+    const fn with_optimum(self, optimum: fn(u64) -> UsdMicros) -> Composition {
+        Composition { slack: Ppm(0), optimum: Some(optimum), ..self }
     }
 
     /// One that is kept in the repository.
@@ -77,6 +88,13 @@ impl Composition {
         snapshot.taken_at = Some("2026-08-31T12:00:00Z".to_owned());
         snapshot.normalise();
         snapshot
+    }
+
+    /// The least any launches cost that place all pods of the snapshot for `seed`, with the embedded catalogue and
+    /// [`Composition::slack`], where that is known ([`known`]).
+    #[must_use]
+    pub fn optimum(&self, seed: u64) -> Option<UsdMicros> {
+        self.optimum.map(|optimum| optimum(seed))
     }
 
     /// Where the committed file is.
