@@ -14,7 +14,26 @@ use stowage_bench::peers::input::Allowance;
 use stowage_bench::table;
 
 /// Snapshots compared unless told otherwise.
-const USUAL: [&str; 6] = ["small", "web-1k", "mixed-10k", "mixed-10k-od", "openb-default", "openb-cpu250"];
+const USUAL: [&str; 18] = [
+    "small",
+    "web-1k",
+    "mixed-100",
+    "mixed-1k",
+    "mixed-5k",
+    "mixed-10k",
+    "mixed-20k",
+    "mixed-10k-od",
+    "openb-default",
+    "openb-cpu250",
+    "known-50",
+    "known-500",
+    "known-5k",
+    "known-50-hard",
+    "known-500-hard",
+    "known-5k-hard",
+    "scaledown-100",
+    "scaledown-1k",
+];
 
 /// Runs the comparison and writes everything.
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<()> {
@@ -64,7 +83,11 @@ fn subject(name: &str) -> Subject {
         Some(why) => Err(why),
         None => load(name, None).map_err(|why| format!("failed: {why:#}")),
     };
-    Subject { name: name.to_owned(), snapshot, optimum: None }
+    let optimum = match table::Subject::named(name) {
+        Ok(table::Subject::Composed { composition, .. }) => composition.optimum(composition.seed),
+        _ => None,
+    };
+    Subject { name: name.to_owned(), snapshot, optimum }
 }
 
 /// Writes table, figures and history beside the rows.

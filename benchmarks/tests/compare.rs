@@ -233,3 +233,32 @@ fn constraints_between_pods_are_judged_by_the_filters_of_the_scheduler() {
     // The bound stays: it is about the problem without the constraint, which costs no more.
     assert!(verdict.bound.is_some() && verdict.bound <= verdict.cost);
 }
+
+/// Needs Go, which the project's test command installs; elsewhere it says that it did nothing.
+#[test]
+fn karpenter_answers_and_is_judged() {
+    use stowage_bench::compare::{Effort, Subject, compare};
+
+    let subject = Subject { name: "mixed-100".to_owned(), snapshot: Ok(composed("mixed-100")), optimum: None };
+    let effort = Effort {
+        peers: vec![Peer::Karpenter, Peer::BestFitByPrice],
+        allowance: Allowance { seconds: 60, threads: 2 },
+        runs: 1,
+    };
+    let mut rows = Vec::new();
+    compare(std::iter::once(subject), &effort, |row| {
+        rows.push(row);
+        Ok(())
+    })
+    .unwrap();
+    let [karpenter, plain] = rows.as_slice() else { panic!("two rows expected: {rows:?}") };
+    assert_eq!((plain.placed, plain.findings.len()), (100, 0));
+    if karpenter.outcome == Outcome::Skipped {
+        assert!(karpenter.message.contains("not installed"), "{}", karpenter.message);
+        eprintln!("NOT TESTED: {}", karpenter.message);
+        return;
+    }
+    assert_eq!((karpenter.outcome, karpenter.placed), (Outcome::Complete, 100), "{}", karpenter.message);
+    assert_eq!((&karpenter.findings, &karpenter.unjudged), (&Vec::new(), &None));
+    assert!(karpenter.cost >= plain.bound, "nobody is below the bound");
+}
