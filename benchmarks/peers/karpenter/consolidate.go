@@ -141,6 +141,9 @@ func newConsolidation(base *cluster) *consolidation {
 func (c *consolidation) pass(ctx context.Context) (found, finished bool, err error) {
 	finished = true
 	for _, method := range c.methods {
+		if c.clock.left() <= 0 {
+			return false, false, nil
+		}
 		start, cpu := time.Now(), cpuTime()
 		commands, err := c.compute(ctx, method)
 		took := time.Since(start)

@@ -5,6 +5,8 @@ import (
 	"math/rand"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/karpenter/pkg/controllers/disruption"
 )
 
 var smallKind, largeKind = kindOf("small", "amd64", 2, 8, 0), kindOf("large", "amd64", 8, 32, 0)
@@ -95,6 +97,10 @@ func TestWhatForbidsDisruptionIsRespected(t *testing.T) {
 	loose := with(budget(dict{"minAvailable": 1}))
 	expect(t, "minAvailable 1 of 2: removed", len(loose.Removed), 1)
 
+	said := budget(dict{"minAvailable": 1})
+	said["status"] = dict{"disruptionsAllowed": 0}
+	expectUntouched(t, "a status of 0", with(said))
+
 	disruption := func(settings dict) *document {
 		return halfEmpty().change("nodePools", func(p dict) { p["spec"].(dict)["disruption"] = settings })
 	}
@@ -140,6 +146,51 @@ func TestConsolidationStopsInTime(t *testing.T) {
 	expect(t, "removed", len(result.Removed), 0)
 	expect(t, "cost after", result.Details["costAfter"], result.Details["costBefore"])
 	accounted(t, result, "default/a", "default/b")
+}
+
+// Single-node consolidation that starts after the deadline still ends at its first candidate.
+func TestSingleNodeConsolidationStopsHoweverLateItStarts(t *testing.T) {
+	ctx, d := testContext(t), settledDocument()
+	for i := range 8 {
+		name := fmt.Sprint("n", i)
+		d.add("nodes", node(name, smallKind, zoneA)).add("pods", pod("p"+name, 1900, on(name)))
+	}
+	in := d.input(t)
+	in.settle()
+	base, err := newCluster(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConsolidation(base)
+	base.clock.start(1e-9)
+	single := c.methods[2].(*disruption.SingleNodeConsolidation)
+	candidates, err := disruption.GetCandidates(ctx, c.state, c.store, c.recorder, c.clock, c.provider, single.ShouldDisrupt,
+		single.Class(), c.queue)
+	if err != nil || len(candidates) != 8 {
+		t.Fatalf("%d candidates, %v", len(candidates), err)
+	}
+	if _, err := single.ComputeCommands(ctx, map[string]int{"default": 8}, candidates...); err != nil {
+		t.Fatal(err)
+	}
+	// It remembers the pools it did not get to, and does not take the cluster for consolidated.
+	expect(t, "pools unseen", single.PreviouslyUnseenNodePools.UnsortedList(), []string{"default"})
+	expect(t, "consolidated", single.IsConsolidated(), false)
+}
+
+func TestNoMethodStartsTooLate(t *testing.T) {
+	ctx, in := testContext(t), settledDocument().add("nodes", node("n", smallKind, zoneA)).input(t)
+	in.settle()
+	base, err := newCluster(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConsolidation(base)
+	c.clock.start(1e-9)
+	found, finished, err := c.pass(ctx)
+	expect(t, "pass", []any{found, finished, err, len(c.log)}, []any{false, false, error(nil), 0})
+	c.clock.start(60)
+	found, _, err = c.pass(ctx)
+	expect(t, "pass in time", []any{found, err, len(c.log)}, []any{true, error(nil), 1})
 }
 
 // Whatever Karpenter does: no pod is lost or doubled, no node is overfull, and costs add up and do not rise.

@@ -46,7 +46,9 @@ type input struct {
 	Objects        map[string][]json.RawMessage   `json:"objects"`
 	WellKnown      []string                       `json:"wellKnownLabels"`
 	InstanceTypes  map[string][]instanceTypeInput `json:"instanceTypes"`
-	decoded        objects
+
+	decoded         objects
+	budgetHasStatus []bool // per PodDisruptionBudget: status.disruptionsAllowed is given
 }
 
 // objects are the Kubernetes objects of the snapshot, in the order given.
@@ -194,7 +196,24 @@ func (in *input) decodeObjects() error {
 		decodeList(in.Objects, "persistentVolumeClaims", &o.PersistentVolumeClaims),
 		decodeList(in.Objects, "persistentVolumes", &o.PersistentVolumes),
 		decodeList(in.Objects, "storageClasses", &o.StorageClasses),
+		in.findBudgetStatus(),
 	)
+}
+
+// findBudgetStatus notes which PodDisruptionBudgets say how many disruptions they allow; 0 and nothing decode to the same.
+func (in *input) findBudgetStatus() error {
+	for i, raw := range in.Objects["podDisruptionBudgets"] {
+		var budget struct {
+			Status struct {
+				DisruptionsAllowed *int32 `json:"disruptionsAllowed"`
+			} `json:"status"`
+		}
+		if err := json.Unmarshal(raw, &budget); err != nil {
+			return fmt.Errorf("objects.podDisruptionBudgets[%d]: %s", i, err)
+		}
+		in.budgetHasStatus = append(in.budgetHasStatus, budget.Status.DisruptionsAllowed != nil)
+	}
+	return nil
 }
 
 // decodeList decodes objects[key] one by one, so that an error can say which object it is about.

@@ -33,8 +33,10 @@ func (in *input) settle() map[string][]string {
 	for _, pool := range o.NodePools {
 		budgets[pool.Name] = settleNodePool(pool)
 	}
-	for _, budget := range o.PodDisruptionBudgets {
-		completeBudget(budget, o.Pods)
+	for i, budget := range o.PodDisruptionBudgets {
+		if !in.budgetHasStatus[i] {
+			completeBudget(budget, o.Pods)
+		}
 	}
 	return budgets
 }
@@ -61,13 +63,10 @@ func settleNodePool(pool *karpv1.NodePool) []string {
 	return had
 }
 
-// completeBudget computes the status of a PodDisruptionBudget as the disruption controller would, if it has none. Pods
-// expected are those there are, for want of their controllers.
+// completeBudget computes the status of a PodDisruptionBudget as the disruption controller would. Pods expected are those
+// there are, for want of their controllers.
 func completeBudget(budget *policyv1.PodDisruptionBudget, pods []*corev1.Pod) {
 	status := &budget.Status
-	if status.ExpectedPods != 0 || status.CurrentHealthy != 0 || status.DisruptionsAllowed != 0 {
-		return
-	}
 	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
 	if err != nil {
 		return // Karpenter reads the selector too and says what is wrong with it
