@@ -201,9 +201,10 @@ func (c *cluster) bindAll(ctx context.Context, pods []*corev1.Pod, node string) 
 func (c *cluster) launch(ctx context.Context, planned *scheduling.NodeClaim, chosen choice) (string, error) {
 	result := &launch{
 		NodePool: planned.NodePoolName, InstanceType: chosen.instanceType.Name, Zone: chosen.offering.Zone(),
-		CapacityType: chosen.offering.CapacityType(), Price: micros(chosen.offering.Price), Labels: pinnedLabels(planned),
+		CapacityType: chosen.offering.CapacityType(), Price: micros(chosen.offering.Price),
 	}
-	claim := planned.ToNodeClaim()
+	claim := planned.ToNodeClaim() // gives labels that requirements leave open a value
+	result.Labels = ownLabels(claim.Labels)
 	c.names++
 	claim.Name = fmt.Sprintf("%s-new-%05d", planned.NodePoolName, c.names)
 	claim.UID = types.UID(claim.Name)
@@ -244,16 +245,15 @@ func (c *cluster) boot(ctx context.Context, claim *karpv1.NodeClaim) error {
 	return errors.Join(c.putClaim(ctx, claim), c.putNode(ctx, node))
 }
 
-// pinnedLabels are labels of the user's own that a NodeClaim's requirements leave one value.
-func pinnedLabels(planned *scheduling.NodeClaim) map[string]string {
-	labels := map[string]string{}
-	for key, requirement := range planned.Requirements {
-		own := !karpv1.WellKnownLabels.Has(key) && karpv1.IsRestrictedLabel(key) == nil
-		if own && requirement.Operator() == corev1.NodeSelectorOpIn && requirement.Len() == 1 {
-			labels[key] = requirement.Any()
+// ownLabels are the labels that are the user's own: not well-known, not Karpenter's or the provider's.
+func ownLabels(labels map[string]string) map[string]string {
+	own := map[string]string{}
+	for key, value := range labels {
+		if !karpv1.WellKnownLabels.Has(key) && karpv1.IsRestrictedLabel(key) == nil {
+			own[key] = value
 		}
 	}
-	return labels
+	return own
 }
 
 // remove takes a node, its NodeClaim and the pods that only lived for it (DaemonSets', finished ones) out of the cluster.

@@ -150,12 +150,18 @@ func TestLimitsCostRounds(t *testing.T) {
 	}
 }
 
-func TestCustomLabelsArePinned(t *testing.T) {
+func TestCustomLabelsHaveValues(t *testing.T) {
 	d := newDocument()
 	teams := []any{requirement("example.com/team", "In", "red", "blue")}
 	d.objects["nodePools"] = []any{nodePool("default", dict{"requirements": teams})}
 	d.add("pods", pod("p", 100, dict{"nodeSelector": dict{"example.com/team": "red"}}))
 	expect(t, "labels", d.answer(t).Launches[0].Labels, map[string]string{"example.com/team": "red"})
+
+	// A label that is left open gets some value when the NodeClaim is made.
+	d.objects["pods"] = []any{pod("p", 100, nil)}
+	if team := d.answer(t).Launches[0].Labels["example.com/team"]; team != "red" && team != "blue" {
+		t.Errorf("team is %q", team)
+	}
 }
 
 func TestVolumesPinTheirZone(t *testing.T) {
