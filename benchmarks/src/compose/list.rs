@@ -1,10 +1,10 @@
 //! The list of compositions.
 
 use super::known::{self, known};
-use super::{Composition, mixed, scaledown, small, web};
+use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 17] = [
+pub const COMPOSITIONS: [Composition; 22] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -43,6 +43,31 @@ pub const COMPOSITIONS: [Composition; 17] = [
         "1,000 nodes grown by arrivals, then 40 % of the pods gone",
         |seed| scaledown::compose(seed, &scaledown::NODES_1K),
     ),
+    Composition::new(
+        "constrained-1k",
+        6,
+        "1,000 pods with every supported constraint beside a fleet of 20 nodes",
+        |seed| constrained::compose(seed, &constrained::PODS_1K),
+    ),
+    Composition::new(
+        "constrained-10k",
+        6,
+        "10,000 pods with every supported constraint beside a fleet of 100 nodes",
+        |seed| constrained::compose(seed, &constrained::PODS_10K),
+    ),
+    Composition::new(
+        "spread-1k",
+        7,
+        "1,000 pods, half of the groups with constraints between pods",
+        |seed| spread::compose(seed, &spread::PODS_1K),
+    ),
+    Composition::new(
+        "spread-10k",
+        7,
+        "10,000 pods, half of the groups with constraints between pods",
+        |seed| spread::compose(seed, &spread::PODS_10K),
+    ),
+    Composition::new("hostname-2k", 8, "2,000 pods, 1,000 of them spread over hostnames", spread::hostname),
     Composition::new(
         "known-50",
         5,

@@ -3,6 +3,7 @@
 //! They are labelled "composed" in their `origin`, because nobody ran them. The committed ones under
 //! `benchmarks/snapshots` are exactly what this module makes now; a test compares them byte by byte.
 
+mod constrained;
 pub mod known;
 mod list;
 mod mixed;
@@ -10,6 +11,7 @@ mod parts;
 mod scaledown;
 mod sizes;
 mod small;
+mod spread;
 mod web;
 
 use anyhow::{Context as _, Result, bail};

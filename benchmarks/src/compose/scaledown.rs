@@ -28,10 +28,17 @@ pub(super) struct Fleet {
     workloads: usize,
 }
 
+impl Fleet {
+    /// So many nodes, grown by the pods of so many workloads.
+    pub(super) const fn new(nodes: usize, workloads: usize) -> Fleet {
+        Fleet { nodes, workloads }
+    }
+}
+
 /// `scaledown-100`.
-pub(super) const NODES_100: Fleet = Fleet { nodes: 100, workloads: 60 };
+pub(super) const NODES_100: Fleet = Fleet::new(100, 60);
 /// `scaledown-1k`.
-pub(super) const NODES_1K: Fleet = Fleet { nodes: 1_000, workloads: 240 };
+pub(super) const NODES_1K: Fleet = Fleet::new(1_000, 240);
 
 /// Of a hundred pods so many are gone at the end.
 const GONE_PERCENT: usize = 40;
