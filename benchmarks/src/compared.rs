@@ -14,7 +14,7 @@ use stowage_bench::peers::input::Allowance;
 use stowage_bench::table;
 
 /// Snapshots compared unless told otherwise.
-const USUAL: [&str; 18] = [
+const USUAL: [&str; 23] = [
     "small",
     "web-1k",
     "mixed-100",
@@ -25,6 +25,11 @@ const USUAL: [&str; 18] = [
     "mixed-10k-od",
     "openb-default",
     "openb-cpu250",
+    "constrained-1k",
+    "constrained-10k",
+    "spread-1k",
+    "spread-10k",
+    "hostname-2k",
     "known-50",
     "known-500",
     "known-5k",

@@ -239,7 +239,8 @@ fn constraints_between_pods_are_judged_by_the_filters_of_the_scheduler() {
 fn karpenter_answers_and_is_judged() {
     use stowage_bench::compare::{Effort, Subject, compare};
 
-    let subject = Subject { name: "mixed-100".to_owned(), snapshot: Ok(composed("mixed-100")), optimum: None };
+    let subject =
+        Subject { name: "mixed-100".to_owned(), snapshot: Ok(composed("mixed-100")), optimum: None };
     let effort = Effort {
         peers: vec![Peer::Karpenter, Peer::BestFitByPrice],
         allowance: Allowance { seconds: 60, threads: 2 },

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use stowage_models::objects::{
     Affinity, Container, NodeSelectorTerm, PodAffinityTerm, PodSpec, PodVolume, Toleration, TopologySpread,
 };
+use stowage_models::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, Resources};
 use stowage_models::selector::{LabelSelector, Requirement};
 
 /// The image of every container: it is never pulled where these objects go.
@@ -41,7 +42,7 @@ fn containers(containers: &[Container], prefix: &str) -> Value {
         object.insert("name".to_owned(), json!(format!("{prefix}-{index}")));
         object.insert("image".to_owned(), json!(IMAGE));
         if !container.requests.is_empty() {
-            object.insert("resources".to_owned(), json!({"requests": quantities(&container.requests)}));
+            object.insert("resources".to_owned(), resources(&container.requests));
         }
         if container.sidecar {
             object.insert("restartPolicy".to_owned(), json!("Always"));
@@ -50,6 +51,17 @@ fn containers(containers: &[Container], prefix: &str) -> Value {
         Value::Object(object)
     };
     containers.iter().enumerate().map(one).collect()
+}
+
+/// Requests, with the limits the API server insists on for what cannot be overcommitted.
+fn resources(requests: &Resources) -> Value {
+    const OVERCOMMITTED: [&str; 3] = [CPU, MEMORY, EPHEMERAL_STORAGE];
+    let mut firm = requests.clone();
+    firm.0.retain(|name, _| !OVERCOMMITTED.contains(&name.as_str()));
+    let mut object = Map::new();
+    object.insert("requests".to_owned(), quantities(requests));
+    put(&mut object, "limits", quantities(&firm));
+    Value::Object(object)
 }
 
 /// A port from `protocol/hostIP/port`.

@@ -101,6 +101,7 @@ impl Maker {
         let name = self.named(&format!("node-{index}"));
         let mut labels = Labels::from([("kubernetes.io/hostname".to_owned(), name.clone())]);
         labels.insert(self.key("host"), name.clone());
+        labels.insert(self.key("of"), self.name.clone());
         // Now and then a key is missing, which matters to spread and affinity.
         for (kind, values) in [("zone", &["z1", "z2", "z3"][..]), ("rack", &["k1", "k2"])] {
             if self.dice.chance(90) {
@@ -121,9 +122,9 @@ impl Maker {
         }
         taints.sort();
         let mut allocatable = Resources::from([
-            (CPU, 1000 + 500 * self.dice.below(6) as i64),
-            (MEMORY, (1024 + 512 * self.dice.below(6) as i64) * MIB),
-            (PODS, 2 + self.dice.below(10) as i64),
+            (CPU, 1500 + 1000 * self.dice.below(6) as i64),
+            (MEMORY, (2048 + 1024 * self.dice.below(6) as i64) * MIB),
+            (PODS, 3 + self.dice.below(10) as i64),
         ]);
         if self.dice.chance(25) {
             allocatable.set("example.com/gpu", 1 + self.dice.below(3) as i64);
@@ -178,6 +179,11 @@ impl Maker {
             }
             spec.init_containers.push(container);
         }
+        // The API server refuses a pod that asks for one port twice.
+        let mut seen = std::collections::BTreeSet::new();
+        for container in spec.containers.iter_mut().chain(&mut spec.init_containers) {
+            container.host_ports.retain(|port| seen.insert(port.clone()));
+        }
         let mut affinity = Affinity::default();
         if running {
             while self.dice.chance(25) {
@@ -186,6 +192,8 @@ impl Maker {
             spec.affinity = affinity;
             return spec;
         }
+        // Other cases' nodes are there, too.
+        spec.node_selector.insert(self.key("of"), self.name.clone());
         if self.dice.chance(20) {
             let values = ["z1", "z2", "z3"];
             spec.node_selector.insert(self.key("zone"), (*self.dice.pick(&values)).to_owned());
@@ -244,7 +252,8 @@ impl Maker {
         }
         if self.dice.chance(20) {
             let operator = if self.dice.chance(50) { Operator::In } else { Operator::NotIn };
-            let name = self.named(&format!("node-{}", self.dice.below(4)));
+            let number = self.dice.below(4);
+            let name = self.named(&format!("node-{number}"));
             term.match_fields.push(Requirement::new("metadata.name", operator, &[&name]));
         }
         term

@@ -74,7 +74,7 @@ const SIMPLIFICATIONS: [fn(&mut PodSpec); 16] = [
     |spec| spec.affinity.anti_required.truncate(spec.affinity.anti_required.len().saturating_sub(1)),
     |spec| drop((!spec.affinity.anti_required.is_empty()).then(|| spec.affinity.anti_required.remove(0))),
     |spec| spec.affinity.node_required = None,
-    |spec| spec.node_selector.clear(),
+    |spec| spec.node_selector.retain(|key, _| key.starts_with("of.")),
     |spec| spec.tolerations.clear(),
     |spec| spec.init_containers.clear(),
     |spec| spec.containers.truncate(1),
