@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod compose;
+pub mod fleet;
 pub mod manifests;
 pub mod measure;
 pub mod oracle;

@@ -1,6 +1,7 @@
 //! `stowage-bench`: composes snapshots and measures the planner on them.
 
 mod compared;
+mod fleets;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ enum Command {
         /// The JSON lines file of the comparison.
         rows: PathBuf,
     },
+    /// Plan a folder of snapshots, or one share of it, with results that survive a kill (see docs/fleet.md).
+    Fleet(fleets::FleetArguments),
     /// Answer as a peer (what a comparison starts).
     #[command(hide = true)]
     Answer {
@@ -179,7 +182,7 @@ fn share(text: &str) -> Result<Ppm, String> {
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -187,8 +190,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
+        Command::Fleet(arguments) => return Ok(fleets::fleet(arguments)),
         Command::Compose(arguments) => compose(&arguments),
         Command::Table(arguments) => table(&arguments),
         Command::Oracle { cases } => oracle(cases),
@@ -209,7 +213,8 @@ fn run() -> Result<()> {
             println!("{}", serde_json::to_string(&measurement)?);
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a question for a peer.

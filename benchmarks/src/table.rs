@@ -234,20 +234,20 @@ pub fn spread(rows: &[Row]) -> String {
 }
 
 /// The value that `percent` of a hundred do not exceed (nearest rank); a run that never got there counts as the worst.
-fn quantile(mut values: Vec<Option<u64>>, percent: usize) -> Option<u64> {
+pub(crate) fn quantile(mut values: Vec<Option<u64>>, percent: usize) -> Option<u64> {
     values.sort_by_key(|value| value.unwrap_or(u64::MAX));
     let rank = (values.len() * percent).div_ceil(100).max(1);
     values.get(rank - 1).copied().flatten()
 }
 
 /// Micro-dollars as dollars with two decimals.
-fn dollars(micros: i64) -> String {
+pub(crate) fn dollars(micros: i64) -> String {
     let cents = (micros + 5_000).div_euclid(10_000);
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 /// Milliseconds as seconds with two decimals, rounded up; a dash for never.
-fn seconds(millis: Option<u64>) -> String {
+pub(crate) fn seconds(millis: Option<u64>) -> String {
     let Some(millis) = millis else {
         return "-".to_owned();
     };
