@@ -160,7 +160,9 @@ func provision(ctx context.Context, in *input, result *answer) error {
 	reasons := map[string]string{}
 	for len(rounds) < roundsMax {
 		if c.clock.left() <= 0 {
-			result.Outcome, result.Message = outcomeTimeout, "no time left for another batch"
+			if result.Outcome != outcomeTimeout {
+				result.Outcome, result.Message = outcomeTimeout, "no time left for another batch"
+			}
 			break
 		}
 		r, err := c.schedule(ctx)
