@@ -55,16 +55,26 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<()> {
         table::Subject::named(name)?;
     }
     let allowance = Allowance { seconds: arguments.seconds, threads: arguments.threads };
-    let effort = Effort { peers, allowance, runs: arguments.runs };
+    let effort = Effort {
+        peers,
+        allowance,
+        consolidation_seconds: arguments.consolidation_seconds,
+        runs: arguments.runs,
+    };
     let setting = setting(allowance);
     let folder = &arguments.out;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(format!("{}.jsonl", setting.date));
+    let kept = if arguments.keep && path.exists() { read(&path)?.1 } else { Vec::new() };
+    let again =
+        |row: &&Row| names.contains(&row.snapshot) && effort.peers.iter().any(|peer| peer.name() == row.peer);
+    let kept: Vec<&Row> = kept.iter().filter(|row| !again(row)).collect();
     let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut line = |value: &dyn erased::Line| -> Result<()> {
         writeln!(file, "{}", value.json()?).with_context(|| format!("cannot write {}", path.display()))
     };
     line(&setting)?;
+    kept.into_iter().try_for_each(|row| line(row))?;
     run(names.iter().map(|name| subject(name)), &effort, |row| line(&row))?;
     report(&path)
 }
@@ -130,12 +140,17 @@ fn read(path: &Path) -> Result<(Setting, Vec<Row>)> {
             serde_json::from_str(line).with_context(|| format!("{}: not a comparison's row", place(number)))
         })
         .collect::<Result<_>>()?;
-    let mut catalogs: Vec<&str> =
-        rows.iter().map(|row| row.catalog_digest.as_str()).filter(|d| !d.is_empty()).collect();
-    catalogs.sort_unstable();
-    catalogs.dedup();
-    if catalogs.len() > 1 {
-        bail!("{}: rows of {} catalogues; compare one catalogue at a time", path.display(), catalogs.len());
+    for pair in rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))) {
+        let (a, b) = pair;
+        if a.snapshot == b.snapshot
+            && (&a.snapshot_digest, &a.catalog_digest) != (&b.snapshot_digest, &b.catalog_digest)
+        {
+            bail!(
+                "{}: rows of {} are about different snapshots or catalogues; run it again without --keep",
+                path.display(),
+                a.snapshot
+            );
+        }
     }
     Ok((setting, rows))
 }
@@ -151,7 +166,6 @@ fn setting(allowance: Allowance) -> Setting {
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         commit: commit.unwrap_or_else(|| "unknown".to_owned()),
         machine: machine(),
-        seconds: allowance.seconds,
         threads: allowance.threads,
     }
 }

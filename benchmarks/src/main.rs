@@ -59,6 +59,9 @@ enum Command {
         /// Threads.
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Without types that have no spot price.
+        #[arg(long)]
+        priced: bool,
     },
     /// Write the question a peer is asked about a snapshot (see benchmarks/peers/README.md).
     Question {
@@ -127,6 +130,12 @@ struct CompareArguments {
     /// Seconds each peer may think about a snapshot.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Seconds a peer may take to consolidate.
+    #[arg(long, default_value_t = 600)]
+    consolidation_seconds: u64,
+    /// Keep the rows that today's file holds already, but for those of the same snapshot and peer.
+    #[arg(long)]
+    keep: bool,
     /// Threads of each peer.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -198,9 +207,10 @@ fn run() -> Result<ExitCode> {
         Command::Oracle { cases } => oracle(cases),
         Command::Compare(arguments) => compared::compare(&arguments),
         Command::Report { rows } => compared::report(&rows),
-        Command::Answer { peer, name, threads } => {
+        Command::Answer { peer, name, threads, priced } => {
             let snapshot = load(&name, None)?;
-            let answer = ours::solve(Peer::named(&peer)?, &snapshot, Catalog::embedded(), threads)?;
+            let catalog = if priced { stowage_bench::compare::priced() } else { Catalog::embedded().clone() };
+            let answer = ours::solve(Peer::named(&peer)?, &snapshot, &catalog, threads)?;
             println!("{}", serde_json::to_string(&answer)?);
             Ok(())
         }

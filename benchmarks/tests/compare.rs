@@ -165,7 +165,7 @@ fn row(snapshot: &str, peer: Peer, answer: Answer, cost: Option<i64>, placed: us
         findings: Vec::new(),
         unjudged: None,
     };
-    Row::new(snapshot, Task::Provision, peer, 10, None, vec![Run { answer, verdict }])
+    Row::new(snapshot, Task::Provision, peer, (10, 60), None, vec![Run { answer, verdict }])
 }
 
 #[test]
@@ -244,6 +244,7 @@ fn karpenter_answers_and_is_judged() {
     let effort = Effort {
         peers: vec![Peer::Karpenter, Peer::BestFitByPrice],
         allowance: Allowance { seconds: 60, threads: 2 },
+        consolidation_seconds: 60,
         runs: 1,
     };
     let mut rows = Vec::new();

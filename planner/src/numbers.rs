@@ -89,13 +89,15 @@ pub struct Numbers {
     pub no_fit: Vec<PodRef>,
 }
 
-/// Reads a snapshot as numbers: the same groups, offerings and existing nodes [`crate::plan`] would plan with.
+/// Reads a snapshot as numbers: the same groups, offerings and existing nodes [`crate::plan`] would plan with, but every
+/// NodePool open to every group: the order of weights is no number.
 ///
 /// # Errors
 /// [`PlanError`] when the input cannot be planned at all.
 pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Result<Numbers, PlanError> {
     crate::check_policy(policy)?;
-    let problem = Problem::new(snapshot, catalog, policy, threads(1)?)?;
+    let mut problem = Problem::new(snapshot, catalog, policy, threads(1)?)?;
+    problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
     let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
     let remaining: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(&problem, demand, &remaining, true);

@@ -120,11 +120,10 @@ fn peers_of<'r>(rows: impl Iterator<Item = &'r Row>) -> Vec<Peer> {
 /// Distance to the bound in per cent of a row that places every pod anybody places.
 fn over(row: &Row, rows: &[Row]) -> Option<f64> {
     let placed = of(rows, &row.snapshot).map(|row| row.placed).max()?;
-    let bound = best_bound(of(rows, &row.snapshot));
     if row.placed < placed || row.cost.is_none() {
         return None;
     }
-    ratio(row.cost, bound).map(|ratio| (ratio - 1.0) * 100.0)
+    ratio(row.cost, best_bound(row, rows)).map(|ratio| (ratio - 1.0) * 100.0)
 }
 
 /// Every peer's distance to the best bound, snapshot by snapshot.
@@ -315,7 +314,7 @@ fn savings_at_rest(rows: &[Row]) -> Result<String> {
                 points.push((&row.snapshot, peer, moved / row.pods.max(1) as f64 * 100.0, saved(cost)));
             }
         }
-        if let Some(bound) = best_bound(of(rows, &row.snapshot)) {
+        if let Some(bound) = best_bound(row, rows) {
             floors.push((&row.snapshot, saved(bound.0)));
         }
     }

@@ -3,7 +3,7 @@
 //! Machines differ and are noisy, so times are kept as ratios to Karpenter's in the same run, and costs as distances to the
 //! best bound. Rows of another snapshot or catalogue (by digest) are never compared.
 
-use super::report::{Setting, find, of, ratio, snapshots};
+use super::report::{Setting, find, ratio, snapshots};
 use super::row::{Row, best_bound};
 use crate::peers::Peer;
 use anyhow::{Context as _, Result};
@@ -46,7 +46,7 @@ pub fn entries(setting: &Setting, rows: &[Row]) -> Vec<Entry> {
             continue;
         };
         let theirs = find(rows, snapshot, Peer::Karpenter).filter(|theirs| theirs.placed == ours.placed);
-        let over = ratio(ours.cost, best_bound(of(rows, snapshot)));
+        let over = ratio(ours.cost, best_bound(ours, rows));
         entries.push(Entry {
             date: setting.date.clone(),
             commit: setting.commit.clone(),

@@ -15,8 +15,6 @@ pub struct Setting {
     pub commit: String,
     /// Processor and cores.
     pub machine: String,
-    /// Seconds allowed to each peer.
-    pub seconds: u64,
     /// Threads allowed to each peer.
     pub threads: usize,
 }
@@ -48,11 +46,11 @@ pub fn find<'r>(rows: &'r [Row], snapshot: &str, peer: Peer) -> Option<&'r Row> 
 #[must_use]
 pub fn markdown(setting: &Setting, rows: &[Row]) -> String {
     let mut text = format!(
-        "# Stowage beside its peers, {}\n\n{}; commit {}; {} s and {} threads for each peer. Costs are dollars per hour by the \
+        "# Stowage beside its peers, {}\n\n{}; commit {}; {} threads for each peer. Costs are dollars per hour by the \
          catalogue, times are of deciding alone. *Over the bound* is the distance to the best lower bound the checker \
          vouches for (or to the known optimum, marked \\*): nobody can be below zero. Every answer passes the same \
          referee, `stowage check`, with no slack kept on nodes; `stowage-slack` keeps the default 1 %.\n\n",
-        setting.date, setting.machine, setting.commit, setting.seconds, setting.threads
+        setting.date, setting.machine, setting.commit, setting.threads
     );
     text.push_str(&against_karpenter(rows));
     for snapshot in snapshots(rows) {
@@ -133,7 +131,6 @@ fn provisioning(rows: &[Row], snapshot: &str) -> String {
     let mut text = "| peer | $/h | over the bound | nodes | pods left out | s | cost to ours | time to ours | referee |\n\
                     |---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
-    let bound = best_bound(of(rows, snapshot));
     let ours = find(rows, snapshot, Peer::Stowage);
     for row in of(rows, snapshot) {
         if matches!(row.outcome, Outcome::Failed | Outcome::Skipped) {
@@ -156,13 +153,12 @@ fn provisioning(rows: &[Row], snapshot: &str) -> String {
             referee(row),
         );
     }
-    if let Some(bound) = bound {
-        let star = if rows.iter().any(|row| row.snapshot == snapshot && row.optimum.is_some()) {
-            "optimum, known by construction"
-        } else {
-            "best proven lower bound"
+    if let Some(row) = ours.filter(|row| row.cost.is_some()) {
+        let what = match row.optimum {
+            Some(_) => "Optimum, known by construction".to_owned(),
+            None => format!("Best proven lower bound for the {} pods Stowage places", row.placed),
         };
-        let _ = writeln!(text, "\n{}: ${} per hour.", capital(star), money(Some(bound)));
+        let _ = writeln!(text, "\n{what}: ${} per hour.", money(best_bound(row, rows)));
     }
     text
 }
@@ -197,7 +193,7 @@ fn consolidation(rows: &[Row], snapshot: &str) -> String {
             referee(row),
         );
     }
-    if let Some(bound) = best_bound(of(rows, snapshot)) {
+    if let Some(bound) = of(rows, snapshot).filter_map(|row| best_bound(row, rows)).max() {
         let _ = writeln!(
             text,
             "\nNo cluster for these pods, whatever is moved, costs less than ${} per hour (proven).",
@@ -222,7 +218,7 @@ fn referee(row: &Row) -> String {
     }
     if row.outcome == Outcome::Timeout {
         let more = if row.message.is_empty() { String::new() } else { format!(" ({})", cell(&row.message)) };
-        said.push(format!("time ran out{more}"));
+        said.push(format!("time ran out after {} s{more}", row.allowed));
     }
     if let Some(claimed) = row.claimed_bound.filter(|_| row.peer().is_some_and(|peer| !peer.is_ours())) {
         said.push(format!("claims a bound of {}", money(Some(claimed))));
@@ -240,11 +236,6 @@ fn cell(text: &str) -> String {
     }
 }
 
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
 /// Dollars with two decimals, more for small sums.
 pub(super) fn money(cost: Option<UsdMicros>) -> String {
     let Some(cost) = cost else { return "-".to_owned() };
@@ -259,11 +250,9 @@ fn money_and_left(row: &Row) -> String {
     }
 }
 
-/// Distance to the best bound anybody proved for a snapshot; of a row that places fewer pods than others, to its own bound.
+/// Distance to the best bound for the pods it places, or to the known optimum.
 fn over(row: &Row, rows: &[Row]) -> String {
-    let most = of(rows, &row.snapshot).map(|row| row.placed).max();
-    let best = best_bound(of(rows, &row.snapshot)).filter(|_| Some(row.placed) == most);
-    match ratio(row.cost, best.or(row.vouched_bound())) {
+    match ratio(row.cost, best_bound(row, rows)) {
         Some(ratio) => {
             let star = if row.optimum.is_some() { " \\*" } else { "" };
             format!("{:.2} %{star}", (ratio - 1.0) * 100.0)

@@ -28,6 +28,8 @@ pub struct Row {
     pub task: Task,
     /// Pods the task is about.
     pub pods: usize,
+    /// Seconds the peer was allowed; a built-in one keeps to its own.
+    pub allowed: u64,
     /// Peer.
     pub peer: String,
     /// Its version.
@@ -68,6 +70,7 @@ impl Row {
             catalog_digest: String::new(),
             task: Task::Provision,
             pods: 0,
+            allowed: 0,
             peer: String::new(),
             version: String::new(),
             outcome: Outcome::Skipped,
@@ -94,7 +97,7 @@ impl Row {
         snapshot: &str,
         task: Task,
         peer: Peer,
-        pods: usize,
+        (pods, allowed): (usize, u64),
         optimum: Option<UsdMicros>,
         mut runs: Vec<Run>,
     ) -> Row {
@@ -117,6 +120,7 @@ impl Row {
             snapshot: snapshot.to_owned(),
             task,
             pods,
+            allowed,
             peer: peer.name().to_owned(),
             // Where nobody could judge it, the peer's own sum of prices is all there is.
             cost: verdict.cost.or_else(|| (launched && task == Task::Provision).then(|| answer.cost())),
@@ -174,11 +178,10 @@ fn point(run: &Run) -> Value {
     })
 }
 
-/// The best lower bound anybody proved for a snapshot, among rows that place as many pods as the first.
+/// The best lower bound the referee vouches for on what `row` does: of all rows that place as many pods of its snapshot.
 #[must_use]
-pub fn best_bound<'r>(rows: impl Iterator<Item = &'r Row> + Clone) -> Option<UsdMicros> {
-    let placed = rows.clone().map(|row| row.placed).max()?;
-    let optimum = rows.clone().find_map(|row| row.optimum);
-    let proven = rows.filter(|row| row.placed == placed).filter_map(Row::vouched_bound).max();
-    optimum.or(proven)
+pub fn best_bound(row: &Row, rows: &[Row]) -> Option<UsdMicros> {
+    let alike = rows.iter().filter(|other| other.snapshot == row.snapshot && other.placed == row.placed);
+    let optimum = row.optimum.filter(|_| row.placed == row.pods);
+    optimum.or(alike.filter_map(Row::vouched_bound).max())
 }
