@@ -10,4 +10,5 @@ pub mod measure;
 pub mod oracle;
 pub mod peers;
 pub mod prng;
+pub mod roadef;
 pub mod table;

@@ -13,6 +13,7 @@ use stowage_bench::measure::{Effort, measure};
 use stowage_bench::oracle::{Case, Problem};
 use stowage_bench::peers::input::{self, Allowance};
 use stowage_bench::peers::{Peer, Task, ours};
+use stowage_bench::roadef;
 use stowage_bench::table::{self, Row, Subject};
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
@@ -73,6 +74,14 @@ enum Command {
         /// Ask for consolidation of the running cluster instead of places for pending pods.
         #[arg(long)]
         consolidate: bool,
+    /// Convert instances of the ROADEF/EURO challenge 2012 (machine reassignment) in the folder STOWAGE_ROADEF.
+    Roadef {
+        /// Instance, such as a1_1 [default: list all with what is known of them].
+        #[arg(requires = "out")]
+        name: Option<String>,
+        /// File for its snapshot; compressed if it ends in `.zst`.
+        #[arg(long, requires = "name")]
+        out: Option<PathBuf>,
     },
     /// Plan one snapshot and print the measurement as JSON (what the table starts).
     #[command(hide = true)]
@@ -215,6 +224,7 @@ fn run() -> Result<ExitCode> {
             Ok(())
         }
         Command::Question { name, out, consolidate } => question(&name, out.as_deref(), consolidate),
+        Command::Roadef { name, out } => roadef(name.as_deref().zip(out.as_deref())),
         Command::Measure { name, seed, effort } => {
             let start = Instant::now();
             let snapshot = load(&name, seed)?;
@@ -320,6 +330,31 @@ fn oracle(cases: u64) -> Result<()> {
         if exact != model {
             bail!("case {seed}: enumeration and model disagree");
         }
+    }
+    Ok(())
+}
+
+/// Converts an instance, or lists all; says so if there are none, which is no failure: they cannot be in the repository.
+fn roadef(one: Option<(&str, &Path)>) -> Result<()> {
+    let folder = match roadef::folder() {
+        Ok(folder) => folder,
+        Err(reason) if one.is_none() => {
+            println!("skipped: {reason}");
+            return Ok(());
+        }
+        Err(reason) => return Err(reason),
+    };
+    if let Some((name, out)) = one {
+        let converted = roadef::read(&folder, name)?;
+        converted.not_expressed.iter().for_each(|sentence| eprintln!("note: {sentence}"));
+        return compose::write(&converted.snapshot, out);
+    }
+    println!("| instance | machines | processes | lower bound of its own objective |\n|---|---|---|---|");
+    for name in roadef::names(&folder)? {
+        let converted = roadef::read(&folder, &name)?;
+        let (nodes, pods) = (converted.snapshot.nodes.len(), converted.snapshot.pods.len());
+        let bound = converted.lower_bound.map_or_else(|| "-".to_owned(), |bound| bound.to_string());
+        println!("| {name} | {nodes} | {pods} | {bound} |");
     }
     Ok(())
 }
