@@ -103,11 +103,10 @@ def answer(name, document, leave=None, clock=time.monotonic):
     details["buildSeconds"] = round(model_seconds + result.build_seconds, 3)
     details["status"] = result.status
     made["outcome"] = "complete" if result.finished else "timeout"
-    # No solver is asked for a feasible point it was given, but one that loses its start has found nothing.
     if result.values is None:
-        made["message"] = f"{result.status}: no solution"
-        nothing = {g: int(count) for g, count in enumerate(problem.count)}
-        return with_packing(made, problem, aggregate, slot_model.Packing(unplaced=nothing))
+        # CP-SAT sometimes has not looked at its hint when time is up.
+        made["message"] = f"{name} found nothing ({result.status}); this is the start it was given"
+        return with_packing(made, problem, aggregate, start)
     packing = model.packing(result.values)
     made = with_packing(made, problem, aggregate, packing)
     if made["outcome"] != "failed" and result.bound is not None:
@@ -187,8 +186,7 @@ def write(made, aggregate, packing):
         made["launches"].append({key: offering[key] for key in keys} | {"pods": take(pods)})
     for index, pods in sorted(packing.existing.items()):
         made["existing"].append({"node": aggregate["nodes"][index]["name"], "pods": take(pods)})
-    reason = "the limits leave no room" if packing.launches or packing.existing else "no solution was found"
-    made["unplaced"] = [{"pod": pod, "reason": reason} for pod in take(packing.unplaced)]
+    made["unplaced"] = [{"pod": pod, "reason": "the limits leave no room"} for pod in take(packing.unplaced)]
 
 
 if __name__ == "__main__":

@@ -211,6 +211,45 @@ class Solvers(unittest.TestCase):
             self.assertEqual((cost(made), len(made["unplaced"])), (20, 1), name)
             self.assertEqual(made["unplaced"][0]["reason"], "the limits leave no room")
 
+    def test_a_solver_that_finds_nothing_answers_with_its_start(self):
+        sys.path.insert(0, str(HERE))
+        from unittest import mock
+
+        import backends
+        import solve
+
+        nothing = {"scip": lambda task: backends.Result(None, None, "timelimit", False, 0.0)}
+        with mock.patch.dict(backends.SOLVERS, nothing):
+            made = solve.answer("scip", random_document(1))
+        self.assertEqual((made["outcome"], made["bound"]), ("timeout", None))
+        self.assertIn("this is the start", made["message"])
+        self.assertEqual(cost(made), made["details"]["startCost"])
+
+    def test_a_solver_that_does_not_stop_is_left_behind(self):
+        sys.path.insert(0, str(HERE))
+        import threading
+        from unittest import mock
+
+        import backends
+        import solve
+
+        left, late = threading.Event(), []
+
+        def stubborn(task):
+            task.found(task.start)
+            left.wait(20)
+            return backends.Result(None, None, "late", False, 0.0)
+
+        def leave(made):
+            late.append(made)
+            left.set()
+
+        with mock.patch.dict(backends.SOLVERS, {"scip": stubborn}), mock.patch.object(solve, "GRACE_SECONDS", 0.2):
+            solve.answer("scip", random_document(1) | {"secondsMax": 0.3}, leave=leave)
+        self.assertEqual((len(late), late[0]["outcome"]), (1, "timeout"))
+        self.assertIn("did not stop", late[0]["message"])
+        self.assertTrue(late[0]["launches"])
+
     def test_nothing_to_do(self):
         for name in NAMES:
             made = answer(name, document([], [(10, 1900, 2048, 5, 0)], [[]]))
