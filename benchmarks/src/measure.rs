@@ -72,6 +72,34 @@ pub struct Measurement {
     pub faults: Vec<String>,
     /// Simplex iterations.
     pub simplex_iterations: u64,
+    /// Cost and bound over time.
+    pub timeline: Vec<Point>,
+}
+
+/// A step of a run: what its gap-over-time curve is drawn from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Point {
+    /// Milliseconds since the planner was called.
+    pub ms: u64,
+    /// Stage of the search.
+    pub stage: String,
+    /// Cost of the best plan so far, if there is one.
+    pub cost: Option<UsdMicros>,
+    /// Best bound so far.
+    pub bound: UsdMicros,
+}
+
+/// The moments at which cost or bound changed.
+fn timeline(report: &Report) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for moment in &report.timeline {
+        if points.last().is_none_or(|last| (last.cost, last.bound) != (moment.cost, moment.bound)) {
+            let (stage, ms) = (moment.stage.to_owned(), millis(moment.elapsed));
+            points.push(Point { ms, stage, cost: moment.cost, bound: moment.bound });
+        }
+    }
+    points
 }
 
 /// Plans `snapshot` with the embedded catalogue, checks the plan and measures both.
@@ -120,6 +148,7 @@ pub fn measure(name: &str, snapshot: &Snapshot, effort: &Effort, load: Duration)
         stop: format!("{:?}", report.stop),
         faults: report.faults.clone(),
         simplex_iterations: report.simplex_iterations,
+        timeline: timeline(report),
     })
 }
 

@@ -10,7 +10,10 @@ use crate::units::{Ppm, UsdMicros};
 use serde::{Deserialize, Serialize};
 
 /// The format this crate writes. Readers ignore unknown fields of a higher minor and refuse another major.
-pub const FORMAT_VERSION: &str = "1.0";
+///
+/// 1.1: certificates may have [`Certificate::parts`]. A checker of 1.0 that ignores them would miss a part of the bound and
+/// refuse the plan, never believe a wrong one.
+pub const FORMAT_VERSION: &str = "1.1";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -272,6 +275,56 @@ pub struct NodeVector {
 /// Pricing stops at a fraction of it, so that every proof it relies on can be repeated.
 pub const PROOF_BRANCHES_MAX: u32 = 50_000;
 
+/// A decision of a branching proof: either at most [`Fork::most`] nodes of the part are launched on undominated offerings
+/// priced from `from` to `to` (both included), or more. Every plan does one or the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fork {
+    /// Lowest price of the offerings counted.
+    pub from: UsdMicros,
+    /// Highest price of the offerings counted; absent: no highest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<UsdMicros>,
+    /// Nodes at most on the first side; one more at least on the second.
+    pub most: u32,
+}
+
+/// An end of a branching proof: multipliers that bound the cost of every plan which decides as the forks above say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Leaf {
+    /// Value of one pod of each row of the part, in micro-dollars per hour over `2^20`.
+    pub multipliers: Vec<i64>,
+    /// Price of one node counted by each fork above, the topmost first, in micro-dollars per hour over `2^20`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<i64>,
+    /// Non-zero limit multipliers, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitMultiplier>,
+    /// Vectors, each as long as [`Certificate::resources`]. A bin is priced by the one that shows it to be worth least.
+    pub vectors: Vec<Vec<i64>>,
+}
+
+/// A node of a branching proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// A fork, followed by all steps of its first side and then by all of its second.
+    Fork(Fork),
+    /// An end.
+    Leaf(Leaf),
+}
+
+/// A part of the problem that shares no bin with the rest, and the proof of a bound on what its launches cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Part {
+    /// Its rows: indices into [`Certificate::rows`], ascending. Their own multipliers are zero.
+    pub rows: Vec<u32>,
+    /// The tree, each fork before what is below it. The bound is the least of its leaves.
+    pub steps: Vec<Step>,
+}
+
 /// Integer multipliers that prove [`Summary::launch_bound`], by weak duality (`docs/formulation.md`).
 ///
 /// With `pi_g` the row multipliers, `mu_pr >= 0` the limit multipliers, and for each bin a vector `y >= 0`, let
@@ -290,6 +343,9 @@ pub const PROOF_BRANCHES_MAX: u32 = 50_000;
 ///
 /// where `value_i >= value(i, y_i)` is stated for each node. Either inequality may hold for integer patterns only; then a
 /// search bounded by [`PROOF_BRANCHES_MAX`] proves it. Prices being integers, the right side may be rounded up.
+///
+/// Where few nodes are launched, fractions of nodes make this bound too low. Then [`Certificate::parts`] bound the cost of
+/// parts of the problem by branching on numbers of nodes, and the rest above is about the rows that are in no part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Certificate {
@@ -308,6 +364,9 @@ pub struct Certificate {
     /// Vectors and values of existing nodes that can take at least one pod, sorted by node. Every such node is listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_vectors: Vec<NodeVector>,
+    /// Parts proved by branching, by their first row. Their bounds add to what the multipliers above prove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// A point of the search, by work done. Wall-clock times are kept out of the plan.

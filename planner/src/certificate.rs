@@ -3,11 +3,15 @@
 //! The multipliers are scaled, rounded down and then *tried* in exact arithmetic; if rounding broke an inequality they are
 //! shrunk by the violation and tried again. The bound is computed from the integers alone.
 
+use crate::blocks::Block;
+use crate::branching::Tree;
 use crate::core::Core;
-use crate::pricing::{Multipliers, PriceList};
-use crate::problem::Problem;
+use crate::part;
+use crate::pricing::{Multipliers, PriceList, Priced};
+use crate::problem::{Group, Problem};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use stowage_models::objects::PodRef;
 use stowage_models::plan::{
     Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row, unit_bits,
 };
@@ -17,9 +21,11 @@ use stowage_models::units::UsdMicros;
 const ATTEMPTS_MAX: usize = 40;
 
 /// Integer multipliers of a core.
-struct Integers {
-    pi: Vec<i64>,
-    mu: Vec<i64>,
+pub(crate) struct Integers {
+    /// Value of one pod, by group.
+    pub(crate) pi: Vec<i64>,
+    /// By limit.
+    pub(crate) mu: Vec<i64>,
     /// By offer, `r` entries each.
     offers: Vec<Vec<i64>>,
     /// By spare.
@@ -28,10 +34,88 @@ struct Integers {
     spare_values: Vec<i64>,
 }
 
-/// A certificate for the core's demand, and the bound it proves.
-///
-/// `theta` of the list is divided out, so any multipliers may be given.
+/// What is proved about a block: multipliers with prices, or a tree.
+pub(crate) enum BlockProof<'a> {
+    /// Multipliers and all bins priced at them; `theta` of the list is divided out, so any may be given.
+    Flat(Multipliers, PriceList),
+    /// A branching tree.
+    Tree(Tree<'a>),
+}
+
+impl BlockProof<'_> {
+    /// The bound, in dollars per hour.
+    pub(crate) fn bound(&self) -> f64 {
+        match self {
+            BlockProof::Flat(_, list) => list.bound,
+            BlockProof::Tree(tree) => tree.worst().0.max(0.0),
+        }
+    }
+}
+
+/// A certificate for the core's demand, and the bound it proves. Blocks are those of the core, with their proofs.
 pub(crate) fn certify(
+    problem: &Problem<'_>,
+    core: &Core,
+    blocks: &[(&Block, &BlockProof<'_>)],
+) -> (Certificate, UsdMicros) {
+    let (multipliers, list) = flat(core, blocks);
+    let (mut certificate, mut bound) = certify_flat(problem, core, &multipliers, &list);
+    let mut row_of = vec![0_u32; problem.groups.len()];
+    let mut order: Vec<(PodRef, usize)> = first_pods(problem).into_iter().zip(0..).collect();
+    order.sort();
+    for (row, (_, g)) in order.into_iter().enumerate() {
+        row_of[g] = u32::try_from(row).expect("rows fit 32 bits");
+    }
+    for (block, proof) in blocks {
+        if let BlockProof::Tree(tree) = proof {
+            let (part, proved) = part::certify(problem, block, tree, &row_of);
+            certificate.parts.push(part);
+            bound.0 = bound.0.saturating_add(proved);
+        }
+    }
+    certificate.parts.sort_by(|a, b| a.rows.cmp(&b.rows));
+    (certificate, bound)
+}
+
+/// Multipliers of the blocks without a tree side by side. Those of the others are zero, which proves nothing about them.
+fn flat(core: &Core, blocks: &[(&Block, &BlockProof<'_>)]) -> (Multipliers, PriceList) {
+    let mut whole = Multipliers::zero(core);
+    let nothing = Priced { value: 0.0, y: vec![0.0; core.r()] };
+    let mut list = PriceList {
+        offers: vec![nothing.clone(); core.offers.len()],
+        spares: vec![nothing; core.spares.len()],
+        theta: 1.0,
+        bound: 0.0,
+    };
+    for (block, proof) in blocks {
+        let BlockProof::Flat(multipliers, prices) = proof else { continue };
+        let theta = prices.theta.max(1e-12);
+        let divided = |priced: &Priced| Priced {
+            value: priced.value / theta,
+            y: priced.y.iter().map(|y| y / theta).collect(),
+        };
+        for (g, pi) in block.groups.iter().zip(&multipliers.pi) {
+            whole.pi[*g as usize] = pi / theta;
+        }
+        for (own, mu) in whole.mu.iter_mut().zip(&multipliers.mu) {
+            *own = own.max(*mu);
+        }
+        for (o, priced) in block.offers.iter().zip(&prices.offers) {
+            list.offers[*o as usize] = divided(priced);
+        }
+        for (s, priced) in block.spares.iter().zip(&prices.spares) {
+            list.spares[*s as usize] = divided(priced);
+        }
+    }
+    (whole, list)
+}
+
+fn first_pods(problem: &Problem<'_>) -> Vec<PodRef> {
+    let first = |group: &Group| group.pods.iter().map(|pod| problem.pod_ref(*pod)).min();
+    problem.groups.iter().map(|group| first(group).expect("a group has pods")).collect()
+}
+
+fn certify_flat(
     problem: &Problem<'_>,
     core: &Core,
     multipliers: &Multipliers,
@@ -55,7 +139,11 @@ pub(crate) fn certify(
 impl Multipliers {
     /// All zero.
     pub(crate) fn zero(core: &Core) -> Multipliers {
-        Multipliers { pi: vec![0.0; core.demand.len()], mu: vec![0.0; core.limits.len()] }
+        Multipliers {
+            pi: vec![0.0; core.demand.len()],
+            mu: vec![0.0; core.limits.len()],
+            surcharge: Vec::new(),
+        }
     }
 }
 
@@ -67,33 +155,18 @@ impl Integers {
         list: &PriceList,
         shrink: f64,
     ) -> Integers {
-        let one = 1e6 * f64::from(1_u32 << MULTIPLIER_BITS);
-        let unit: Vec<f64> = core
-            .resources
-            .iter()
-            .zip(&core.scale)
-            .map(|(r, scale)| one * f64::from(1_u32 << unit_bits(&problem.resources[*r])) / scale)
-            .collect();
-        let vector = |y: &[f64]| y.iter().zip(&unit).map(|(y, unit)| (y * shrink * unit) as i64).collect();
-        let mut integers = Integers {
-            pi: multipliers.pi.iter().map(|pi| (pi * shrink * one) as i64).collect(),
-            mu: multipliers
-                .mu
-                .iter()
-                .zip(&problem.limits)
-                .map(|(mu, limit)| (mu * one * f64::from(1_u32 << unit_bits(&limit.resource))) as i64)
-                .collect(),
-            offers: list.offers.iter().map(|priced| vector(&priced.y)).collect(),
-            spares: list.spares.iter().map(|priced| vector(&priced.y)).collect(),
-            spare_values: Vec::new(),
-        };
+        let mut integers = Integers::plain(problem, multipliers, shrink);
+        integers.offers =
+            list.offers.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
+        integers.spares =
+            list.spares.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
         integers.spare_values = core
             .spares
             .iter()
             .zip(&integers.spares)
             .map(|(spare, y)| {
-                let mut proof = Proof::new(&integers, problem, core, y, &spare.items);
-                let fractional = integers.value(problem, core, &spare.capacity, &spare.items, y);
+                let mut proof = Proof::new(&integers, core, y, &spare.items);
+                let fractional = integers.value(core, &spare.capacity, &spare.items, y);
                 let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
                 i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
             })
@@ -101,29 +174,38 @@ impl Integers {
         integers
     }
 
+    /// Multipliers alone, times `shrink` and rounded down.
+    pub(crate) fn plain(problem: &Problem<'_>, multipliers: &Multipliers, shrink: f64) -> Integers {
+        let one = 1e6 * f64::from(1_u32 << MULTIPLIER_BITS) * shrink;
+        let mu = multipliers.mu.iter().zip(&problem.limits);
+        Integers {
+            pi: multipliers.pi.iter().map(|pi| (pi * one) as i64).collect(),
+            mu: mu
+                .map(|(mu, limit)| (mu * one * f64::from(1_u32 << unit_bits(&limit.resource))) as i64)
+                .collect(),
+            offers: Vec::new(),
+            spares: Vec::new(),
+            spare_values: Vec::new(),
+        }
+    }
+
+    /// A vector in integers, times `shrink` and rounded down.
+    pub(crate) fn vector(problem: &Problem<'_>, core: &Core, y: &[f64], shrink: f64) -> Vec<i64> {
+        let one = 1e6 * f64::from(1_u32 << MULTIPLIER_BITS) * shrink;
+        let units = core.resources.iter().zip(&core.scale);
+        y.iter()
+            .zip(units)
+            .map(|(y, (r, scale))| {
+                (y * one * f64::from(1_u32 << unit_bits(&problem.resources[*r])) / scale) as i64
+            })
+            .collect()
+    }
+
     /// Upper bound on the value of a bin, times 2^(2 * MULTIPLIER_BITS).
-    fn value(
-        &self,
-        problem: &Problem<'_>,
-        core: &Core,
-        capacity: &[i64],
-        items: &[(u32, i64)],
-        y: &[i64],
-    ) -> i128 {
-        let shift: Vec<u32> =
-            core.resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect();
-        let dot = |amounts: &[i64]| -> i128 {
-            amounts
-                .iter()
-                .zip(y)
-                .zip(&shift)
-                .map(|((amount, y), shift)| (i128::from(*amount) * i128::from(*y)) << shift)
-                .sum()
-        };
-        let mut total = dot(capacity);
+    fn value(&self, core: &Core, capacity: &[i64], items: &[(u32, i64)], y: &[i64]) -> i128 {
+        let mut total = dot(core, y, capacity);
         for (g, copies) in items {
-            let g = *g as usize;
-            let reduced = (i128::from(self.pi[g]) << MULTIPLIER_BITS) - dot(core.weight(g));
+            let reduced = self.reduced(core, *g as usize, y);
             if reduced > 0 {
                 total += reduced * i128::from(*copies);
             }
@@ -131,7 +213,13 @@ impl Integers {
         total
     }
 
-    fn limit_price(&self, problem: &Problem<'_>, row: usize, amount: i64) -> i128 {
+    /// What a pod of group `g` is worth above what it takes, times 2^(2 * MULTIPLIER_BITS).
+    pub(crate) fn reduced(&self, core: &Core, g: usize, y: &[i64]) -> i128 {
+        (i128::from(self.pi[g]) << MULTIPLIER_BITS) - dot(core, y, core.weight(g))
+    }
+
+    /// Price of an amount of a limited resource, times 2^(2 * MULTIPLIER_BITS).
+    pub(crate) fn limit_price(&self, problem: &Problem<'_>, row: usize, amount: i64) -> i128 {
         let shift = MULTIPLIER_BITS - unit_bits(&problem.limits[row].resource);
         (i128::from(self.mu[row]) * i128::from(amount)) << shift
     }
@@ -140,13 +228,13 @@ impl Integers {
     fn worst_ratio(&self, problem: &Problem<'_>, core: &Core) -> f64 {
         let mut worst = 0.0_f64;
         for (o, offer) in core.offers.iter().enumerate() {
-            let value = self.value(problem, core, &offer.capacity, &offer.items, &self.offers[o]);
+            let value = self.value(core, &offer.capacity, &offer.items, &self.offers[o]);
             let mut price = i128::from(offer.price) << (2 * MULTIPLIER_BITS);
             for (row, amount) in &offer.usage {
                 price += self.limit_price(problem, *row, *amount);
             }
             if value > price
-                && Proof::new(self, problem, core, &self.offers[o], &offer.items)
+                && Proof::new(self, core, &self.offers[o], &offer.items)
                     .maximum(&offer.capacity, price)
                     .is_none_or(|most| most > price)
             {
@@ -183,12 +271,11 @@ impl Integers {
         for (index, slot) in vectors.values_mut().enumerate() {
             *slot = u32::try_from(index).expect("vectors fit 32 bits");
         }
-        let mut rows: Vec<Row> = problem
-            .groups
-            .iter()
-            .enumerate()
-            .map(|(g, group)| Row {
-                pod: group.pods.iter().map(|pod| problem.pod_ref(*pod)).min().expect("a group has pods"),
+        let mut rows: Vec<Row> = first_pods(problem)
+            .into_iter()
+            .zip(problem.groups.iter().enumerate())
+            .map(|(pod, (g, group))| Row {
+                pod,
                 pods: u64::try_from(core.demand[g]).expect("demand is not negative"),
                 min_weight: group.min_weight,
                 multiplier: self.pi[g],
@@ -224,33 +311,36 @@ impl Integers {
             offering_vectors: run_lengths(choice.iter().map(|vector| vectors[*vector])),
             vectors: vectors.into_keys().collect(),
             node_vectors,
+            parts: Vec::new(),
         }
     }
 }
 
+/// `sum_r y_r * amount_r`, times 2^(2 * MULTIPLIER_BITS).
+pub(crate) fn dot(core: &Core, y: &[i64], amounts: &[i64]) -> i128 {
+    let priced = amounts.iter().zip(y).zip(&core.shift);
+    priced.map(|((amount, y), shift)| (i128::from(*amount) * i128::from(*y)) << shift).sum()
+}
+
 /// A search over integer patterns of one bin, exact in 128-bit integers; the checker repeats it with its own code.
-struct Proof<'a> {
+pub(crate) struct Proof<'a> {
     pi: &'a [i64],
     core: &'a Core,
     y: &'a [i64],
-    shift: Vec<u32>,
     /// Groups by falling value per room, with copies at most and reduced value.
     order: Vec<(usize, i64, i128)>,
     branches: u32,
 }
 
 impl<'a> Proof<'a> {
-    fn new(
+    /// Prepares a search of the patterns of one bin.
+    pub(crate) fn new(
         integers: &'a Integers,
-        problem: &Problem<'_>,
         core: &'a Core,
         y: &'a [i64],
         items: &[(u32, i64)],
     ) -> Proof<'a> {
-        let shift: Vec<u32> =
-            core.resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect();
-        let mut proof =
-            Proof { pi: &integers.pi, core, y, shift, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
+        let mut proof = Proof { pi: &integers.pi, core, y, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
         let mut order: Vec<(usize, i64, i128, i128)> = items
             .iter()
             .filter(|(g, _)| integers.pi[*g as usize] > 0)
@@ -267,16 +357,11 @@ impl<'a> Proof<'a> {
     }
 
     fn dot(&self, amounts: &[i64]) -> i128 {
-        amounts
-            .iter()
-            .zip(self.y)
-            .zip(&self.shift)
-            .map(|((amount, y), shift)| (i128::from(*amount) * i128::from(*y)) << shift)
-            .sum()
+        dot(self.core, self.y, amounts)
     }
 
     /// The value of the best pattern if above `threshold`, else `threshold`; `None` beyond the limit on branches.
-    fn maximum(&mut self, capacity: &[i64], threshold: i128) -> Option<i128> {
+    pub(crate) fn maximum(&mut self, capacity: &[i64], threshold: i128) -> Option<i128> {
         let mut best = threshold;
         self.branch(0, 0, capacity, &mut best).then_some(best)
     }

@@ -3,6 +3,7 @@
 use crate::problem::{Bits, Problem};
 use rayon::ThreadPool;
 use std::sync::Arc;
+use stowage_models::plan::{MULTIPLIER_BITS, unit_bits};
 
 /// A bin that may be bought any number of times.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) resources: Vec<usize>,
     /// Scale of each: amounts are divided by it for floating point.
     pub(crate) scale: Vec<f64>,
+    /// Binary digits that bring a product of a multiplier and an amount of each to the scale of certificates.
+    pub(crate) shift: Vec<u32>,
     /// Exact weights, `groups x resources`.
     pub(crate) weights: Vec<i64>,
     /// Scaled weights, `groups x resources`.
@@ -100,6 +103,7 @@ impl Core {
             dominator: vec![None; problem.offerings.len()],
             resources: resources.clone(),
             scale: scale.clone(),
+            shift: resources.iter().map(|r| MULTIPLIER_BITS - unit_bits(&problem.resources[*r])).collect(),
             w,
             weights: weights.clone(),
             demand: demand.clone(),

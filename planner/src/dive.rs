@@ -6,7 +6,7 @@
 
 use crate::core::Core;
 use crate::fluid::{Fluid, FluidPoint, Mix};
-use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, complete, fill_spares, right_size};
+use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size};
 
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
@@ -78,4 +78,59 @@ fn build_whole_nodes(
         }
     }
     built
+}
+
+/// A packing along a fluid optimum whose numbers of nodes are integer, or nearly: as many nodes, filled with their shares of
+/// the mixes first and with what remains after that.
+pub(crate) fn follow(core: &Core, point: &FluidPoint, guide: &Guide) -> Packing {
+    let mut packing = Packing::empty(core);
+    let mut filler = Filler::default();
+    fill_spares(core, guide, &mut packing, &mut filler);
+    let mut mixes: Vec<&Mix> = point.mixes.iter().filter(|mix| mix.nodes > 0.5).collect();
+    mixes.sort_by_key(|mix| (std::cmp::Reverse(core.offers[mix.offer].price), mix.offer));
+    // Whole shares are set aside before any node takes more than its own.
+    let mut unclaimed = packing.left.clone();
+    let mut nodes: Vec<(usize, Pattern)> = Vec::new();
+    for Mix { offer, nodes: count, pods } in mixes {
+        let copies = count.round().max(1.0) as usize;
+        let mut placed = vec![0_i64; pods.len()];
+        for k in 1..=copies {
+            let mut share = Pattern::new();
+            for (i, (g, amount)) in pods.iter().enumerate() {
+                let due = (amount * k as f64 / copies as f64 + 1e-6).floor() as i64 - placed[i];
+                let due = due.clamp(0, unclaimed[*g as usize]);
+                placed[i] += due;
+                unclaimed[*g as usize] -= due;
+                share.push((*g, due));
+            }
+            nodes.push((*offer, share));
+        }
+    }
+    for (offer, share) in nodes {
+        if !packing.allows(core, offer) {
+            share.iter().for_each(|(g, due)| unclaimed[*g as usize] += due);
+            continue;
+        }
+        let own = |g: u32| share.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| share[at].1);
+        let candidates: Vec<(u32, i64)> = core.offers[offer]
+            .items
+            .iter()
+            .map(|(g, _)| (*g, unclaimed[*g as usize] + own(*g)))
+            .filter(|(_, available)| *available > 0)
+            .collect();
+        let start: Vec<i64> = candidates.iter().map(|(g, _)| own(*g)).collect();
+        let bias = vec![1.0; candidates.len()];
+        filler.fill(core, guide, BinRef::Offer(offer), &candidates, &bias, Some(&start));
+        let pattern = filler.pattern(&candidates);
+        let taken = |g: u32| pattern.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| pattern[at].1);
+        for (g, _) in &candidates {
+            unclaimed[*g as usize] += own(*g) - taken(*g);
+        }
+        if !pattern.is_empty() {
+            let offer = right_size(core, guide, &pattern, &packing, offer);
+            packing.push(core, PackedNode { offer: offer as u32, pattern });
+        }
+    }
+    complete(core, guide, &mut packing, &guide.near, &vec![1.0; core.demand.len()], &mut filler);
+    packing
 }

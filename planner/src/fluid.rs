@@ -12,9 +12,9 @@
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
 use crate::core::Core;
-use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
+use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
 const SIFT_TOLERANCE: f64 = 1e-4;
@@ -24,10 +24,14 @@ const SIFT_ROUNDS_MAX: usize = 60;
 const SIFT_OFFERS_PER_ROUND: usize = 40;
 /// Leaving a pod out costs this many times the cheapest homogeneous price of the pod, times four per priority tier.
 const LEAVE_OUT_FACTOR: f64 = 20.0;
+/// Missing a decided number of nodes by one costs this many times the dearest offer.
+const UNDECIDED_FACTOR: f64 = 20.0;
 
 /// An offer inside the program.
 struct Active {
     offer: usize,
+    /// First of its capacity rows.
+    row: usize,
     column_nodes: usize,
     /// First column of its items, in the order of `Offer::items`.
     column_items: usize,
@@ -41,7 +45,51 @@ pub(crate) struct Fluid<'a> {
     is_active: Vec<bool>,
     /// Column of each group's slack is the group's index.
     limit_row: usize,
+    /// Price ranges whose number of nodes has a row.
+    ranges: Vec<Range>,
+    /// Rows `x_go <= u_go n_o` that are in, as (offer, group).
+    capped: BTreeSet<(usize, u32)>,
 }
+
+/// Nodes of offers priced `from..=to` are counted by a row.
+struct Range {
+    from: i64,
+    to: i64,
+    row: usize,
+}
+
+/// How many nodes of offers in a price range (micro-dollars, both ends in it) there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Lowest price.
+    pub(crate) from: i64,
+    /// Highest price.
+    pub(crate) to: i64,
+    /// Nodes at least.
+    pub(crate) least: i64,
+    /// Nodes at most.
+    pub(crate) most: i64,
+}
+
+impl Decision {
+    /// Whether nodes of this price count.
+    pub(crate) fn counts(&self, price: i64) -> bool {
+        (self.from..=self.to).contains(&price)
+    }
+}
+
+/// Duals of a program with decisions.
+pub(crate) struct Decided {
+    /// Of groups and limits.
+    pub(crate) multipliers: Multipliers,
+    /// Of each decision: positive where the least number binds, negative where the most does.
+    pub(crate) duals: Vec<f64>,
+    /// Capacity duals of offers with nodes.
+    pub(crate) vectors: Vec<Vec<f64>>,
+}
+
+/// Existing nodes up to which each has rows of its own.
+const SINGLE_SPARES_MAX: usize = 8;
 
 /// A fluid optimum.
 #[derive(Clone, Debug, Default)]
@@ -79,20 +127,39 @@ fn homogeneous(core: &Core, g: usize, offer: usize) -> f64 {
 impl<'a> Fluid<'a> {
     /// Sets up cover, spare and limit rows and the best offer of each group.
     pub(crate) fn new(core: &'a Core) -> Fluid<'a> {
+        let mut fluid = Fluid::empty(core);
+        let mut first: Vec<usize> = fluid.best_offers().iter().flatten().map(|(offer, _)| *offer).collect();
+        first.sort_unstable();
+        first.dedup();
+        fluid.activate(&first);
+        fluid
+    }
+
+    /// Sets up cover, spare and limit rows and the given offers.
+    pub(crate) fn with_offers(core: &'a Core, offers: &[usize]) -> Fluid<'a> {
+        let mut fluid = Fluid::empty(core);
+        fluid.activate(offers);
+        fluid
+    }
+
+    fn empty(core: &'a Core) -> Fluid<'a> {
         let mut program = Program::new();
         let cover: Vec<(f64, f64)> = core.demand.iter().map(|d| (*d as f64, INFINITY)).collect();
         program.add_rows(&cover);
         let limits: Vec<(f64, f64)> = core.limits.iter().map(|_| (-INFINITY, 1.0)).collect();
         let limit_row = program.add_rows(&limits);
-        let mut fluid =
-            Fluid { core, program, active: Vec::new(), is_active: vec![false; core.offers.len()], limit_row };
+        let mut fluid = Fluid {
+            core,
+            program,
+            active: Vec::new(),
+            is_active: vec![false; core.offers.len()],
+            limit_row,
+            ranges: Vec::new(),
+            capped: BTreeSet::new(),
+        };
         let best = fluid.best_offers();
         fluid.add_slacks(&best);
-        fluid.add_spares();
-        let mut first: Vec<usize> = best.iter().flatten().map(|(offer, _)| *offer).collect();
-        first.sort_unstable();
-        first.dedup();
-        fluid.activate(&first);
+        fluid.add_spares(core.spares.len() <= SINGLE_SPARES_MAX);
         fluid
     }
 
@@ -126,13 +193,14 @@ impl<'a> Fluid<'a> {
     }
 
     /// Existing nodes that take the same groups are one bin with the sum of their room: a relaxation.
-    fn add_spares(&mut self) {
-        let mut classes: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
+    fn add_spares(&mut self, single: bool) {
+        let mut classes: BTreeMap<(usize, Vec<u32>), Vec<usize>> = BTreeMap::new();
         for (i, spare) in self.core.spares.iter().enumerate() {
-            classes.entry(spare.items.iter().map(|(g, _)| *g).collect()).or_default().push(i);
+            let groups = spare.items.iter().map(|(g, _)| *g).collect();
+            classes.entry((if single { i } else { 0 }, groups)).or_default().push(i);
         }
         let r = self.core.r();
-        for (groups, spares) in classes {
+        for ((_, groups), spares) in classes {
             let room: Vec<(f64, f64)> = (0..r)
                 .map(|k| (-INFINITY, spares.iter().map(|i| self.core.spares[*i].cap[k]).sum()))
                 .collect();
@@ -166,12 +234,14 @@ impl<'a> Fluid<'a> {
                 (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
             });
             let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
-            columns.push(offer.cost, INFINITY, limits.chain(capacity).collect::<Vec<_>>());
+            let ranges = self.ranges.iter().filter(|range| (range.from..=range.to).contains(&offer.price));
+            let ranges = ranges.map(|range| (range.row, 1.0));
+            columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges).collect::<Vec<_>>());
             for (g, _) in &offer.items {
                 columns.push(0.0, INFINITY, self.item_entries(*g as usize, row));
             }
             let column_nodes = self.program.add_columns(&columns);
-            self.active.push(Active { offer: o, column_nodes, column_items: column_nodes + 1 });
+            self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1 });
         }
     }
 
@@ -179,7 +249,7 @@ impl<'a> Fluid<'a> {
     /// bound too, if a weak one.
     pub(crate) fn homogeneous_multipliers(&self) -> Multipliers {
         let pi = self.best_offers().iter().map(|best| best.map_or(0.0, |(_, price)| price)).collect();
-        Multipliers { pi, mu: vec![0.0; self.core.limits.len()] }
+        Multipliers { pi, mu: vec![0.0; self.core.limits.len()], surcharge: Vec::new() }
     }
 
     /// Solves by sifting and returns the optimum with the price list at its duals.
@@ -195,7 +265,7 @@ impl<'a> Fluid<'a> {
             let list = price_all(self.core, &multipliers);
             let mut violated: Vec<(f64, usize)> = (0..self.core.offers.len())
                 .filter(|o| !self.is_active[*o])
-                .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers.mu), o))
+                .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers), o))
                 .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
                 .collect();
             if violated.is_empty() {
@@ -225,6 +295,94 @@ impl<'a> Fluid<'a> {
         Ok(self.point(&solution))
     }
 
+    /// Solves with numbers of nodes in price ranges decided, continuing from `basis`. Offers that `price` finds worth more
+    /// than they cost come in until there are none, and so do violated rows `x_go <= u_go n_o`.
+    pub(crate) fn solve_at(
+        &mut self,
+        decisions: &[Decision],
+        basis: Option<&Basis>,
+        price: &mut dyn FnMut(&Decided) -> Vec<usize>,
+    ) -> Result<(FluidPoint, Basis), Fault> {
+        for range in 0..self.ranges.len() {
+            self.program.set_row(self.ranges[range].row, -INFINITY, INFINITY);
+        }
+        let mut rows = Vec::new();
+        for decision in decisions {
+            let row = self.range_row(decision.from, decision.to);
+            let lower = if decision.least <= 0 { -INFINITY } else { decision.least as f64 };
+            let upper = if decision.most == i64::MAX { INFINITY } else { decision.most as f64 };
+            self.program.set_row(row, lower, upper);
+            rows.push(row);
+        }
+        if let Some(basis) = basis {
+            self.program.set_basis(basis);
+        }
+        let mut simplex = Simplex::Dual;
+        for _ in 0..SIFT_ROUNDS_MAX {
+            let solution = self.program.run(simplex, i32::MAX)?;
+            let capped = self.cap(&solution);
+            let decided = Decided {
+                multipliers: self.multipliers(&solution),
+                duals: rows.iter().map(|row| solution.dual[*row]).collect(),
+                vectors: self.vectors(&solution),
+            };
+            let mut offers = price(&decided);
+            offers.retain(|o| !self.is_active[*o]);
+            if offers.is_empty() && capped == 0 {
+                return Ok((self.point(&solution), self.program.basis()));
+            }
+            simplex = if offers.is_empty() { Simplex::Dual } else { Simplex::Primal };
+            self.activate(&offers);
+        }
+        Err(Fault::Cycle)
+    }
+
+    /// Capacity duals of the offers with nodes: the vectors that price them exactly.
+    fn vectors(&self, solution: &Solution) -> Vec<Vec<f64>> {
+        let with_nodes = self.active.iter().filter(|active| solution.primal[active.column_nodes] > 1e-9);
+        let mut vectors: Vec<Vec<f64>> = with_nodes
+            .map(|active| (0..self.core.r()).map(|k| (-solution.dual[active.row + k]).max(0.0)).collect())
+            .collect();
+        vectors.dedup();
+        vectors
+    }
+
+    /// Adds the rows `x_go <= u_go n_o` that the solution violates; returns how many.
+    fn cap(&mut self, solution: &Solution) -> usize {
+        let mut added = 0;
+        for active in &self.active {
+            let nodes = solution.primal[active.column_nodes];
+            for (k, (g, copies)) in self.core.offers[active.offer].items.iter().enumerate() {
+                let column = active.column_items + k;
+                if solution.primal[column] > nodes * *copies as f64 + 1e-6
+                    && self.capped.insert((active.offer, *g))
+                {
+                    let entries = [(column, 1.0), (active.column_nodes, -(*copies as f64))];
+                    self.program.add_row(-INFINITY, 0.0, &entries);
+                    added += 1;
+                }
+            }
+        }
+        added
+    }
+
+    fn range_row(&mut self, from: i64, to: i64) -> usize {
+        if let Some(range) = self.ranges.iter().find(|range| (range.from, range.to) == (from, to)) {
+            return range.row;
+        }
+        let inside = self.active.iter().filter(|a| (from..=to).contains(&self.core.offers[a.offer].price));
+        let entries: Vec<(usize, f64)> = inside.map(|active| (active.column_nodes, 1.0)).collect();
+        let row = self.program.add_row(-INFINITY, INFINITY, &entries);
+        // What no offer inside the program can do is done by a penalty, so that every decision has a solution.
+        let dearest = self.core.offers.iter().map(|offer| offer.cost).fold(0.0, f64::max);
+        let mut slacks = Columns::default();
+        slacks.push(UNDECIDED_FACTOR * dearest, INFINITY, [(row, 1.0)]);
+        slacks.push(UNDECIDED_FACTOR * dearest, INFINITY, [(row, -1.0)]);
+        self.program.add_columns(&slacks);
+        self.ranges.push(Range { from, to, row });
+        row
+    }
+
     /// Simplex iterations so far.
     pub(crate) fn iterations(&self) -> u64 {
         self.program.iterations()
@@ -238,7 +396,8 @@ impl<'a> Fluid<'a> {
                 dual / (self.core.limits[row] as f64).max(1e-3)
             })
             .collect();
-        Multipliers { pi: solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect(), mu }
+        let pi = solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect();
+        Multipliers { pi, mu, surcharge: Vec::new() }
     }
 
     fn point(&self, solution: &Solution) -> FluidPoint {

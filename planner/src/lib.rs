@@ -4,6 +4,8 @@
 //! [`Report`].
 
 mod adopt;
+mod blocks;
+mod branching;
 mod certificate;
 mod core;
 mod dive;
@@ -11,6 +13,7 @@ mod engine;
 mod exact;
 mod extract;
 mod fluid;
+mod improve;
 mod knapsack;
 mod lp;
 mod master;
@@ -18,13 +21,16 @@ mod matching;
 mod numbers;
 mod offerings;
 mod pack;
+mod part;
 mod placement;
 mod pricing;
 mod problem;
 mod reasons;
 mod rng;
 mod search;
+mod solve;
 mod tiny;
+mod vectors;
 
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
 pub use crate::numbers::{Numbers, NumbersGroup, NumbersLimit, NumbersNode, NumbersOffering, numbers};

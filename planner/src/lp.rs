@@ -16,6 +16,9 @@ pub(crate) enum Fault {
     /// A NaN or an infinity in the solution.
     #[error("HiGHS returned a value that is not finite")]
     NotFinite,
+    /// Sifting did not end.
+    #[error("columns and rows kept coming in")]
+    Cycle,
 }
 
 /// Columns to add: column-wise sparse, as HiGHS wants them.
@@ -59,6 +62,13 @@ pub(crate) struct Solution {
     pub(crate) dual: Vec<f64>,
 }
 
+/// Where columns and rows stand at the end of a run, by HiGHS's numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Basis {
+    columns: Vec<i32>,
+    rows: Vec<i32>,
+}
+
 /// A linear (or small integer) program inside HiGHS.
 pub(crate) struct Program {
     raw: *mut c_void,
@@ -97,6 +107,10 @@ impl Program {
         program.set_text(c"parallel", c"off");
         program.set_text(c"presolve", c"off");
         program.set_text(c"solver", c"simplex");
+        // Perturbed costs and bounds avoid cycling in hard programs. Here programs are small and solved again and again from
+        // nearby bases, and undoing the perturbation takes as many iterations as the solve.
+        program.set_double(c"dual_simplex_cost_perturbation_multiplier", 0.0);
+        program.set_double(c"primal_simplex_bound_perturbation_multiplier", 0.0);
         program
     }
 
@@ -152,6 +166,26 @@ impl Program {
         first
     }
 
+    /// Adds a row `lower <= row <= upper` over existing columns; returns its index. Entries are (column, coefficient).
+    pub(crate) fn add_row(&mut self, lower: f64, upper: f64, entries: &[(usize, f64)]) -> usize {
+        let columns: Vec<i32> = entries.iter().map(|(column, _)| int(*column)).collect();
+        let values: Vec<f64> = entries.iter().map(|(_, value)| *value).collect();
+        assert!(entries.iter().all(|(column, _)| *column < self.columns));
+        // SAFETY: both arrays have the stated length; all columns exist.
+        unsafe {
+            highs_sys::Highs_addRow(
+                self.raw,
+                lower,
+                upper,
+                int(entries.len()),
+                columns.as_ptr(),
+                values.as_ptr(),
+            )
+        };
+        self.rows += 1;
+        self.rows - 1
+    }
+
     /// Adds columns; returns the index of the first.
     pub(crate) fn add_columns(&mut self, columns: &Columns) -> usize {
         let first = self.columns;
@@ -172,6 +206,25 @@ impl Program {
         };
         self.columns += columns.len();
         first
+    }
+
+    /// The basis of the last run.
+    pub(crate) fn basis(&self) -> Basis {
+        let mut basis = Basis { columns: vec![0; self.columns], rows: vec![0; self.rows] };
+        // SAFETY: both arrays are as long as the program has columns and rows.
+        unsafe { highs_sys::Highs_getBasis(self.raw, basis.columns.as_mut_ptr(), basis.rows.as_mut_ptr()) };
+        basis
+    }
+
+    /// Continues from a basis of this program, which may have grown since: new columns stand at zero, new rows are slack.
+    pub(crate) fn set_basis(&mut self, basis: &Basis) {
+        // HighsBasisStatus: 0 = at the lower bound, 1 = basic.
+        let mut columns = basis.columns.clone();
+        let mut rows = basis.rows.clone();
+        columns.resize(self.columns, 0);
+        rows.resize(self.rows, 1);
+        // SAFETY: both arrays are as long as the program has columns and rows.
+        unsafe { highs_sys::Highs_setBasis(self.raw, columns.as_ptr(), rows.as_ptr()) };
     }
 
     /// Changes the bounds of a row.

@@ -19,9 +19,7 @@ use crate::pack::{PackedNode, Packing, Pattern};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price};
 use rayon::prelude::*;
 
-/// Column generation runs when the best plan has at most this many nodes; beyond, the fluid bound is within the gap anyway.
-pub(crate) const NODES_MAX: usize = 60;
-/// ... and that many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
+/// Column generation runs up to this many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
 pub(crate) const PODS_PER_NODE_MAX: i64 = 12;
 /// Iterations at most. Problems of this size converge in 20 to 80.
 const ITERATIONS_MAX: usize = 150;
@@ -139,7 +137,7 @@ impl<'a> Master<'a> {
             let multipliers = own.mix(centre, alpha);
             let answers = self.price(&multipliers);
             let theta = answers.iter().filter_map(|answer| match answer.bin {
-                Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers.mu)),
+                Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers)),
                 Bin::Spare(_) => None,
             });
             let theta = theta.fold(1e-9, f64::max).max(1.0);
@@ -173,7 +171,7 @@ impl<'a> Master<'a> {
                 let pattern = answer.pattern?;
                 let value: f64 = pattern.iter().map(|(g, count)| own.pi[*g as usize] * *count as f64).sum();
                 let price = match answer.bin {
-                    Bin::Offer(o) => full_price(self.core, o as usize, &own.mu),
+                    Bin::Offer(o) => full_price(self.core, o as usize, own),
                     Bin::Spare(s) => sigma[s as usize],
                 };
                 (value > price + 1e-7).then_some((value / price.max(1e-6), answer.bin, pattern))
@@ -199,7 +197,7 @@ impl<'a> Master<'a> {
             .collect();
         let sigma =
             (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0)).collect();
-        (Multipliers { pi, mu }, sigma)
+        (Multipliers { pi, mu, surcharge: Vec::new() }, sigma)
     }
 
     fn price(&self, multipliers: &Multipliers) -> Vec<Answer> {
@@ -213,7 +211,7 @@ impl<'a> Master<'a> {
                     let (list, cap, threshold) = match bin {
                         Bin::Offer(o) => {
                             let offer = &core.offers[o as usize];
-                            (&offer.items, &offer.cap, full_price(core, o as usize, &multipliers.mu))
+                            (&offer.items, &offer.cap, full_price(core, o as usize, multipliers))
                         }
                         Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
                     };
@@ -264,7 +262,7 @@ impl<'a> Master<'a> {
             theta: 1.0,
             bound,
         };
-        Bounded { multipliers: Multipliers { pi, mu: multipliers.mu.clone() }, list }
+        Bounded { multipliers: Multipliers { pi, mu: multipliers.mu.clone(), surcharge: Vec::new() }, list }
     }
 
     /// The best integer combination of the columns found, as a packing; `None` if HiGHS found none or it does not cover.
@@ -275,7 +273,7 @@ impl<'a> Master<'a> {
         let reduced = |(bin, pattern): &(Bin, Pattern)| -> f64 {
             let value: f64 = pattern.iter().map(|(g, count)| proven.pi[*g as usize] * *count as f64).sum();
             match bin {
-                Bin::Offer(o) => full_price(self.core, *o as usize, &proven.mu) - value,
+                Bin::Offer(o) => full_price(self.core, *o as usize, proven) - value,
                 Bin::Spare(_) => -value,
             }
         };

@@ -91,6 +91,8 @@ pub(crate) struct Guide {
 
 /// Offers worth less than this share of their price are left to the right-sizing step.
 const NEAR: f64 = 0.93;
+/// ... but for this many, which are kept in any case.
+const NEAR_MIN: usize = 12;
 
 impl Guide {
     /// Prepares packing by `multipliers`, with the price list computed at them.
@@ -99,10 +101,11 @@ impl Guide {
             .offers
             .iter()
             .enumerate()
-            .map(|(o, priced)| (priced.value / full_price(core, o, &multipliers.mu), o as u32))
-            .filter(|(ratio, _)| *ratio >= NEAR * list.theta)
+            .map(|(o, priced)| (priced.value / full_price(core, o, multipliers).max(1e-9), o as u32))
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let enough = near.iter().take_while(|(ratio, _)| *ratio >= NEAR * list.theta).count();
+        near.truncate(enough.max(NEAR_MIN));
         let takes = core
             .offers
             .iter()
@@ -118,7 +121,7 @@ impl Guide {
             y: list.offers.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             takes,
-            price: (0..core.offers.len()).map(|o| full_price(core, o, &multipliers.mu)).collect(),
+            price: (0..core.offers.len()).map(|o| full_price(core, o, multipliers)).collect(),
             near: near.into_iter().map(|(_, o)| o).collect(),
         }
     }

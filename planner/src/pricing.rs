@@ -11,6 +11,8 @@ pub(crate) struct Multipliers {
     pub(crate) pi: Vec<f64>,
     /// Price of one unit of each limit row (exact units of that row).
     pub(crate) mu: Vec<f64>,
+    /// What each offer costs more because of branching decisions; empty without any.
+    pub(crate) surcharge: Vec<f64>,
 }
 
 impl Multipliers {
@@ -19,7 +21,7 @@ impl Multipliers {
         let mix = |own: &[f64], other: &[f64]| -> Vec<f64> {
             own.iter().zip(other).map(|(own, other)| alpha * other + (1.0 - alpha) * own).collect()
         };
-        Multipliers { pi: mix(&self.pi, &centre.pi), mu: mix(&self.mu, &centre.mu) }
+        Multipliers { pi: mix(&self.pi, &centre.pi), mu: mix(&self.mu, &centre.mu), surcharge: Vec::new() }
     }
 }
 
@@ -47,12 +49,13 @@ pub(crate) struct PriceList {
 }
 
 /// `c_o + sum_r mu_r usage_or`.
-pub(crate) fn full_price(core: &Core, offer: usize, mu: &[f64]) -> f64 {
-    let offer = &core.offers[offer];
-    offer.cost + offer.usage.iter().map(|(row, amount)| mu[*row] * *amount as f64).sum::<f64>()
+pub(crate) fn full_price(core: &Core, o: usize, multipliers: &Multipliers) -> f64 {
+    let offer = &core.offers[o];
+    let limits: f64 = offer.usage.iter().map(|(row, amount)| multipliers.mu[*row] * *amount as f64).sum();
+    offer.cost + limits + multipliers.surcharge.get(o).copied().unwrap_or(0.0)
 }
 
-fn items(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
+pub(crate) fn items(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
     list.iter()
         .filter(|(g, _)| pi[*g as usize] > 0.0)
         .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
@@ -87,7 +90,7 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
     let theta = offers
         .iter()
         .enumerate()
-        .map(|(o, priced)| priced.value / full_price(core, o, &multipliers.mu))
+        .map(|(o, priced)| priced.value / full_price(core, o, multipliers))
         .fold(0.0, f64::max);
     let mut list = PriceList { offers, spares, theta, bound: 0.0 };
     list.bound = bound(core, multipliers, &list);

@@ -25,6 +25,9 @@ pub(crate) struct Search<'a> {
 /// Below this many nodes halves would be too small to exchange anything.
 const HALVES_MIN: usize = 24;
 
+/// What a round takes besides looking at candidates, in units of work.
+const ROUND_WORK: u64 = 40;
+
 impl<'a> Search<'a> {
     /// Starts from a packing.
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
@@ -95,7 +98,7 @@ impl<'a> Search<'a> {
     fn work_off(&mut self, work: u64) {
         let end = self.filler.work + work;
         // Drawing nodes and setting up a trial takes time too, in proportion to their number.
-        let overhead = 1 + (self.packing.nodes.len() + self.packing.left.len()) as u64 / 4;
+        let overhead = ROUND_WORK + (self.packing.nodes.len() + self.packing.left.len()) as u64 / 4;
         while self.filler.work < end {
             self.filler.work += overhead;
             self.round();

@@ -11,12 +11,15 @@ use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
 use std::collections::BTreeMap;
-use stowage_models::plan::{Certificate, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, unit_bits};
+use stowage_models::plan::{
+    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, unit_bits,
+};
 
 /// Binary digits after the point of everything here.
 const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
 
 /// A row, ready to compute with.
+#[derive(Clone, Copy)]
 pub(crate) struct Item {
     pub(crate) group: usize,
     pub(crate) pods: u64,
@@ -24,13 +27,14 @@ pub(crate) struct Item {
     pub(crate) min_weight: i32,
 }
 
-/// A certificate whose form is in order.
-struct Proof<'p> {
-    problem: &'p Problem<'p>,
-    certificate: &'p Certificate,
+/// A certificate whose form is in order, or a leaf of one of its parts.
+pub(crate) struct Proof<'p> {
+    pub(crate) problem: &'p Problem<'p>,
+    pub(crate) certificate: &'p Certificate,
+    pub(crate) limits: &'p [LimitMultiplier],
     /// Place on the axis of each coordinate of the vectors, and the shift that scales a product with it.
-    coordinates: Vec<(usize, u32)>,
-    items: Vec<Item>,
+    pub(crate) coordinates: Vec<(usize, u32)>,
+    pub(crate) items: Vec<Item>,
 }
 
 /// Checks one certificate. `title` names it in messages; `stated` is the bound it has to prove. Without weights, every
@@ -45,11 +49,12 @@ pub(crate) fn check(
     let before = findings.0.len();
     let mut form = Form { problem, certificate, title, findings };
     let items = form.rows(ledger, weighted);
-    form.limits();
+    form.limits(&certificate.limits);
     form.vectors();
     let of_offering = form.offering_vectors();
     form.node_vectors(&items);
     form.usage(&of_offering);
+    form.parts();
     // Arithmetic on a malformed certificate would prove nothing.
     if findings.0.len() > before {
         return;
@@ -60,17 +65,24 @@ pub(crate) fn check(
         (place, MULTIPLIER_BITS - unit_bits(name))
     };
     let coordinates = certificate.resources.iter().map(coordinate).collect();
-    let proof = Proof { problem, certificate, coordinates, items };
+    let proof = Proof { problem, certificate, limits: &certificate.limits, coordinates, items };
     let judged = proof.offerings(&of_offering).and_then(|offerings| match offerings {
         Ok(()) => proof.nodes(),
         wrong => Some(wrong),
     });
+    let judged = judged.and_then(|judged| match judged {
+        Ok(()) => proof.parts(),
+        Err(wrong) => Some(Err(wrong)),
+    });
     match (judged, proof.bound()) {
         (Some(Err(message)), _) => findings.add(code::CERT_VALUE, format!("{title}: {message}")),
-        (Some(Ok(())), Some(bound)) if bound == i128::from(stated) => {}
-        (Some(Ok(())), Some(bound)) => findings.add(
+        (Some(Ok(parts)), Some(bound)) if bound + (parts >> SCALE_BITS) == i128::from(stated) => {}
+        (Some(Ok(parts)), Some(bound)) => findings.add(
             code::BOUND,
-            format!("{title}: the multipliers prove {bound} micro-dollars per hour, the plan says {stated}"),
+            format!(
+                "{title}: the multipliers prove {} micro-dollars per hour, the plan says {stated}",
+                bound + (parts >> SCALE_BITS)
+            ),
         ),
         _ => findings.add(code::CERT_RANGE, format!("{title}: its terms need more than 128 bits")),
     }
@@ -90,7 +102,7 @@ pub(crate) fn copies(need: &[i64], room: &[i64]) -> u64 {
 
 impl Proof<'_> {
     /// `sum_r y_r * amount_r`, scaled.
-    fn dot(&self, vector: &[i64], amounts: &[i64]) -> Option<i128> {
+    pub(crate) fn dot(&self, vector: &[i64], amounts: &[i64]) -> Option<i128> {
         // A product of two 64-bit integers always fits; sums are kept by shift, so that one multiplication scales each.
         let (mut fine, mut coarse) = (0_i128, 0_i128);
         for (y, (place, shift)) in vector.iter().zip(&self.coordinates) {
@@ -101,15 +113,17 @@ impl Proof<'_> {
         fine.checked_add(coarse.checked_mul(1 << MULTIPLIER_BITS)?)
     }
 
+    /// A row, priced by a vector.
+    pub(crate) fn price(&self, vector: &[i64], item: &Item) -> Option<Priced<'_>> {
+        let need = &self.problem.needs[item.group];
+        let takes = self.dot(vector, need)?;
+        Some(Priced { need, pods: item.pods, multiplier: item.multiplier, takes })
+    }
+
     /// The rows with pods to place, priced by a vector, in order.
     fn prices(&self, vector: &[i64]) -> Option<Vec<(&Item, Priced<'_>)>> {
-        let price = |item: &Item| {
-            let need = &self.problem.needs[item.group];
-            let takes = self.dot(vector, need)?;
-            Some(Priced { need, pods: item.pods, multiplier: item.multiplier, takes })
-        };
         let items = self.items.iter().filter(|item| item.pods > 0);
-        items.map(|item| price(item).map(|priced| (item, priced))).collect()
+        items.map(|item| self.price(vector, item).map(|priced| (item, priced))).collect()
     }
 
     /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching.
@@ -132,20 +146,32 @@ impl Proof<'_> {
             return Some(Verdict::Holds);
         }
         let items = prices.iter().filter(|(item, _)| admits(item)).map(|(_, priced)| *priced).collect();
+        self.search(vector, items, room, threshold)
+    }
+
+    /// Looks for a pattern worth more than `threshold` by branching.
+    pub(crate) fn search(
+        &self,
+        vector: &[i64],
+        items: Vec<Priced<'_>>,
+        room: &[i64],
+        threshold: i128,
+    ) -> Option<Verdict> {
         search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
     }
 
-    fn admits(&self, kind: &Kind, item: &Item) -> bool {
+    /// Whether pods of the row match offerings of the kind and its weight allows them.
+    pub(crate) fn admits(&self, kind: &Kind, item: &Item) -> bool {
         self.problem.pools[kind.pool].pool.weight >= item.min_weight
             && self.problem.kind_matches(kind, item.group)
     }
 
     /// Price of an offering and of the limits it draws on, scaled.
-    fn cost(&self, offering: &Offering<'_>) -> Option<i128> {
+    pub(crate) fn cost(&self, offering: &Offering<'_>) -> Option<i128> {
         let kind = &self.problem.offerings.kinds[offering.kind];
         let pool = &self.problem.pools[kind.pool].pool.name;
         let mut cost = i128::from(offering.price.usd.0) << SCALE_BITS;
-        for limit in self.certificate.limits.iter().filter(|limit| limit.node_pool == *pool) {
+        for limit in self.limits.iter().filter(|limit| limit.node_pool == *pool) {
             let amount = i128::from(self.problem.counts(kind, &limit.resource));
             let shift = MULTIPLIER_BITS - unit_bits(&limit.resource);
             let product = (i128::from(limit.multiplier) * amount).checked_mul(1 << shift)?;
@@ -221,23 +247,29 @@ impl Proof<'_> {
         Some(Ok(()))
     }
 
-    /// The right side of weak duality, rounded up and not below zero.
-    fn bound(&self) -> Option<i128> {
+    /// The right side of weak duality but for existing nodes, scaled.
+    pub(crate) fn covered(&self) -> Option<i128> {
         let mut total = 0_i128;
         for item in &self.items {
             total = total.checked_add(i128::from(item.multiplier).checked_mul(i128::from(item.pods))?)?;
         }
-        for node in &self.certificate.node_vectors {
-            total = total.checked_sub(i128::from(node.value))?;
-        }
         // So far in multiples of 2^-20.
         total = total.checked_mul(1 << MULTIPLIER_BITS)?;
-        for stated in &self.certificate.limits {
+        for stated in self.limits {
             let pool = self.problem.pools.iter().find(|pool| pool.pool.name == stated.node_pool)?;
             let limit = pool.limits.iter().find(|limit| limit.resource == stated.resource)?;
             let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
             let product = i128::from(stated.multiplier).checked_mul(limit.remaining())?;
             total = total.checked_sub(product.checked_mul(1 << shift)?)?;
+        }
+        Some(total)
+    }
+
+    /// The right side of weak duality without the parts, rounded up and not below zero.
+    fn bound(&self) -> Option<i128> {
+        let mut total = self.covered()?;
+        for node in &self.certificate.node_vectors {
+            total = total.checked_sub(i128::from(node.value).checked_mul(1 << MULTIPLIER_BITS)?)?;
         }
         let up = total.checked_add((1 << SCALE_BITS) - 1)? >> SCALE_BITS;
         Some(up.max(0))
@@ -245,7 +277,7 @@ impl Proof<'_> {
 }
 
 /// What is wrong, if the verdict is not that the inequality holds.
-fn explain(verdict: &Verdict) -> Result<(), String> {
+pub(crate) fn explain(verdict: &Verdict) -> Result<(), String> {
     match verdict {
         Verdict::Holds => Ok(()),
         Verdict::Refuted(value) => Err(format!("but can hold pods worth {value} / 2^{SCALE_BITS}")),
@@ -291,7 +323,8 @@ pub(crate) fn judge_bin(
         |group: usize| Item { group, pods: pods[group], multiplier: multipliers[group], min_weight: 0 };
     let items = (0..needs.len()).map(item).collect();
     let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
-    let proof = Proof { problem: &problem, certificate: &Certificate::default(), coordinates, items };
+    let proof =
+        Proof { problem: &problem, certificate: &Certificate::default(), limits: &[], coordinates, items };
     let prices = proof.prices(vector)?;
     proof.judge(vector, &prices, room, |_| true, threshold)
 }

@@ -147,6 +147,8 @@ codes! {
     CERT_OFFERINGS = "cert-offerings";
     /// Vectors of existing nodes out of order, or for nodes that take no pod.
     CERT_NODES = "cert-nodes";
+    /// A part with rows of another, or a tree that does not end where it should.
+    CERT_PARTS = "cert-parts";
     /// An offering whose pods are worth more than it costs: the multipliers prove nothing.
     CERT_VALUE = "cert-value";
     /// Amounts beyond 128 bits.

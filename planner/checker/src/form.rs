@@ -3,9 +3,10 @@
 use crate::certificate::{Item, is_useful};
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
+use crate::parts;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
-use stowage_models::plan::{Certificate, Row};
+use stowage_models::plan::{Certificate, LimitMultiplier, Row, Step};
 
 /// The form of a certificate: which rows, multipliers and vectors there are.
 pub(crate) struct Form<'f> {
@@ -66,8 +67,7 @@ impl Form<'_> {
     }
 
     /// Multipliers of limits belong to limits there are, in order.
-    pub(crate) fn limits(&mut self) {
-        let limits = &self.certificate.limits;
+    pub(crate) fn limits(&mut self, limits: &[LimitMultiplier]) {
         let name = |index: usize| (&limits[index].node_pool, &limits[index].resource);
         for index in 1..limits.len() {
             if name(index - 1) >= name(index) {
@@ -151,6 +151,16 @@ impl Form<'_> {
         }
         for node in named.difference(&useful) {
             self.add(code::CERT_NODES, &format!("node {node} has a vector and takes 0 pods"));
+        }
+    }
+
+    /// Parts have rows of their own, whole trees, and limits there are.
+    pub(crate) fn parts(&mut self) {
+        parts::check_form(self.certificate, self.title, self.findings);
+        for step in self.certificate.parts.iter().flat_map(|part| &part.steps) {
+            if let Step::Leaf(leaf) = step {
+                self.limits(&leaf.limits);
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod limits;
 mod matching;
 mod nodes;
 mod offerings;
+mod parts;
 mod problem;
 mod request;
 #[cfg(test)]

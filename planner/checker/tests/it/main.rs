@@ -3,5 +3,6 @@
 mod findings;
 mod mutations;
 mod mutations_refused;
+mod parts;
 mod speed;
 mod support;

@@ -226,6 +226,7 @@ fn certificate() -> Certificate {
         vectors: vec![vec![0, 0, 0], vec![12_345_678, 901_234, 0]],
         offering_vectors: "1*1873,0*12".to_owned(),
         node_vectors: Vec::new(),
+        parts: Vec::new(),
     }
 }
 

@@ -1,0 +1,410 @@
+//! Plans and proves the blocks of a core: a first plan of each, then better ones and better bounds where the gap is wide.
+
+use crate::Stop;
+use crate::blocks::Block;
+use crate::branching::Tree;
+use crate::certificate::BlockProof;
+use crate::core::Core;
+use crate::dive::{dive, follow};
+use crate::engine::Run;
+use crate::fluid::{Fluid, FluidPoint};
+use crate::improve::{Schedule, improve};
+use crate::master::{self, Master};
+use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
+use crate::pricing::{Multipliers, PriceList, price_all};
+use crate::problem::Problem;
+use crate::tiny;
+use crate::vectors::price_list;
+use std::time::Duration;
+use stowage_models::units::{Ppm, UsdMicros};
+
+/// Work per second of time limit: about a quarter of what two cores of 2026 do, so that the work budget normally ends the
+/// search before the clock does and equal inputs give equal plans on every machine.
+const WORK_PER_SECOND: u64 = 25_000_000;
+/// Share of the work left that branching may use, out of ten.
+const BRANCH_SHARE: u64 = 6;
+/// What a linear program gets even when time is up: a plan without any bound is worth little.
+const MINIMUM_TIME: Duration = Duration::from_millis(50);
+/// Iterations of column generation per second of time limit.
+const ITERATIONS_PER_SECOND: f64 = 25.0;
+
+/// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap.
+const BRANCH_NODES_MAX: usize = 60;
+/// Leaves of a tree at most: what a plan document can reasonably carry.
+const LEAVES_MAX: usize = 400;
+/// A simplex iteration in units of work, per group.
+const ITERATION_WORK: u64 = 30;
+/// After this many new leaves the search goes down from the worst of them to integer numbers of nodes.
+const PLUNGE_EVERY: usize = 12;
+/// Plans made from a leaf are improved by search if within this share of the best.
+const PROMISING: f64 = 0.04;
+/// Work of that search.
+const POLISH_WORK: u64 = 400_000;
+
+/// A block with what is known about it.
+struct Part<'b> {
+    core: &'b Core,
+    packing: Packing,
+    proof: BlockProof<'b>,
+    relaxed: Relaxed<'b>,
+    /// The packing is known to be the cheapest.
+    exact: bool,
+}
+
+/// What was found for a core.
+pub(crate) struct Solved<'b> {
+    /// The plan of the whole core.
+    pub(crate) packing: Packing,
+    /// Why the search ended.
+    pub(crate) stop: Stop,
+    proofs: Vec<BlockProof<'b>>,
+}
+
+impl<'b> Solved<'b> {
+    /// The blocks with their proofs.
+    pub(crate) fn proofs<'s>(&'s self, blocks: &'s [Block]) -> Vec<(&'s Block, &'s BlockProof<'b>)> {
+        blocks.iter().zip(&self.proofs).collect()
+    }
+}
+
+/// Plans and proves a core that was split into blocks.
+pub(crate) fn blocks<'b>(
+    problem: &Problem<'_>,
+    core: &Core,
+    blocks: &'b [Block],
+    run: &mut Run<'_>,
+) -> Solved<'b> {
+    let mut parts: Vec<Part<'b>> = blocks.iter().map(|block| first(&block.core, run)).collect();
+    let mut effort = Effort::new(problem, run);
+    effort.tell(&parts, None, "dive", run);
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|k| (parts[*k].core.demand.iter().sum::<i64>(), *k));
+    let mut stop = Stop::GapReached;
+    // Pods left out for limits are planned for again by other means, and all others with them.
+    let complete = parts.iter().all(|part| part.packing.left_out() == 0);
+    for k in order {
+        if !complete {
+            stop = Stop::WorkDone;
+            break;
+        }
+        if effort.total_gap(&parts) <= problem.policy.gap {
+            break;
+        }
+        effort.others =
+            Effort::sum(parts.iter().enumerate().filter(|(other, _)| *other != k).map(|(_, p)| p));
+        let reason = refine(&mut parts[k], &mut effort, run);
+        if reason != Stop::GapReached {
+            stop = reason;
+        }
+    }
+    if effort.total_gap(&parts) <= problem.policy.gap {
+        stop = Stop::GapReached;
+    }
+    let mut packing = Packing::empty(core);
+    for (block, part) in blocks.iter().zip(&parts) {
+        block.merge(core, &part.packing, &mut packing);
+    }
+    Solved { packing, stop, proofs: parts.into_iter().map(|part| part.proof).collect() }
+}
+
+/// Bounds a core without a plan.
+pub(crate) fn bounds<'b>(core: &Core, blocks: &'b [Block], run: &mut Run<'_>) -> Solved<'b> {
+    let proofs = blocks.iter().map(|block| {
+        let relaxed = relax(&block.core, run);
+        BlockProof::Flat(relaxed.multipliers, relaxed.list)
+    });
+    Solved { proofs: proofs.collect(), packing: Packing::empty(core), stop: Stop::WorkDone }
+}
+
+/// A fluid optimum with the program it came from.
+struct Relaxed<'c> {
+    fluid: Fluid<'c>,
+    multipliers: Multipliers,
+    list: PriceList,
+    point: Option<FluidPoint>,
+}
+
+fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
+    let mut fluid = Fluid::new(core);
+    let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(MINIMUM_TIME).as_secs_f64();
+    let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
+        Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
+        Err(fault) => {
+            run.faults.push(format!("fluid program: {fault}"));
+            let multipliers = fluid.homogeneous_multipliers();
+            let list = price_all(core, &multipliers);
+            (multipliers, list, None)
+        }
+    };
+    run.iterations += fluid.iterations();
+    Relaxed { fluid, multipliers, list, point }
+}
+
+/// Bound and first plan of a block.
+fn first<'b>(core: &'b Core, run: &mut Run<'_>) -> Part<'b> {
+    let mut relaxed = relax(core, run);
+    let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
+    let packing = match &relaxed.point {
+        Some(point) => dive(core, &mut relaxed.fluid, point, &guide),
+        None => greedy(core, &guide),
+    };
+    let proof = BlockProof::Flat(relaxed.multipliers.clone(), relaxed.list.clone());
+    Part { core, packing, proof, relaxed, exact: false }
+}
+
+fn greedy(core: &Core, guide: &Guide) -> Packing {
+    let mut packing = Packing::empty(core);
+    let mut filler = Filler::default();
+    fill_spares(core, guide, &mut packing, &mut filler);
+    complete(core, guide, &mut packing, &guide.near, &vec![1.0; core.demand.len()], &mut filler);
+    packing
+}
+
+/// What may still be done, and the figures of the parts that are not worked on.
+#[derive(Clone, Copy)]
+struct Effort {
+    gap: Ppm,
+    /// Work left.
+    work: u64,
+    seed: u64,
+    /// Cost and bound of the other parts.
+    others: (i64, f64),
+}
+
+impl Effort {
+    fn new(problem: &Problem<'_>, run: &Run<'_>) -> Effort {
+        let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
+        Effort {
+            gap: problem.policy.gap,
+            work: millis.saturating_mul(WORK_PER_SECOND) / 1000,
+            seed: problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0,
+            others: (0, 0.0),
+        }
+    }
+
+    fn sum<'p, 'b: 'p>(parts: impl Iterator<Item = &'p Part<'b>>) -> (i64, f64) {
+        parts.fold((0, 0.0), |(cost, bound), part| {
+            (cost + part.packing.cost(part.core), bound + part.proof.bound())
+        })
+    }
+
+    fn total_gap(&self, parts: &[Part<'_>]) -> Ppm {
+        let (cost, bound) = Effort::sum(parts.iter());
+        Ppm::gap(UsdMicros(cost), micros(bound))
+    }
+
+    /// Whether a part with these figures needs no more work: it is within the gap, or the whole is.
+    fn is_done(&self, cost: i64, bound: f64) -> bool {
+        let whole = Ppm::gap(UsdMicros(cost + self.others.0), micros(bound + self.others.1));
+        Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
+    }
+
+    fn note(&self, stage: &'static str, cost: i64, bound: f64, run: &mut Run<'_>) {
+        run.note(stage, Some(cost + self.others.0), bound + self.others.1);
+    }
+
+    fn tell(&self, parts: &[Part<'_>], cost: Option<i64>, stage: &'static str, run: &mut Run<'_>) {
+        let (all, bound) = Effort::sum(parts.iter());
+        run.note(stage, Some(cost.unwrap_or(all)), bound);
+    }
+}
+
+fn micros(dollars: f64) -> UsdMicros {
+    UsdMicros((dollars * 1e6) as i64)
+}
+
+/// Works on one block until its gap is closed or the effort is used up.
+fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
+    let core = part.core;
+    let done = |part: &Part<'_>, effort: &Effort| effort.is_done(part.packing.cost(core), part.proof.bound());
+    if done(part, effort) {
+        return Stop::GapReached;
+    }
+    let is_small = part.packing.nodes.len() <= BRANCH_NODES_MAX && part.relaxed.point.is_some();
+    if is_small {
+        if let Some(exact) = tiny::solve(core) {
+            (part.packing, part.exact) = (exact, true);
+            effort.note("exact", part.packing.cost(core), part.proof.bound(), run);
+        } else {
+            let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
+            search(part, &guide, Schedule::descent(), effort, run);
+        }
+        if !done(part, effort) {
+            branch(part, effort, run);
+        }
+        let pods: i64 = core.demand.iter().sum();
+        let bins = part.packing.nodes.len() + core.spares.len();
+        if !done(part, effort) && pods <= master::PODS_PER_NODE_MAX * bins as i64 {
+            generate(part, effort, run);
+        }
+    }
+    if part.exact || done(part, effort) {
+        return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };
+    }
+    let guide = match &part.proof {
+        BlockProof::Tree(tree) => tree.leaf(tree.worst().1).map(|leaf| {
+            let list = price_list(core, &leaf.multipliers, &leaf.vectors, leaf.bound);
+            Guide::new(core, &leaf.multipliers, &list)
+        }),
+        BlockProof::Flat(multipliers, list) => Some(Guide::new(core, multipliers, list)),
+    };
+    match guide {
+        Some(guide) => search(part, &guide, Schedule::default(), effort, run),
+        None => Stop::WorkDone,
+    }
+}
+
+/// Improves the plan of a part by search.
+fn search(
+    part: &mut Part<'_>,
+    guide: &Guide,
+    schedule: Schedule,
+    effort: &mut Effort,
+    run: &mut Run<'_>,
+) -> Stop {
+    let bound = part.proof.bound();
+    let at = *effort;
+    let mut watch = |cost: i64, better: bool| {
+        if better {
+            at.note("search", cost, bound, run);
+        }
+        if at.is_done(cost, bound) { Some(Stop::GapReached) } else { run.stopped() }
+    };
+    let (stop, work) = improve(part.core, guide, &mut part.packing, at.seed, at.work, schedule, &mut watch);
+    effort.work = effort.work.saturating_sub(work);
+    stop
+}
+
+/// Raises the bound of a part by branching, and looks for better plans where numbers of nodes are integer.
+fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let mut tree = match Tree::new(core, &part.relaxed.multipliers, &part.relaxed.list) {
+        Ok(tree) => tree,
+        Err(fault) => {
+            run.faults.push(format!("branching: {fault}"));
+            return;
+        }
+    };
+    let mut iterations = tree.iterations();
+    let keep = effort.work / 10 * (10 - BRANCH_SHARE);
+    let mut plunging = true;
+    let mut next = 0;
+    let mut plunged = 0;
+    loop {
+        let cost = part.packing.cost(core);
+        let (bound, _) = tree.worst();
+        if effort.is_done(cost, bound)
+            || tree.leaves() >= LEAVES_MAX
+            || effort.work <= keep
+            || run.stopped().is_some()
+        {
+            break;
+        }
+        let sides = match tree.fork(next) {
+            Ok(Some(sides)) => sides,
+            Ok(None) => {
+                // Integer: nothing to decide there. The next worst may still hold a better plan.
+                match tree.open(cost as f64 / 1e6) {
+                    Some(open) => (plunging, next) = (false, open),
+                    None => break,
+                }
+                continue;
+            }
+            Err(fault) => {
+                run.faults.push(format!("branching: {fault}"));
+                (plunging, next) = (false, 0);
+                continue;
+            }
+        };
+        let used = (tree.iterations() - iterations) * ITERATION_WORK * core.demand.len() as u64;
+        iterations = tree.iterations();
+        effort.work = effort.work.saturating_sub(used);
+        for side in sides {
+            if !part.exact {
+                try_leaf(part, &tree, side, effort, run);
+            }
+        }
+        let (bound, _) = tree.worst();
+        let worst = tree.open(f64::INFINITY).unwrap_or(0);
+        effort.note("branching", part.packing.cost(core), bound, run);
+        if !plunging && tree.leaves() >= plunged + PLUNGE_EVERY {
+            plunging = true;
+            next = worst;
+        } else if plunging {
+            // The side that promises less cost, unless the search has arrived or nothing better is below.
+            let below = sides.into_iter().filter_map(|side| tree.leaf(side).map(|leaf| (leaf.bound, side)));
+            let best = below.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let cost = part.packing.cost(core) as f64 / 1e6;
+            match best {
+                Some((bound, side))
+                    if bound < cost && tree.leaf(side).is_some_and(|leaf| !leaf.is_integral()) =>
+                {
+                    next = side;
+                }
+                _ => (plunging, plunged, next) = (false, tree.leaves(), worst),
+            }
+        } else {
+            next = worst;
+        }
+    }
+    run.iterations += tree.iterations();
+    if tree.worst().0 > part.proof.bound() {
+        part.proof = BlockProof::Tree(tree);
+    }
+}
+
+/// Makes a plan from the fluid optimum of a leaf and keeps it if it is better.
+fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let Some(leaf) = tree.leaf(at) else { return };
+    let best = part.packing.cost(core);
+    if (leaf.bound * 1e6) as i64 >= best {
+        return;
+    }
+    let list = price_list(core, &leaf.multipliers, &leaf.vectors, leaf.bound);
+    let guide = Guide::new(core, &leaf.multipliers, &list);
+    let mut packing = follow(core, &leaf.point, &guide);
+    if packing.left_out() > 0 {
+        return;
+    }
+    if packing.cost(core) as f64 <= best as f64 * (1.0 + PROMISING) {
+        let budget = POLISH_WORK.min(effort.work);
+        let schedule = Schedule::descent();
+        let (_, used) =
+            improve(core, &guide, &mut packing, effort.seed, budget, schedule, &mut |_, _| run.stopped());
+        effort.work = effort.work.saturating_sub(used);
+    }
+    if packing.cost(core) < best && packing.left_out() == 0 {
+        part.packing = packing;
+        effort.note("leaf", part.packing.cost(core), tree.worst().0, run);
+    }
+}
+
+/// Column generation on integer patterns, for the bound, and the integer program over the columns, for the plan.
+fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let mut master = Master::new(core, &part.packing);
+    let seconds = run.limits.time.as_secs_f64();
+    let iterations = (ITERATIONS_PER_SECOND * seconds).clamp(20.0, 1e6) as usize;
+    let stop = || run.stopped().is_some();
+    let start = &part.relaxed.multipliers;
+    let bounded = master.run(start, part.relaxed.list.bound, 1e-4, iterations, &stop);
+    run.iterations += master.iterations();
+    let Some(bounded) = bounded else { return };
+    let cost = part.packing.cost(core);
+    let room = cost as f64 / 1e6 - bounded.list.bound;
+    let (multipliers, list) = (bounded.multipliers, bounded.list);
+    let bound = list.bound;
+    if bound > part.proof.bound() {
+        part.proof = BlockProof::Flat(multipliers.clone(), list);
+        effort.note("columns", cost, bound, run);
+    }
+    if part.exact || effort.is_done(cost, part.proof.bound()) {
+        return;
+    }
+    let better = master.integer(&multipliers, room, seconds);
+    if let Some(better) = better.filter(|better| better.cost(core) < cost) {
+        part.packing = better;
+        effort.note("integer", part.packing.cost(core), part.proof.bound(), run);
+    }
+}
