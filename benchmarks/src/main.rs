@@ -74,6 +74,7 @@ enum Command {
         /// Ask for consolidation of the running cluster instead of places for pending pods.
         #[arg(long)]
         consolidate: bool,
+    },
     /// Convert instances of the ROADEF/EURO challenge 2012 (machine reassignment) in the folder STOWAGE_ROADEF.
     Roadef {
         /// Instance, such as a1_1 [default: list all with what is known of them].
