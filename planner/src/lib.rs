@@ -14,6 +14,8 @@ mod exact;
 mod extract;
 mod fluid;
 mod improve;
+#[doc(hidden)]
+pub mod kernels;
 mod knapsack;
 mod lp;
 mod master;

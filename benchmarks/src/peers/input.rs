@@ -71,7 +71,12 @@ fn objects(snapshot: &Snapshot) -> Value {
         ("StorageClass", "storageClasses"),
     ];
     let mut lists: BTreeMap<&str, Vec<Value>> = LISTS.iter().map(|(_, list)| (*list, Vec::new())).collect();
-    for object in stowage_import::export::objects(snapshot) {
+    for mut object in stowage_import::export::objects(snapshot) {
+        // A trace names no node class; Karpenter's API wants one.
+        if object["kind"] == "NodePool" && object["spec"]["template"]["spec"]["nodeClassRef"].is_null() {
+            object["spec"]["template"]["spec"]["nodeClassRef"] =
+                json!({"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"});
+        }
         let list = LISTS.iter().find(|(kind, _)| object["kind"] == *kind).map(|(_, list)| *list);
         lists.entry(list.expect("every exported kind has a list")).or_default().push(object);
     }
