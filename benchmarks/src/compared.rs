@@ -14,7 +14,7 @@ use stowage_bench::peers::input::Allowance;
 use stowage_bench::table;
 
 /// Snapshots compared unless told otherwise.
-const USUAL: [&str; 23] = [
+const USUAL: [&str; 24] = [
     "small",
     "web-1k",
     "mixed-100",
@@ -36,6 +36,7 @@ const USUAL: [&str; 23] = [
     "known-50-hard",
     "known-500-hard",
     "known-5k-hard",
+    "scaledown-30",
     "scaledown-100",
     "scaledown-1k",
 ];

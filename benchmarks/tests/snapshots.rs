@@ -245,7 +245,7 @@ fn scaledown_nodes_look_as_karpenter_leaves_them() {
 
 #[test]
 fn nothing_waits_in_a_scaledown_fleet() {
-    for name in ["scaledown-100", "scaledown-1k"] {
+    for name in ["scaledown-30", "scaledown-100", "scaledown-1k"] {
         let plan = accepted(&composed(name), &Policy::default());
         assert!(plan.is_empty() && plan.unplaced.is_empty(), "{name}");
         assert_eq!((plan.summary.pods_pending, plan.summary.nodes_unpriced), (0, 0), "{name}");

@@ -213,6 +213,7 @@ fn time_against_pods(rows: &[Row]) -> Result<String> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .x_desc("pending pods")
+            .x_label_formatter(&|pods| format!("{pods:.0}"))
             .y_label_formatter(&|seconds| format!("{seconds} s"))
             .label_style(text(13, false))
             .draw()

@@ -4,7 +4,7 @@ use super::known::{self, known};
 use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 22] = [
+pub const COMPOSITIONS: [Composition; 23] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -33,6 +33,9 @@ pub const COMPOSITIONS: [Composition; 22] = [
     }),
     Composition::new("mixed-100k", 3, "the groups of mixed-10k with ten times the pods", |seed| {
         mixed::compose(seed, &mixed::SPOT_100K)
+    }),
+    Composition::new("scaledown-30", 4, "30 nodes grown by arrivals, then 40 % of the pods gone", |seed| {
+        scaledown::compose(seed, &scaledown::NODES_30)
     }),
     Composition::new("scaledown-100", 4, "100 nodes grown by arrivals, then 40 % of the pods gone", |seed| {
         scaledown::compose(seed, &scaledown::NODES_100)

@@ -35,6 +35,8 @@ impl Fleet {
     }
 }
 
+/// `scaledown-30`.
+pub(super) const NODES_30: Fleet = Fleet::new(30, 30);
 /// `scaledown-100`.
 pub(super) const NODES_100: Fleet = Fleet::new(100, 60);
 /// `scaledown-1k`.
