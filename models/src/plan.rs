@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.1: certificates may have [`Certificate::parts`]. A checker of 1.0 that ignores them would miss a part of the bound and
 /// refuse the plan, never believe a wrong one.
-pub const FORMAT_VERSION: &str = "1.1";
+///
+/// 1.2: pods left out for [`UnplacedReason::Constraint`], with [`Unplaced::blocking`]; certificates may have a row per domain
+/// ([`Row::domain`]). A checker of 1.1 meets rows it does not expect, or a reason it does not know, and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.2";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -197,6 +200,23 @@ pub enum UnplacedReason {
     NoFit,
     /// Something would fit, but NodePool limits leave no room to launch it.
     Limits,
+    /// Constraints between pods, or on volumes or host ports, cannot be met; without them something would hold the pod.
+    Constraint,
+}
+
+/// A constraint in the way of a pod left out for [`UnplacedReason::Constraint`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocking {
+    /// Where the pod states it, as a path in its spec (`topologySpreadConstraints[0]`), or the kind of constraint that another
+    /// object puts on it.
+    pub constraint: String,
+    /// What it asks for and why that cannot be had, in words.
+    pub detail: String,
+    /// Price per hour of the cheapest bin that would hold the pod without this constraint; zero for an existing node. Absent
+    /// if nothing would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_without: Option<UsdMicros>,
 }
 
 /// Pods left out for one reason.
@@ -213,6 +233,9 @@ pub struct Unplaced {
     /// The offering that comes nearest, as `type zone capacity-type (NodePool)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
+    /// For [`UnplacedReason::Constraint`]: a minimal set of constraints in the way. Dropping any one of them would make room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocking: Vec<Blocking>,
     /// The pods, sorted.
     pub pods: Vec<PodRef>,
 }
@@ -238,7 +261,11 @@ pub fn unit_bits(resource: &str) -> u32 {
 pub struct Row {
     /// The group's first pod in `namespace/name` order, placed or left out for [`UnplacedReason::Limits`].
     pub pod: PodRef,
-    /// How many pods of the group the plan places.
+    /// For a group split over the domains of a topology key (`docs/formulation.md` section 2): the domain this row is about. The
+    /// group then has one row for each, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// How many pods of the group the plan places (in the domain).
     pub pods: u64,
     /// The group may use NodePools of this weight or more (weights are strict: the highest weight that can hold it,
     /// lower only where limits are exhausted).
@@ -351,7 +378,7 @@ pub struct Part {
 pub struct Certificate {
     /// Coordinates of the vectors. Resources not listed have multiplier zero.
     pub resources: Vec<String>,
-    /// One row per group, sorted by pod.
+    /// One row per group (and domain, where it is split over domains), sorted by pod and domain.
     pub rows: Vec<Row>,
     /// Non-zero limit multipliers, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

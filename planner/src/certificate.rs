@@ -276,6 +276,7 @@ impl Integers {
             .zip(problem.groups.iter().enumerate())
             .map(|(pod, (g, group))| Row {
                 pod,
+                domain: None,
                 pods: u64::try_from(core.demand[g]).expect("demand is not negative"),
                 min_weight: group.min_weight,
                 multiplier: self.pi[g],

@@ -40,7 +40,7 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
         .into_iter()
         .map(|((reason, message, hint, nearest), mut pods)| {
             pods.sort();
-            Unplaced { reason, message, hint, nearest, pods }
+            Unplaced { reason, message, hint, nearest, blocking: Vec::new(), pods }
         })
         .collect()
 }

@@ -355,6 +355,7 @@ fn reasons_are_true() {
         message: String::new(),
         hint: String::new(),
         nearest: None,
+        blocking: Vec::new(),
         pods: vec![pod],
     };
     case.plan.unplaced.push(entry);

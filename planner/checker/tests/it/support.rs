@@ -568,6 +568,7 @@ impl Maker<'_> {
             .filter(|group| self.groups[*group].placed > 0 || self.limited.contains(group));
         let row = |group: usize| Row {
             pod: self.groups[group].pods[0].clone(),
+            domain: None,
             pods: self.groups[group].placed,
             min_weight: if weighted { self.min_weight(group) } else { i32::MIN },
             multiplier: 0,
@@ -667,7 +668,14 @@ impl Maker<'_> {
         }
         let entry = |(reason, mut pods): (UnplacedReason, Vec<PodRef>)| {
             pods.sort();
-            Unplaced { reason, message: "because".into(), hint: String::new(), nearest: None, pods }
+            Unplaced {
+                reason,
+                message: "because".into(),
+                hint: String::new(),
+                nearest: None,
+                blocking: Vec::new(),
+                pods,
+            }
         };
         reasons.into_iter().map(entry).collect()
     }

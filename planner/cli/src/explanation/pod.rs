@@ -110,6 +110,9 @@ fn left_out(entry: &Unplaced, name: &str) -> Explanation {
     if let Some(nearest) = &entry.nearest {
         told.fact("nearest", nearest.clone());
     }
+    for one in &entry.blocking {
+        told.fact("in the way", table::in_the_way(one));
+    }
     if !entry.hint.is_empty() {
         told.fact("hint", entry.hint.clone());
     }

@@ -116,6 +116,9 @@ fn unplaced_entry(entry: &Unplaced) -> String {
     if let Some(nearest) = &entry.nearest {
         text.push_str(&format!("\n  Nearest: `{nearest}`"));
     }
+    for one in &entry.blocking {
+        text.push_str(&format!("\n  In the way: {}", cell(&table::in_the_way(one))));
+    }
     text.push_str(&format!("\n  `{}`\n", table::some_names(entry)));
     text
 }

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{
-    Alternate, CatalogRef, Certificate, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress, Row,
-    SnapshotRef, Summary, Unplaced, UnplacedReason,
+    Alternate, Blocking, CatalogRef, Certificate, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress,
+    Row, SnapshotRef, Summary, Unplaced, UnplacedReason,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::units::{Ppm, UsdMicros};
@@ -197,6 +197,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
                 .to_owned(),
             hint: "use whenUnsatisfiable: ScheduleAnyway, or let another autoscaler place these pods".to_owned(),
             nearest: None,
+            blocking: Vec::new(),
             pods: names(4, named, dice),
         },
         Unplaced {
@@ -204,6 +205,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
             message: "requests 512Gi of memory; the largest node any NodePool may launch has 486.2Gi left".to_owned(),
             hint: "allow r7g.metal or x2gd types in NodePool general, or lower the request".to_owned(),
             nearest: Some("r7g.16xlarge us-east-1a on-demand (general)".to_owned()),
+            blocking: Vec::new(),
             pods: names(1, named, dice),
         },
         Unplaced {
@@ -211,14 +213,40 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
             message: "NodePool gpu has 8 of 96 cpu left under its limits; the smallest offering needs 16".to_owned(),
             hint: "raise spec.limits.cpu of NodePool gpu to at least 104".to_owned(),
             nearest: Some("g5.4xlarge us-east-1b spot (gpu)".to_owned()),
+            blocking: Vec::new(),
             pods: names(7, named, dice),
+        },
+        Unplaced {
+            reason: UnplacedReason::Constraint,
+            message: "the pods it wants to be near are in us-east-1e, which no offering that holds it is offered in"
+                .to_owned(),
+            hint: "drop the affinity, or open zone us-east-1e to NodePool gpu".to_owned(),
+            nearest: None,
+            blocking: vec![
+                Blocking {
+                    constraint: "affinity.podAffinity[0]".to_owned(),
+                    detail: "topology.kubernetes.io/zone of a pod with app=index".to_owned(),
+                    price_without: Some(UsdMicros(526_000)),
+                },
+                Blocking {
+                    constraint: "hostPort TCP/0.0.0.0/8080".to_owned(),
+                    detail: "taken on every existing node in us-east-1e".to_owned(),
+                    price_without: Some(UsdMicros::ZERO),
+                },
+            ],
+            pods: names(2, named, dice),
         },
     ]
 }
 
 fn certificate() -> Certificate {
-    let row =
-        |pod: &str, pods, multiplier| Row { pod: PodRef(pod.to_owned()), pods, min_weight: 0, multiplier };
+    let row = |pod: &str, pods, multiplier| Row {
+        pod: PodRef(pod.to_owned()),
+        domain: None,
+        pods,
+        min_weight: 0,
+        multiplier,
+    };
     Certificate {
         resources: vec![CPU.to_owned(), MEMORY.to_owned(), PODS.to_owned()],
         rows: vec![row("ml/embedder-1", 120, 8_912_896 << 10), row("shop/checkout-1", 768, 7_444 << 20)],

@@ -198,6 +198,7 @@ struct Out<'a> {
     message: &'a str,
     hint: &'a str,
     nearest: Option<&'a str>,
+    blocking: Vec<String>,
 }
 
 fn facts_context(plan: &Plan) -> Value {
@@ -212,6 +213,7 @@ fn facts_context(plan: &Plan) -> Value {
             message: &entry.message,
             hint: &entry.hint,
             nearest: entry.nearest.as_deref(),
+            blocking: entry.blocking.iter().map(table::in_the_way).collect(),
         })
         .collect();
     let estimated = format!("{} ({})", per_hour(summary.estimated_cost), figures::estimated_share(plan));

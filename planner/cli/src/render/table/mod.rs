@@ -6,7 +6,7 @@ mod unplaced;
 
 pub use costs::outcome;
 pub use nodes::describe;
-pub use unplaced::{reason_name, some_names};
+pub use unplaced::{in_the_way, reason_name, some_names};
 
 use super::Subject;
 use super::figures;

@@ -1,10 +1,11 @@
 //! Who is left out, and why.
 
 use super::tinted;
-use crate::render::figures::pods;
+use crate::render::figures::{per_hour, pods};
 use crate::render::grid;
 use crate::style::Palette;
-use stowage_models::plan::{Plan, Unplaced, UnplacedReason};
+use stowage_models::plan::{Blocking, Plan, Unplaced, UnplacedReason};
+use stowage_models::units::UsdMicros;
 
 /// Pods named per reason.
 const NAMES_MAX: usize = 3;
@@ -33,8 +34,23 @@ fn unplaced_entry(entry: &Unplaced, palette: Palette) -> String {
     if let Some(nearest) = &entry.nearest {
         text.push_str(&grid::wrap("    nearest: ", nearest));
     }
+    for one in &entry.blocking {
+        text.push_str(&grid::wrap("    in the way: ", &in_the_way(one)));
+    }
     text.push_str(&grid::wrap("    pods: ", &some_names(entry)));
     text
+}
+
+/// A blocking constraint, and what dropping it would take.
+#[must_use]
+pub fn in_the_way(blocking: &Blocking) -> String {
+    let Blocking { constraint, detail, price_without } = blocking;
+    let without = match price_without {
+        None => String::new(),
+        Some(UsdMicros::ZERO) => "; without it a node that exists would hold the pod".to_owned(),
+        Some(price) => format!("; without it a node for {} would hold the pod", per_hour(*price)),
+    };
+    format!("{constraint}: {detail}{without}")
 }
 
 /// The first pods of an entry and how many more there are.
@@ -52,5 +68,6 @@ pub fn reason_name(reason: UnplacedReason) -> &'static str {
         UnplacedReason::Unsupported => "Unsupported",
         UnplacedReason::NoFit => "NoFit",
         UnplacedReason::Limits => "Limits",
+        UnplacedReason::Constraint => "Constraint",
     }
 }
