@@ -67,6 +67,11 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(format!("{}.jsonl", setting.date));
     let kept = if arguments.keep && path.exists() { read(&path)?.1 } else { Vec::new() };
+    let stamped = |mut row: Row| {
+        row.date.clone_from(&setting.date);
+        row.commit.clone_from(&setting.commit);
+        row
+    };
     let again =
         |row: &&Row| names.contains(&row.snapshot) && effort.peers.iter().any(|peer| peer.name() == row.peer);
     let kept: Vec<&Row> = kept.iter().filter(|row| !again(row)).collect();
@@ -76,7 +81,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<()> {
     };
     line(&setting)?;
     kept.into_iter().try_for_each(|row| line(row))?;
-    run(names.iter().map(|name| subject(name)), &effort, |row| line(&row))?;
+    run(names.iter().map(|name| subject(name)), &effort, |row| line(&stamped(row)))?;
     report(&path)
 }
 
@@ -112,7 +117,7 @@ pub(crate) fn report(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let history_path = folder.join("history.jsonl");
     let past = history::read(&history_path)?;
-    let new = history::entries(&setting, &rows);
+    let new = history::entries(&rows);
     let mut markdown = text::markdown(&setting, &rows);
     let changes = history::changes(&past, &new);
     if !changes.is_empty() {
@@ -136,11 +141,15 @@ fn read(path: &Path) -> Result<(Setting, Vec<Row>)> {
     let (number, first) = lines.next().with_context(|| format!("{} is empty", path.display()))?;
     let setting: Setting = serde_json::from_str(first)
         .with_context(|| format!("{}: not a comparison's setting", place(number)))?;
-    let rows: Vec<Row> = lines
+    let mut rows: Vec<Row> = lines
         .map(|(number, line)| {
             serde_json::from_str(line).with_context(|| format!("{}: not a comparison's row", place(number)))
         })
         .collect::<Result<_>>()?;
+    for row in rows.iter_mut().filter(|row| row.commit.is_empty()) {
+        row.date.clone_from(&setting.date);
+        row.commit.clone_from(&setting.commit);
+    }
     for pair in rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))) {
         let (a, b) = pair;
         if a.snapshot == b.snapshot

@@ -3,7 +3,7 @@
 //! Machines differ and are noisy, so times are kept as ratios to Karpenter's in the same run, and costs as distances to the
 //! best bound. Rows of another snapshot or catalogue (by digest) are never compared.
 
-use super::report::{Setting, find, ratio, snapshots};
+use super::report::{find, ratio, snapshots};
 use super::row::{Row, best_bound};
 use crate::peers::Peer;
 use anyhow::{Context as _, Result};
@@ -37,9 +37,9 @@ pub struct Entry {
     pub dearer: Option<f64>,
 }
 
-/// The entries of a run.
+/// The entries of a run. Rows kept from an earlier one stay entries of that one.
 #[must_use]
-pub fn entries(setting: &Setting, rows: &[Row]) -> Vec<Entry> {
+pub fn entries(rows: &[Row]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for snapshot in snapshots(rows) {
         let Some(ours) = find(rows, snapshot, Peer::Stowage).filter(|row| row.cost.is_some()) else {
@@ -48,8 +48,8 @@ pub fn entries(setting: &Setting, rows: &[Row]) -> Vec<Entry> {
         let theirs = find(rows, snapshot, Peer::Karpenter).filter(|theirs| theirs.placed == ours.placed);
         let over = ratio(ours.cost, best_bound(ours, rows));
         entries.push(Entry {
-            date: setting.date.clone(),
-            commit: setting.commit.clone(),
+            date: ours.date.clone(),
+            commit: ours.commit.clone(),
             snapshot: snapshot.to_owned(),
             snapshot_digest: ours.snapshot_digest.clone(),
             catalog_digest: ours.catalog_digest.clone(),

@@ -6,7 +6,7 @@ pub mod report;
 pub mod row;
 
 use crate::peers::input::{Allowance, question};
-use crate::peers::judge::{from_scratch, judge};
+use crate::peers::judge::{is_counted, judge};
 use crate::peers::process::{Program, ask, install};
 use crate::peers::{Answer, Outcome, Peer, Task, plain};
 use anyhow::{Context as _, Result};
@@ -166,7 +166,7 @@ impl Asked<'_> {
     fn pods(&self) -> usize {
         match self.task {
             Task::Provision => self.snapshot.pods.iter().filter(|pod| pod.is_pending()).count(),
-            Task::Consolidate => from_scratch(self.snapshot).pods.len(),
+            Task::Consolidate => self.snapshot.pods.iter().filter(|pod| is_counted(pod)).count(),
         }
     }
 

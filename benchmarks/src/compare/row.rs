@@ -18,6 +18,12 @@ pub struct Run {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
+    /// Date of the run, `YYYY-MM-DD`; of rows written before it was kept, the file's.
+    #[serde(default)]
+    pub date: String,
+    /// Commit that ran.
+    #[serde(default)]
+    pub commit: String,
     /// Snapshot.
     pub snapshot: String,
     /// Its digest.
@@ -65,6 +71,8 @@ impl Row {
     #[must_use]
     pub fn missing(snapshot: &str, why: &str) -> Row {
         Row {
+            date: String::new(),
+            commit: String::new(),
             snapshot: snapshot.to_owned(),
             snapshot_digest: String::new(),
             catalog_digest: String::new(),
@@ -117,6 +125,8 @@ impl Row {
         };
         let launched = !matches!(answer.outcome, Outcome::Failed | Outcome::Skipped);
         Row {
+            date: String::new(),
+            commit: String::new(),
             snapshot: snapshot.to_owned(),
             task,
             pods,

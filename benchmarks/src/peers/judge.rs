@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::{PodPhase, PodRef};
+use stowage_models::objects::{Pod, PodPhase, PodRef};
 use stowage_models::plan::Policy;
+use stowage_models::quantity::MEMORY;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::{Foreign, ForeignLaunch, Limits};
@@ -53,12 +54,17 @@ pub fn judge(snapshot: &Snapshot, catalog: &Catalog, task: Task, answer: &Answer
     if matches!(answer.outcome, Outcome::Failed | Outcome::Skipped) {
         return Verdict { unjudged: Some("there is no answer".to_owned()), ..Verdict::default() };
     }
+    let given = provisioning(answer);
+    let stuck = match task {
+        Task::Provision => stuck(snapshot, catalog, &given),
+        Task::Consolidate => stuck(&unbound(snapshot, answer), catalog, &given),
+    };
     let emptied;
     let (snapshot, foreign) = match task {
-        Task::Provision => (snapshot, provisioning(answer)),
-        Task::Consolidate => match cluster(snapshot, answer) {
+        Task::Provision => (snapshot, given),
+        Task::Consolidate => match cluster(snapshot, given) {
             Ok(foreign) => {
-                emptied = from_scratch(snapshot);
+                emptied = from_scratch(snapshot, catalog);
                 (&emptied, foreign)
             }
             Err(why) => return Verdict { unjudged: Some(why), ..Verdict::default() },
@@ -77,7 +83,6 @@ pub fn judge(snapshot: &Snapshot, catalog: &Catalog, task: Task, answer: &Answer
         Ok(adopted) => {
             let mut kinds: BTreeMap<&str, Finding> = BTreeMap::new();
             let findings = stowage_checker::check(&unrelated, catalog, &adopted.plan);
-            let stuck = stuck(snapshot, catalog, &foreign);
             let checked = findings.iter().map(|finding| (finding.code, &finding.message));
             for (code, message) in checked.chain(stuck.iter().map(|(plugin, message)| (*plugin, message))) {
                 let kind = kinds.entry(code).or_insert_with(|| Finding {
@@ -112,19 +117,66 @@ fn provisioning(answer: &Answer) -> Foreign {
     Foreign { launches: launches.collect(), existing: existing.collect() }
 }
 
+/// Whether consolidation counts this pod: it holds resources, and no DaemonSet or node brings it with itself.
+#[must_use]
+pub fn is_counted(pod: &Pod) -> bool {
+    !pod.is_terminal() && !pod.is_owned_by("DaemonSet") && !pod.is_owned_by("Node")
+}
+
 /// The same pods with no nodes at all: what is left of a cluster is judged as if it were launched now, and the bound says
 /// what no cluster for these pods can cost less than.
+///
+/// Nodes report about a per cent more memory than a careful catalogue promises. So that a node that stays may carry what it
+/// carries, and the bound holds for it too, memory is promised as generously here as the most generous node shows
+/// it; whether a pod really fits its node is for the filters to say ([`unbound`]).
 #[must_use]
-pub fn from_scratch(snapshot: &Snapshot) -> Snapshot {
+pub fn from_scratch(snapshot: &Snapshot, catalog: &Catalog) -> Snapshot {
     let mut fresh = snapshot.clone();
+    fresh.settings.vm_memory_overhead = shown_overhead(snapshot, catalog);
     fresh.nodes.clear();
     fresh.node_claims.clear();
-    fresh.pods.retain(|pod| !pod.is_terminal() && !pod.is_owned_by("DaemonSet") && !pod.is_owned_by("Node"));
+    fresh.pods.retain(is_counted);
     for pod in &mut fresh.pods {
         pod.node = None;
         pod.phase = PodPhase::Pending;
     }
     fresh
+}
+
+/// Steps in which the share of memory a hypervisor is assumed to take is lowered: a tenth of a per cent.
+const OVERHEAD_STEP: i64 = 1_000;
+
+/// The largest share of memory the hypervisor may take, not above the snapshot's setting, such that the catalogue promises
+/// every node of a known type at least the memory it reports; zero if there is none.
+fn shown_overhead(snapshot: &Snapshot, catalog: &Catalog) -> Ppm {
+    let mut settings = snapshot.settings.clone();
+    for node in &snapshot.nodes {
+        let label = |key: &str| node.labels.get(key).map(String::as_str).unwrap_or_default();
+        let Some(it) = catalog.get(label(stowage_models::labels::INSTANCE_TYPE)) else { continue };
+        let pool = snapshot.node_pools.iter().find(|pool| Some(pool.name.as_str()) == node.nodepool());
+        let class =
+            snapshot.node_classes.iter().find(|class| pool.is_some_and(|p| p.node_class == class.name));
+        let class = class.cloned().unwrap_or_default();
+        let shown = node.allocatable.get(MEMORY);
+        while settings.vm_memory_overhead.0 > 0 && it.allocatable(&settings, &class).get(MEMORY) < shown {
+            settings.vm_memory_overhead = Ppm((settings.vm_memory_overhead.0 - OVERHEAD_STEP).max(0));
+        }
+    }
+    settings.vm_memory_overhead
+}
+
+/// The cluster an answer to consolidation leaves, with the counted pods waiting for their places: nodes that stay, as they
+/// are, with the pods they bring with themselves.
+fn unbound(snapshot: &Snapshot, answer: &Answer) -> Snapshot {
+    let mut cluster = snapshot.clone();
+    let stays: BTreeSet<&str> = answer.existing.iter().map(|node| node.node.as_str()).collect();
+    cluster.nodes.retain(|node| stays.contains(node.name.as_str()));
+    cluster.pods.retain(|pod| !pod.is_terminal());
+    for pod in cluster.pods.iter_mut().filter(|pod| is_counted(pod)) {
+        pod.node = None;
+        pod.phase = PodPhase::Pending;
+    }
+    cluster
 }
 
 /// The snapshot without what relates pods to each other or to volumes. Pods that are not placed and that plans do not cover
@@ -156,10 +208,8 @@ fn without_relations(
 }
 
 /// A consolidated cluster as launches: the nodes that remain and those that were added.
-fn cluster(snapshot: &Snapshot, answer: &Answer) -> Result<Foreign, String> {
-    let mut foreign = provisioning(answer);
-    let waiting: std::collections::BTreeSet<_> =
-        from_scratch(snapshot).pods.iter().map(stowage_models::objects::Pod::id).collect();
+fn cluster(snapshot: &Snapshot, mut foreign: Foreign) -> Result<Foreign, String> {
+    let waiting: BTreeSet<PodRef> = snapshot.pods.iter().filter(|pod| is_counted(pod)).map(Pod::id).collect();
     for (name, pods) in std::mem::take(&mut foreign.existing) {
         let node = snapshot.nodes.iter().find(|node| node.name == name);
         let node = node.ok_or_else(|| format!("node {name} is not in the snapshot"))?;
