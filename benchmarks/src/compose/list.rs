@@ -4,7 +4,7 @@ use super::known::{self, known};
 use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 23] = [
+pub const COMPOSITIONS: [Composition; 28] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -33,6 +33,21 @@ pub const COMPOSITIONS: [Composition; 23] = [
     }),
     Composition::new("mixed-100k", 3, "the groups of mixed-10k with ten times the pods", |seed| {
         mixed::compose(seed, &mixed::SPOT_100K)
+    }),
+    Composition::new("mixed-1m", 3, "a million pods in 500 groups", |seed| {
+        mixed::compose(seed, &mixed::SPOT_1M)
+    }),
+    Composition::new("groups-500", 3, "10,000 pods in 500 groups", |seed| {
+        mixed::compose(seed, &mixed::GROUPS_500)
+    }),
+    Composition::new("groups-2k", 3, "20,000 pods in 2,000 groups", |seed| {
+        mixed::compose(seed, &mixed::GROUPS_2K)
+    }),
+    Composition::new("upto-16", 3, "the pods of mixed-10k on types of up to 16 vCPU", |seed| {
+        mixed::compose(seed, &mixed::UP_TO_16)
+    }),
+    Composition::new("all-types", 3, "the pods of mixed-10k on all types, burstable ones too", |seed| {
+        mixed::compose(seed, &mixed::ALL_TYPES)
     }),
     Composition::new("scaledown-30", 4, "30 nodes grown by arrivals, then 40 % of the pods gone", |seed| {
         scaledown::compose(seed, &scaledown::NODES_30)

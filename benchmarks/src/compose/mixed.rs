@@ -21,24 +21,56 @@ pub(super) struct Mix {
     pods: u64,
     groups: usize,
     capacity_types: &'static [&'static str],
+    machines: Machines,
+}
+
+/// Which instance types the NodePool allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machines {
+    /// c, m and r of generations above 2.
+    Current,
+    /// Of those, up to 16 vCPU: few pods fit a node, and the fractional bound is loose.
+    UpTo16,
+    /// All families, generations and sizes, burstable ones too.
+    All,
 }
 
 const BOTH: &[&str] = &["on-demand", "spot"];
 
+impl Mix {
+    const fn new(pods: u64, groups: usize, capacity_types: &'static [&'static str]) -> Mix {
+        Mix { pods, groups, capacity_types, machines: Machines::Current }
+    }
+
+    const fn on(self, machines: Machines) -> Mix {
+        Mix { machines, ..self }
+    }
+}
+
 /// `mixed-100`.
-pub(super) const SPOT_100: Mix = Mix { pods: 100, groups: 30, capacity_types: BOTH };
+pub(super) const SPOT_100: Mix = Mix::new(100, 30, BOTH);
 /// `mixed-1k`.
-pub(super) const SPOT_1K: Mix = Mix { pods: 1_000, groups: 100, capacity_types: BOTH };
+pub(super) const SPOT_1K: Mix = Mix::new(1_000, 100, BOTH);
 /// `mixed-5k`.
-pub(super) const SPOT_5K: Mix = Mix { pods: 5_000, groups: 150, capacity_types: BOTH };
+pub(super) const SPOT_5K: Mix = Mix::new(5_000, 150, BOTH);
 /// `mixed-10k`.
-pub(super) const SPOT_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: BOTH };
+pub(super) const SPOT_10K: Mix = Mix::new(10_000, 200, BOTH);
 /// `mixed-10k-od`.
-pub(super) const ON_DEMAND_10K: Mix = Mix { pods: 10_000, groups: 200, capacity_types: &["on-demand"] };
+pub(super) const ON_DEMAND_10K: Mix = Mix::new(10_000, 200, &["on-demand"]);
 /// `mixed-20k`.
-pub(super) const SPOT_20K: Mix = Mix { pods: 20_000, groups: 200, capacity_types: BOTH };
+pub(super) const SPOT_20K: Mix = Mix::new(20_000, 200, BOTH);
 /// `mixed-100k`.
-pub(super) const SPOT_100K: Mix = Mix { pods: 100_000, groups: 200, capacity_types: BOTH };
+pub(super) const SPOT_100K: Mix = Mix::new(100_000, 200, BOTH);
+/// `mixed-1m`.
+pub(super) const SPOT_1M: Mix = Mix::new(1_000_000, 500, BOTH);
+/// `groups-500`.
+pub(super) const GROUPS_500: Mix = Mix::new(10_000, 500, BOTH);
+/// `groups-2k`.
+pub(super) const GROUPS_2K: Mix = Mix::new(20_000, 2_000, BOTH);
+/// `upto-16`.
+pub(super) const UP_TO_16: Mix = SPOT_10K.on(Machines::UpTo16);
+/// `all-types`.
+pub(super) const ALL_TYPES: Mix = SPOT_10K.on(Machines::All);
 
 /// Composes the snapshot. The same seed draws the same groups for every mix; one with fewer groups has the first of them.
 pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
@@ -55,8 +87,23 @@ pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
         .zip(sizes::apportion(&weights, mix.pods))
         .flat_map(|(workload, count)| names.pending(workload, count))
         .collect();
+    let mut general = pool("general", &["amd64", "arm64"], mix.capacity_types);
+    match mix.machines {
+        Machines::Current => {}
+        Machines::UpTo16 => {
+            general.requirements.push(Requirement::new(
+                "karpenter.k8s.aws/instance-cpu",
+                Operator::Lt,
+                &["17"],
+            ));
+        }
+        Machines::All => general.requirements.retain(|requirement| {
+            !["karpenter.k8s.aws/instance-category", "karpenter.k8s.aws/instance-generation"]
+                .contains(&requirement.key.as_str())
+        }),
+    }
     Snapshot {
-        node_pools: vec![pool("general", &["amd64", "arm64"], mix.capacity_types)],
+        node_pools: vec![general],
         node_classes: vec![node_class()],
         daemon_sets: daemon_sets(),
         pods,
