@@ -250,9 +250,11 @@ fn money_and_left(row: &Row) -> String {
     }
 }
 
-/// Distance to the best bound for the pods it places, or to the known optimum.
+/// Distance to the best bound for the pods it places, or to the known optimum. An answer the referee does not accept may be
+/// cheaper than any that keeps the rules; the distance says nothing then.
 fn over(row: &Row, rows: &[Row]) -> String {
     match ratio(row.cost, best_bound(row, rows)) {
+        Some(ratio) if ratio < 1.0 && !row.findings.is_empty() => "breaks a rule".to_owned(),
         Some(ratio) => {
             let star = if row.optimum.is_some() { " \\*" } else { "" };
             format!("{:.2} %{star}", (ratio - 1.0) * 100.0)
