@@ -200,7 +200,7 @@ fn failures_are_rows_and_fewer_pods_are_not_cheaper() {
     assert!(text.contains("Skipped: skipped: not here"), "{text}");
     let figures = figures::all(&rows).unwrap();
     assert!(figures.iter().all(|(_, svg)| svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>")));
-    let entries = history::entries(&Setting::default(), &rows);
+    let entries = history::entries(&rows);
     assert_eq!(entries.len(), 2);
     assert_eq!((entries[0].faster, entries[1].faster), (Some(10.0), None));
 }
@@ -240,6 +240,48 @@ fn constraints_between_pods_are_judged_by_the_filters_of_the_scheduler() {
     assert!(finding.count >= together - 1, "{finding:?}");
     // The bound stays: it is about the problem without the constraint, which costs no more.
     assert!(verdict.bound.is_some() && verdict.bound <= verdict.cost);
+}
+
+#[test]
+fn a_cluster_left_as_it_is_is_judged_by_what_its_nodes_report() {
+    use stowage_bench::peers::AnswerNode;
+    use stowage_models::quantity::MEMORY;
+
+    let mut snapshot = composed("scaledown-30");
+    let catalog = Catalog::embedded();
+    // One pod takes all the memory a node has left, which is more than the catalogue promises of its type.
+    let pod =
+        snapshot.pods.iter().position(|pod| pod.node.is_some() && !pod.is_owned_by("DaemonSet")).unwrap();
+    let name = snapshot.pods[pod].node.clone().unwrap();
+    let node = snapshot.nodes.iter().find(|node| node.name == name).unwrap();
+    let on_node = snapshot.pods.iter().filter(|pod| pod.node.as_ref() == Some(&name));
+    let used: i64 = on_node.map(|pod| stowage_checker::effective_request(&pod.spec).get(MEMORY)).sum();
+    let left = node.allocatable.get(MEMORY) - used;
+    let it = catalog.get(&node.labels["node.kubernetes.io/instance-type"]).unwrap();
+    let promised = it.allocatable(&snapshot.settings, &snapshot.node_classes[0]).get(MEMORY);
+    assert!(promised < node.allocatable.get(MEMORY), "the case needs a node above the promise");
+    let requests = &mut snapshot.pods[pod].spec.containers[0].requests;
+    requests.set(MEMORY, requests.get(MEMORY) + left);
+    let mut answer = Answer::new(Peer::Karpenter, "test", (&snapshot.digest(), &catalog.digest()));
+    answer.outcome = Outcome::Complete;
+    let stays = |node: &stowage_models::objects::Node| AnswerNode {
+        node: node.name.clone(),
+        pods: snapshot
+            .pods
+            .iter()
+            .filter(|pod| pod.node.as_ref() == Some(&node.name))
+            .map(|p| p.id())
+            .collect(),
+    };
+    answer.existing = snapshot.nodes.iter().map(stays).collect();
+    let verdict = judge(&snapshot, catalog, Task::Consolidate, &answer);
+    assert_eq!((&verdict.findings, &verdict.unjudged), (&Vec::new(), &None));
+    assert!(verdict.bound <= verdict.cost);
+    // A byte more, and the filters reject it.
+    let requests = &mut snapshot.pods[pod].spec.containers[0].requests;
+    requests.set(MEMORY, requests.get(MEMORY) + 1);
+    let verdict = judge(&snapshot, catalog, Task::Consolidate, &answer);
+    assert!(verdict.findings.iter().any(|finding| finding.code == "NodeResourcesFit"), "{verdict:?}");
 }
 
 /// Needs Go, which the project's test command installs; elsewhere it says that it did nothing.

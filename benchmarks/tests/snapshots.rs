@@ -67,8 +67,10 @@ fn composed_snapshots_say_so() {
 
 #[test]
 fn every_composition_is_deterministic_and_imports_unchanged() {
-    // The largest says nothing that mixed-20k does not.
-    for composition in COMPOSITIONS.iter().filter(|composition| composition.name != "mixed-100k") {
+    // The largest say nothing that mixed-20k does not.
+    for composition in
+        COMPOSITIONS.iter().filter(|composition| !["mixed-100k", "mixed-1m"].contains(&composition.name))
+    {
         let name = composition.name;
         let bytes = document(&composition.snapshot(composition.seed));
         assert!(document(&composition.snapshot(composition.seed)) == bytes, "{name} differs from itself");

@@ -54,7 +54,14 @@ pub fn judge(snapshot: &Snapshot, catalog: &Catalog, task: Task, answer: &Answer
     if matches!(answer.outcome, Outcome::Failed | Outcome::Skipped) {
         return Verdict { unjudged: Some("there is no answer".to_owned()), ..Verdict::default() };
     }
-    let given = provisioning(answer);
+    let mut given = provisioning(answer);
+    if task == Task::Consolidate {
+        let counted: BTreeSet<PodRef> =
+            snapshot.pods.iter().filter(|pod| is_counted(pod)).map(Pod::id).collect();
+        let launched = given.launches.iter_mut().map(|launch| &mut launch.pods);
+        let all = launched.chain(given.existing.iter_mut().map(|(_, pods)| pods));
+        all.for_each(|pods| pods.retain(|pod| counted.contains(pod)));
+    }
     let stuck = match task {
         Task::Provision => stuck(snapshot, catalog, &given),
         Task::Consolidate => stuck(&unbound(snapshot, answer), catalog, &given),
@@ -209,7 +216,6 @@ fn without_relations(
 
 /// A consolidated cluster as launches: the nodes that remain and those that were added.
 fn cluster(snapshot: &Snapshot, mut foreign: Foreign) -> Result<Foreign, String> {
-    let waiting: BTreeSet<PodRef> = snapshot.pods.iter().filter(|pod| is_counted(pod)).map(Pod::id).collect();
     for (name, pods) in std::mem::take(&mut foreign.existing) {
         let node = snapshot.nodes.iter().find(|node| node.name == name);
         let node = node.ok_or_else(|| format!("node {name} is not in the snapshot"))?;
@@ -222,9 +228,6 @@ fn cluster(snapshot: &Snapshot, mut foreign: Foreign) -> Result<Foreign, String>
             labels: node.labels.clone(),
             pods,
         });
-    }
-    for launch in &mut foreign.launches {
-        launch.pods.retain(|pod| waiting.contains(pod));
     }
     Ok(foreign)
 }
