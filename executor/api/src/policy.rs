@@ -1,0 +1,95 @@
+//! `stowage.dev/v1alpha1` PlanPolicy: what the controller may do by itself.
+
+use crate::common::{Condition, keyed_conditions};
+use crate::resource::{Column, Names, definition, resource};
+use crate::schema::{DURATION, rules, set, structural};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+resource!(
+    /// The policy of a cluster. There is one, named `default`.
+    PlanPolicy, PlanPolicySpec, PlanPolicyStatus, "stowage.dev", "v1alpha1", "PlanPolicy", "planpolicies"
+);
+
+/// What the controller may do by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = spec_rules)]
+pub struct PlanPolicySpec {
+    /// `shadow` plans and writes nothing but plans, `review` waits for approval, `auto` acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = mode)]
+    pub mode: Option<String>,
+    /// Stops everything at once; what is under way stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<bool>,
+    /// A batch ends when no pod has come for this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1s", "pattern" = DURATION))]
+    pub batch_idle_duration: Option<String>,
+    /// A batch ends after this long in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "10s", "pattern" = DURATION))]
+    pub batch_max_duration: Option<String>,
+    /// Share of cpu and memory kept free on every node, in parts per million.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 500_000), extend("default" = 10_000))]
+    pub slack_ppm: Option<i64>,
+    /// Gap at which the planner stops, in parts per million.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0), extend("default" = 10_000))]
+    pub gap_ppm: Option<i64>,
+    /// Whether planned pods get a toleration for the node they are planned on, which is what makes a plan exact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = true))]
+    pub steer_pods: Option<bool>,
+}
+
+fn spec_rules(schema: &mut Schema) {
+    rules(
+        schema,
+        &[(
+            "!has(self.batchIdleDuration) || !has(self.batchMaxDuration) || duration(self.batchIdleDuration) <= \
+             duration(self.batchMaxDuration)",
+            "batchIdleDuration cannot be longer than batchMaxDuration",
+        )],
+    );
+}
+
+fn mode(schema: &mut Schema) {
+    set(schema, json!({ "default": "shadow", "enum": ["shadow", "review", "auto"] }));
+}
+
+/// Whether it is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanPolicyStatus {
+    /// Conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = keyed_conditions)]
+    pub conditions: Option<Vec<Condition>>,
+}
+
+const COLUMNS: [Column; 3] = [
+    ("Mode", "string", ".spec.mode", false),
+    ("Stop", "boolean", ".spec.stop", false),
+    ("Age", "date", ".metadata.creationTimestamp", false),
+];
+
+/// The definition of [`PlanPolicy`].
+///
+/// # Errors
+/// Never, as far as the tests know: the schema is a constant.
+pub fn plan_policy_definition() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let names = Names {
+        group: "stowage.dev",
+        version: "v1alpha1",
+        kind: "PlanPolicy",
+        plural: "planpolicies",
+        short: &[],
+        category: "stowage",
+    };
+    let (spec, status) = (structural::<PlanPolicySpec>(), structural::<PlanPolicyStatus>());
+    definition(&names, &COLUMNS, None, spec, status, true)
+}
