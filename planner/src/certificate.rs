@@ -323,13 +323,24 @@ pub(crate) fn dot(core: &Core, y: &[i64], amounts: &[i64]) -> i128 {
     priced.map(|((amount, y), shift)| (i128::from(*amount) * i128::from(*y)) << shift).sum()
 }
 
+/// A group that may go into the bin of a proof.
+struct Candidate {
+    group: usize,
+    /// Copies at most.
+    copies: i64,
+    /// Value of one pod above what it takes, times 2^(2 * MULTIPLIER_BITS).
+    reduced: i128,
+    /// What one pod takes, in the same scale, at least one.
+    room: i128,
+}
+
 /// A search over integer patterns of one bin, exact in 128-bit integers; the checker repeats it with its own code.
 pub(crate) struct Proof<'a> {
     pi: &'a [i64],
     core: &'a Core,
     y: &'a [i64],
-    /// Groups by falling value per room, with copies at most and reduced value.
-    order: Vec<(usize, i64, i128)>,
+    /// Groups by falling value per room.
+    order: Vec<Candidate>,
     branches: u32,
 }
 
@@ -342,18 +353,20 @@ impl<'a> Proof<'a> {
         items: &[(u32, i64)],
     ) -> Proof<'a> {
         let mut proof = Proof { pi: &integers.pi, core, y, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
-        let mut order: Vec<(usize, i64, i128, i128)> = items
+        let mut order: Vec<Candidate> = items
             .iter()
             .filter(|(g, _)| integers.pi[*g as usize] > 0)
             .map(|(g, copies)| {
-                let room = proof.dot(core.weight(*g as usize)).max(1);
-                let worth = i128::from(integers.pi[*g as usize]) << MULTIPLIER_BITS;
-                (*g as usize, *copies, worth - proof.dot(core.weight(*g as usize)), room)
+                let group = *g as usize;
+                let room = proof.dot(core.weight(group));
+                let reduced = (i128::from(integers.pi[group]) << MULTIPLIER_BITS) - room;
+                Candidate { group, copies: *copies, reduced, room: room.max(1) }
             })
             .collect();
         // pi_a / room_a > pi_b / room_b, cross-multiplied; the sort is stable, so ties stay in row order.
-        order.sort_by(|a, b| (i128::from(integers.pi[b.0]) * a.3).cmp(&(i128::from(integers.pi[a.0]) * b.3)));
-        proof.order = order.into_iter().map(|(g, copies, reduced, _)| (g, copies, reduced)).collect();
+        let rank = |one: &Candidate, other: &Candidate| i128::from(integers.pi[one.group]) * other.room;
+        order.sort_by(|a, b| rank(b, a).cmp(&rank(a, b)));
+        proof.order = order;
         proof
     }
 
@@ -367,28 +380,40 @@ impl<'a> Proof<'a> {
         self.branch(0, 0, capacity, &mut best).then_some(best)
     }
 
+    /// What the groups from `from` on may add to a bin with `free` room.
+    fn rest(&self, from: usize, free: &[i64]) -> i128 {
+        let room = self.dot(free);
+        let densest = &self.order[from];
+        if densest.reduced <= 0 {
+            // None of them is worth more for the room it takes, so neither are all of them for all the room.
+            let each = i128::from(self.pi[densest.group]);
+            return (each.saturating_mul(room) / densest.room + 1) << MULTIPLIER_BITS;
+        }
+        let worth = self.order[from..].iter().take_while(|one| one.reduced > 0);
+        let sum =
+            worth.map(|one| one.reduced * i128::from(self.core.copies(one.group, free).min(one.copies)));
+        room + sum.sum::<i128>()
+    }
+
     fn branch(&mut self, depth: usize, value: i128, free: &[i64], best: &mut i128) -> bool {
         if self.branches == 0 {
             return false;
         }
         self.branches -= 1;
         *best = value.max(*best);
-        let mut bound = value + self.dot(free);
-        for (g, copies, reduced) in &self.order[depth..] {
-            if *reduced > 0 {
-                bound += reduced * i128::from(self.core.copies(*g, free).min(*copies));
+        for next in depth..self.order.len() {
+            if value + self.rest(next, free) <= *best {
+                return true;
             }
-        }
-        if depth == self.order.len() || bound <= *best {
-            return true;
-        }
-        let (g, copies, _) = self.order[depth];
-        let each = i128::from(self.pi[g]) << MULTIPLIER_BITS;
-        for count in (0..=self.core.copies(g, free).min(copies)).rev() {
-            let rest: Vec<i64> =
-                free.iter().zip(self.core.weight(g)).map(|(free, weight)| free - weight * count).collect();
-            if !self.branch(depth + 1, value + each * i128::from(count), &rest, best) {
-                return false;
+            let Candidate { group, copies, .. } = self.order[next];
+            let each = i128::from(self.pi[group]) << MULTIPLIER_BITS;
+            for count in (1..=self.core.copies(group, free).min(copies)).rev() {
+                let weight = self.core.weight(group);
+                let rest: Vec<i64> =
+                    free.iter().zip(weight).map(|(free, weight)| free - weight * count).collect();
+                if !self.branch(next + 1, value + each * i128::from(count), &rest, best) {
+                    return false;
+                }
             }
         }
         true

@@ -27,6 +27,7 @@ struct Search<'a> {
     threshold: f64,
     branches: usize,
     reduced: Vec<f64>,
+    density: Vec<f64>,
 }
 
 /// Tolerance of the room test: weights are scaled integers, sums of some hundreds of them are exact to about 1e-12.
@@ -48,6 +49,7 @@ pub(crate) fn best_pattern(
     order.sort_by(|a, b| density[*b].total_cmp(&density[*a]).then(a.cmp(b)));
     let mut search = Search {
         reduced: items.iter().map(|item| item.profit - room(item)).collect(),
+        density,
         items,
         order,
         w,
@@ -80,12 +82,20 @@ impl Search<'_> {
         fit.max(0.0)
     }
 
+    /// What the items from `depth` on may add to a bin with `free` room: the knapsack bound at `y`; or, where none of them is
+    /// worth more than the room it takes, all the room at the value the densest has for it, which falls with depth.
     fn bound(&self, depth: usize, free: &[f64]) -> f64 {
-        let mut total: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+        let room: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+        let densest = self.density[self.order[depth]];
+        if densest <= 1.0 {
+            return densest * room;
+        }
+        let mut total = room;
         for &j in &self.order[depth..] {
-            if self.reduced[j] > 0.0 {
-                total += self.reduced[j] * self.fit(j, free);
+            if self.reduced[j] <= 0.0 {
+                break;
             }
+            total += self.reduced[j] * self.fit(j, free);
         }
         total
     }
@@ -100,31 +110,32 @@ impl Search<'_> {
             self.threshold = value;
             self.best = Some((self.counts.clone(), value));
         }
-        if depth == self.order.len() || value + self.bound(depth, free) <= self.threshold {
-            return true;
-        }
-        let j = self.order[depth];
         let r = free.len();
-        let start = self.items[j].group * r;
-        let most = self.fit(j, free) as i64;
-        let weights = &self.w[start..][..r];
-        free.iter_mut().zip(weights).for_each(|(free, w)| *free -= w * most as f64);
-        let mut done = true;
-        for count in (0..=most).rev() {
-            self.counts[j] = count;
-            done = done && self.branch(depth + 1, value + self.items[j].profit * count as f64, free);
-            if count > 0 {
-                free.iter_mut().zip(weights).for_each(|(free, w)| *free += w);
+        for next in depth..self.order.len() {
+            if value + self.bound(next, free) <= self.threshold {
+                return true;
             }
-            if !done {
-                // Unwind the room of the copies not yet given back.
-                let copies = (count - 1).max(0) as f64;
-                free.iter_mut().zip(weights).for_each(|(free, w)| *free += w * copies);
-                break;
+            let j = self.order[next];
+            let most = self.fit(j, free) as i64;
+            let w = self.w;
+            let weights = &w[self.items[j].group * r..][..r];
+            let before = free.to_vec();
+            for count in (1..=most).rev() {
+                for ((free, before), w) in free.iter_mut().zip(&before).zip(weights) {
+                    *free = before - w * count as f64;
+                }
+                self.counts[j] = count;
+                let done = self.branch(next + 1, value + self.items[j].profit * count as f64, free);
+                if !done {
+                    self.counts[j] = 0;
+                    free.copy_from_slice(&before);
+                    return false;
+                }
             }
+            self.counts[j] = 0;
+            free.copy_from_slice(&before);
         }
-        self.counts[j] = 0;
-        done
+        true
     }
 }
 

@@ -221,7 +221,42 @@ impl<'a> Fluid<'a> {
             .chain(weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(move |(k, w)| (row + k, *w)))
     }
 
-    fn activate(&mut self, offers: &[usize]) {
+    /// Whether mixes of an offer are in the program.
+    pub(crate) fn is_active(&self, offer: usize) -> bool {
+        self.is_active[offer]
+    }
+
+    /// Takes the mixes of an offer out.
+    pub(crate) fn retire(&mut self, offer: usize) {
+        if let Some(active) = self.active.iter().find(|active| active.offer == offer) {
+            self.program.set_column(active.column_nodes, 0.0, 0.0);
+        }
+    }
+
+    /// Adds integer patterns as columns, beside whatever mixes there are.
+    pub(crate) fn add_patterns(&mut self, patterns: &[(usize, crate::pack::Pattern)]) {
+        let mut columns = Columns::default();
+        for (o, pattern) in patterns {
+            let offer = &self.core.offers[*o];
+            let cover = pattern.iter().map(|(g, count)| (*g as usize, *count as f64));
+            let limits = offer.usage.iter().map(|(limit, amount)| {
+                (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
+            });
+            columns.push(offer.cost, INFINITY, cover.chain(limits));
+        }
+        self.program.add_columns(&columns);
+    }
+
+    /// Multipliers and value of the program as it is.
+    ///
+    /// # Errors
+    /// [`Fault`] of the solver.
+    pub(crate) fn optimum(&mut self) -> Result<(Multipliers, f64), Fault> {
+        let solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        Ok((self.multipliers(&solution), solution.objective))
+    }
+
+    pub(crate) fn activate(&mut self, offers: &[usize]) {
         let r = self.core.r();
         for &o in offers {
             if std::mem::replace(&mut self.is_active[o], true) {

@@ -13,6 +13,7 @@ mod engine;
 mod exact;
 mod extract;
 mod fluid;
+mod hybrid;
 mod improve;
 #[doc(hidden)]
 pub mod kernels;

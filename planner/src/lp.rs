@@ -227,6 +227,13 @@ impl Program {
         unsafe { highs_sys::Highs_setBasis(self.raw, columns.as_ptr(), rows.as_ptr()) };
     }
 
+    /// Changes the bounds of a column.
+    pub(crate) fn set_column(&mut self, column: usize, lower: f64, upper: f64) {
+        assert!(column < self.columns, "column {column} of {}", self.columns);
+        // SAFETY: the column exists.
+        unsafe { highs_sys::Highs_changeColBounds(self.raw, int(column), lower, upper) };
+    }
+
     /// Changes the bounds of a row.
     pub(crate) fn set_row(&mut self, row: usize, lower: f64, upper: f64) {
         assert!(row < self.rows, "row {row} of {}", self.rows);

@@ -329,7 +329,7 @@ fn items_of(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
         .collect()
 }
 
-fn pattern_of(items: &[Item], counts: &[i64]) -> Pattern {
+pub(crate) fn pattern_of(items: &[Item], counts: &[i64]) -> Pattern {
     items
         .iter()
         .zip(counts)

@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::dive::{dive, follow};
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint};
+use crate::hybrid;
 use crate::improve::{Schedule, improve};
 use crate::master::{self, Master};
 use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
@@ -238,6 +239,9 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             generate(part, effort, run);
         }
     }
+    if !is_small && !done(part, effort) {
+        tighten(part, effort, run);
+    }
     if part.exact || done(part, effort) {
         return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };
     }
@@ -377,6 +381,27 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
     if packing.cost(core) < best && packing.left_out() == 0 {
         part.packing = packing;
         effort.note("leaf", part.packing.cost(core), tree.worst().0, run);
+    }
+}
+
+/// Raises the bound of a part with many nodes that hold few pods each, where fractional mixes are worth too much.
+fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let pods: i64 = core.demand.iter().sum();
+    let bins = part.packing.nodes.len() + core.spares.len();
+    if pods > hybrid::PODS_PER_NODE_MAX * bins as i64 || part.relaxed.point.is_none() {
+        return;
+    }
+    let iterations = (ITERATIONS_PER_SECOND * run.limits.time.as_secs_f64()).clamp(20.0, 1e6) as usize;
+    let start = part.relaxed.multipliers.clone();
+    let stop = || run.stopped().is_some();
+    let before = part.relaxed.fluid.iterations();
+    let bound = part.proof.bound();
+    let found = hybrid::tighten(core, &mut part.relaxed.fluid, &start, bound, iterations, &stop);
+    run.iterations += part.relaxed.fluid.iterations() - before;
+    if let Some(found) = found {
+        part.proof = BlockProof::Flat(found.multipliers, found.list);
+        effort.note("patterns", part.packing.cost(core), part.proof.bound(), run);
     }
 }
 

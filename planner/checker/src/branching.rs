@@ -43,8 +43,9 @@ impl Priced<'_> {
     }
 }
 
-/// A bin partly filled, and the count of the next group that was tried last.
+/// A bin partly filled, and what is tried next: `count` pods of the group at `item`, then fewer, then the groups after it.
 struct Frame {
+    item: usize,
     count: u64,
     value: i128,
     room: Vec<i64>,
@@ -68,45 +69,55 @@ pub(crate) fn search(
     }
     let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes.max(1);
     items.sort_by(|one, other| rank(other, one).cmp(&rank(one, other)));
-    let mut stack: Vec<Frame> = Vec::new();
-    let mut next = Some((0, room.to_vec()));
-    let mut branches = 0;
-    loop {
-        if let Some((value, room)) = next.take() {
-            if value > threshold {
-                return Some(Verdict::Refuted(value));
-            }
-            if branches == branches_max {
-                return Some(Verdict::Undecided);
-            }
-            branches += 1;
-            let depth = stack.len();
-            if depth < items.len() && rest(&items[depth..], &room, &worth)?.checked_add(value)? > threshold {
-                let count = items[depth].most(&room).saturating_add(1);
-                stack.push(Frame { count, value, room });
-            }
-        }
-        let depth = stack.len();
-        let Some(frame) = stack.last_mut() else {
-            return Some(Verdict::Holds);
-        };
+    if threshold < 0 {
+        return Some(Verdict::Refuted(0));
+    }
+    let open = |item: usize, value: i128, room: Vec<i64>| Frame { item, count: u64::MAX, value, room };
+    let mut stack = vec![open(0, 0, room.to_vec())];
+    let mut branches: u32 = 1;
+    while let Some(frame) = stack.last_mut() {
         if frame.count == 0 {
-            stack.pop();
+            (frame.item, frame.count) = (frame.item + 1, u64::MAX);
+        }
+        if frame.count == u64::MAX {
+            // Nothing was tried of this group yet: is it worth it, and how many are there?
+            if frame.item == items.len()
+                || rest(&items[frame.item..], &frame.room, &worth)?.checked_add(frame.value)? <= threshold
+            {
+                stack.pop();
+                continue;
+            }
+            frame.count = items[frame.item].most(&frame.room);
             continue;
         }
-        frame.count -= 1;
-        let item = &items[depth - 1];
+        let item = &items[frame.item];
         let value = item.value().checked_mul(i128::from(frame.count))?.checked_add(frame.value)?;
+        if value > threshold {
+            return Some(Verdict::Refuted(value));
+        }
+        if branches >= branches_max {
+            return Some(Verdict::Undecided);
+        }
+        branches += 1;
         let count = i64::try_from(frame.count).ok()?;
         // The count fits, so nothing here leaves the range.
         let room = frame.room.iter().zip(item.need).map(|(room, need)| room - need * count).collect();
-        next = Some((value, room));
+        frame.count -= 1;
+        let after = frame.item + 1;
+        stack.push(open(after, value, room));
     }
+    Some(Verdict::Holds)
 }
 
-/// `value(rest of the bin, y)` over the groups left.
+/// What the groups left, at least one, may add to a bin with this much room: `value(rest of the bin, y)`, or, where even the
+/// first is worth no more than it takes, the room at the value that group has for it.
 fn rest(items: &[Priced<'_>], room: &[i64], worth: impl Fn(&[i64]) -> Option<i128>) -> Option<i128> {
     let mut total = worth(room)?;
+    let first = items.first()?;
+    if first.profit()? <= 0 {
+        let value = i128::from(first.multiplier).checked_mul(total)? / first.takes.max(1);
+        return value.checked_add(1)?.checked_mul(1 << MULTIPLIER_BITS);
+    }
     for item in items {
         let profit = item.profit()?;
         // Sorted by value per room taken: from here on, nobody is worth what it takes.

@@ -1,0 +1,196 @@
+//! Integer patterns of small shapes beside the fluid mixes of large ones.
+//!
+//! ```text
+//! min   sum_{o large} c_o n_o + sum_{o small, a} c_o z_oa
+//! (cover)    sum_{o large} x_go + sum_{o small, a} a_g z_oa + ... >= d_g     each group g
+//! ```
+//!
+//! with the rows of the fluid program for large shapes, existing nodes and limits. Where few pods fit a node, a fractional
+//! mix is worth visibly more than any pattern, and the fluid bound is loose by as much; where many fit, the best pattern
+//! cannot be found, but the mix is worth hardly more. So each shape is priced in the way that suits it: a shape is *small*
+//! if the search for its best pattern ends within its limit. No plan is lost, because every pattern of a large shape is a
+//! mix, and the patterns of small ones are generated until none is missing that would matter; the bound is taken at any
+//! multipliers on the way, scaled by what the best bin is worth for its price.
+
+use crate::core::Core;
+use crate::exact::{Best, best_pattern};
+use crate::fluid::Fluid;
+use crate::knapsack::Knapsack;
+use crate::master::{Bounded, pattern_of};
+use crate::pack::Pattern;
+use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
+use rayon::prelude::*;
+
+/// Worth trying up to this many pods per node on average: beyond, a mix is worth hardly more than a pattern.
+pub(crate) const PODS_PER_NODE_MAX: i64 = 40;
+/// Iterations at most; where it converges, it does so in some tens.
+const ITERATIONS_MAX: usize = 200;
+/// Branches per search for the best pattern of a shape. A shape that needs more counts as large.
+const BRANCHES_MAX: usize = 20_000;
+/// Shapes worth less than this share of their price at the fluid optimum are not looked at before they matter.
+const NEAR: f64 = 0.99;
+/// Weight of the best multipliers so far in the mixture that prices the bins.
+const SMOOTHING: f64 = 0.7;
+/// Patterns and mixes added per iteration at most.
+const ADDED_MAX: usize = 60;
+
+/// How a shape is priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Not looked at yet.
+    Open,
+    /// By integer patterns.
+    Small,
+    /// By fractional mixes.
+    Large,
+}
+
+/// What pricing found out about an offer.
+struct Answer {
+    /// No pattern is worth more.
+    value: f64,
+    y: Vec<f64>,
+    /// The best pattern, if it is worth more than the price.
+    pattern: Option<Pattern>,
+    mode: Mode,
+}
+
+/// A bound better than `at_least` dollars per hour, if one is found within `iterations` and before `stop` says so.
+pub(crate) fn tighten(
+    core: &Core,
+    fluid: &mut Fluid<'_>,
+    start: &Multipliers,
+    at_least: f64,
+    iterations: usize,
+    stop: &dyn Fn() -> bool,
+) -> Option<Bounded> {
+    // Whoever dived with the program left it at the demand of the last round.
+    fluid.resolve(&core.demand).ok()?;
+    let mut modes = vec![Mode::Open; core.offers.len()];
+    let first = price(core, start, &modes, NEAR);
+    take_modes(&mut modes, &first);
+    for (o, answer) in first.iter().enumerate() {
+        if answer.mode == Mode::Small {
+            fluid.retire(o);
+        }
+    }
+    let mut patterns: Vec<(usize, Pattern)> = Vec::new();
+    for (o, answer) in first.into_iter().enumerate() {
+        patterns.extend(answer.pattern.map(|pattern| (o, pattern)));
+    }
+    fluid.add_patterns(&patterns);
+    let mut best: Option<Bounded> = None;
+    let mut best_bound = at_least;
+    let mut alpha = SMOOTHING;
+    for _ in 0..iterations.min(ITERATIONS_MAX) {
+        let Ok((own, objective)) = fluid.optimum() else { break };
+        let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
+        let multipliers = own.mix(centre, alpha);
+        let answers = price(core, &multipliers, &modes, 1.0);
+        take_modes(&mut modes, &answers);
+        let bounded = bounded(core, &multipliers, &answers);
+        if bounded.list.bound > best_bound {
+            best_bound = bounded.list.bound;
+            best = Some(bounded);
+            alpha = SMOOTHING;
+        }
+        if best_bound >= objective * (1.0 - 1e-4) || stop() {
+            break;
+        }
+        let mut new: Vec<(f64, usize, Option<Pattern>)> = Vec::new();
+        for (o, answer) in answers.into_iter().enumerate() {
+            let price = full_price(core, o, &own);
+            match answer.pattern {
+                Some(pattern) => {
+                    let worth: f64 = pattern.iter().map(|(g, n)| own.pi[*g as usize] * *n as f64).sum();
+                    if worth > price * (1.0 + 1e-7) {
+                        new.push((worth / price, o, Some(pattern)));
+                    }
+                }
+                None if answer.mode == Mode::Large
+                    && !fluid.is_active(o)
+                    && answer.value > full_price(core, o, &multipliers) * (1.0 + 1e-6) =>
+                {
+                    new.push((answer.value / price, o, None));
+                }
+                None => {}
+            }
+        }
+        if new.is_empty() {
+            if alpha == 0.0 {
+                break;
+            }
+            alpha = if alpha < 0.15 { 0.0 } else { alpha * 0.5 };
+            continue;
+        }
+        new.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        new.truncate(ADDED_MAX);
+        let large: Vec<usize> = new.iter().filter(|(.., p)| p.is_none()).map(|(_, o, _)| *o).collect();
+        fluid.activate(&large);
+        let patterns: Vec<(usize, Pattern)> =
+            new.into_iter().filter_map(|(_, o, pattern)| Some((o, pattern?))).collect();
+        fluid.add_patterns(&patterns);
+    }
+    best
+}
+
+fn take_modes(modes: &mut [Mode], answers: &[Answer]) {
+    for (mode, answer) in modes.iter_mut().zip(answers) {
+        *mode = answer.mode;
+    }
+}
+
+/// Prices every offer at `multipliers`; those worth more than `near` times their price are searched for patterns, unless they
+/// are known to be large. The result does not depend on the number of threads.
+fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> Vec<Answer> {
+    let one = |knapsack: &mut Knapsack, o: usize| {
+        let offer = &core.offers[o];
+        let items = items(&offer.items, &multipliers.pi);
+        let value = knapsack.solve(&items, &core.w, &offer.cap);
+        let y = knapsack.y.clone();
+        let threshold = near * full_price(core, o, multipliers);
+        if modes[o] == Mode::Large || value <= threshold * (1.0 + 1e-9) {
+            return Answer { value, y, pattern: None, mode: modes[o] };
+        }
+        match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
+            Best::None => Answer { value: threshold, y, pattern: None, mode: Mode::Small },
+            Best::Pattern(counts, value) => {
+                Answer { value, y, pattern: Some(pattern_of(&items, &counts)), mode: Mode::Small }
+            }
+            // A shape that was small stays so: its patterns may still be found, only this bound is not exact.
+            Best::Limit(found) if modes[o] == Mode::Small => {
+                let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
+                Answer { value, y, pattern, mode: Mode::Small }
+            }
+            Best::Limit(_) => Answer { value, y, pattern: None, mode: Mode::Large },
+        }
+    };
+    let all = || (0..core.offers.len()).into_par_iter().map_init(Knapsack::default, one).collect();
+    core.pool.install(all)
+}
+
+/// The bound at `multipliers` and its proof, both scaled so that no bin is worth more than its price.
+fn bounded(core: &Core, multipliers: &Multipliers, answers: &[Answer]) -> Bounded {
+    let ratios = answers.iter().enumerate().map(|(o, a)| a.value / full_price(core, o, multipliers));
+    let theta = ratios.fold(1.0, f64::max);
+    let mut knapsack = Knapsack::default();
+    let mut spare_value = 0.0;
+    let spares = core.spares.iter().map(|spare| {
+        let value = knapsack.solve(&items(&spare.items, &multipliers.pi), &core.w, &spare.cap);
+        spare_value += value;
+        Priced { value: value / theta, y: knapsack.y.iter().map(|y| y / theta).collect() }
+    });
+    let spares = spares.collect();
+    let offers = answers
+        .iter()
+        .map(|a| Priced { value: a.value / theta, y: a.y.iter().map(|y| y / theta).collect() })
+        .collect();
+    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
+    let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
+    let bound = (covered - spare_value) / theta - limits;
+    let pi = multipliers.pi.iter().map(|pi| pi / theta).collect();
+    Bounded {
+        multipliers: Multipliers { pi, mu: multipliers.mu.clone(), surcharge: Vec::new() },
+        list: PriceList { offers, spares, theta: 1.0, bound },
+    }
+}
