@@ -438,7 +438,8 @@ impl<'a> Fluid<'a> {
     fn point(&self, solution: &Solution) -> FluidPoint {
         let mut mixes = Vec::new();
         for active in &self.active {
-            let nodes = solution.primal[active.column_nodes];
+            // Offers that came in before a run that failed are not in the solution of the run before.
+            let nodes = solution.primal.get(active.column_nodes).copied().unwrap_or(0.0);
             if nodes <= 1e-9 {
                 continue;
             }

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::fluid::Fluid;
 use crate::knapsack::Knapsack;
+use crate::lp::Fault;
 use crate::master::{Bounded, pattern_of};
 use crate::pack::Pattern;
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
@@ -55,7 +56,8 @@ struct Answer {
     mode: Mode,
 }
 
-/// A bound better than `at_least` dollars per hour, if one is found within `iterations` and before `stop` says so.
+/// A bound better than `at_least` dollars per hour, if one is found within `iterations` and before `stop` says so. A fault
+/// of the solver ends it and is left in `faulty`.
 pub(crate) fn tighten(
     core: &Core,
     fluid: &mut Fluid<'_>,
@@ -63,9 +65,13 @@ pub(crate) fn tighten(
     at_least: f64,
     iterations: usize,
     stop: &dyn Fn() -> bool,
+    faulty: &mut Option<Fault>,
 ) -> Option<Bounded> {
     // Whoever dived with the program left it at the demand of the last round.
-    fluid.resolve(&core.demand).ok()?;
+    if let Err(fault) = fluid.resolve(&core.demand) {
+        *faulty = Some(fault);
+        return None;
+    }
     let mut modes = vec![Mode::Open; core.offers.len()];
     let first = price(core, start, &modes, NEAR);
     take_modes(&mut modes, &first);
@@ -83,7 +89,13 @@ pub(crate) fn tighten(
     let mut best_bound = at_least;
     let mut alpha = SMOOTHING;
     for _ in 0..iterations.min(ITERATIONS_MAX) {
-        let Ok((own, objective)) = fluid.optimum() else { break };
+        let (own, objective) = match fluid.optimum() {
+            Ok(optimum) => optimum,
+            Err(fault) => {
+                *faulty = Some(fault);
+                break;
+            }
+        };
         let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
         let multipliers = own.mix(centre, alpha);
         let answers = price(core, &multipliers, &modes, 1.0);

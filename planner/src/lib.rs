@@ -12,6 +12,8 @@ mod dive;
 mod engine;
 mod exact;
 mod extract;
+#[doc(hidden)]
+pub mod faults;
 mod fluid;
 mod hybrid;
 mod improve;

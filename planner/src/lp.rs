@@ -5,6 +5,7 @@
 //! already has. Bounds are never taken from here; they are recomputed from the duals in integers (`certificate.rs`).
 #![expect(unsafe_code, reason = "HiGHS is a C library; all of its calls are in this file")]
 
+use crate::faults::{self, Injected};
 use std::ffi::{CStr, c_void};
 
 /// Why a run gave nothing usable.
@@ -258,6 +259,11 @@ impl Program {
 
     /// Solves and reads the solution.
     pub(crate) fn run(&mut self, simplex: Simplex, iterations_max: i32) -> Result<Solution, Fault> {
+        let injected = faults::next();
+        if injected == Some(Injected::LostBasis) {
+            // SAFETY: self.raw is live.
+            unsafe { highs_sys::Highs_clearSolver(self.raw) };
+        }
         self.set_int(c"simplex_strategy", simplex as i32);
         self.set_int(c"simplex_iteration_limit", iterations_max);
         // SAFETY: self.raw is live.
@@ -271,11 +277,14 @@ impl Program {
             highs_sys::Highs_getIntInfoValue(self.raw, c"simplex_iteration_count".as_ptr(), &raw mut count)
         };
         self.iterations += u64::try_from(count).unwrap_or(0);
+        if let Some(Injected::Status(status)) = injected {
+            return Err(Fault::Status(status));
+        }
         // 7 = optimal.
         if code < 0 || status != 7 {
             return Err(Fault::Status(status));
         }
-        self.read()
+        self.read(injected)
     }
 
     /// Runs an integer program (after [`Program::make_integer`]). A limit that ends the search early still leaves the best
@@ -288,10 +297,10 @@ impl Program {
         if code < 0 || !(status == 7 || (13..=16).contains(&status)) {
             return Err(Fault::Status(status));
         }
-        self.read()
+        self.read(None)
     }
 
-    fn read(&self) -> Result<Solution, Fault> {
+    fn read(&self, injected: Option<Injected>) -> Result<Solution, Fault> {
         let mut solution =
             Solution { objective: 0.0, primal: vec![0.0; self.columns], dual: vec![0.0; self.rows] };
         let mut column_dual = vec![0.0; self.columns];
@@ -310,6 +319,15 @@ impl Program {
                 c"objective_function_value".as_ptr(),
                 &raw mut solution.objective,
             );
+        }
+        match injected {
+            Some(Injected::NotANumber) => solution.dual.iter_mut().for_each(|dual| *dual = f64::NAN),
+            Some(Injected::WrongOptimum) => {
+                let wrong = |(k, value): (usize, &mut f64)| *value = 3.0 * *value + 0.01 * (k % 7) as f64;
+                solution.dual.iter_mut().enumerate().for_each(wrong);
+                solution.primal.iter_mut().enumerate().for_each(wrong);
+            }
+            _ => {}
         }
         let finite = solution.objective.is_finite()
             && solution.primal.iter().chain(&solution.dual).all(|value| value.is_finite());

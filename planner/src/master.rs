@@ -14,7 +14,7 @@
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
-use crate::lp::{Columns, INFINITY, Program, Simplex, Solution};
+use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pack::{PackedNode, Packing, Pattern};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price};
 use rayon::prelude::*;
@@ -57,6 +57,8 @@ pub(crate) struct Master<'a> {
     first_column: usize,
     limit_row: usize,
     spare_row: usize,
+    /// What ended the last run early.
+    pub(crate) fault: Option<Fault>,
 }
 
 /// Exact value (or upper bound) and pattern of each bin at some multipliers.
@@ -82,7 +84,8 @@ impl<'a> Master<'a> {
         }
         let first_column = core.demand.len();
         program.add_columns(&slacks);
-        let mut master = Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row };
+        let mut master =
+            Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row, fault: None };
         let nodes = packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
         let spares = packing.spares.iter().enumerate().filter(|(_, pattern)| !pattern.is_empty());
         let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
@@ -129,8 +132,12 @@ impl<'a> Master<'a> {
         let mut best_bound = at_least;
         let mut alpha = SMOOTHING;
         for _ in 0..iterations.min(ITERATIONS_MAX) {
-            let Ok(solution) = self.program.run(Simplex::Primal, i32::MAX) else {
-                break;
+            let solution = match self.program.run(Simplex::Primal, i32::MAX) {
+                Ok(solution) => solution,
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    break;
+                }
             };
             let (own, sigma) = self.duals(&solution);
             let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);

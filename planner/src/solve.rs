@@ -397,7 +397,10 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     let stop = || run.stopped().is_some();
     let before = part.relaxed.fluid.iterations();
     let bound = part.proof.bound();
-    let found = hybrid::tighten(core, &mut part.relaxed.fluid, &start, bound, iterations, &stop);
+    let mut faulty = None;
+    let fluid = &mut part.relaxed.fluid;
+    let found = hybrid::tighten(core, fluid, &start, bound, iterations, &stop, &mut faulty);
+    run.faults.extend(faulty.map(|fault| format!("patterns: {fault}")));
     run.iterations += part.relaxed.fluid.iterations() - before;
     if let Some(found) = found {
         part.proof = BlockProof::Flat(found.multipliers, found.list);
@@ -415,6 +418,7 @@ fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let start = &part.relaxed.multipliers;
     let bounded = master.run(start, part.relaxed.list.bound, 1e-4, iterations, &stop);
     run.iterations += master.iterations();
+    run.faults.extend(master.fault.take().map(|fault| format!("column generation: {fault}")));
     let Some(bounded) = bounded else { return };
     let cost = part.packing.cost(core);
     let room = cost as f64 / 1e6 - bounded.list.bound;
