@@ -6,13 +6,17 @@ use std::process::Command;
 
 /// What each crate of the workspace may use of the workspace, tests left aside. A new edge is a decision: it is written
 /// here and in ARCHITECTURE.md.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("stowage-models", &[]),
     ("stowage-import", &["stowage-models"]),
     ("stowage-checker", &["stowage-models"]),
     ("stowage-planner", &["stowage-models"]),
     ("stowage", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
     ("stowage-api", &[]),
+    // Decides, and does nothing: ports of other crates act.
+    ("stowage-executor", &["stowage-models"]),
+    ("stowage-observe", &["stowage-executor", "stowage-import", "stowage-models"]),
+    ("stowage-sim", &["stowage-executor", "stowage-models"]),
     ("stowage-bench", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
     // Starts programs for tests and knows nothing of planning.
     ("stowage-cluster", &[]),
@@ -120,7 +124,8 @@ fn the_tests_of_models_stay_below_everything_too() {
 #[test]
 fn pure_crates_bring_no_runtime() {
     let graph = Graph::read();
-    for name in ["stowage-models", "stowage-import", "stowage-checker", "stowage-planner"] {
+    for name in ["stowage-models", "stowage-import", "stowage-checker", "stowage-planner", "stowage-executor"]
+    {
         let brought = graph.reachable(graph.id(name));
         let bad: Vec<&&str> =
             brought.iter().filter(|to| RUNTIMES.iter().any(|prefix| to.starts_with(prefix))).collect();
@@ -143,7 +148,7 @@ fn what_tests_run_on_is_for_tests_alone() {
 #[test]
 fn only_the_planner_sees_the_solver() {
     let graph = Graph::read();
-    for name in ["stowage-models", "stowage-import", "stowage-checker"] {
+    for name in ["stowage-models", "stowage-import", "stowage-checker", "stowage-executor"] {
         let brought = graph.reachable(graph.id(name));
         assert!(SOLVERS.iter().all(|solver| !brought.contains(solver)), "{name} brings a solver");
     }

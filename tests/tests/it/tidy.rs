@@ -73,7 +73,9 @@ fn nothing_is_iterated_in_hash_order() {
 #[test]
 fn only_programs_read_the_clock() {
     let mut pure = sources(&["models/", "planner/", "executor/"]);
-    pure.retain(|file| !file.path.starts_with("planner/cli/") && !file.is_test());
+    // What keeps up with a live cluster knows how old its view is.
+    let program = ["planner/cli/", "executor/observe/", "executor/controller/"];
+    pure.retain(|file| !program.iter().any(|folder| file.path.starts_with(folder)) && !file.is_test());
     none("a clock outside programs and tests", &pure, |line| {
         has_word(line, "Instant") || has_word(line, "SystemTime")
     });

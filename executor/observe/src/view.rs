@@ -1,0 +1,299 @@
+//! A view that keeps up with the cluster.
+
+use crate::kinds::{KINDS, Kind};
+use crate::record::import;
+use crate::{Error, facts, prune};
+use futures::TryStreamExt as _;
+use kube::Client;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::DynamicObject;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use stowage_executor::{Claim, Node, Observation, Pod};
+use stowage_models::digest;
+use stowage_models::objects::PodRef;
+use stowage_models::snapshot::Snapshot;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// A kind that was not heard of for this long is stale. The API server sends a bookmark about once a minute.
+const STALE_AFTER: Duration = Duration::from_secs(180);
+/// A watch is begun anew after this long, so that one that died without a word is noticed.
+const WATCH_SECONDS: u32 = 120;
+/// Pauses after a failure.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long a list, or the start of a watch, may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Objects asked for at once.
+const PAGE: u32 = 500;
+
+/// What is kept of an object.
+struct Entry {
+    text: String,
+    fact: Fact,
+}
+
+/// What the executor wants to know of it.
+enum Fact {
+    Claim(Box<Claim>),
+    Node(Box<Node>),
+    Pod(Pod),
+    None,
+}
+
+/// The objects of a kind.
+#[derive(Default)]
+struct Store {
+    /// By namespace and name.
+    objects: BTreeMap<(String, String), Entry>,
+    /// When it was last heard of, once it is complete.
+    heard: Option<Instant>,
+    /// Why it is not complete.
+    trouble: Option<String>,
+}
+
+/// How fresh a view is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Kinds that are not complete or stale, with the reason.
+    pub missing: Vec<String>,
+}
+
+impl Freshness {
+    /// Complete and not stale.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.missing.is_empty()
+    }
+}
+
+/// A view of a cluster. Its watches end with it.
+pub struct View {
+    stores: Arc<Mutex<BTreeMap<&'static str, Store>>>,
+    changed: Arc<Notify>,
+    _tasks: JoinSet<()>,
+}
+
+impl View {
+    /// Begins to watch.
+    #[must_use]
+    pub fn start(client: &Client) -> View {
+        let stores: Arc<Mutex<BTreeMap<&'static str, Store>>> = Arc::default();
+        let changed = Arc::new(Notify::new());
+        let mut tasks = JoinSet::new();
+        for kind in KINDS {
+            lock(&stores).insert(kind.plural, Store::default());
+            let watcher =
+                Watcher { kind, client: client.clone(), stores: stores.clone(), changed: changed.clone() };
+            tasks.spawn(watcher.run());
+        }
+        View { stores, changed, _tasks: tasks }
+    }
+
+    /// Waits until something changes.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// How fresh it is.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        let now = Instant::now();
+        let stores = lock(&self.stores);
+        let missing = stores.iter().filter_map(|(kind, store)| match (store.heard, &store.trouble) {
+            (None, trouble) => Some(format!("{kind}: {}", trouble.as_deref().unwrap_or("not listed yet"))),
+            (Some(heard), _) if now.duration_since(heard) > STALE_AFTER => Some(format!("{kind}: stale")),
+            _ => None,
+        });
+        Freshness { missing: missing.collect() }
+    }
+
+    /// A snapshot.
+    ///
+    /// # Errors
+    /// If the view is not complete or stale, or an object cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        let freshness = self.freshness();
+        if !freshness.is_good() {
+            return Err(Error::NotSynced(freshness.missing.join("; ")));
+        }
+        let items: Vec<String> = {
+            let stores = lock(&self.stores);
+            stores.values().flat_map(|store| store.objects.values()).map(|entry| entry.text.clone()).collect()
+        };
+        Ok(import("the cluster", &items)?.snapshot)
+    }
+
+    /// An observation with NodeClaims, nodes, pods, and a digest of NodePools and node classes; the rest is the caller's.
+    #[must_use]
+    pub fn facts(&self) -> Observation {
+        let stores = lock(&self.stores);
+        let mut seen = Observation::default();
+        let mut inputs = String::new();
+        for (kind, store) in &*stores {
+            for ((namespace, name), entry) in &store.objects {
+                match &entry.fact {
+                    Fact::Claim(claim) => drop(seen.claims.insert(name.clone(), (**claim).clone())),
+                    Fact::Node(node) => drop(seen.nodes.insert(name.clone(), (**node).clone())),
+                    Fact::Pod(pod) => {
+                        drop(seen.pods.insert(PodRef(format!("{namespace}/{name}")), pod.clone()))
+                    }
+                    // The status of a pool counts its nodes; what decides is its spec, which has a generation.
+                    Fact::None if matches!(*kind, "nodepools" | "ec2nodeclasses") => {
+                        let value: serde_json::Value = serde_json::from_str(&entry.text).unwrap_or_default();
+                        inputs.push_str(&format!("{kind}/{name}@{}\n", value["metadata"]["generation"]));
+                    }
+                    Fact::None => {}
+                }
+            }
+        }
+        seen.inputs = digest::of_bytes(inputs.as_bytes());
+        seen
+    }
+
+    /// The raw text of an object, as it is kept.
+    #[must_use]
+    pub fn object(&self, plural: &str, name: &str) -> Option<String> {
+        let stores = lock(&self.stores);
+        let key = (String::new(), name.to_owned());
+        stores.get(plural)?.objects.get(&key).map(|entry| entry.text.clone())
+    }
+
+    /// How many objects of a kind there are.
+    #[must_use]
+    pub fn count(&self, plural: &str) -> usize {
+        lock(&self.stores).get(plural).map_or(0, |store| store.objects.len())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A holder that panicked leaves whole entries behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps up with one kind.
+struct Watcher {
+    kind: Kind,
+    client: Client,
+    stores: Arc<Mutex<BTreeMap<&'static str, Store>>>,
+    changed: Arc<Notify>,
+}
+
+impl Watcher {
+    async fn run(self) {
+        let mut pause = PAUSE_MIN;
+        let mut version: Option<String> = None;
+        loop {
+            let attempt = async {
+                if version.is_none() {
+                    version = Some(self.list().await?);
+                }
+                self.watch(&mut version).await
+            };
+            match attempt.await {
+                Ok(()) => pause = PAUSE_MIN,
+                Err(trouble) => {
+                    self.with(|store| store.trouble = Some(trouble.clone()));
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Store)) {
+        if let Some(store) = lock(&self.stores).get_mut(self.kind.plural) {
+            change(store);
+        }
+        self.changed.notify_one();
+    }
+
+    fn entry(&self, object: &DynamicObject) -> ((String, String), Entry) {
+        let fact = match self.kind.kind {
+            "NodeClaim" => Fact::Claim(Box::new(facts::claim(object))),
+            "Node" => Fact::Node(Box::new(facts::node(object))),
+            "Pod" => Fact::Pod(facts::pod(object)),
+            _ => Fact::None,
+        };
+        (key(object), Entry { text: prune::text(&self.kind, object), fact })
+    }
+
+    /// Lists all pages; the version to watch from.
+    async fn list(&self) -> Result<String, String> {
+        let api = self.kind.api(&self.client);
+        let mut params = ListParams::default().limit(PAGE);
+        let mut objects = BTreeMap::new();
+        loop {
+            let page = tokio::time::timeout(DEADLINE, api.list(&params))
+                .await
+                .map_err(|_| "the list takes too long".to_owned())?
+                .map_err(|error| error.to_string())?;
+            objects.extend(page.items.iter().map(|object| self.entry(object)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => {
+                    self.with(|store| {
+                        *store = Store { objects, heard: Some(Instant::now()), trouble: None };
+                    });
+                    return Ok(page.metadata.resource_version.unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    /// Follows changes until the watch ends. On a gap the version is forgotten, and everything is listed again.
+    async fn watch(&self, version: &mut Option<String>) -> Result<(), String> {
+        let api = self.kind.api(&self.client);
+        let params = WatchParams::default().timeout(WATCH_SECONDS);
+        let from = version.clone().unwrap_or_default();
+        let events = tokio::time::timeout(DEADLINE, api.watch(&params, &from))
+            .await
+            .map_err(|_| "the watch does not start".to_owned())?
+            .map_err(|error| error.to_string())?;
+        self.with(|store| store.heard = Some(Instant::now()));
+        let mut events = pin!(events);
+        // The server ends the watch in time; one that is longer is dead.
+        let end = Instant::now() + Duration::from_secs(u64::from(WATCH_SECONDS)) + DEADLINE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = tokio::time::timeout(left, events.try_next())
+                .await
+                .map_err(|_| "the watch is dead".to_owned())?
+                .map_err(|error| error.to_string())?;
+            let Some(event) = event else { return Ok(()) };
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    version.clone_from(&object.metadata.resource_version);
+                    let (key, entry) = self.entry(&object);
+                    self.with(|store| {
+                        store.objects.insert(key, entry);
+                        store.heard = Some(Instant::now());
+                    });
+                }
+                WatchEvent::Deleted(object) => {
+                    version.clone_from(&object.metadata.resource_version);
+                    self.with(|store| {
+                        store.objects.remove(&key(&object));
+                        store.heard = Some(Instant::now());
+                    });
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    *version = Some(bookmark.metadata.resource_version);
+                    self.with(|store| store.heard = Some(Instant::now()));
+                }
+                WatchEvent::Error(status) => {
+                    *version = None;
+                    return if status.code == 410 { Ok(()) } else { Err(status.message.clone()) };
+                }
+            }
+        }
+    }
+}
+
+fn key(object: &DynamicObject) -> (String, String) {
+    let metadata = &object.metadata;
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}

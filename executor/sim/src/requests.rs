@@ -1,0 +1,194 @@
+//! Carries requests out, or not.
+
+use crate::planner;
+use crate::world::{Event, World};
+use stowage_executor::{Answer, Claim, Draft, Failure, Listing, Request, SLOT_TAINT, Time};
+use stowage_models::labels;
+
+impl World {
+    /// Takes a request; false if the process ended over it.
+    pub(crate) fn request(&mut self, request: &Request) -> bool {
+        let faults = self.scenario.faults;
+        if !request.is_write() {
+            self.carry_out(request, true);
+            return true;
+        }
+        self.last_write = self.now;
+        self.outcome.log.push(format!("{} {:?}", self.now.0, request.key()));
+        if self.fault(faults.crash_before) {
+            return false;
+        }
+        if self.fault(faults.crash_after) {
+            self.carry_out(request, false);
+            return false;
+        }
+        if self.fault(faults.reply_lost) {
+            self.carry_out(request, false);
+        } else if self.fault(faults.reply_late) {
+            // Writes to the API server have a deadline of 10 s, shorter than the lease; calls to the cloud may hang.
+            let cloud = matches!(request, Request::Launch { .. } | Request::Terminate { .. });
+            let late = self.now.plus(self.rng.between(1000, if cloud { 90_000 } else { 10_000 }));
+            self.at(late, Event::Late(Box::new(request.clone())));
+        } else if self.fault(faults.refused) {
+            let answer = match (request, request.key()) {
+                (Request::Launch { claim, .. }, _) => Answer::NotLaunched {
+                    claim: claim.clone(),
+                    why: Failure::Later("RequestLimitExceeded".to_owned()),
+                },
+                (_, Some(key)) => Answer::Failed(key, "refused".to_owned()),
+                _ => return true,
+            };
+            self.answer(self.now, answer);
+        } else {
+            self.carry_out(request, true);
+        }
+        true
+    }
+
+    /// Carries a request out.
+    pub(crate) fn carry_out(&mut self, request: &Request, reply: bool) {
+        let soon = self.now.plus(self.rng.between(10, 2000));
+        let answer = self.outcome_of(request);
+        if let (true, Some(answer)) = (reply, answer) {
+            self.answer(soon, answer);
+        }
+    }
+
+    fn outcome_of(&mut self, request: &Request) -> Option<Answer> {
+        let done = request.key().map(Answer::Done);
+        match request {
+            Request::Plan { ticket, input } => {
+                self.number += 1;
+                let id = format!("sha256:{:064x}", self.number);
+                let batch = planner::plan(id, self.seen_by_planner(), input, self.scenario.limit);
+                return Some(Answer::Planned(*ticket, Box::new(batch)));
+            }
+            Request::Show(_) => return None,
+            Request::CreateClaim(draft) => self.create(draft),
+            Request::Launch { claim, token, body } => return Some(self.launch(claim, token, body)),
+            Request::RecordLaunch { claim, instance } => {
+                let claim = self.claims.get_mut(claim).filter(|claim| !claim.deleting);
+                if let Some(claim) = claim {
+                    claim.instance = Some(instance.id.clone());
+                    claim.launched.get_or_insert(self.now);
+                }
+            }
+            Request::Register { claim, node } => {
+                if let (Some(claim), Some(node)) = (self.claims.get_mut(claim), self.nodes.get_mut(node)) {
+                    node.taints.retain(|taint| taint.key != labels::TAINT_UNREGISTERED);
+                    claim.registered.get_or_insert(self.now);
+                }
+            }
+            Request::Initialize { claim, .. } => {
+                if let Some(claim) = self.claims.get_mut(claim) {
+                    claim.initialized.get_or_insert(self.now);
+                }
+            }
+            Request::Tolerate { pod, slot } => {
+                let found = self.pods.get_mut(&pod.id).filter(|(found, _)| found.uid == pod.uid);
+                if let Some((found, _)) = found {
+                    found.slots.insert(slot.clone());
+                }
+            }
+            Request::OpenNode { node, slot } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.taints.retain(|taint| taint.key != SLOT_TAINT || taint.value != *slot);
+                }
+            }
+            Request::DeleteClaim { claim, .. } => {
+                if let Some(claim) = self.claims.get_mut(claim) {
+                    claim.deleting = true;
+                }
+            }
+            Request::Terminate { instance, .. } => self.terminate(instance),
+            Request::DeleteNode { node, uid } => {
+                self.nodes.retain(|name, found| name != node || found.uid != *uid);
+            }
+            Request::ReleaseClaim { claim } => {
+                if self.claims.get(claim).is_some_and(|claim| claim.deleting) {
+                    self.claims.remove(claim);
+                }
+            }
+            Request::List => {
+                let listing = Listing {
+                    begun: self.now,
+                    instances: self.cloud.list(self.now),
+                    claims: self.claims.keys().cloned().collect(),
+                };
+                return Some(Answer::Listed(listing));
+            }
+        }
+        done
+    }
+
+    fn create(&mut self, draft: &Draft) {
+        for pod in &draft.intent.pods {
+            if !self.claims.contains_key(&draft.name) {
+                *self.outcome.launches_for.entry(pod.id.clone()).or_default() += 1;
+            }
+        }
+        let intent = &draft.intent;
+        self.claims.entry(draft.name.clone()).or_insert_with(|| Claim {
+            name: draft.name.clone(),
+            created: self.now,
+            pool: intent.pool.clone(),
+            ours: true,
+            plan: draft.plan.clone(),
+            slot: draft.slot.clone(),
+            token: draft.token.clone(),
+            body: draft.body.clone(),
+            pods: intent.pods.clone(),
+            capacity: intent.capacity.clone(),
+            allocatable: intent.allocatable.clone(),
+            labels: intent.labels.clone(),
+            finalizer: true,
+            ..Claim::default()
+        });
+    }
+
+    fn launch(&mut self, claim: &str, token: &str, body: &str) -> Answer {
+        let faults = self.scenario.faults;
+        if self.fault(faults.no_capacity)
+            && let Ok(body) = stowage_executor::LaunchBody::parse(body)
+        {
+            for offering in body.offerings {
+                let key = (offering.instance_type, offering.zone, offering.capacity_type);
+                self.cloud.dry_up(key, self.now.plus(600_000));
+            }
+        }
+        let invisible = if self.fault(faults.invisible) { self.rng.between(1000, 240_000) } else { 0 };
+        let before = self.cloud.instances.len();
+        let launched = self.cloud.launch(token, body, self.now, self.now.plus(invisible));
+        match launched {
+            Ok(instance) => {
+                if self.cloud.instances.len() > before {
+                    let boot = Time(self.now.0 + self.rng.between(20_000, 90_000));
+                    if !self.fault(faults.never_registers) {
+                        self.at(boot, Event::Joins(instance.id.clone()));
+                    }
+                    if self.fault(faults.dies) {
+                        let dies = self.now.plus(self.rng.between(5000, 300_000));
+                        self.at(dies, Event::Dies(instance.id.clone()));
+                    }
+                }
+                Answer::Launched { claim: claim.to_owned(), instance }
+            }
+            Err(why) => Answer::NotLaunched { claim: claim.to_owned(), why },
+        }
+    }
+
+    fn terminate(&mut self, id: &str) {
+        // Safety: what is ended was ours by tag, and its claim is gone or going.
+        if let Some(machine) = self.cloud.instances.get(id) {
+            let claim = self.claims.get(&machine.instance.claim);
+            if !machine.instance.ours || claim.is_some_and(|claim| !claim.deleting) {
+                self.outcome.broken.push(format!("{}: ended {id}, which is claimed", self.now.0));
+            }
+        }
+        self.cloud.end(id, self.now);
+        for node in self.nodes.values_mut().filter(|node| node.instance.as_deref() == Some(id)) {
+            node.ready = false;
+        }
+        self.evict_from(id);
+    }
+}

@@ -1,0 +1,409 @@
+//! The world and its clock.
+
+use crate::cloud::Cloud;
+use crate::faults::Faults;
+use crate::invariants::Watch;
+use crate::rng::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_executor::{
+    Answer, Claim, InstanceState, Node, Observation, Pod, SLOT_TAINT, Settings, State, Time, step,
+};
+use stowage_models::labels;
+use stowage_models::objects::{PodRef, Taint, TaintEffect};
+use stowage_models::quantity::{CPU, Resources};
+
+/// What is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Seed of everything.
+    pub seed: u64,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Until when, in milliseconds.
+    pub faults_end: i64,
+    /// How long it is played in all.
+    pub end: i64,
+    /// Pods that come, in bursts, before the faults end.
+    pub pods: u32,
+    /// Most nodes of the pool.
+    pub limit: usize,
+    /// What nodes really have, in millicores; they promise 3,900.
+    pub real: i64,
+    /// Largest pod, in millicores.
+    pub largest: i64,
+    /// Nodes are kept for their pods.
+    pub steer: bool,
+}
+
+impl Scenario {
+    /// Forty pods, half an hour of faults, two hours in all.
+    #[must_use]
+    pub fn new(seed: u64, faults: Faults) -> Scenario {
+        Scenario {
+            seed,
+            faults,
+            faults_end: 30 * 60_000,
+            end: 120 * 60_000,
+            pods: 40,
+            limit: 60,
+            real: 3900,
+            largest: 2000,
+            steer: true,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Broken invariants, first ones first; empty: none.
+    pub broken: Vec<String>,
+    /// Everything that was asked for and what came of it.
+    pub log: Vec<String>,
+    /// Instances launched.
+    pub instances: usize,
+    /// Process restarts.
+    pub crashes: u32,
+    /// Pods without a node at the end.
+    pub unbound: Vec<PodRef>,
+    /// Launches that were for each pod.
+    pub launches_for: BTreeMap<PodRef, u32>,
+}
+
+/// What the process sees of claims, nodes and pods.
+pub(crate) type View = (BTreeMap<String, Claim>, BTreeMap<String, Node>, BTreeMap<PodRef, (Pod, i64)>);
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) rng: Rng,
+    pub(crate) now: Time,
+    pub(crate) state: State,
+    pub(crate) claims: BTreeMap<String, Claim>,
+    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) pods: BTreeMap<PodRef, (Pod, i64)>,
+    pub(crate) cloud: Cloud,
+    /// What the process sees of claims, nodes, pods, and until when each is stale.
+    view: View,
+    stale: [Time; 3],
+    /// When the last request, and the last write, was made.
+    last_request: Time,
+    pub(crate) last_write: Time,
+    /// Down until then.
+    pub(crate) down: Time,
+    /// Not the leader until then.
+    follower: Time,
+    /// Answers that come at a time.
+    pub(crate) answers: BTreeMap<(Time, u64), Answer>,
+    /// Things that happen at a time.
+    pub(crate) events: BTreeMap<(Time, u64), Event>,
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
+    watch: Watch,
+}
+
+/// Something that happens by itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A pod is created.
+    Pod(PodRef, i64),
+    /// A pod is deleted.
+    Gone(PodRef),
+    /// An instance becomes a node.
+    Joins(String),
+    /// A node becomes ready.
+    Ready(String),
+    /// An instance ends by itself.
+    Dies(String),
+    /// A request is carried out late.
+    Late(Box<stowage_executor::Request>),
+}
+
+/// Length of a tick.
+const TICK: i64 = 500;
+/// Length of a tick while nothing happens.
+const LONG_TICK: i64 = 5000;
+/// Nothing is written for this long before the end.
+pub(crate) const REST: i64 = 10 * 60_000;
+const UNREGISTERED: Taint_ = (labels::TAINT_UNREGISTERED, TaintEffect::NoExecute);
+const NOT_READY: Taint_ = ("node.kubernetes.io/not-ready", TaintEffect::NoSchedule);
+type Taint_ = (&'static str, TaintEffect);
+
+fn taint((key, effect): Taint_) -> Taint {
+    Taint { key: key.to_owned(), value: String::new(), effect }
+}
+
+fn settings(scenario: &Scenario) -> Settings {
+    Settings { mode: stowage_executor::Mode::Auto, steer: scenario.steer, ..Settings::default() }
+}
+
+/// Plays a scenario.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Outcome {
+    let mut world = World {
+        scenario: *scenario,
+        rng: Rng::new(scenario.seed),
+        now: Time(0),
+        state: State::new(settings(scenario)),
+        claims: BTreeMap::new(),
+        nodes: BTreeMap::new(),
+        pods: BTreeMap::new(),
+        cloud: Cloud::default(),
+        view: Default::default(),
+        stale: [Time(0); 3],
+        last_request: Time(0),
+        last_write: Time(0),
+        down: Time(0),
+        follower: Time(0),
+        answers: BTreeMap::new(),
+        events: BTreeMap::new(),
+        number: 0,
+        outcome: Outcome::default(),
+        watch: Watch::default(),
+    };
+    world.cast();
+    while world.now.0 < scenario.end && world.outcome.broken.is_empty() {
+        world.tick();
+    }
+    world.finish()
+}
+
+impl World {
+    /// Draws what comes when.
+    fn cast(&mut self) {
+        let bursts = self.rng.between(1, 5);
+        let times: Vec<i64> =
+            (0..bursts).map(|_| self.rng.between(0, self.scenario.faults_end * 2 / 3)).collect();
+        for n in 0..self.scenario.pods {
+            let burst = usize::try_from(self.rng.between(0, bursts - 1)).unwrap_or(0);
+            let at = Time(times[burst] + self.rng.between(0, 3000));
+            let cpu = self.rng.between(100, self.scenario.largest);
+            let pod = PodRef(format!("default/pod-{n:04}"));
+            if self.rng.chance(100) {
+                let gone = at.plus(self.rng.between(0, 600_000));
+                self.at(gone, Event::Gone(pod.clone()));
+            }
+            self.at(at, Event::Pod(pod, cpu));
+        }
+    }
+
+    pub(crate) fn at(&mut self, time: Time, event: Event) {
+        self.number += 1;
+        self.events.insert((time, self.number), event);
+    }
+
+    pub(crate) fn answer(&mut self, time: Time, answer: Answer) {
+        self.number += 1;
+        self.answers.insert((time, self.number), answer);
+    }
+
+    pub(crate) fn faulty(&self) -> bool {
+        self.now.0 < self.scenario.faults_end
+    }
+
+    pub(crate) fn fault(&mut self, per_mille: u32) -> bool {
+        self.faulty() && self.rng.chance(per_mille)
+    }
+
+    fn tick(&mut self) {
+        let next = self.events.keys().chain(self.answers.keys()).map(|(at, _)| *at).chain([self.down]);
+        let soon = next.filter(|at| *at > self.now).min().is_some_and(|at| at.since(self.now) < LONG_TICK);
+        let busy = soon
+            || self.now.since(self.last_request) < LONG_TICK
+            || self.now < self.stale.into_iter().max().unwrap_or_default();
+        self.now = self.now.plus(if busy { TICK } else { LONG_TICK });
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let event = entry.remove();
+            self.happen(event);
+        }
+        self.schedule();
+        self.look();
+        if self.now >= self.down {
+            self.act();
+        }
+        self.watch.look(&self.scenario, self.now, &self.claims, &self.cloud, &mut self.outcome.broken);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Pod(name, cpu) => {
+                let pod = Pod { uid: format!("uid-{}", name.0), pending: true, ..Pod::default() };
+                self.pods.insert(name, (pod, cpu));
+            }
+            Event::Gone(name) => drop(self.pods.remove(&name)),
+            Event::Joins(id) => self.join(&id),
+            Event::Ready(name) => {
+                let lives = |node: &Node| {
+                    let machine = node.instance.as_ref().and_then(|id| self.cloud.instances.get(id));
+                    machine.is_some_and(|machine| machine.instance.state != InstanceState::Ended)
+                };
+                if let Some(node) = self.nodes.get_mut(&name).filter(|node| lives(node)) {
+                    node.ready = true;
+                    node.taints.retain(|taint| taint.key != NOT_READY.0);
+                }
+            }
+            Event::Dies(id) => {
+                self.cloud.end(&id, self.now);
+                // Its node stays behind, not ready.
+                for node in self.nodes.values_mut().filter(|node| node.instance.as_deref() == Some(&id)) {
+                    node.ready = false;
+                    node.taints.push(taint(NOT_READY));
+                }
+                self.evict_from(&id);
+            }
+            Event::Late(request) => self.carry_out(&request, true),
+        }
+    }
+
+    fn join(&mut self, id: &str) {
+        let Some(machine) = self.cloud.instances.get_mut(id) else { return };
+        if machine.instance.state == InstanceState::Ended {
+            return;
+        }
+        machine.instance.state = InstanceState::Running;
+        let name = format!("ip-{id}");
+        let mut taints = machine.body.taints.clone();
+        taints.extend([taint(UNREGISTERED), taint(NOT_READY)]);
+        let node = Node {
+            name: name.clone(),
+            uid: format!("uid-{name}"),
+            instance: Some(id.to_owned()),
+            labels: machine.body.labels.clone(),
+            taints,
+            allocatable: Resources::from([(CPU, self.scenario.real)]),
+            ..Node::default()
+        };
+        self.nodes.insert(name.clone(), node);
+        let ready = self.now.plus(self.rng.between(1000, 20_000));
+        self.at(ready, Event::Ready(name));
+    }
+
+    /// The node of an instance is gone: its pods are created anew, as a ReplicaSet does.
+    pub(crate) fn evict_from(&mut self, id: &str) {
+        let names: BTreeSet<String> = self
+            .nodes
+            .values()
+            .filter(|node| node.instance.as_deref() == Some(id))
+            .map(|node| node.name.clone())
+            .collect();
+        let number = self.number;
+        for (name, (pod, _)) in &mut self.pods {
+            if pod.node.as_ref().is_some_and(|node| names.contains(node)) {
+                *pod = Pod { uid: format!("uid-{}-{number}", name.0), pending: true, ..Pod::default() };
+            }
+        }
+    }
+
+    /// What kube-scheduler does.
+    fn schedule(&mut self) {
+        if !self.pods.values().any(|(pod, _)| pod.pending) {
+            return;
+        }
+        let mut free: BTreeMap<String, i64> =
+            self.nodes.iter().map(|(name, node)| (name.clone(), node.allocatable.get(CPU))).collect();
+        for (pod, cpu) in self.pods.values() {
+            if let Some(room) = pod.node.as_ref().and_then(|node| free.get_mut(node)) {
+                *room -= cpu;
+            }
+        }
+        for (pod, cpu) in self.pods.values_mut().filter(|(pod, _)| pod.pending) {
+            let fits = self.nodes.values().find(|node| {
+                let tolerated = |taint: &Taint| taint.key == SLOT_TAINT && pod.slots.contains(&taint.value);
+                node.ready && node.taints.iter().all(tolerated) && free[&node.name] >= *cpu
+            });
+            if let Some(node) = fits {
+                pod.pending = false;
+                pod.node = Some(node.name.clone());
+                free.entry(node.name.clone()).and_modify(|room| *room -= *cpu);
+            }
+        }
+    }
+
+    /// Brings the view up to date, unless it is stale.
+    fn look(&mut self) {
+        for kind in 0..self.stale.len() {
+            // A process begins with a list of everything.
+            if self.now >= self.down.plus(LONG_TICK) && self.fault(self.scenario.faults.stale) {
+                self.stale[kind] = self.now.plus(self.rng.between(500, 20_000));
+            }
+        }
+        let fresh = self.stale.map(|until| self.now >= until);
+        if fresh[0] {
+            self.view.0.clone_from(&self.claims);
+        }
+        if fresh[1] {
+            self.view.1.clone_from(&self.nodes);
+        }
+        if fresh[2] {
+            self.view.2.clone_from(&self.pods);
+        }
+        if self.fault(self.scenario.faults.lease_lost) {
+            self.follower = self.now.plus(self.rng.between(1000, 30_000));
+        }
+    }
+
+    fn act(&mut self) {
+        let mut answers = Vec::new();
+        while let Some(entry) = self.answers.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            answers.push(entry.remove());
+        }
+        let seen = Observation {
+            now: self.now,
+            synced: true,
+            leader: self.now >= self.follower,
+            inputs: "same".to_owned(),
+            claims: self.view.0.clone(),
+            nodes: self.view.1.clone(),
+            pods: self.view.2.iter().map(|(name, (pod, _))| (name.clone(), pod.clone())).collect(),
+            answers,
+        };
+        let (state, requests) = step(std::mem::take(&mut self.state), &seen);
+        self.state = state;
+        for request in requests {
+            self.last_request = self.now;
+            if !seen.leader && request.is_write() {
+                self.outcome.broken.push(format!("{}: a follower asks for {request:?}", self.now.0));
+            }
+            if !self.request(&request) {
+                self.crash();
+                return;
+            }
+        }
+    }
+
+    /// The process ends and comes back with nothing but a full view.
+    fn crash(&mut self) {
+        self.outcome.crashes += 1;
+        self.outcome.log.push(format!("{} crash", self.now.0));
+        self.state = State::new(settings(&self.scenario));
+        self.answers.clear();
+        // Whoever comes next waits until the lease has run out.
+        self.down = self.now.plus(self.rng.between(15_000, 30_000));
+        self.stale = [self.down; 3];
+    }
+
+    /// What the planner is given.
+    pub(crate) fn seen_by_planner(&self) -> &View {
+        &self.view
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.outcome.instances = self.cloud.instances.len();
+        self.outcome.unbound =
+            self.pods.iter().filter(|(_, (pod, _))| pod.pending).map(|(name, _)| name.clone()).collect();
+        if self.outcome.broken.is_empty() {
+            let rest = self.watch.at_rest(&self.claims, &self.nodes, &self.cloud);
+            if self.now.since(self.last_write) < REST {
+                self.outcome.broken.push(format!("{}: not at rest", self.last_write.0));
+            }
+            self.outcome.broken.extend(rest);
+        }
+        self.outcome
+    }
+}

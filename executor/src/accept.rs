@@ -1,0 +1,82 @@
+//! From a plan to claims.
+
+use crate::request::{Draft, Intent, LaunchBody, Request, claim_name, client_token};
+use crate::settings::Mode;
+use crate::slots;
+use crate::state::State;
+use crate::view::{Observation, PlannedBatch, PlannedPod};
+use std::collections::BTreeSet;
+use stowage_models::objects::{Taint, TaintEffect};
+
+/// Key of the taint that keeps a node for its pods.
+pub const SLOT_TAINT: &str = "stowage.dev/placing";
+
+/// Turns launches whose preconditions still hold into claims.
+pub(crate) fn accept(
+    state: &mut State,
+    seen: &Observation,
+    batch: &PlannedBatch,
+    requests: &mut Vec<Request>,
+) {
+    for pod in &batch.settled {
+        state.settle(&pod.uid, seen.now);
+    }
+    if state.settings.mode == Mode::Shadow {
+        for pod in batch.launches.iter().flat_map(|launch| &launch.pods) {
+            state.settle(&pod.uid, seen.now);
+        }
+        requests.push(Request::Show(Box::new(batch.clone())));
+        return;
+    }
+    // Not the leader, or blind: whoever is will plan for itself.
+    if !seen.synced || !seen.leader || state.settings.stop {
+        return;
+    }
+    let covered = slots::covered(state, seen);
+    for intent in &batch.launches {
+        if state.lessons.is_open(&intent.pool, seen.now) {
+            intent.pods.iter().for_each(|pod| state.settle(&pod.uid, seen.now));
+            continue;
+        }
+        let pods: Vec<PlannedPod> =
+            intent.pods.iter().filter(|pod| waits(seen, pod, &covered)).cloned().collect();
+        if pods.is_empty() {
+            continue;
+        }
+        let draft = draft(state, &batch.plan, &Intent { pods, ..intent.clone() });
+        if !seen.claims.contains_key(&draft.name) {
+            state.drafts.insert(draft.name.clone(), (draft, seen.now));
+        }
+    }
+}
+
+/// The pod is the one that was planned, and still waits.
+fn waits(seen: &Observation, planned: &PlannedPod, covered: &BTreeSet<String>) -> bool {
+    let pod = seen.pods.get(&planned.id);
+    pod.is_some_and(|pod| pod.uid == planned.uid && pod.pending) && !covered.contains(&planned.uid)
+}
+
+fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
+    let token = client_token(plan, &intent.action);
+    let name = claim_name(&intent.pool, &token);
+    let slot = if state.settings.steer { token[..16].to_owned() } else { String::new() };
+    let mut taints = intent.taints.clone();
+    if !slot.is_empty() {
+        let key = SLOT_TAINT.to_owned();
+        taints.push(Taint { key, value: slot.clone(), effect: TaintEffect::NoSchedule });
+    }
+    taints.extend(intent.startup_taints.iter().cloned());
+    let body = LaunchBody {
+        claim: name.clone(),
+        plan: plan.to_owned(),
+        action: intent.action.clone(),
+        pool: intent.pool.clone(),
+        class: intent.class.clone(),
+        offerings: intent.offerings.clone(),
+        labels: intent.labels.clone(),
+        taints,
+    };
+    // A struct of strings and maps of strings always has a JSON form.
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body }
+}

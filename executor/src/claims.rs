@@ -1,0 +1,199 @@
+//! The life of a claim: launched, registered, initialised; or given up and given back.
+
+use crate::request::{Failure, Key, Reason, Request, Verb};
+use crate::state::State;
+use crate::time::{LAUNCH_TIMEOUT, REGISTRATION_TIMEOUT};
+use crate::view::{Claim, Instance, InstanceState, Node, Observation};
+use stowage_models::labels;
+
+/// Taints that come and go while a node starts (Karpenter's list); all others must be expected.
+const EPHEMERAL: [&str; 4] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    labels::TAINT_UNREGISTERED,
+];
+
+/// Does what is next for a claim.
+pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    if claim.deleting {
+        give_back(state, seen, claim, requests);
+    } else if claim.instance.is_none() {
+        launch(state, seen, claim, requests);
+    } else if claim.registered.is_none() {
+        register(state, seen, claim, requests);
+    } else if claim.initialized.is_none() {
+        initialize(state, seen, claim, requests);
+    }
+}
+
+/// The node of an instance. Nothing but the instance's id tells: names and addresses are used again.
+pub(crate) fn node_of<'a>(seen: &'a Observation, instance: &str) -> Option<&'a Node> {
+    if instance.is_empty() {
+        return None;
+    }
+    seen.nodes.values().find(|node| node.instance.as_deref() == Some(instance))
+}
+
+/// The machine of a claim as far as anybody knows: recorded, answered, or found under its tag.
+fn machine(state: &State, claim: &Claim) -> Option<Instance> {
+    if let Some(instance) = state.launched.get(&claim.name) {
+        return Some(instance.clone());
+    }
+    let listing = state.listing.as_ref()?;
+    let mut tagged = listing.instances.values().filter(|one| one.ours && one.claim == claim.name);
+    tagged.find(|one| one.state != InstanceState::Ended).cloned()
+}
+
+fn launch(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    let name = &claim.name;
+    if let Some(instance) = machine(state, claim) {
+        state.ask(Request::RecordLaunch { claim: name.clone(), instance }, seen.now, requests);
+    } else if seen.now.since(claim.created) >= LAUNCH_TIMEOUT {
+        give_up(state, seen, name, Reason::LaunchTimeout, requests);
+    } else {
+        let (token, body) = (claim.token.clone(), claim.body.clone());
+        if state.ask(Request::Launch { claim: name.clone(), token, body }, seen.now, requests) {
+            state.asked.insert(name.clone(), seen.now);
+        }
+    }
+}
+
+/// The cloud has refused a launch.
+pub(crate) fn not_launched(
+    state: &mut State,
+    seen: &Observation,
+    claim: &str,
+    why: &Failure,
+    requests: &mut Vec<Request>,
+) {
+    let key = Key { verb: Verb::Launch, object: claim.to_owned() };
+    state.note_missing(why, seen.now);
+    match why {
+        Failure::Later(_) => state.failed(key, seen.now),
+        // What was refused stays refused: the pods are planned again, without what is missing.
+        Failure::Capacity(_) | Failure::Never(_) => {
+            state.failed(key, seen.now);
+            let reason = if matches!(why, Failure::Capacity(_)) {
+                Reason::InsufficientCapacity
+            } else {
+                Reason::LaunchFailed
+            };
+            if let Some(claim) = seen.claims.get(claim) {
+                if reason == Reason::LaunchFailed {
+                    claim.pods.iter().for_each(|pod| state.settle(&pod.uid, seen.now));
+                }
+                // An earlier attempt may have succeeded with its answer lost; then the machine is known by its tag.
+                if claim.instance.is_none() && seen.leader && seen.synced {
+                    give_up(state, seen, &claim.name, reason, requests);
+                }
+            }
+        }
+    }
+}
+
+fn register(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    let instance = claim.instance.as_deref().unwrap_or_default();
+    if let Some(node) = node_of(seen, instance) {
+        let (claim, node) = (claim.name.clone(), node.name.clone());
+        state.ask(Request::Register { claim, node }, seen.now, requests);
+        return;
+    }
+    let since = claim.launched.unwrap_or(claim.created);
+    if seen.now.since(since) >= REGISTRATION_TIMEOUT
+        && give_up(state, seen, &claim.name, Reason::RegistrationTimeout, requests)
+    {
+        state.lessons.registered(&claim.pool, false, seen.now);
+    }
+}
+
+fn initialize(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    let instance = claim.instance.as_deref().unwrap_or_default();
+    let Some(node) = node_of(seen, instance) else { return };
+    let starting =
+        |key: &str| EPHEMERAL.contains(&key) || claim.startup_taints.iter().any(|startup| startup.key == key);
+    if !node.ready || node.taints.iter().any(|taint| starting(&taint.key)) {
+        return;
+    }
+    if state.measured.insert(claim.name.clone()) {
+        state.lessons.registered(&claim.pool, true, seen.now);
+        let instance_type = node.labels.get(labels::INSTANCE_TYPE);
+        let class = claim.labels.get(labels::EC2_NODE_CLASS).cloned().unwrap_or_default();
+        // Only a node of the planned type says something about the promise.
+        let planned = claim.labels.get(labels::INSTANCE_TYPE);
+        if let Some(instance_type) = instance_type.filter(|one| planned == Some(*one))
+            && !claim.allocatable.fits(&node.allocatable)
+        {
+            state.lessons.is_smaller(&class, instance_type, &node.allocatable, &claim.allocatable);
+        }
+    }
+    // Devices appear when their plug-in has started.
+    let missing =
+        claim.allocatable.0.iter().any(|(name, amount)| *amount > 0 && node.allocatable.get(name) == 0);
+    if !missing {
+        let (claim, node) = (claim.name.clone(), node.name.clone());
+        state.ask(Request::Initialize { claim, node }, seen.now, requests);
+    }
+}
+
+/// Asks for the claim's deletion; whether it was asked for now.
+pub(crate) fn give_up(
+    state: &mut State,
+    seen: &Observation,
+    claim: &str,
+    why: Reason,
+    requests: &mut Vec<Request>,
+) -> bool {
+    state.ask(Request::DeleteClaim { claim: claim.to_owned(), why }, seen.now, requests)
+}
+
+/// A claim that is being deleted: its machine ends first, then its node goes, then the claim.
+fn give_back(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    if !claim.finalizer {
+        return;
+    }
+    let known = claim.instance.clone().or_else(|| machine(state, claim).map(|instance| instance.id));
+    let node = known.as_deref().and_then(|instance| node_of(seen, instance));
+    if let Some(instance) = known {
+        if !has_ended(state, seen, claim, &instance) {
+            // A node that carries pods is drained first, and draining is not this crate's yet: it waits for a person.
+            let bound = |node: &Node| seen.pods.values().any(|pod| pod.node.as_deref() == Some(&node.name));
+            if claim.initialized.is_some() && node.is_some_and(bound) {
+                return;
+            }
+            let why = Reason::ClaimDeleted;
+            state.ask(Request::Terminate { instance, why }, seen.now, requests);
+            return;
+        }
+        if let Some(node) = node {
+            let (node, uid) = (node.name.clone(), node.uid.clone());
+            state.ask(Request::DeleteNode { node, uid }, seen.now, requests);
+            return;
+        }
+    } else if !never_launched(state, seen, claim) {
+        return;
+    }
+    state.ask(Request::ReleaseClaim { claim: claim.name.clone() }, seen.now, requests);
+}
+
+/// The cloud says so; or it has not heard of it for long enough.
+fn has_ended(state: &State, seen: &Observation, claim: &Claim, instance: &str) -> bool {
+    let Some(listing) = &state.listing else { return false };
+    match listing.instances.get(instance) {
+        Some(found) => found.state == InstanceState::Ended,
+        None => {
+            let launched = claim.launched.or_else(|| state.launched.get(&claim.name).map(|one| one.launched));
+            let launched = launched.unwrap_or(claim.created);
+            seen.now.since(launched) >= crate::time::VISIBLE_AFTER
+                && listing.begun.since(launched) >= crate::time::VISIBLE_AFTER
+        }
+    }
+}
+
+/// A listing begun after the last attempt has nothing under its tag. An instance that shows up later has no claim, and the
+/// garbage collector ends it.
+fn never_launched(state: &State, seen: &Observation, claim: &Claim) -> bool {
+    let key = Key { verb: Verb::Launch, object: claim.name.clone() };
+    let asked = state.asked.get(&claim.name).copied().unwrap_or(claim.created);
+    !state.is_under_way(&key, seen.now) && state.listing.as_ref().is_some_and(|listing| listing.begun > asked)
+}

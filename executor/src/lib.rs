@@ -1,0 +1,48 @@
+//! Carries plans out: `step(state, observation) -> (state, requests)`, a pure function.
+//!
+//! Ports act on the [`Request`]s and bring [`Answer`]s with the next [`Observation`]. Nothing here waits, calls or reads a
+//! clock, so the whole of it runs in a simulator.
+//!
+//! # What survives a crash
+//! [`State`] may be lost at any moment. Whatever must not be forgotten is written to the API server first: a NodeClaim
+//! carries its plan, action, slot, pods, client token and the launch request byte for byte ([`Draft`]) before anything is
+//! launched. Whoever finds it resends that request under that token, and the cloud answers with the machine it launched
+//! the first time. So there is at most one machine for an action, ever.
+//!
+//! # No choices
+//! What to launch, and for which pods, is the plan's. What is decided here is only when to repeat, when to give up, and what
+//! to tell the planner: offerings without capacity ([`PlanInput::missing`]), machines smaller than promised
+//! ([`PlanInput::smaller`]), pods that did not fit twice ([`PlanInput::hopeless`]).
+
+mod accept;
+mod batch;
+mod claims;
+mod garbage;
+mod lessons;
+mod overlay;
+mod ports;
+mod request;
+mod settings;
+mod slots;
+mod state;
+mod step;
+mod stock;
+mod time;
+mod view;
+
+pub use accept::SLOT_TAINT;
+pub use overlay::{PlanningView, planning_view};
+pub use ports::{Cloud, CloudError};
+pub use request::{
+    Draft, Failure, InFlight, Intent, Key, LaunchBody, PlanInput, Reason, Request, Verb, claim_name,
+    client_token,
+};
+pub use settings::{Mode, Settings};
+pub use state::State;
+pub use step::step;
+pub use stock::Stock;
+pub use time::Time;
+pub use view::{
+    Answer, Claim, Instance, InstanceState, Listing, Node, Observation, Offering, PlannedBatch, PlannedPod,
+    Pod,
+};

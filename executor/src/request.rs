@@ -1,0 +1,342 @@
+//! What a step asks for.
+
+use crate::view::{Offering, PlannedBatch, PlannedPod};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::digest;
+use stowage_models::objects::{PodRef, Taint};
+use stowage_models::quantity::Resources;
+use stowage_models::selector::Labels;
+
+/// A launch of a plan: everything that is needed, nothing to choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// Name of the action in the plan.
+    pub action: String,
+    /// NodePool.
+    pub pool: String,
+    /// Node class.
+    pub class: String,
+    /// The planned offering, then its substitutes in order.
+    pub offerings: Vec<Offering>,
+    /// Pods.
+    pub pods: Vec<PlannedPod>,
+    /// Labels of the node.
+    pub labels: Labels,
+    /// Taints of the node.
+    pub taints: Vec<Taint>,
+    /// Taints others remove while it starts.
+    pub startup_taints: Vec<Taint>,
+    /// Requests of its pods and of DaemonSets.
+    pub requests: Resources,
+    /// Capacity of the planned offering.
+    pub capacity: Resources,
+    /// Allocatable of the planned offering.
+    pub allocatable: Resources,
+    /// `expireAfter` of the NodePool.
+    pub expire_after: Option<String>,
+    /// `terminationGracePeriod` of the NodePool.
+    pub termination_grace_period: Option<String>,
+}
+
+/// What is sent to the cloud. Stored as text with the claim and sent again as that text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchBody {
+    /// Claim; the machine is tagged with it.
+    pub claim: String,
+    /// Plan.
+    pub plan: String,
+    /// Action.
+    pub action: String,
+    /// NodePool.
+    pub pool: String,
+    /// Node class.
+    pub class: String,
+    /// The planned offering, then its substitutes in order.
+    pub offerings: Vec<Offering>,
+    /// Labels the node registers with.
+    pub labels: Labels,
+    /// Taints the node registers with, beside that of unregistered nodes.
+    pub taints: Vec<Taint>,
+}
+
+impl LaunchBody {
+    /// Reads what [`Draft::body`] holds.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn parse(text: &str) -> Result<LaunchBody, String> {
+        serde_json::from_str(text).map_err(|error| format!("not a launch request: {error}"))
+    }
+}
+
+/// A NodeClaim to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draft {
+    /// Name: the same for the same action, so that it cannot be created twice.
+    pub name: String,
+    /// Plan.
+    pub plan: String,
+    /// The launch.
+    pub intent: Intent,
+    /// Value of the slot's taint; empty without steering.
+    pub slot: String,
+    /// Client token.
+    pub token: String,
+    /// Launch request.
+    pub body: String,
+}
+
+/// The client token of an action: at most one machine is ever launched under it. 64 characters, as EC2 allows.
+#[must_use]
+pub fn client_token(plan: &str, action: &str) -> String {
+    let digest = digest::of_bytes(format!("stowage launch\n{plan}\n{action}").as_bytes());
+    digest.trim_start_matches("sha256:").to_owned()
+}
+
+/// The name of the claim of an action.
+#[must_use]
+pub fn claim_name(pool: &str, token: &str) -> String {
+    // Names have at most 63 characters where they become labels.
+    let pool: String = pool.chars().take(50).collect();
+    format!("{pool}-{}", &token[..token.len().min(10)])
+}
+
+/// Why a claim is given up, or an instance ended. The names are Karpenter's where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// No offering of the launch has capacity.
+    InsufficientCapacity,
+    /// The request can never succeed.
+    LaunchFailed,
+    /// Not launched in time.
+    LaunchTimeout,
+    /// Not registered in time.
+    RegistrationTimeout,
+    /// The instance has ended.
+    InstanceGone,
+    /// Its claim is being deleted.
+    ClaimDeleted,
+    /// Nobody claims it.
+    Orphan,
+}
+
+impl Reason {
+    /// For events and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::InsufficientCapacity => "InsufficientCapacityError",
+            Reason::LaunchFailed => "LaunchFailed",
+            Reason::LaunchTimeout => "LaunchTimeout",
+            Reason::RegistrationTimeout => "RegistrationTimeout",
+            Reason::InstanceGone => "InstanceGone",
+            Reason::ClaimDeleted => "ClaimDeleted",
+            Reason::Orphan => "Orphan",
+        }
+    }
+}
+
+/// Why there is no machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// None of the offerings has capacity; those the cloud named.
+    Capacity(Vec<(String, String, String)>),
+    /// Too many requests, or the cloud is in trouble: later.
+    Later(String),
+    /// The request can never succeed: told to the user, planned again.
+    Never(String),
+}
+
+/// A machine that is being launched, for the planner: a node that will be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Claim.
+    pub claim: String,
+    /// NodePool.
+    pub pool: String,
+    /// Labels of the node to come.
+    pub labels: Labels,
+    /// Taints of the node to come.
+    pub taints: Vec<Taint>,
+    /// Capacity.
+    pub capacity: Resources,
+    /// Allocatable.
+    pub allocatable: Resources,
+    /// Its pods.
+    pub pods: Vec<PlannedPod>,
+    /// The node, if there is one already: its pods are on the way.
+    pub node: Option<String>,
+}
+
+/// What the planner must know beside the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanInput {
+    /// Machines that are being launched, and ready nodes still kept for their pods.
+    pub in_flight: Vec<InFlight>,
+    /// Offerings (type, zone, capacity type) that had no capacity a while ago.
+    pub missing: BTreeSet<(String, String, String)>,
+    /// Allocatable of instance types, by node class and type, where nodes turned out smaller than the catalogue says.
+    pub smaller: BTreeMap<(String, String), Resources>,
+    /// Pods that are not planned again, with the reason.
+    pub hopeless: BTreeMap<PodRef, String>,
+}
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// See [`Request::Plan`].
+    Plan,
+    /// See [`Request::CreateClaim`].
+    CreateClaim,
+    /// See [`Request::Launch`].
+    Launch,
+    /// See [`Request::RecordLaunch`].
+    RecordLaunch,
+    /// See [`Request::Register`].
+    Register,
+    /// See [`Request::Initialize`].
+    Initialize,
+    /// See [`Request::Tolerate`].
+    Tolerate,
+    /// See [`Request::OpenNode`].
+    OpenNode,
+    /// See [`Request::DeleteClaim`].
+    DeleteClaim,
+    /// See [`Request::Terminate`].
+    Terminate,
+    /// See [`Request::DeleteNode`].
+    DeleteNode,
+    /// See [`Request::ReleaseClaim`].
+    ReleaseClaim,
+    /// See [`Request::List`].
+    List,
+}
+
+/// What tells requests apart: only one of a key is under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// What is done.
+    pub verb: Verb,
+    /// To what.
+    pub object: String,
+}
+
+/// What a step asks for. Each may be repeated, and each can be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Plan the pods that wait. Answer: [`crate::Answer::Planned`] with this ticket.
+    Plan {
+        /// Ticket.
+        ticket: u64,
+        /// What to know beside the snapshot.
+        input: Box<PlanInput>,
+    },
+    /// In shadow mode: show what would be done.
+    Show(Box<PlannedBatch>),
+    /// Create a NodeClaim. That it exists already is success.
+    CreateClaim(Box<Draft>),
+    /// Launch under a token.
+    Launch {
+        /// Claim.
+        claim: String,
+        /// Token.
+        token: String,
+        /// The stored request.
+        body: String,
+    },
+    /// Write provider id, labels, condition `Launched` to the claim.
+    RecordLaunch {
+        /// Claim.
+        claim: String,
+        /// The machine.
+        instance: crate::view::Instance,
+    },
+    /// Sync labels and taints to the node, remove the taint of unregistered nodes, set condition `Registered`.
+    Register {
+        /// Claim.
+        claim: String,
+        /// Node.
+        node: String,
+    },
+    /// Set condition `Initialized` and the node's label.
+    Initialize {
+        /// Claim.
+        claim: String,
+        /// Node.
+        node: String,
+    },
+    /// Let a pod tolerate the taint of its slot, if it has this uid.
+    Tolerate {
+        /// Pod.
+        pod: PlannedPod,
+        /// Slot.
+        slot: String,
+    },
+    /// Remove the taint of the slot from a node, so that any pod may come.
+    OpenNode {
+        /// Node.
+        node: String,
+        /// Slot.
+        slot: String,
+    },
+    /// Delete a claim; it stays until it is released.
+    DeleteClaim {
+        /// Claim.
+        claim: String,
+        /// Why.
+        why: Reason,
+    },
+    /// End an instance.
+    Terminate {
+        /// Instance.
+        instance: String,
+        /// Why.
+        why: Reason,
+    },
+    /// Delete the Node object of an instance that has ended.
+    DeleteNode {
+        /// Node.
+        node: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Remove our finalizer from a claim whose instance has ended or never was.
+    ReleaseClaim {
+        /// Claim.
+        claim: String,
+    },
+    /// List instances, then NodeClaims.
+    List,
+}
+
+impl Request {
+    /// What tells it from others.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        let key = |verb, object: &str| Some(Key { verb, object: object.to_owned() });
+        match self {
+            Request::Plan { .. } => key(Verb::Plan, ""),
+            Request::Show(_) => None,
+            Request::CreateClaim(draft) => key(Verb::CreateClaim, &draft.name),
+            Request::Launch { claim, .. } => key(Verb::Launch, claim),
+            Request::RecordLaunch { claim, .. } => key(Verb::RecordLaunch, claim),
+            Request::Register { claim, .. } => key(Verb::Register, claim),
+            Request::Initialize { claim, .. } => key(Verb::Initialize, claim),
+            Request::Tolerate { pod, .. } => key(Verb::Tolerate, &pod.uid),
+            Request::OpenNode { node, .. } => key(Verb::OpenNode, node),
+            Request::DeleteClaim { claim, .. } => key(Verb::DeleteClaim, claim),
+            Request::Terminate { instance, .. } => key(Verb::Terminate, instance),
+            Request::DeleteNode { node, .. } => key(Verb::DeleteNode, node),
+            Request::ReleaseClaim { claim } => key(Verb::ReleaseClaim, claim),
+            Request::List => key(Verb::List, ""),
+        }
+    }
+
+    /// Whether it changes anything outside.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Request::Plan { .. } | Request::Show(_) | Request::List)
+    }
+}

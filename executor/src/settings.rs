@@ -1,0 +1,34 @@
+//! What an operator may set.
+
+use crate::time::SECOND;
+
+/// What the controller may do by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Plans, and changes nothing.
+    #[default]
+    Shadow,
+    /// Plans and acts.
+    Auto,
+}
+
+/// Settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Mode.
+    pub mode: Mode,
+    /// A batch ends when no pod has come for this long, in milliseconds.
+    pub batch_idle: i64,
+    /// A batch ends after this long in any case, in milliseconds.
+    pub batch_max: i64,
+    /// Nodes carry a taint, and planned pods the toleration, so that the plan is what happens.
+    pub steer: bool,
+    /// Stops everything.
+    pub stop: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { mode: Mode::Shadow, batch_idle: SECOND, batch_max: 10 * SECOND, steer: true, stop: false }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is remembered between steps. All of it may be lost.
+
+use crate::batch::Window;
+use crate::lessons::Lessons;
+use crate::request::{Draft, Key, Request};
+use crate::settings::Settings;
+use crate::stock::Stock;
+use crate::time::{DEADLINE, PAUSE_MAX, PAUSE_MIN, SETTLE, Time};
+use crate::view::{Instance, Listing};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A request that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Flight {
+    /// Not repeated before.
+    until: Time,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// When a pod is worth planning again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Again {
+    pub(crate) at: Time,
+    pub(crate) pause: i64,
+}
+
+/// What is remembered between steps. All of it may be lost: see the [crate].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Settings.
+    pub settings: Settings,
+    pub(crate) window: Window,
+    pub(crate) stock: Stock,
+    pub(crate) lessons: Lessons,
+    /// Ticket of the plan that is being made.
+    pub(crate) planning: Option<u64>,
+    pub(crate) tickets: u64,
+    /// Claims asked for that the view does not show yet.
+    pub(crate) drafts: BTreeMap<String, (Draft, Time)>,
+    /// Machines the cloud has answered with, by claim.
+    pub(crate) launched: BTreeMap<String, Instance>,
+    /// When the launch of a claim was last asked for.
+    pub(crate) asked: BTreeMap<String, Time>,
+    /// Claims whose slot is over.
+    pub(crate) slots_over: BTreeSet<String>,
+    /// Claims whose node was looked at for lessons.
+    pub(crate) measured: BTreeSet<String>,
+    pub(crate) listing: Option<Listing>,
+    pub(crate) listed: Option<Time>,
+    /// Instances of claims that the last listing did not have, and how many listings in a row.
+    pub(crate) unseen: BTreeMap<String, u32>,
+    /// By uid.
+    pub(crate) again: BTreeMap<String, Again>,
+    pub(crate) inputs: String,
+    flights: BTreeMap<Key, Flight>,
+}
+
+impl State {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> State {
+        State { settings, ..State::default() }
+    }
+
+    /// Asks, unless the same is under way or failed a moment ago.
+    pub(crate) fn ask(&mut self, request: Request, now: Time, requests: &mut Vec<Request>) -> bool {
+        let Some(key) = request.key() else {
+            requests.push(request);
+            return true;
+        };
+        let failures = match self.flights.get(&key) {
+            Some(flight) if now < flight.until => return false,
+            Some(flight) => flight.failures,
+            None => 0,
+        };
+        self.flights.insert(key, Flight { until: now.plus(DEADLINE), failures });
+        requests.push(request);
+        true
+    }
+
+    /// It was carried out; the view will show it.
+    pub(crate) fn done(&mut self, key: Key, now: Time) {
+        self.flights.insert(key, Flight { until: now.plus(SETTLE), failures: 0 });
+    }
+
+    /// It was carried out, and may be asked for again at once.
+    pub(crate) fn over(&mut self, key: &Key) {
+        self.flights.remove(key);
+    }
+
+    /// It was not carried out: once more after a pause that doubles.
+    pub(crate) fn failed(&mut self, key: Key, now: Time) {
+        let failures = self.flights.get(&key).map_or(0, |flight| flight.failures);
+        let pause = (PAUSE_MIN << failures.min(16)).min(PAUSE_MAX);
+        self.flights.insert(key, Flight { until: now.plus(pause), failures: failures + 1 });
+    }
+
+    /// Whether a request of this key is under way or pausing.
+    pub(crate) fn is_under_way(&self, key: &Key, now: Time) -> bool {
+        self.flights.get(key).is_some_and(|flight| now < flight.until)
+    }
+
+    /// Forgets requests that are long over, so that memory stays bounded.
+    pub(crate) fn forget(&mut self, now: Time) {
+        self.flights.retain(|_, flight| now.since(flight.until) < DEADLINE);
+        self.stock.decay(now);
+    }
+}
+
+impl State {
+    /// A request that may take until then.
+    pub(crate) fn hold(&mut self, key: &Key, until: Time) {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.until = until;
+        }
+    }
+}

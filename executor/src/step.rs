@@ -1,0 +1,167 @@
+//! One step: answers first, then everything that is seen, then what to ask for.
+
+use crate::request::{Failure, Key, PlanInput, Request, Verb};
+use crate::settings::Mode;
+use crate::state::State;
+use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
+use crate::view::{Answer, Observation};
+use crate::{accept, claims, garbage, slots};
+use std::collections::BTreeSet;
+
+/// A plan that takes longer than this is given up; the planner's own budget is far below.
+const PLANNING_MAX: i64 = 5 * DEADLINE;
+
+/// One step.
+#[must_use]
+pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
+    let mut requests = Vec::new();
+    let now = seen.now;
+    if seen.inputs != state.inputs {
+        state.inputs.clone_from(&seen.inputs);
+        state.again.clear();
+    }
+    for answer in &seen.answers {
+        take(&mut state, answer, seen, &mut requests);
+    }
+    state.forget(now);
+    if !seen.synced || !seen.leader || state.settings.stop {
+        return (state, requests);
+    }
+    forget_what_is_gone(&mut state, seen);
+    if state.settings.mode == Mode::Auto {
+        create(&mut state, now, &mut requests);
+        for claim in seen.claims.values().filter(|claim| claim.ours) {
+            claims::tend(&mut state, seen, claim, &mut requests);
+            slots::tend(&mut state, seen, claim, &mut requests);
+        }
+        garbage::collect(&mut state, seen, &mut requests);
+        list(&mut state, seen, &mut requests);
+    }
+    plan(&mut state, seen, &mut requests);
+    (state, requests)
+}
+
+/// Takes an answer in.
+fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut Vec<Request>) {
+    let now = seen.now;
+    let key = |verb, object: &str| Key { verb, object: object.to_owned() };
+    match answer {
+        Answer::Planned(ticket, batch) => {
+            if state.planning.take_if(|planning| planning == ticket).is_some() {
+                state.over(&key(Verb::Plan, ""));
+                accept::accept(state, seen, batch, requests);
+            }
+        }
+        Answer::NotPlanned(ticket, _) => {
+            if state.planning.take_if(|planning| planning == ticket).is_some() {
+                state.failed(key(Verb::Plan, ""), now);
+            }
+        }
+        Answer::Launched { claim, instance } => {
+            state.over(&key(Verb::Launch, claim));
+            let offering =
+                (instance.instance_type.clone(), instance.zone.clone(), instance.capacity_type.clone());
+            state.stock.hit(&offering);
+            state.launched.insert(claim.clone(), instance.clone());
+        }
+        Answer::NotLaunched { claim, why } => claims::not_launched(state, seen, claim, why, requests),
+        Answer::Listed(listing) => {
+            state.over(&key(Verb::List, ""));
+            state.listed = Some(now);
+            garbage::compare(state, seen, listing);
+            state.listing = Some(listing.clone());
+        }
+        Answer::Done(done) => state.done(done.clone(), now),
+        Answer::Failed(failed, _) => state.failed(failed.clone(), now),
+    }
+}
+
+fn forget_what_is_gone(state: &mut State, seen: &Observation) {
+    // A draft is over when its claim is seen. One that never shows up is dropped when no request for it can be under way
+    // any more, and its pods are planned again: until then it counts, against limits too.
+    state
+        .drafts
+        .retain(|name, (_, since)| !seen.claims.contains_key(name) && seen.now.since(*since) < 2 * DEADLINE);
+    let known = |name: &String| seen.claims.contains_key(name) || state.drafts.contains_key(name);
+    state.launched.retain(|name, _| known(name));
+    state.asked.retain(|name, _| known(name));
+    state.slots_over.retain(known);
+    state.measured.retain(known);
+    let exists = |uid: &str| seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
+    if state.again.len() > seen.pods.len() {
+        state.again.retain(|uid, _| exists(uid));
+    }
+    state.lessons.retain(|uid, pod| seen.pods.get(pod).is_some_and(|pod| pod.uid == uid));
+}
+
+/// Claims are created first: what is launched for them is written in them.
+fn create(state: &mut State, now: Time, requests: &mut Vec<Request>) {
+    let asked = state.drafts.values().filter(|(_, since)| now.since(*since) < DEADLINE);
+    let drafts: Vec<_> = asked.map(|(draft, _)| draft.clone()).collect();
+    for draft in drafts {
+        state.ask(Request::CreateClaim(Box::new(draft)), now, requests);
+    }
+}
+
+/// Lists machines: often while something is unclear.
+fn list(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    let unclear =
+        seen.claims.values().any(|claim| claim.ours && (claim.deleting || claim.instance.is_none()));
+    let every = if unclear { LIST_SOON } else { LIST_EVERY };
+    if state.listed.is_none_or(|listed| seen.now.since(listed) >= every) {
+        state.ask(Request::List, seen.now, requests);
+    }
+}
+
+/// Asks for a plan when a batch is complete. One plan is made at a time: the next sees what this one launches.
+fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    let covered = slots::covered(state, seen);
+    let waiting: BTreeSet<String> = seen
+        .pods
+        .values()
+        .filter(|pod| pod.pending && !covered.contains(pod.uid.as_str()))
+        .filter(|pod| !state.lessons.is_hopeless(&pod.uid))
+        .filter(|pod| state.again.get(&pod.uid).is_none_or(|again| again.at <= seen.now))
+        .map(|pod| pod.uid.clone())
+        .collect();
+    let (idle, max) = (state.settings.batch_idle, state.settings.batch_max);
+    if state.planning.is_some()
+        && !state.is_under_way(&Key { verb: Verb::Plan, object: String::new() }, seen.now)
+    {
+        // No answer in time: its ticket is worth nothing any more.
+        state.planning = None;
+    }
+    if state.planning.is_some() || !state.window.look(&waiting, seen.now, idle, max) {
+        return;
+    }
+    let input = PlanInput {
+        in_flight: slots::in_flight(state, seen),
+        missing: state.stock.missing(seen.now),
+        smaller: state.lessons.smaller.clone(),
+        hopeless: state.lessons.hopeless(),
+    };
+    let ticket = state.tickets + 1;
+    if state.ask(Request::Plan { ticket, input: Box::new(input) }, seen.now, requests) {
+        state.hold(&Key { verb: Verb::Plan, object: String::new() }, seen.now.plus(PLANNING_MAX));
+        state.tickets = ticket;
+        state.planning = Some(ticket);
+        state.window.close();
+    }
+}
+
+impl State {
+    /// A pod was looked at and needs no launch: not again for a while, and each time for longer.
+    pub(crate) fn settle(&mut self, uid: &str, now: Time) {
+        let pause = self.again.get(uid).map_or(AGAIN_MIN, |again| (2 * again.pause).min(AGAIN_MAX));
+        self.again.insert(uid.to_owned(), crate::state::Again { at: now.plus(pause), pause });
+    }
+
+    /// What the cloud said it has none of.
+    pub(crate) fn note_missing(&mut self, why: &Failure, now: Time) {
+        if let Failure::Capacity(offerings) = why {
+            for offering in offerings {
+                self.stock.miss(offering.clone(), now);
+            }
+        }
+    }
+}

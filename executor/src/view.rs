@@ -1,0 +1,220 @@
+//! What a step is told.
+
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::objects::{PodRef, Taint};
+use stowage_models::quantity::Resources;
+use stowage_models::selector::Labels;
+use stowage_models::units::UsdMicros;
+
+/// A type in a zone at a capacity type, with the price it was planned at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offering {
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Capacity type.
+    pub capacity_type: String,
+    /// Price per hour.
+    pub price: UsdMicros,
+}
+
+/// A pod of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlannedPod {
+    /// `namespace/name`.
+    pub id: PodRef,
+    /// The uid it had when it was planned; another is another pod.
+    pub uid: String,
+}
+
+/// A NodeClaim as the API server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Name.
+    pub name: String,
+    /// When it was created.
+    pub created: Time,
+    /// NodePool.
+    pub pool: String,
+    /// Ours: has the annotations of a [`crate::Draft`]. Others are left alone.
+    pub ours: bool,
+    /// Plan.
+    pub plan: String,
+    /// Slot: value of the taint of its node.
+    pub slot: String,
+    /// Client token of its launch.
+    pub token: String,
+    /// Launch request, byte for byte.
+    pub body: String,
+    /// Pods it is for.
+    pub pods: Vec<PlannedPod>,
+    /// Capacity of the offering planned.
+    pub capacity: Resources,
+    /// Allocatable promised.
+    pub allocatable: Resources,
+    /// Labels of the node to come.
+    pub labels: Labels,
+    /// Taints of the node to come, those of start-up left out.
+    pub taints: Vec<Taint>,
+    /// Taints others remove while it starts.
+    pub startup_taints: Vec<Taint>,
+    /// Instance id from the provider id; `None` until launched.
+    pub instance: Option<String>,
+    /// When it was launched.
+    pub launched: Option<Time>,
+    /// When its node registered.
+    pub registered: Option<Time>,
+    /// When its node was initialised.
+    pub initialized: Option<Time>,
+    /// Has a deletion timestamp.
+    pub deleting: bool,
+    /// Has our finalizer.
+    pub finalizer: bool,
+}
+
+/// A node as the API server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Instance id from the provider id; `None` until it has one. Nothing else tells which machine it is.
+    pub instance: Option<String>,
+    /// Ready.
+    pub ready: bool,
+    /// Labels.
+    pub labels: Labels,
+    /// Taints.
+    pub taints: Vec<Taint>,
+    /// Allocatable.
+    pub allocatable: Resources,
+    /// Has our finalizer.
+    pub finalizer: bool,
+    /// Has a deletion timestamp.
+    pub deleting: bool,
+}
+
+/// A pod as the API server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Uid.
+    pub uid: String,
+    /// Waits for a place (`stowage_models::objects::Pod::is_pending`).
+    pub pending: bool,
+    /// Node it is bound to.
+    pub node: Option<String>,
+    /// Slots whose taint it tolerates.
+    pub slots: BTreeSet<String>,
+}
+
+/// States of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstanceState {
+    /// Starts.
+    #[default]
+    Pending,
+    /// Runs.
+    Running,
+    /// Ends, or has ended: it will not come back.
+    Ended,
+}
+
+/// An instance as the cloud has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// Id.
+    pub id: String,
+    /// NodeClaim it is tagged with.
+    pub claim: String,
+    /// Tagged as this cluster's and as managed by Stowage.
+    pub ours: bool,
+    /// State.
+    pub state: InstanceState,
+    /// When it was launched.
+    pub launched: Time,
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Capacity type.
+    pub capacity_type: String,
+    /// Image.
+    pub image: String,
+}
+
+/// Instances of this cluster, and the claims there were after they had been listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// When the listing of instances was begun.
+    pub begun: Time,
+    /// Instances by id.
+    pub instances: BTreeMap<String, Instance>,
+    /// Names of all NodeClaims, listed from the API server itself after the last page of instances had come.
+    pub claims: BTreeSet<String>,
+}
+
+/// A plan, as far as it is to be carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedBatch {
+    /// Digest of the plan.
+    pub plan: String,
+    /// Launches.
+    pub launches: Vec<crate::request::Intent>,
+    /// Pods that were looked at and need no launch: they have a place, or can have none.
+    pub settled: Vec<PlannedPod>,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A plan. The ticket is that of the request.
+    Planned(u64, Box<PlannedBatch>),
+    /// No plan, with the reason.
+    NotPlanned(u64, String),
+    /// A machine, new or the one that was launched under this token before.
+    Launched {
+        /// Claim.
+        claim: String,
+        /// The machine.
+        instance: Instance,
+    },
+    /// No machine.
+    NotLaunched {
+        /// Claim.
+        claim: String,
+        /// Why.
+        why: crate::request::Failure,
+    },
+    /// Machines.
+    Listed(Listing),
+    /// Any other request was carried out.
+    Done(crate::request::Key),
+    /// Any other request was not carried out.
+    Failed(crate::request::Key, String),
+}
+
+/// What a step is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Now.
+    pub now: Time,
+    /// The view is complete and not stale. Nothing is done without.
+    pub synced: bool,
+    /// The lease is held, and will be for as long as a write may take.
+    pub leader: bool,
+    /// Digest of NodePools and node classes: when it changes, all pods are worth another look.
+    pub inputs: String,
+    /// NodeClaims by name.
+    pub claims: BTreeMap<String, Claim>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Pods by `namespace/name`.
+    pub pods: BTreeMap<PodRef, Pod>,
+    /// Answers since the last step.
+    pub answers: Vec<Answer>,
+}
