@@ -1,4 +1,4 @@
-//! `stowage-record`, which `stowage record` runs: a snapshot of a live cluster, read-only.
+//! `stowage-record`: a snapshot of a live cluster, read-only.
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -11,7 +11,7 @@ const HELP: &str = "\
 Records a cluster as a snapshot, for `stowage plan`. Only reads: get and list of pods, nodes, namespaces, volumes and their
 claims, DaemonSets, disruption budgets, storage and priority classes, NodePools, NodeClaims and EC2NodeClasses.
 
-Usage: stowage record [--kubeconfig FILE] [--context NAME] [--out FILE]
+Usage: stowage-record [--kubeconfig FILE] [--context NAME] [--out FILE]
 
   --kubeconfig FILE  Use this kubeconfig [default: KUBECONFIG, ~/.kube/config, or the pod's service account]
   --context NAME     Use this context of it
@@ -40,14 +40,14 @@ fn arguments() -> Result<Arguments, String> {
         };
         let mut value = || {
             let value = inline.take().or_else(|| given.next());
-            value.ok_or_else(|| format!("{name} needs a value\n  hint: see `stowage record --help`"))
+            value.ok_or_else(|| format!("{name} needs a value\n  hint: see `stowage-record --help`"))
         };
         match name.as_str() {
             "--kubeconfig" => arguments.kubeconfig = Some(value()?.into()),
             "--context" => arguments.context = Some(value()?),
             "--out" => arguments.out = Some(value()?.into()),
             "-h" | "--help" => arguments.help = true,
-            _ => return Err(format!("{name} is not an argument\n  hint: see `stowage record --help`")),
+            _ => return Err(format!("{name} is not an argument\n  hint: see `stowage-record --help`")),
         }
     }
     Ok(arguments)
@@ -110,7 +110,7 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stowage record: {error}");
+            eprintln!("stowage-record: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,0 +1,230 @@
+//! Carries requests out against the API server and the cloud.
+
+use crate::lease::{Leadership, WRITE};
+use crate::objects;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use stowage_executor::{Answer, Cloud, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time};
+use stowage_models::labels;
+use stowage_observe::KINDS;
+
+/// Access to a cluster and a cloud.
+pub(crate) struct Ports<C> {
+    pub(crate) client: Client,
+    pub(crate) cloud: C,
+    pub(crate) leadership: Leadership,
+}
+
+type Outcome = Result<(), String>;
+
+/// A refusal as text; what is gone, or there already, is as it should be.
+fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
+    match result {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == code => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
+    let found = KINDS.iter().find(|one| one.kind == kind);
+    found.map(|one| one.api(client)).ok_or_else(|| format!("{kind} is no kind that is looked at"))
+}
+
+impl<C: Cloud> Ports<C> {
+    /// Carries a request out, with the lease held and within its deadline.
+    pub(crate) async fn carry_out(&self, request: Request, now: Time) -> Option<Answer> {
+        let key = request.key();
+        if request.is_write() && self.leadership.epoch().is_none() {
+            return key.map(|key| Answer::Failed(key, "the lease is lost".to_owned()));
+        }
+        match request {
+            Request::Launch { claim, token, body } => Some(match self.cloud.launch(&token, &body).await {
+                Ok(instance) => Answer::Launched { claim, instance },
+                Err(why) => Answer::NotLaunched { claim, why },
+            }),
+            Request::List => Some(match self.list(now).await {
+                Ok(listing) => Answer::Listed(listing),
+                Err(error) => Answer::Failed(key?, error),
+            }),
+            Request::Terminate { instance, why } => {
+                let key = key?;
+                Some(match self.cloud.terminate(&instance, why).await {
+                    Ok(()) => Answer::Done(key),
+                    Err(error) => Answer::Failed(key, error.0),
+                })
+            }
+            other => {
+                let done = tokio::time::timeout(WRITE, self.write(other)).await;
+                let done = done.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+                let key = key?;
+                Some(match done {
+                    Ok(()) => Answer::Done(key),
+                    Err(error) => Answer::Failed(key, error),
+                })
+            }
+        }
+    }
+
+    async fn write(&self, request: Request) -> Outcome {
+        match request {
+            Request::CreateClaim(draft) => {
+                let object =
+                    serde_json::from_value(objects::claim(&draft)).map_err(|error| error.to_string())?;
+                fine(api(&self.client, "NodeClaim")?.create(&PostParams::default(), &object).await, 409)
+            }
+            Request::RecordLaunch { claim, instance } => {
+                let provider = format!("aws:///{}/{}", instance.zone, instance.id);
+                self.status(&claim, "Launched", json!({ "providerID": provider, "imageID": instance.image }))
+                    .await?;
+                let found = json!({ "metadata": { "labels": {
+                    labels::INSTANCE_TYPE: instance.instance_type,
+                    labels::ZONE: instance.zone,
+                    labels::CAPACITY_TYPE: instance.capacity_type,
+                } } });
+                let claims = api(&self.client, "NodeClaim")?;
+                fine(claims.patch(&claim, &PatchParams::default(), &Patch::Merge(found)).await, 404)
+            }
+            Request::Register { claim, node } => self.register(&claim, &node).await,
+            Request::Initialize { claim, node } => {
+                let label = json!({ "metadata": { "labels": { labels::INITIALIZED: "true" } } });
+                let nodes = api(&self.client, "Node")?;
+                fine(nodes.patch(&node, &PatchParams::default(), &Patch::Merge(label)).await, 404)?;
+                self.status(&claim, "Initialized", json!({})).await
+            }
+            Request::Tolerate { pod, slot } => self.tolerate(&pod, &slot).await,
+            Request::OpenNode { node, slot } => {
+                self.without_taint(&node, &json!({}), |taint| {
+                    taint["key"] == SLOT_TAINT && taint["value"] == slot
+                })
+                .await
+            }
+            Request::DeleteClaim { claim, why } => self.delete_claim(&claim, why).await,
+            Request::DeleteNode { node, uid } => {
+                let preconditions = Preconditions { uid: Some(uid), resource_version: None };
+                let params = DeleteParams::default().preconditions(preconditions);
+                fine(api(&self.client, "Node")?.delete(&node, &params).await, 404)
+            }
+            Request::ReleaseClaim { claim } => {
+                let claims = api(&self.client, "NodeClaim")?;
+                let Some(found) = claims.get_opt(&claim).await.map_err(|error| error.to_string())? else {
+                    return Ok(());
+                };
+                let mut left = found.metadata.finalizers.clone().unwrap_or_default();
+                left.retain(|one| one != objects::FINALIZER);
+                let version = found.metadata.resource_version;
+                let patch = json!({ "metadata": { "finalizers": left, "resourceVersion": version } });
+                fine(claims.patch(&claim, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+            }
+            Request::Plan { .. }
+            | Request::Show(_)
+            | Request::Launch { .. }
+            | Request::List
+            | Request::Terminate { .. } => Ok(()),
+        }
+    }
+
+    /// Instances, and only then claims.
+    async fn list(&self, now: Time) -> Result<Listing, String> {
+        let instances = self.cloud.list().await.map_err(|error| error.0)?;
+        let claims = api(&self.client, "NodeClaim")?.list_metadata(&ListParams::default()).await;
+        let claims = claims.map_err(|error| error.to_string())?;
+        Ok(Listing {
+            begun: now,
+            instances: instances.into_iter().map(|one| (one.id.clone(), one)).collect(),
+            claims: claims.items.into_iter().filter_map(|one| one.metadata.name).collect(),
+        })
+    }
+
+    /// Sets a condition and other fields of a claim's status. The version is checked: nobody's change is lost.
+    async fn status(&self, claim: &str, condition: &str, fields: Value) -> Outcome {
+        let claims = api(&self.client, "NodeClaim")?;
+        let Some(found) = claims.get_opt(claim).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let mut conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let mut set = |kind: &str| {
+            if conditions.iter().any(|one| one["type"] == kind && one["status"] == "True") {
+                return;
+            }
+            conditions.retain(|one| one["type"] != kind);
+            conditions.push(json!({
+                "type": kind, "status": "True", "reason": kind, "message": "",
+                "lastTransitionTime": Timestamp::now().to_string(),
+                "observedGeneration": found.metadata.generation,
+            }));
+        };
+        set(condition);
+        if condition == "Initialized" {
+            set("Ready");
+        }
+        let mut status = fields;
+        status["conditions"] = conditions.into();
+        let version = found.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
+        fine(claims.patch_status(claim, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+    }
+
+    async fn register(&self, claim: &str, node: &str) -> Outcome {
+        let claims = api(&self.client, "NodeClaim")?;
+        let Some(found) = claims.get_opt(claim).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let mut wanted = json!({ labels::REGISTERED: "true" });
+        for (key, value) in found.metadata.labels.unwrap_or_default() {
+            wanted[key] = value.into();
+        }
+        let change = json!({ "metadata": { "labels": wanted } });
+        self.without_taint(node, &change, |taint| taint["key"] == labels::TAINT_UNREGISTERED).await?;
+        let name = json!({ "nodeName": node });
+        self.status(claim, "Registered", name).await
+    }
+
+    /// Removes taints of a node, and only these, and changes it otherwise as told.
+    async fn without_taint(&self, node: &str, change: &Value, remove: impl Fn(&Value) -> bool) -> Outcome {
+        let nodes = api(&self.client, "Node")?;
+        let Some(found) = nodes.get_opt(node).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let mut taints = found.data["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.retain(|taint| !remove(taint));
+        let mut patch = change.clone();
+        patch["metadata"]["resourceVersion"] = found.metadata.resource_version.into();
+        patch["spec"]["taints"] = if taints.is_empty() { Value::Null } else { taints.into() };
+        fine(nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+    }
+
+    /// Appends a toleration, if the pod is still the one that was planned.
+    async fn tolerate(&self, pod: &PlannedPod, slot: &str) -> Outcome {
+        let (namespace, name) = pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0));
+        let toleration =
+            json!({ "key": SLOT_TAINT, "operator": "Equal", "value": slot, "effect": "NoSchedule" });
+        let patch = json!([
+            { "op": "test", "path": "/metadata/uid", "value": pod.uid },
+            { "op": "add", "path": "/spec/tolerations/-", "value": toleration },
+        ]);
+        let patch = serde_json::from_value(patch).map_err(|error| error.to_string())?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        fine(pods.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch)).await, 404)
+    }
+
+    async fn delete_claim(&self, claim: &str, why: Reason) -> Outcome {
+        let claims = api(&self.client, "NodeClaim")?;
+        let note = json!({ "metadata": { "annotations": { "stowage.dev/given-up": why.as_str() } } });
+        fine(claims.patch(claim, &PatchParams::default(), &Patch::Merge(note)).await, 404)?;
+        fine(claims.delete(claim, &DeleteParams::default()).await, 404)
+    }
+}
+
+/// The cloud's refusal as text.
+#[must_use]
+pub(crate) fn refusal(why: &Failure) -> String {
+    match why {
+        Failure::Capacity(offerings) => format!("no capacity in {} offerings", offerings.len()),
+        Failure::Later(text) | Failure::Never(text) => text.clone(),
+    }
+}

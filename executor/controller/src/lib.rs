@@ -1,0 +1,15 @@
+//! The controller: observe, plan, check, step, act.
+//!
+//! [`Controller::run`] is one loop: it hands what a [`stowage_observe::View`] sees, and the answers that have come, to
+//! `stowage_executor::step`, and starts a task for each request. A slow request holds up nothing but itself. The cloud is
+//! behind `stowage_executor::Cloud`.
+
+mod act;
+mod intents;
+mod lease;
+mod objects;
+mod publish;
+mod run;
+
+pub use lease::{Leadership, Lease};
+pub use run::{Controller, Options};

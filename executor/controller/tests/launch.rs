@@ -1,0 +1,330 @@
+//! Goal: five hundred pods from nothing end on planned nodes at the planned price, on a real control plane, and nothing leaks when
+//! the controller ends at any moment. The cloud is in this process and keeps EC2's word about client tokens.
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, PostParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use stowage_cluster::{Cluster, Kubelet, NodeSpec, eventually};
+use stowage_controller::{Controller, Lease, Options};
+use stowage_executor::{
+    Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Mode, Reason, Settings, Time,
+};
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::Policy;
+
+const SOON: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_secs(240);
+
+/// A cloud whose machines become nodes of the fake kubelet.
+#[derive(Clone)]
+struct Fake {
+    kubelet: Arc<Kubelet>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    instances: BTreeMap<String, Instance>,
+    /// By token: instance and body.
+    tokens: BTreeMap<String, (String, String)>,
+    /// Every call.
+    launches: usize,
+    /// Price of what was launched, by instance.
+    prices: BTreeMap<String, i64>,
+}
+
+impl Cloud for Fake {
+    async fn launch(&self, token: &str, text: &str) -> Result<Instance, Failure> {
+        let body = LaunchBody::parse(text).map_err(Failure::Never)?;
+        let offering = body.offerings.first().cloned().ok_or_else(|| Failure::Never("nothing".to_owned()))?;
+        let (instance, new) = {
+            let mut state = self.state.lock().expect("the state");
+            state.launches += 1;
+            if let Some((id, before)) = state.tokens.get(token) {
+                assert_eq!(before, text, "the stored request is sent again byte for byte");
+                (state.instances[id].clone(), false)
+            } else {
+                let id = format!("i-{:017x}", state.instances.len() + 1);
+                let instance = Instance {
+                    id: id.clone(),
+                    claim: body.claim.clone(),
+                    ours: true,
+                    state: InstanceState::Running,
+                    launched: Time(jiff::Timestamp::now().as_millisecond()),
+                    instance_type: offering.instance_type.clone(),
+                    zone: offering.zone.clone(),
+                    capacity_type: offering.capacity_type.clone(),
+                    image: "ami-1".to_owned(),
+                };
+                state.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));
+                state.instances.insert(id.clone(), instance.clone());
+                state.prices.insert(id, offering.price.0);
+                (instance, true)
+            }
+        };
+        if new {
+            let catalog = Catalog::embedded();
+            let found = catalog.get(&instance.instance_type).expect("a type of the catalogue");
+            let allocatable = found.allocatable(&Default::default(), &Default::default());
+            let name = format!("ip-{}", &instance.id[12..]);
+            let mut node = NodeSpec::new(name)
+                .provider_id(format!("aws:///{}/{}", instance.zone, instance.id))
+                .ready_after(Duration::from_secs(2))
+                .taint("karpenter.sh/unregistered", "", "NoExecute");
+            for (key, value) in &body.labels {
+                node = node.label(key, value);
+            }
+            for taint in &body.taints {
+                node = node.taint(&taint.key, &taint.value, &format!("{:?}", taint.effect));
+            }
+            for (name, amount) in &allocatable.0 {
+                let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
+                node = node.resource(name, text);
+            }
+            // The machine boots by itself, whatever becomes of the caller.
+            let kubelet = self.kubelet.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                kubelet.add(node).await.expect("the node registers");
+            });
+        }
+        Ok(instance)
+    }
+
+    async fn terminate(&self, instance: &str, _: Reason) -> Result<(), CloudError> {
+        let mut state = self.state.lock().expect("the state");
+        if let Some(instance) = state.instances.get_mut(instance) {
+            instance.state = InstanceState::Ended;
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
+        Ok(self.state.lock().expect("the state").instances.values().cloned().collect())
+    }
+}
+
+fn options(mode: Mode) -> Options {
+    Options {
+        settings: Settings { mode, ..Settings::default() },
+        policy: Policy::default(),
+        catalog: Catalog::embedded().clone(),
+        plan_time: Duration::from_secs(2),
+        threads: 1,
+    }
+}
+
+async fn create(client: &Client, plural: &str, object: Value) {
+    let version = object["apiVersion"].as_str().expect("apiVersion").to_owned();
+    let (group, version) = version.split_once('/').expect("a group");
+    let kind = kube::core::GroupVersionKind::gvk(group, version, object["kind"].as_str().expect("kind"));
+    let resource = kube::core::ApiResource::from_gvk_with_plural(&kind, plural);
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let object = serde_json::from_value(object).expect("an object");
+    api.create(&PostParams::default(), &object).await.expect(plural);
+}
+
+async fn prepare(cluster: &Cluster) {
+    let client = cluster.client();
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in stowage_api::definitions().expect("definitions") {
+        let name = definition.name_any();
+        definitions.create(&PostParams::default(), &definition).await.expect(&name);
+        eventually(&name, SOON, || async {
+            let found = definitions.get(&name).await.map_err(|error| error.to_string())?;
+            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+            let holds = conditions.iter().any(|one| one.type_ == "Established" && one.status == "True");
+            holds.then_some(()).ok_or_else(String::new)
+        })
+        .await
+        .expect("it is established");
+    }
+    create(&client, "ec2nodeclasses", json!({
+        "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": { "name": "default" },
+        "spec": {
+            "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
+            "subnetSelectorTerms": [{ "id": "subnet-1" }], "securityGroupSelectorTerms": [{ "id": "sg-1" }],
+        },
+    }))
+    .await;
+    create(&client, "nodepools", json!({
+        "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": "default" },
+        "spec": { "template": { "spec": {
+            "nodeClassRef": { "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default" },
+            "requirements": [
+                { "key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"] },
+                { "key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["c", "m", "r"] },
+                { "key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"] },
+            ],
+        } } },
+    }))
+    .await;
+    cluster.create_namespace("test").await.expect("the namespace");
+}
+
+async fn pods(client: &Client, count: usize) {
+    let api: Api<Pod> = Api::namespaced(client.clone(), "test");
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..count {
+        let (cpu, memory) = [("250m", "512Mi"), ("1", "1Gi"), ("500m", "4Gi"), ("2", "3Gi")][n % 4];
+        let pod: Pod = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("pod-{n:04}") },
+            "spec": { "containers": [{
+                "name": "main", "image": "example.com/image",
+                "resources": { "requests": { "cpu": cpu, "memory": memory } },
+            }] },
+        }))
+        .expect("a pod");
+        let api = api.clone();
+        tasks.spawn(async move { api.create(&PostParams::default(), &pod).await.expect("a pod").name_any() });
+        if tasks.len() >= 16 {
+            tasks.join_next().await;
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Everything is bound where the claims say.
+async fn all_bound(client: &Client, count: usize) -> Result<(), String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), "test");
+    let pods = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+    let bound =
+        pods.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())).count();
+    (pods.len() == count && bound == count)
+        .then_some(())
+        .ok_or_else(|| format!("{bound} of {} bound", pods.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
+    const PODS: usize = 500;
+    let builder = Cluster::builder().controller_manager(true).scheduler(true);
+    let cluster = builder.start().await.expect("the cluster starts");
+    prepare(&cluster).await;
+    let client = cluster.client();
+    let kubelet = Arc::new(Kubelet::start(cluster.client()));
+    let cloud = Fake { kubelet, state: Arc::default() };
+
+    // Beside it, in shadow mode: it may write plans and nothing else.
+    let shadow = Lease::start(cluster.client(), "kube-system", "shadow", "shadow");
+    let watching = Fake { kubelet: cloud.kubelet.clone(), state: Arc::default() };
+    let controller =
+        Controller::new(cluster.client(), watching.clone(), shadow.leadership(), options(Mode::Shadow));
+    let shadow_task = tokio::spawn(controller.run());
+
+    pods(&client, PODS).await;
+    let plans: Api<stowage_api::Plan> = Api::all(client.clone());
+    let shown = || async {
+        let found = plans.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let shown = found.iter().any(|plan| plan.spec.mode == "shadow" && !plan.spec.actions.is_empty());
+        shown.then_some(()).ok_or_else(|| format!("{} plans", found.len()))
+    };
+    eventually("a plan in shadow mode", SOON, shown).await.expect("it is shown");
+    assert_eq!(watching.state.lock().expect("the state").launches, 0);
+    let claims: Api<stowage_api::NodeClaim> = Api::all(client.clone());
+    assert_eq!(claims.list(&ListParams::default()).await.expect("claims").items.len(), 0);
+    shadow_task.abort();
+
+    // Controllers that end after less and more of their work, each followed by another with an empty memory.
+    let lease = Lease::start(cluster.client(), "kube-system", "stowage", "one");
+    let started = std::time::Instant::now();
+    for life in [1500, 2200, 2600, 3000, 3500, 4500] {
+        let controller =
+            Controller::new(cluster.client(), cloud.clone(), lease.leadership(), options(Mode::Auto));
+        let task = tokio::spawn(controller.run());
+        tokio::time::sleep(Duration::from_millis(life)).await;
+        task.abort();
+    }
+    let controller =
+        Controller::new(cluster.client(), cloud.clone(), lease.leadership(), options(Mode::Auto));
+    let task = tokio::spawn(controller.run());
+    eventually("all pods bound", LATER, || all_bound(&client, PODS)).await.expect("they are bound");
+    eprintln!(
+        "{PODS} pods bound after {:.1} s, six ended controllers included",
+        started.elapsed().as_secs_f64()
+    );
+
+    // Every claim becomes ready, every node is opened.
+    let settled = || async {
+        let claims = claims.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let ready = |claim: &stowage_api::NodeClaim| {
+            let status = claim.status.clone().unwrap_or_default();
+            let conditions = status.conditions.unwrap_or_default();
+            conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
+        };
+        let nodes: Api<Node> = Api::all(client.clone());
+        let nodes = nodes.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let kept = nodes.iter().filter(|node| {
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+            taints.is_some_and(|taints| !taints.is_empty())
+        });
+        let (waiting, kept) = (claims.iter().filter(|claim| !ready(claim)).count(), kept.count());
+        (waiting == 0 && kept == 0)
+            .then_some((claims, nodes))
+            .ok_or_else(|| format!("{waiting} claims are not ready, {kept} nodes tainted"))
+    };
+    let (claims, nodes) = eventually("everything settled", LATER, settled).await.expect("it settles");
+    task.abort();
+
+    // One instance for each claim, one node for each instance, no claim or instance without the other.
+    let (instances, paid, calls) = {
+        let state = cloud.state.lock().expect("the state");
+        (state.instances.clone(), state.prices.values().sum::<i64>(), state.launches)
+    };
+    assert_eq!(instances.len(), claims.len(), "an instance leaks");
+    assert_eq!(nodes.len(), claims.len());
+    for instance in instances.values() {
+        assert_eq!(instance.state, InstanceState::Running);
+        assert!(claims.iter().any(|claim| claim.name_any() == instance.claim), "{instance:?}");
+    }
+    // Every pod is on the node it was planned on.
+    let api: Api<Pod> = Api::namespaced(client.clone(), "test");
+    let bound: BTreeMap<String, String> = api
+        .list(&ListParams::default())
+        .await
+        .expect("pods")
+        .items
+        .into_iter()
+        .map(|pod| {
+            (format!("test/{}", pod.name_any()), pod.spec.and_then(|spec| spec.node_name).unwrap_or_default())
+        })
+        .collect();
+    let mut seen = 0;
+    for claim in &claims {
+        let planned: Value =
+            serde_json::from_str(&claim.annotations()["stowage.dev/pods"]).expect("pods of the claim");
+        let node = claim.status.as_ref().and_then(|status| status.node_name.clone()).unwrap_or_default();
+        for pod in planned.as_array().expect("a list") {
+            assert_eq!(bound[pod["id"].as_str().expect("an id")], node);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, PODS);
+
+    // Everything was launched by plans, at the planned price; and a plan from nothing is all there was to pay.
+    let planned: i64 = plans
+        .list(&ListParams::default())
+        .await
+        .expect("plans")
+        .items
+        .iter()
+        .filter(|plan| plan.spec.mode == "auto")
+        .flat_map(|plan| plan.spec.actions.iter().map(|action| (plan.spec.digest.clone(), action.clone())))
+        .filter(|(plan, action)| {
+            claims.iter().any(|claim| {
+                let annotations = claim.annotations();
+                annotations.get("stowage.dev/plan") == Some(plan)
+                    && annotations.get("stowage.dev/action") == Some(&action.id)
+            })
+        })
+        .map(|(_, action)| action.price_micros)
+        .sum();
+    assert_eq!(paid, planned);
+    eprintln!("{} nodes, {paid} micro-dollars an hour, {calls} launch calls", nodes.len());
+}
