@@ -220,7 +220,13 @@ fn run() -> Result<ExitCode> {
         Command::Answer { peer, name, threads, priced } => {
             let snapshot = load(&name, None)?;
             let catalog = if priced { stowage_bench::compare::priced() } else { Catalog::embedded().clone() };
-            let answer = ours::solve(Peer::named(&peer)?, &snapshot, &catalog, threads)?;
+            let answer = ours::solve(
+                Peer::named(&peer)?,
+                &snapshot,
+                &catalog,
+                stowage_bench::compare::task(&snapshot),
+                threads,
+            )?;
             println!("{}", serde_json::to_string(&answer)?);
             Ok(())
         }

@@ -75,7 +75,7 @@ fn heuristics_are_valid_and_never_below_the_optimum() {
 fn composed_snapshots_are_judged_and_ours_is_never_dearer_than_a_heuristic() {
     for name in ["small", "web-1k", "mixed-1k"] {
         let snapshot = composed(name);
-        let ours = ours::solve(Peer::Stowage, &snapshot, Catalog::embedded(), 2).unwrap();
+        let ours = ours::solve(Peer::Stowage, &snapshot, Catalog::embedded(), Task::Provision, 2).unwrap();
         let own = judge(&snapshot, Catalog::embedded(), Task::Provision, &ours);
         assert_eq!((own.findings, own.unjudged, own.cost), (Vec::new(), None, Some(ours.cost())), "{name}");
         assert!(own.bound <= own.cost);

@@ -8,11 +8,13 @@
 //! micro-dollars per hour ([`units::UsdMicros`]). Shares and gaps are integer parts per million. There is no `f64` here.
 
 pub mod catalog;
+pub mod consolidation;
 pub mod digest;
 pub mod labels;
 pub mod objects;
 pub mod plan;
 pub mod quantity;
+pub mod schedule;
 pub mod selector;
 pub mod snapshot;
 pub mod units;

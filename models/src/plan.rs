@@ -3,6 +3,7 @@
 //! A plan is immutable and complete: whoever carries it out chooses nothing. Its `id` is the digest of everything else
 //! in it. It holds no clock reading, so the same snapshot, catalogue and policy give the same bytes.
 
+use crate::consolidation::{Consolidation, ConsolidationPolicy};
 use crate::objects::PodRef;
 use crate::quantity::Resources;
 use crate::selector::Labels;
@@ -16,7 +17,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.2: pods left out for [`UnplacedReason::Constraint`], with [`Unplaced::blocking`]; certificates may have a row per domain
 /// ([`Row::domain`]). A checker of 1.1 meets rows it does not expect, or a reason it does not know, and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.2";
+///
+/// 1.3: plans may remove nodes ([`Plan::consolidation`], [`Policy::consolidation`]). A checker of 1.2 does not know the policy's
+/// field and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.3";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -31,11 +35,14 @@ pub struct Policy {
     pub gap: Ppm,
     /// Seed of the search, mixed with the snapshot's.
     pub seed: u64,
+    /// Consolidate, and how; absent: nodes that exist stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consolidation: Option<ConsolidationPolicy>,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { slack: Ppm(10_000), gap: Ppm(10_000), seed: 0 }
+        Policy { slack: Ppm(10_000), gap: Ppm(10_000), seed: 0, consolidation: None }
     }
 }
 
@@ -439,6 +446,10 @@ pub struct Plan {
     /// Pods left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unplaced: Vec<Unplaced>,
+    /// Nodes to remove and pods to move. [`Plan::existing`] then lists the nodes that stay, `launches` and `existing` place the
+    /// pods that move beside those that wait, and certificate and bound of the plan are about the launches, given the removals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consolidation: Option<Consolidation>,
     /// How the search went.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub progress: Vec<Progress>,
@@ -461,6 +472,8 @@ impl Plan {
     /// True if the plan changes nothing: no launches and no placements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.launches.is_empty() && self.existing.iter().all(|node| node.pods.is_empty())
+        self.launches.is_empty()
+            && self.existing.iter().all(|node| node.pods.is_empty())
+            && self.consolidation.as_ref().is_none_or(|one| one.waves.is_empty())
     }
 }

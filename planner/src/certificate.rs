@@ -20,6 +20,11 @@ use stowage_models::units::UsdMicros;
 /// Attempts to repair rounding; each shrinks by at least one part in 2^30, two are usual.
 const ATTEMPTS_MAX: usize = 40;
 
+/// Branches for the values of all existing nodes together: the more there are, the less each of them matters.
+const SPARE_BRANCHES: u32 = 2_000_000;
+/// Branches of one of them at least.
+const SPARE_BRANCHES_MIN: u32 = 200;
+
 /// Integer multipliers of a core.
 pub(crate) struct Integers {
     /// Value of one pod, by group.
@@ -115,7 +120,7 @@ fn first_pods(problem: &Problem<'_>) -> Vec<PodRef> {
     problem.groups.iter().map(|group| first(group).expect("a group has pods")).collect()
 }
 
-fn certify_flat(
+pub(crate) fn certify_flat(
     problem: &Problem<'_>,
     core: &Core,
     multipliers: &Multipliers,
@@ -160,12 +165,14 @@ impl Integers {
             list.offers.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
         integers.spares =
             list.spares.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
+        let branches = SPARE_BRANCHES / u32::try_from(core.spares.len().max(1)).unwrap_or(u32::MAX);
         integers.spare_values = core
             .spares
             .iter()
             .zip(&integers.spares)
             .map(|(spare, y)| {
                 let mut proof = Proof::new(&integers, core, y, &spare.items);
+                proof.branches = branches.clamp(SPARE_BRANCHES_MIN, PROOF_BRANCHES_MAX);
                 let fractional = integers.value(core, &spare.capacity, &spare.items, y);
                 let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
                 i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)

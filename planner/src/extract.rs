@@ -106,6 +106,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         launches,
         existing,
         unplaced,
+        consolidation: None,
         certificate: found.certificate.clone(),
         certificate_without_weights: None,
     }

@@ -7,6 +7,7 @@ mod adopt;
 mod blocks;
 mod branching;
 mod certificate;
+mod consolidate;
 mod core;
 mod dive;
 mod engine;
@@ -38,6 +39,7 @@ mod tiny;
 mod vectors;
 
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
+pub use crate::consolidate::consolidate;
 pub use crate::numbers::{Numbers, NumbersGroup, NumbersLimit, NumbersNode, NumbersOffering, numbers};
 
 use crate::engine::Run;

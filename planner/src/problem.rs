@@ -538,7 +538,7 @@ fn limits(snapshot: &Snapshot) -> Vec<Limit> {
 }
 
 /// What nodes of a pool, and its NodeClaims that have no node yet, use of a limited resource.
-fn pool_usage(snapshot: &Snapshot, pool: &str, resource: &str) -> i64 {
+pub(crate) fn pool_usage(snapshot: &Snapshot, pool: &str, resource: &str) -> i64 {
     let amount = |capacity: &Resources| {
         if resource == "nodes" { 1 } else { capacity.get(resource) }
     };

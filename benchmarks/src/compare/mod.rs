@@ -173,12 +173,7 @@ impl Asked<'_> {
     fn answer(&self, peer: Peer, program: &Result<Program, String>) -> Answer {
         let without = |outcome, message| Answer::without(peer, self.digests, outcome, message);
         if self.task == Task::Consolidate && !peer.consolidates() {
-            let message = if peer.is_ours() {
-                "skipped: joint consolidation is not built yet"
-            } else {
-                "skipped: it only places pending pods"
-            };
-            return without(Outcome::Skipped, message.to_owned());
+            return without(Outcome::Skipped, "skipped: it only places pending pods".to_owned());
         }
         if peer.is_ours() {
             return self

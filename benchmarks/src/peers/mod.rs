@@ -100,7 +100,7 @@ impl Peer {
     /// Whether it consolidates a running cluster at all.
     #[must_use]
     pub fn consolidates(self) -> bool {
-        self == Peer::Karpenter
+        self == Peer::Karpenter || self.is_ours()
     }
 }
 

@@ -1,12 +1,16 @@
 //! Stowage itself, answering as a peer does.
 
-use super::{Answer, AnswerLaunch, AnswerNode, AnswerUnplaced, Peer};
+use super::judge::is_counted;
+use super::{Answer, AnswerLaunch, AnswerNode, AnswerUnplaced, Peer, Task};
 use crate::measure::rss_peak_mib;
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::ConsolidationPolicy;
+use stowage_models::objects::PodRef;
 use stowage_models::plan::{Plan, Policy, Summary};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
@@ -20,6 +24,9 @@ struct Variant {
 
 /// The time limit of `stowage plan` unless told otherwise.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);
+
+/// Consolidation gets at least this: a minute would pass before the first node is drained.
+const CONSOLIDATION_TIME: Duration = Duration::from_secs(5);
 
 fn variant(peer: Peer) -> Option<Variant> {
     let default = Policy::default();
@@ -39,11 +46,20 @@ fn variant(peer: Peer) -> Option<Variant> {
 ///
 /// # Errors
 /// If the snapshot cannot be planned at all, or the peer is not a variant of Stowage.
-pub fn solve(peer: Peer, snapshot: &Snapshot, catalog: &Catalog, threads: usize) -> Result<Answer> {
+pub fn solve(
+    peer: Peer,
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    task: Task,
+    threads: usize,
+) -> Result<Answer> {
     let variant = variant(peer).with_context(|| format!("{} is not Stowage", peer.name()))?;
     let start = Instant::now();
-    let limits =
-        Limits { time: variant.time, threads, clock: Arc::new(move || start.elapsed()), cancel: None };
+    let time = if task == Task::Consolidate { variant.time.max(CONSOLIDATION_TIME) } else { variant.time };
+    let limits = Limits { time, threads, clock: Arc::new(move || start.elapsed()), cancel: None };
+    if task == Task::Consolidate {
+        return consolidate(peer, snapshot, catalog, &variant.policy, &limits);
+    }
     let planned = stowage_planner::plan(snapshot, catalog, &variant.policy, &limits, &mut |_| {})
         .context("cannot plan the snapshot")?;
     let seconds = start.elapsed().as_secs_f64();
@@ -109,4 +125,69 @@ fn fill(answer: &mut Answer, plan: Plan) {
             .unplaced
             .extend(entry.pods.into_iter().map(|pod| AnswerUnplaced { pod, reason: reason.clone() }));
     }
+}
+
+/// Consolidates, checks the plan, and answers with the cluster at rest.
+fn consolidate(
+    peer: Peer,
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    limits: &Limits,
+) -> Result<Answer> {
+    let policy = Policy { consolidation: Some(ConsolidationPolicy::default()), ..policy.clone() };
+    let start = Instant::now();
+    let planned = stowage_planner::consolidate(snapshot, catalog, &policy, limits, &mut |_| {})
+        .context("cannot consolidate the snapshot")?;
+    let seconds = start.elapsed().as_secs_f64();
+    let rss = rss_peak_mib();
+    let start = Instant::now();
+    let findings = stowage_checker::check(snapshot, catalog, &planned.plan);
+    let check_seconds = start.elapsed().as_secs_f64();
+    let digests = (planned.plan.snapshot.digest.as_str(), planned.plan.catalog.digest.as_str());
+    let mut answer = Answer::new(peer, env!("CARGO_PKG_VERSION"), digests);
+    answer.seconds = seconds;
+    let plan = planned.plan;
+    let stated = plan.consolidation.as_ref().context("the plan says nothing about consolidation")?;
+    let figures = &stated.summary;
+    // The bound is about this policy: protected nodes stay, and moves have a price. It says nothing about other clusters.
+    answer.details = json!({
+        "costBefore": figures.cost_before.0,
+        "costAfter": figures.cost_after.0,
+        "commands": stated.waves.len(),
+        "podsMoved": figures.pods_moved,
+        "podMoves": figures.pods_moved,
+        "nodesRemoved": figures.nodes_removed,
+        "nodesLaunched": plan.launches.len(),
+        "costFixed": figures.cost_fixed.0,
+        "disruptionRate": figures.disruption_rate.0,
+        "policyBound": figures.bound.0,
+        "leftPpm": figures.left_share.0,
+        "slackPpm": policy.slack.0,
+        "rssMib": rss,
+        "checkSeconds": check_seconds,
+        "findings": findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect::<Vec<_>>(),
+        "faults": planned.report.faults,
+    });
+    answer.removed =
+        stated.nodes.iter().filter(|one| one.reason.is_removal()).map(|one| one.node.clone()).collect();
+    let gone: BTreeSet<&String> = answer.removed.iter().collect();
+    let mut pods: BTreeMap<String, Vec<PodRef>> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| is_counted(pod)) {
+        if let Some(node) = pod.node.as_ref().filter(|node| !gone.contains(node)) {
+            pods.entry(node.clone()).or_default().push(pod.id());
+        }
+    }
+    for node in &plan.existing {
+        pods.entry(node.name.clone()).or_default().extend(node.pods.iter().cloned());
+    }
+    fill(&mut answer, plan);
+    answer.existing = pods
+        .into_iter()
+        .map(|(node, mut pods)| {
+            pods.sort();
+            AnswerNode { node, pods }
+        })
+        .collect();
+    Ok(answer)
 }

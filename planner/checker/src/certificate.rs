@@ -181,7 +181,7 @@ impl Proof<'_> {
     }
 
     /// Checks every offering: no pattern is worth more than it costs. `None`: out of range.
-    fn offerings(&self, of_offering: &[usize]) -> Option<Result<(), String>> {
+    pub(crate) fn offerings(&self, of_offering: &[usize]) -> Option<Result<(), String>> {
         let offerings = &self.problem.offerings;
         let useful: Vec<bool> = offerings.kinds.iter().map(|kind| self.is_useful(kind)).collect();
         // The cheapest offering of each kind, because equal kinds can hold the same; by vector, so that the prices of one
@@ -222,7 +222,7 @@ impl Proof<'_> {
     }
 
     /// Checks every existing node: no pattern is worth more than stated. `None`: out of range.
-    fn nodes(&self) -> Option<Result<(), String>> {
+    pub(crate) fn nodes(&self) -> Option<Result<(), String>> {
         let mut by_vector: BTreeMap<u32, Vec<&NodeVector>> = BTreeMap::new();
         for one in &self.certificate.node_vectors {
             by_vector.entry(one.vector).or_default().push(one);

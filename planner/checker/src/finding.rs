@@ -155,6 +155,18 @@ codes! {
     CERT_RANGE = "cert-range";
     /// A bound without weights and no certificate, or the reverse.
     CERT_WEIGHTS = "cert-weights";
+    /// A plan with nodes to remove under a policy without consolidation, or the reverse.
+    CONSOLIDATION = "consolidation";
+    /// What is decided about a node is not what the rules say.
+    DECISION = "decision";
+    /// A node that must stay is removed.
+    PROTECTED = "protected";
+    /// A move that is none of the removals', or goes elsewhere than the pod is placed.
+    MOVE = "move";
+    /// Waves that exceed what is allowed at once, or do not do everything once.
+    WAVE = "wave";
+    /// Nodes are removed for less than the policy wants to save.
+    THRESHOLD = "threshold";
     /// The bound is not what the multipliers prove.
     BOUND = "bound";
 }

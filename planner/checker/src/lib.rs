@@ -11,6 +11,7 @@
 mod alternates;
 mod branching;
 mod certificate;
+mod consolidation;
 mod existing;
 mod figures;
 pub mod filters;
@@ -53,18 +54,33 @@ pub fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) -> Vec<Finding
     if findings.0.iter().any(|finding| finding.code == code::SNAPSHOT) {
         return findings.0;
     }
+    match (&plan.policy.consolidation, &plan.consolidation) {
+        (Some(policy), Some(stated)) => {
+            consolidation::check(snapshot, catalog, (plan, policy, stated), &mut findings);
+        }
+        (None, None) => judge(snapshot, catalog, plan, &mut findings),
+        (policy, _) => {
+            let (has, says) = if policy.is_some() { ("has", "nothing") } else { ("has no", "something") };
+            let message = format!("the policy {has} consolidation, the plan says {says} about it");
+            findings.add(code::CONSOLIDATION, message);
+        }
+    }
+    findings.0
+}
+
+/// Judges where pods go and what is launched.
+fn judge(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Findings) {
     // A slack out of range is a finding already; the rest is judged at the nearest one that means anything.
     let slack = plan.policy.slack.0.clamp(0, Ppm::ONE);
     let without_weights =
         plan.certificate_without_weights.iter().flat_map(|certificate| &certificate.resources);
     let named: Vec<String> = plan.certificate.resources.iter().chain(without_weights).cloned().collect();
     let problem = Problem::new(snapshot, catalog, slack, &named);
-    let mut ledger = ledger::read(&problem, plan, &mut findings);
-    launches::check(&problem, plan, &mut ledger, &mut findings);
-    existing::check(&problem, catalog, plan, &mut ledger, &mut findings);
-    limits::check(&problem, plan, &ledger, &mut findings);
-    figures::check(&problem, catalog, plan, &ledger, &mut findings);
-    figures::check_progress(plan, &mut findings);
-    certificate::check_all(&problem, plan, &ledger, &mut findings);
-    findings.0
+    let mut ledger = ledger::read(&problem, plan, findings);
+    launches::check(&problem, plan, &mut ledger, findings);
+    existing::check(&problem, catalog, plan, &mut ledger, findings);
+    limits::check(&problem, plan, &ledger, findings);
+    figures::check(&problem, catalog, plan, &ledger, findings);
+    figures::check_progress(plan, findings);
+    certificate::check_all(&problem, plan, &ledger, findings);
 }

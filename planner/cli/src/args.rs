@@ -5,7 +5,7 @@ use crate::values;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
-use stowage_models::units::Ppm;
+use stowage_models::units::{Ppm, UsdMicros};
 
 /// Printed below every command's help.
 const EXIT_CODES: &str = "\
@@ -138,6 +138,42 @@ pub struct PlanArgs {
     /// Exit 2 if the plan changes something, 0 if not
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Consolidation.
+    #[command(flatten)]
+    pub consolidation: ConsolidationArgs,
+}
+
+/// What `stowage plan` may do about nodes that exist.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Consolidation")]
+pub struct ConsolidationArgs {
+    /// Also decide which existing nodes to remove, and where their pods go; without it nodes that exist stay
+    #[arg(long)]
+    pub consolidate: bool,
+    /// How long the cluster is expected to stay as planned: evictions and removals are paid for over this time
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::minutes, requires = "consolidate")]
+    pub horizon: u32,
+    /// Remove nothing unless that saves at least this share of today's cost, evictions counted
+    #[arg(long, value_name = "SHARE", default_value = "0.01", value_parser = values::gap, requires = "consolidate")]
+    pub savings_threshold: Ppm,
+    /// Remove nothing unless the savings pay for evictions and removals within this time
+    #[arg(long, value_name = "TIME", value_parser = values::minutes, requires = "consolidate")]
+    pub payback: Option<u32>,
+    /// What moving a pod of ordinary priority costs, once, in dollars
+    #[arg(long, value_name = "USD", default_value = "0.005", value_parser = values::dollars, requires = "consolidate")]
+    pub eviction_cost: UsdMicros,
+    /// What removing a node costs beside its pods, once, in dollars
+    #[arg(long, value_name = "USD", default_value = "0.01", value_parser = values::dollars, requires = "consolidate")]
+    pub removal_cost: UsdMicros,
+    /// What if there were no PodDisruptionBudgets?
+    #[arg(long, requires = "consolidate")]
+    pub ignore_pdb: bool,
+    /// Nodes of a NodePool that may be on their way out at once, instead of what its budgets say: a number or a percentage
+    #[arg(long, value_name = "NODES", value_parser = values::budget, requires = "consolidate")]
+    pub budget: Option<String>,
+    /// Only remove nodes of this NodePool; may be given several times
+    #[arg(long, value_name = "NAME", requires = "consolidate")]
+    pub only_nodepool: Vec<String>,
 }
 
 /// `stowage check`.

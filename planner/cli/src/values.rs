@@ -1,7 +1,7 @@
 //! Flag values: shares and durations, parsed exactly (no floating point between the terminal and the plan).
 
 use std::time::Duration;
-use stowage_models::units::Ppm;
+use stowage_models::units::{Ppm, UsdMicros};
 
 /// Longest accepted `--time-limit`. A plan older than a day describes another cluster.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,6 +63,52 @@ pub fn time_limit(text: &str) -> Result<Duration, String> {
     if limit > TIME_LIMIT_MAX { Err("a time limit is at most 24h".to_owned()) } else { Ok(limit) }
 }
 
+/// `--horizon` and `--payback`: a time of at least a minute, as `24h` or `90m`, in whole minutes.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn minutes(text: &str) -> Result<u32, String> {
+    const YEARS: i64 = 10 * 366 * 24 * 60;
+    let minutes = stowage_models::schedule::duration(text).map(|seconds| seconds / 60);
+    match minutes
+        .filter(|minutes| (1..=YEARS).contains(minutes))
+        .and_then(|minutes| u32::try_from(minutes).ok())
+    {
+        Some(minutes) => Ok(minutes),
+        None => Err("a time from one minute to ten years, for example 24h or 90m".to_owned()),
+    }
+}
+
+/// Dollars with at most six decimals, not negative.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn dollars(text: &str) -> Result<UsdMicros, String> {
+    let accepted = "an amount of dollars with at most six decimals, for example 0.005";
+    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let millionths = decimal_millionths(text).filter(|_| decimals <= 6).ok_or(accepted)?;
+    i64::try_from(millionths)
+        .map(UsdMicros)
+        .ok()
+        .filter(|cost| (0..=1_000_000_000_000).contains(&cost.0))
+        .ok_or_else(|| accepted.to_owned())
+}
+
+/// `--budget`: a number of nodes or a percentage.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn budget(text: &str) -> Result<String, String> {
+    let digits = text.strip_suffix('%').unwrap_or(text);
+    let is_number =
+        !digits.is_empty() && digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        Ok(text.to_owned())
+    } else {
+        Err("a number of nodes or a percentage, for example 3 or 10%".to_owned())
+    }
+}
+
 /// A signed share in parts per million. Anything that parts per million cannot hold is refused, not rounded.
 fn share(text: &str) -> Result<Ppm, String> {
     let (negative, unsigned) = match text.strip_prefix('-') {
@@ -113,6 +159,22 @@ mod tests {
         assert!(slack("0.500001").is_err());
         assert!(slack("2").is_err());
         assert_eq!(slack("50%"), Ok(Ppm(500_000)));
+    }
+
+    #[test]
+    fn values_of_consolidation() {
+        assert_eq!(minutes("24h"), Ok(1440));
+        assert_eq!(dollars("0.005"), Ok(UsdMicros(5_000)));
+        assert_eq!(budget("10%"), Ok("10%".to_owned()));
+        for text in ["", "59s", "Never", "-1h", "100000000h"] {
+            assert!(minutes(text).is_err(), "{text}");
+        }
+        for text in ["", "-1", "0.0000001", "1e3", "five", "99999999999999999"] {
+            assert!(dollars(text).is_err(), "{text}");
+        }
+        for text in ["", "%", "-1", "ten", "10 %", "1.5"] {
+            assert!(budget(text).is_err(), "{text}");
+        }
     }
 
     #[test]

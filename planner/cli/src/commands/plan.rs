@@ -1,7 +1,7 @@
 //! `stowage plan`.
 
 use super::exit_of;
-use crate::args::{PlanArgs, PlanFormat};
+use crate::args::{ConsolidationArgs, PlanArgs, PlanFormat};
 use crate::failure::{Exit, Failure};
 use crate::input::{self, Input};
 use crate::output::{self, Console};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_planner::{Limits, Planned};
@@ -43,7 +44,12 @@ pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
 }
 
 fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Planned, Failure> {
-    let policy = Policy { slack: args.slack, gap: args.gap, seed: args.seed };
+    let policy = Policy {
+        slack: args.slack,
+        gap: args.gap,
+        seed: args.seed,
+        consolidation: wanted(&args.consolidation),
+    };
     let threads = args
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
@@ -55,10 +61,25 @@ fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Plann
         cancel: Some(cancel_on_interrupt()),
     };
     let progress = Progress::start();
-    let planned =
-        stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |moment| progress.show(moment));
+    let make =
+        if policy.consolidation.is_some() { stowage_planner::consolidate } else { stowage_planner::plan };
+    let planned = make(snapshot, catalog, &policy, &limits, &mut |moment| progress.show(moment));
     progress.finish();
     Ok(planned?)
+}
+
+/// What is to be done about nodes that exist.
+fn wanted(args: &ConsolidationArgs) -> Option<ConsolidationPolicy> {
+    args.consolidate.then(|| ConsolidationPolicy {
+        horizon_minutes: args.horizon,
+        eviction_cost: args.eviction_cost,
+        removal_cost: args.removal_cost,
+        savings_threshold: args.savings_threshold,
+        payback_minutes: args.payback,
+        ignore_pdbs: args.ignore_pdb,
+        budget: args.budget.clone(),
+        node_pools: args.only_nodepool.clone(),
+    })
 }
 
 /// A flag that Ctrl-C sets: the search then ends with the best plan so far. A second Ctrl-C ends the program at once.

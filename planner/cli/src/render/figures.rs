@@ -143,9 +143,12 @@ pub fn resources(amounts: &Resources) -> String {
     if written.is_empty() { "nothing".to_owned() } else { written.join(", ") }
 }
 
-/// Price of the nodes that exist and those to launch.
+/// Price of the nodes that exist and those to launch, without those removed.
 #[must_use]
 pub fn cost_after(plan: &Plan) -> UsdMicros {
+    if let Some(stated) = &plan.consolidation {
+        return stated.summary.cost_after;
+    }
     plan.summary.cost_before + plan.summary.launch_cost
 }
 

@@ -17,6 +17,7 @@ pub fn render(subject: &Subject<'_>) -> String {
     let mut text = heading(plan);
     text.push_str(&figures_table(plan));
     text.push_str(&format!("\n{}\n", table::outcome(plan)));
+    text.push_str(&consolidation(plan));
     text.push_str(&launches(plan));
     text.push_str(&unplaced(plan));
     text.push_str(&notes(plan));
@@ -50,6 +51,16 @@ fn figures_table(plan: &Plan) -> String {
     text.push_str(&row("**launch**", summary.launch_cost));
     text.push_str(&row("bound: nothing costs less", summary.launch_bound));
     text.push_str(&row("after", figures::cost_after(plan)));
+    text
+}
+
+/// What happens to nodes that exist.
+fn consolidation(plan: &Plan) -> String {
+    let Some(stated) = &plan.consolidation else { return String::new() };
+    let mut text = "\n#### Consolidation\n\n".to_owned();
+    for sentence in table::sentences(stated) {
+        text.push_str(&format!("- {sentence}\n"));
+    }
     text
 }
 

@@ -52,7 +52,8 @@ fn cluster(plan: &Plan) -> Vec<Vec<String>> {
         without => format!(", {} without a known price", figures::thousands(without)),
     };
     let before = format!("{}{unpriced}", figures::nodes(summary.nodes_before));
-    let after = figures::nodes(summary.nodes_before + summary.nodes_launched);
+    let removed = plan.consolidation.as_ref().map_or(0, |stated| stated.summary.nodes_removed);
+    let after = figures::nodes((summary.nodes_before + summary.nodes_launched).saturating_sub(removed));
     vec![money("before", summary.cost_before, before), money("after", figures::cost_after(plan), after)]
 }
 
@@ -80,7 +81,23 @@ fn gap(plan: &Plan) -> (String, String) {
 pub fn outcome(plan: &Plan) -> String {
     let summary = &plan.summary;
     if summary.pods_pending == 0 {
-        return "No pod waits for a place; there is nothing to do.".to_owned();
+        let is_idle = plan.consolidation.as_ref().is_none_or(|stated| stated.waves.is_empty());
+        return if is_idle {
+            "No pod waits for a place; there is nothing to do."
+        } else {
+            "No pod waits for a place."
+        }
+        .to_owned();
+    }
+    if plan.consolidation.as_ref().is_some_and(|stated| stated.summary.pods_moved == summary.pods_pending) {
+        let places =
+            [(summary.pods_on_existing, "nodes that exist"), (summary.pods_on_new, "nodes to launch")];
+        let parts: Vec<String> = places
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, place)| format!("{} to {place}", figures::thousands(count)))
+            .collect();
+        return format!("{} move: {}.", pods(summary.pods_pending), parts.join(", "));
     }
     let waits = if summary.pods_pending == 1 { "waits" } else { "wait" };
     let left_out = if summary.pods_unplaced == 1 { "is" } else { "are" };

@@ -1,9 +1,11 @@
 //! A plan for the terminal: money first, then what would change, then what would not.
 
+mod consolidation;
 mod costs;
 mod nodes;
 mod unplaced;
 
+pub use consolidation::sentences;
 pub use costs::outcome;
 pub use nodes::describe;
 pub use unplaced::{in_the_way, reason_name, some_names};
@@ -21,6 +23,7 @@ pub fn render(subject: &Subject<'_>, palette: Palette) -> String {
     let sections = [
         heading(subject, palette),
         costs::section(subject, palette),
+        consolidation::section(plan, palette),
         nodes::launches(plan, palette),
         nodes::placements(plan, palette),
         unplaced::section(plan, palette),

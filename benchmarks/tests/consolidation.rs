@@ -1,0 +1,408 @@
+//! Consolidation: cheaper than one node at a time, never against a rule, at rest afterwards; and the referee sees what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stowage_bench::compose::Composition;
+use stowage_bench::prng::Prng;
+use stowage_checker::code::*;
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
+use stowage_models::labels;
+use stowage_models::objects::{
+    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase,
+};
+use stowage_models::plan::{Plan, Policy};
+use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
+use stowage_planner::{Limits, consolidate};
+
+fn composed(name: &str) -> Snapshot {
+    let composition = Composition::named(name).unwrap();
+    composition.snapshot(composition.seed)
+}
+
+fn policy() -> Policy {
+    Policy { slack: Ppm(0), consolidation: Some(ConsolidationPolicy::default()), ..Policy::default() }
+}
+
+fn limits(seconds: u64, threads: usize) -> Limits {
+    let start = Instant::now();
+    Limits {
+        time: Duration::from_secs(seconds),
+        threads,
+        clock: Arc::new(move || start.elapsed()),
+        cancel: None,
+    }
+}
+
+/// Plans with time enough for the counted work, and has the plan checked.
+fn planned(snapshot: &Snapshot, policy: &Policy) -> Plan {
+    let planned = consolidate(snapshot, Catalog::embedded(), policy, &limits(120, 2), &mut |_| {}).unwrap();
+    let findings = stowage_checker::check(snapshot, Catalog::embedded(), &planned.plan);
+    assert_eq!(findings, [], "{:?}", snapshot.origin);
+    planned.plan
+}
+
+/// The cluster after a plan: launches are nodes, pods are where they moved.
+fn applied(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
+    let stated = plan.consolidation.as_ref().unwrap();
+    let gone: BTreeSet<&str> =
+        stated.nodes.iter().filter(|one| one.reason.is_removal()).map(|one| one.node.as_str()).collect();
+    let moved: BTreeMap<String, &str> =
+        stated.moves.iter().map(|one| (one.pod.0.clone(), one.to.as_str())).collect();
+    let mut after = snapshot.clone();
+    after.nodes.retain(|node| !gone.contains(node.name.as_str()));
+    after.node_claims.retain(|claim| claim.node.as_deref().is_none_or(|node| !gone.contains(node)));
+    for pod in &mut after.pods {
+        if let Some(to) = moved.get(&pod.id().0) {
+            pod.node = Some((*to).to_owned());
+        }
+    }
+    after.pods.retain(|pod| pod.node.as_deref().is_none_or(|node| !gone.contains(node)));
+    for launch in &plan.launches {
+        let kind = Catalog::embedded().get(&launch.instance_type).unwrap();
+        let pool = snapshot.node_pools.iter().find(|pool| pool.name == launch.node_pool).unwrap();
+        let class = snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
+        let mut own: Labels = kind.labels();
+        own.extend(pool.labels.clone());
+        own.extend(launch.labels.clone());
+        for (key, value) in [
+            (labels::ZONE, &launch.zone),
+            (labels::CAPACITY_TYPE, &launch.capacity_type),
+            (labels::NODEPOOL, &launch.node_pool),
+            (labels::HOSTNAME, &launch.slot),
+        ] {
+            own.insert(key.to_owned(), value.clone());
+        }
+        after.node_claims.push(NodeClaim {
+            name: launch.slot.clone(),
+            labels: own.clone(),
+            node: Some(launch.slot.clone()),
+            conditions: ["Consolidatable", "Initialized", "Launched", "Registered"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..NodeClaim::default()
+        });
+        after.nodes.push(Node {
+            name: launch.slot.clone(),
+            labels: own,
+            taints: pool.taints.clone(),
+            capacity: kind.capacity(&snapshot.settings, &class.cloned().unwrap_or_default()),
+            allocatable: launch.allocatable.clone(),
+            ready: true,
+            ..Node::default()
+        });
+    }
+    after.normalise();
+    after
+}
+
+#[test]
+fn scaled_down_clusters_get_far_cheaper() {
+    // Karpenter's consolidation at rest on the same snapshots (benchmarks/results).
+    for (name, karpenter) in [("scaledown-30", 2_336_100), ("scaledown-100", 13_690_000)] {
+        let plan = planned(&composed(name), &policy());
+        let summary = &plan.consolidation.as_ref().unwrap().summary;
+        assert!(summary.cost_after.0 < karpenter, "{name}: {summary:?}");
+        assert!(summary.left_share <= Ppm(50_000), "{name}: {summary:?}");
+    }
+}
+
+#[test]
+fn the_same_plan_whatever_the_threads() {
+    let snapshot = composed("scaledown-30");
+    let make = |threads| {
+        consolidate(&snapshot, Catalog::embedded(), &policy(), &limits(120, threads), &mut |_| {})
+            .unwrap()
+            .plan
+            .id
+    };
+    assert_eq!(make(1), make(2));
+}
+
+#[test]
+fn planning_again_saves_at_most_what_was_left() {
+    let snapshot = composed("scaledown-30");
+    let first = planned(&snapshot, &policy());
+    let again = planned(&applied(&snapshot, &first), &policy());
+    let (left, summary) =
+        (first.consolidation.as_ref().unwrap().summary.left, &again.consolidation.as_ref().unwrap().summary);
+    let saved = summary.cost_before - summary.cost_after - summary.disruption_rate;
+    assert!(saved <= left, "{saved} of {left}");
+}
+
+/// A small cluster of every kind of trouble.
+fn random(seed: u64) -> Snapshot {
+    let mut rng = Prng::new(seed);
+    let labelled = |pairs: &[(&str, &str)]| -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let budgets = ["100%", "10%", "1", "0", "50%", "nonsense"];
+    let pools = ["a", "b"].map(|name| NodePool {
+        name: name.to_owned(),
+        requirements: vec![Requirement::new(
+            labels::INSTANCE_TYPE,
+            Operator::In,
+            &["m5.large", "m5.xlarge", "c5.2xlarge"],
+        )],
+        consolidation_policy: Some(
+            ["WhenEmptyOrUnderutilized", "WhenEmpty", "Balanced"][rng.below(3) as usize].to_owned(),
+        ),
+        consolidate_after: Some(["0s", "0s", "1h", "Never"][rng.below(4) as usize].to_owned()),
+        budgets: vec![Budget { nodes: budgets[rng.below(6) as usize].to_owned(), ..Budget::default() }],
+        ..NodePool::default()
+    });
+    let mut snapshot = Snapshot {
+        taken_at: Some("2026-08-31T12:00:00Z".to_owned()),
+        origin: format!("random {seed}"),
+        node_pools: pools.to_vec(),
+        ..Snapshot::default()
+    };
+    for index in 0..3 + rng.below(6) {
+        let kind = ["m5.large", "m5.xlarge", "c5.2xlarge", "unknown.large"]
+            [rng.weighted(&[(0, 5), (1, 5), (2, 5), (3, 1)])];
+        let real = Catalog::embedded().get(if kind == "unknown.large" { "m5.large" } else { kind }).unwrap();
+        let name = format!("node-{index}");
+        let mut own = real.labels();
+        own.extend(labelled(&[
+            (labels::INSTANCE_TYPE, kind),
+            (labels::ZONE, ["us-east-1a", "us-east-1b"][rng.below(2) as usize]),
+            (labels::CAPACITY_TYPE, ["on-demand", "spot"][rng.below(2) as usize]),
+            (labels::HOSTNAME, &name),
+        ]));
+        if !rng.chance(10) {
+            own.insert(labels::NODEPOOL.to_owned(), ["a", "b"][rng.below(2) as usize].to_owned());
+        }
+        let mark = if rng.chance(8) { labelled(&[(labels::DO_NOT_DISRUPT, "true")]) } else { Labels::new() };
+        let class = stowage_models::objects::Ec2NodeClass::default();
+        snapshot.nodes.push(Node {
+            name: name.clone(),
+            labels: own,
+            annotations: mark,
+            unschedulable: rng.chance(5),
+            created: Some("2026-08-01T12:00:00Z".to_owned()),
+            capacity: real.capacity(&snapshot.settings, &class),
+            allocatable: real.allocatable(&snapshot.settings, &class),
+            ready: !rng.chance(5),
+            ..Node::default()
+        });
+        for number in 0..rng.below(6) {
+            let app = ["x", "y", "z"][rng.below(3) as usize];
+            let mut requests = stowage_models::quantity::Resources::default();
+            requests.set("cpu", [100, 250, 900][rng.below(3) as usize]);
+            requests.set("memory", [200, 900, 2_000][rng.below(3) as usize] << 20);
+            let mut pod = Pod {
+                namespace: "default".to_owned(),
+                name: format!("{app}-{index}-{number}"),
+                labels: labelled(&[("app", app)]),
+                owner: (!rng.chance(3))
+                    .then(|| Owner { kind: "ReplicaSet".to_owned(), name: app.to_owned() }),
+                created: Some("2026-08-31T11:30:00Z".to_owned()).filter(|_| rng.chance(50)),
+                phase: if rng.chance(10) { PodPhase::Pending } else { PodPhase::Running },
+                node: Some(name.clone()),
+                deleting: rng.chance(3),
+                ..Pod::default()
+            };
+            pod.spec.containers = vec![Container { requests, ..Container::default() }];
+            if rng.chance(4) {
+                pod.annotations = labelled(&[(labels::DO_NOT_DISRUPT, "true")]);
+            }
+            if rng.chance(5) {
+                pod.node = None;
+                pod.phase = PodPhase::Pending;
+            }
+            snapshot.pods.push(pod);
+        }
+    }
+    for (index, app) in ["x", "y", "z"].into_iter().enumerate() {
+        if rng.chance(60) {
+            let selector =
+                LabelSelector { match_labels: labelled(&[("app", app)]), ..LabelSelector::default() };
+            let budget = PodDisruptionBudget {
+                namespace: "default".to_owned(),
+                name: format!("{app}-{index}"),
+                selector: Some(selector),
+                min_available: Some(["1", "50%", "0", "90%"][rng.below(4) as usize].to_owned()),
+                disruptions_allowed: [None, None, Some(0), Some(1)][rng.below(4) as usize],
+                always_allow_unhealthy: rng.chance(30),
+                ..PodDisruptionBudget::default()
+            };
+            snapshot.pod_disruption_budgets.push(budget.clone());
+            if rng.chance(5) {
+                snapshot
+                    .pod_disruption_budgets
+                    .push(PodDisruptionBudget { name: "second".to_owned(), ..budget });
+            }
+        }
+    }
+    snapshot.normalise();
+    snapshot
+}
+
+/// What no plan may do, asserted without the referee.
+fn assert_harmless(snapshot: &Snapshot, plan: &Plan) {
+    let stated = plan.consolidation.as_ref().unwrap();
+    let seed = &snapshot.origin;
+    for one in stated.nodes.iter().filter(|one| one.reason.is_removal()) {
+        let node = snapshot.nodes.iter().find(|node| node.name == one.node).unwrap();
+        assert!(node.ready && !node.unschedulable && node.annotations.is_empty(), "{seed}: {one:?}");
+        let pool =
+            snapshot.node_pools.iter().find(|pool| Some(pool.name.as_str()) == node.nodepool()).unwrap();
+        assert!(!matches!(pool.budgets[0].nodes.as_str(), "0" | "nonsense"), "{seed}: {one:?}");
+        assert_ne!(pool.consolidate_after.as_deref(), Some("Never"), "{seed}: {one:?}");
+        for pod in snapshot.pods.iter().filter(|pod| pod.node.as_ref() == Some(&node.name)) {
+            assert!(pod.annotations.is_empty() && (pod.owner.is_some() || pod.deleting), "{seed}: {pod:?}");
+            assert!(
+                pod.deleting || pool.consolidation_policy.as_deref() != Some("WhenEmpty"),
+                "{seed}: {pod:?}"
+            );
+            let over = snapshot
+                .pod_disruption_budgets
+                .iter()
+                .filter(|budget| budget.selector.as_ref().unwrap().matches(&pod.labels) && !pod.deleting);
+            let over: Vec<_> = over.collect();
+            let may_go = |budget: &PodDisruptionBudget| {
+                budget.disruptions_allowed != Some(0)
+                    || budget.always_allow_unhealthy && pod.phase == PodPhase::Pending
+            };
+            assert!(over.len() <= 1 && over.iter().all(|budget| may_go(budget)), "{seed}: {pod:?}");
+        }
+    }
+    for wave in &stated.waves {
+        for pool in snapshot.node_pools.iter().filter(|pool| pool.budgets[0].nodes == "1") {
+            let from: BTreeSet<&String> = stated
+                .moves
+                .iter()
+                .filter(|one| wave.evictions.contains(&one.pod))
+                .map(|one| &one.from)
+                .chain(&wave.removals)
+                .filter(|name| {
+                    let node = snapshot.nodes.iter().find(|node| node.name == **name).unwrap();
+                    node.nodepool() == Some(&pool.name)
+                })
+                .collect();
+            assert!(from.len() <= 1, "{seed}: {wave:?}");
+        }
+    }
+}
+
+/// Goal: no plan evicts a protected pod or exceeds a budget, and every plan ends at rest. `STOWAGE_CASES` asks for more.
+#[test]
+fn random_clusters_are_never_harmed_and_come_to_rest() {
+    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let (mut removed, mut at_rest, mut compared) = (0, 0, 0);
+    for seed in 0..cases {
+        let snapshot = random(seed);
+        let plan = planned(&snapshot, &policy());
+        assert_harmless(&snapshot, &plan);
+        let stated = plan.consolidation.as_ref().unwrap();
+        removed += stated.summary.nodes_removed;
+        let waits = snapshot.pods.iter().any(Pod::is_pending);
+        if stated.summary.nodes_removed == 0 || waits {
+            continue;
+        }
+        let after = applied(&snapshot, &plan);
+        let again = planned(&after, &policy());
+        let second = &again.consolidation.as_ref().unwrap().summary;
+        let saved = second.cost_before - second.cost_after - second.disruption_rate;
+        // Fewer nodes of a pool, or pods that run elsewhere, may open budgets that kept a node before.
+        let fixed = |plan: &Plan| -> BTreeSet<String> {
+            let nodes = &plan.consolidation.as_ref().unwrap().nodes;
+            let fixed =
+                nodes.iter().filter(|one| !one.reason.is_removal() && one.reason != NodeReason::Worth);
+            fixed.map(|one| one.node.clone()).collect()
+        };
+        if fixed(&plan).is_subset(&fixed(&again)) {
+            assert!(saved <= stated.summary.left, "{}: saves {saved} more", snapshot.origin);
+            compared += 1;
+        }
+        at_rest += u64::from(second.nodes_removed == 0);
+    }
+    assert!(
+        removed > 0 && at_rest > 0 && compared > 0,
+        "{removed} removed, {at_rest} at rest, {compared} compared"
+    );
+}
+
+/// A plan with one thing changed, and what the referee says.
+fn refused(snapshot: &Snapshot, plan: &Plan, damage: impl FnOnce(&mut Plan)) -> BTreeSet<&'static str> {
+    let mut plan = plan.clone();
+    damage(&mut plan);
+    plan.id = plan.compute_id();
+    stowage_checker::check(snapshot, Catalog::embedded(), &plan)
+        .into_iter()
+        .map(|finding| finding.code)
+        .collect()
+}
+
+#[test]
+fn the_referee_sees_every_lie() {
+    let snapshot = composed("scaledown-30");
+    let plan = planned(&snapshot, &policy());
+    let look = |damage: fn(&mut Plan)| refused(&snapshot, &plan, damage);
+    fn stated(plan: &mut Plan) -> &mut stowage_models::consolidation::Consolidation {
+        plan.consolidation.as_mut().unwrap()
+    }
+    assert_eq!(look(|_| ()), BTreeSet::new());
+    assert_eq!(look(|plan| plan.consolidation = None), BTreeSet::from([CONSOLIDATION]));
+    assert!(look(|plan| stated(plan).summary.bound.0 += 1).contains(BOUND));
+    assert!(look(|plan| stated(plan).summary.cost_after.0 -= 1).contains(FIGURE));
+    assert!(look(|plan| stated(plan).moves[0].to = "nowhere".to_owned()).contains(MOVE));
+    assert!(look(|plan| drop(stated(plan).moves.pop())).contains(MOVE));
+    assert!(look(|plan| drop(stated(plan).waves.pop())).contains(WAVE));
+    assert!(look(|plan| stated(plan).waves.swap(0, 5)).contains(WAVE));
+    let all_at_once = look(|plan| {
+        let waves = std::mem::take(&mut stated(plan).waves);
+        let mut one = stowage_models::consolidation::Wave::default();
+        for wave in waves {
+            one.launches.extend(wave.launches);
+            one.evictions.extend(wave.evictions);
+            one.removals.extend(wave.removals);
+        }
+        one.launches.sort();
+        one.evictions.sort();
+        one.removals.sort();
+        stated(plan).waves = vec![one];
+    });
+    assert_eq!(all_at_once, BTreeSet::from([WAVE]));
+    let kept = look(|plan| {
+        let one = stated(plan).nodes.iter_mut().find(|one| one.reason == NodeReason::Underutilized);
+        one.unwrap().reason = NodeReason::Worth;
+    });
+    assert!(kept.contains(MOVE) || kept.contains(NODE_LIST), "{kept:?}");
+    let unexplained = look(|plan| {
+        let one = stated(plan).nodes.iter_mut().find(|one| !one.reason.is_removal()).unwrap();
+        one.reason = NodeReason::Young;
+    });
+    assert!(unexplained.contains(DECISION), "{unexplained:?}");
+    let protected = look(|plan| {
+        let fixed = [NodeReason::Pod, NodeReason::PodDisruptionBudget];
+        let one = stated(plan).nodes.iter_mut().find(|one| fixed.contains(&one.reason)).unwrap();
+        one.reason = NodeReason::Underutilized;
+    });
+    assert!(protected.contains(PROTECTED), "{protected:?}");
+    let greedy = look(|plan| plan.policy.consolidation.as_mut().unwrap().savings_threshold = Ppm(900_000));
+    assert_eq!(greedy, BTreeSet::from([THRESHOLD]));
+    let dear = refused(&snapshot, &plan, |plan| {
+        plan.policy.consolidation.as_mut().unwrap().eviction_cost = UsdMicros(6_000);
+    });
+    assert!(dear.contains(FIGURE));
+}
+
+#[test]
+fn nonsense_is_refused_with_words() {
+    let snapshot = composed("scaledown-30");
+    let wrong = |change: fn(&mut ConsolidationPolicy)| {
+        let mut wanted = ConsolidationPolicy::default();
+        change(&mut wanted);
+        let policy = Policy { consolidation: Some(wanted), ..policy() };
+        let planned = consolidate(&snapshot, Catalog::embedded(), &policy, &limits(1, 1), &mut |_| {});
+        planned.map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(wrong(|wanted| wanted.horizon_minutes = 0).contains("horizon"));
+    assert!(wrong(|wanted| wanted.eviction_cost = UsdMicros(-1)).contains("not negative"));
+    let unknown = wrong(|wanted| wanted.node_pools = vec!["genral".to_owned()]);
+    assert!(unknown.contains("genral") && unknown.contains("critical, general"), "{unknown}");
+}

@@ -1,0 +1,237 @@
+//! What a plan says about nodes that exist: which are removed, where their pods go, in which order, and what is left to save
+//! (`docs/formulation.md` section 5).
+
+use crate::objects::PodRef;
+use crate::plan::Certificate;
+use crate::units::{Ppm, UsdMicros};
+use serde::{Deserialize, Serialize};
+
+/// One unit of [`weight`]: Karpenter's eviction cost 1.
+pub const WEIGHT_ONE: i64 = 1 << 27;
+
+/// What the operator wants of consolidation. Part of the plan: the checker judges against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConsolidationPolicy {
+    /// How long a cluster is expected to stay as planned: one-off costs are spread over it. Default a day.
+    pub horizon_minutes: u32,
+    /// What moving a pod of eviction cost 1 costs, once, in micro-dollars (not per hour). Default half a cent.
+    pub eviction_cost: UsdMicros,
+    /// What removing a node costs, once, in micro-dollars: while it drains both it and its successor are paid for, for
+    /// minutes. Default one cent.
+    pub removal_cost: UsdMicros,
+    /// Nodes are removed only if what that saves, less the one-off costs, is at least this share of today's cost. Default 1 %.
+    pub savings_threshold: Ppm,
+    /// Nodes are removed only if the savings pay the one-off costs back within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payback_minutes: Option<u32>,
+    /// What if there were no PodDisruptionBudgets?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_pdbs: bool,
+    /// Stands for the budgets of all NodePools: a number or a percentage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// Only nodes of these NodePools may be removed; empty: of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_pools: Vec<String>,
+}
+
+impl Default for ConsolidationPolicy {
+    fn default() -> ConsolidationPolicy {
+        ConsolidationPolicy {
+            horizon_minutes: 24 * 60,
+            eviction_cost: UsdMicros(5_000),
+            removal_cost: UsdMicros(10_000),
+            savings_threshold: Ppm(10_000),
+            payback_minutes: None,
+            ignore_pdbs: false,
+            budget: None,
+            node_pools: Vec::new(),
+        }
+    }
+}
+
+impl ConsolidationPolicy {
+    /// A one-off cost times `weight / WEIGHT_ONE`, spread over the horizon: micro-dollars per hour, rounded down.
+    #[must_use]
+    pub fn per_hour(&self, cost: UsdMicros, weight: i64) -> UsdMicros {
+        let minutes = i128::from(self.horizon_minutes.max(1)) * i128::from(WEIGHT_ONE);
+        let rate = i128::from(cost.0) * 60 * i128::from(weight) / minutes;
+        UsdMicros(i64::try_from(rate).unwrap_or(i64::MAX))
+    }
+
+    /// What keeping a pod where it is saves, per hour.
+    #[must_use]
+    pub fn eviction_rate(&self, weight: i64) -> UsdMicros {
+        self.per_hour(self.eviction_cost, weight)
+    }
+
+    /// What keeping a node saves beside its pods, per hour.
+    #[must_use]
+    pub fn removal_rate(&self) -> UsdMicros {
+        self.per_hour(self.removal_cost, WEIGHT_ONE)
+    }
+}
+
+/// Eviction cost of a pod over [`WEIGHT_ONE`]: Karpenter's `clamp(1 + deletion cost / 2^27 + priority / 2^25, -10, 10)`, and
+/// never negative, as it counts in a node's sum.
+#[must_use]
+pub fn weight(deletion_cost: i32, priority: i32) -> i64 {
+    (WEIGHT_ONE + i64::from(deletion_cost) + 4 * i64::from(priority)).clamp(0, 10 * WEIGHT_ONE)
+}
+
+/// Why a node stays, or goes. Of those that hold, the first in this order (but for the last two, which say what was decided).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeReason {
+    /// No NodePool of the snapshot manages it dynamically, or it has no NodeClaim while others have.
+    Unmanaged,
+    /// The policy is about other NodePools.
+    OutOfScope,
+    /// Not ready, cordoned, leaving already, or not initialised.
+    NotReady,
+    /// `karpenter.sh/do-not-disrupt` on the node.
+    DoNotDisrupt,
+    /// A waiting pod is nominated to it.
+    Nominated,
+    /// The catalogue has no price for it.
+    Unpriced,
+    /// The NodePool consolidates empty nodes only and this one is not, or never.
+    Policy,
+    /// `consolidateAfter` has not passed.
+    Young,
+    /// A pod on it may not move: see [`NodeDecision::pod`].
+    Pod,
+    /// A PodDisruptionBudget lets a pod on it not go: see [`NodeDecision::budget`].
+    PodDisruptionBudget,
+    /// The NodePool's disruption budgets allow none now.
+    Budget,
+    /// It may be removed, and staying is part of the cheapest plan found.
+    Worth,
+    /// It is removed, and had no pods to move.
+    Empty,
+    /// It is removed, and its pods move.
+    Underutilized,
+}
+
+impl NodeReason {
+    /// Whether the node is removed.
+    #[must_use]
+    pub fn is_removal(self) -> bool {
+        matches!(self, NodeReason::Empty | NodeReason::Underutilized)
+    }
+}
+
+/// What happens to a node that exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeDecision {
+    /// Node name.
+    pub node: String,
+    /// Why it stays or goes.
+    pub reason: NodeReason,
+    /// The pod that keeps it, if one does: the first in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodRef>,
+    /// `namespace/name` of the PodDisruptionBudget that keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// One sentence for people; not judged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Price per hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<UsdMicros>,
+}
+
+/// A pod that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Move {
+    /// The pod.
+    pub pod: PodRef,
+    /// The node it leaves.
+    pub from: String,
+    /// The node or slot it goes to.
+    pub to: String,
+}
+
+/// What may happen at once, after all waves before it are done. Within a wave, launches are ready before evictions begin, and
+/// nodes are removed once their pods are gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// Slots to launch, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub launches: Vec<String>,
+    /// Pods to evict, sorted; each goes where [`Consolidation::moves`] says. Their nodes take no new pods from here on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evictions: Vec<PodRef>,
+    /// Nodes to remove, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removals: Vec<String>,
+}
+
+/// The figures of consolidation. Every one is recomputed by the checker. Costs are per hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsolidationSummary {
+    /// Price of all nodes with a price, before.
+    pub cost_before: UsdMicros,
+    /// The same afterwards, launches included.
+    pub cost_after: UsdMicros,
+    /// Nodes removed.
+    pub nodes_removed: u64,
+    /// Pods moved.
+    pub pods_moved: u64,
+    /// One-off costs of the plan in micro-dollars (not per hour): evictions and removals, before spreading.
+    pub disruption_cost: UsdMicros,
+    /// One-off costs spread over the horizon.
+    pub disruption_rate: UsdMicros,
+    /// Price of nodes that may not be removed.
+    pub cost_fixed: UsdMicros,
+    /// Proven: under this policy no plan brings `costAfter + disruptionRate` below this.
+    pub bound: UsdMicros,
+    /// At most this is left to save: `costAfter + disruptionRate - bound`.
+    pub left: UsdMicros,
+    /// `left` as a share of `costBefore`, rounded up.
+    pub left_share: Ppm,
+}
+
+/// What is decided about the nodes that exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Consolidation {
+    /// Figures.
+    pub summary: ConsolidationSummary,
+    /// All nodes of the snapshot, sorted by name.
+    pub nodes: Vec<NodeDecision>,
+    /// Pods that move, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Move>,
+    /// In order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<Wave>,
+    /// Proof of the bound.
+    pub certificate: Certificate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_karpenters() {
+        assert_eq!(weight(0, 0), WEIGHT_ONE);
+        assert_eq!(weight(i32::MAX, 0), 10 * WEIGHT_ONE);
+        assert_eq!(weight(i32::MIN, 0), 0);
+        assert_eq!(weight(0, 1 << 25), 2 * WEIGHT_ONE);
+        assert_eq!(weight(0, i32::MAX), 10 * WEIGHT_ONE);
+    }
+
+    #[test]
+    fn one_off_costs_are_spread_over_the_horizon() {
+        let policy = ConsolidationPolicy { horizon_minutes: 120, ..ConsolidationPolicy::default() };
+        assert_eq!(policy.per_hour(UsdMicros(1_000), WEIGHT_ONE), UsdMicros(500));
+        assert_eq!(policy.per_hour(UsdMicros(1_000), WEIGHT_ONE / 2), UsdMicros(250));
+    }
+}

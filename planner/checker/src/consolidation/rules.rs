@@ -1,0 +1,264 @@
+//! Which nodes may be removed (formulation, sections 5.1 and 5.2), derived anew.
+
+use super::allow::{Budgets, Guard};
+use crate::existing::price;
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
+use stowage_models::labels;
+use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodRef};
+use stowage_models::schedule;
+use stowage_models::selector::LabelSelector;
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::UsdMicros;
+
+/// A node as consolidation sees it.
+pub(crate) struct Subject<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) pool: Option<&'a NodePool>,
+    pub(crate) price: Option<UsdMicros>,
+    /// Pods that go elsewhere if the node goes.
+    pub(crate) pods: Vec<&'a Pod>,
+    /// Why it has to stay: reason, pod, budget.
+    pub(crate) stays: Option<(NodeReason, Option<PodRef>, Option<String>)>,
+}
+
+impl Subject<'_> {
+    pub(crate) fn removal(&self) -> NodeReason {
+        if self.pods.is_empty() { NodeReason::Empty } else { NodeReason::Underutilized }
+    }
+}
+
+/// What moving the pod weighs.
+pub(crate) fn pod_weight(pod: &Pod) -> i64 {
+    let stated = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");
+    weight(stated.and_then(|text| text.parse().ok()).unwrap_or(0), pod.spec.priority)
+}
+
+/// Pods of DaemonSets and of the node itself end with it; pods on their way out do so anyway.
+pub(crate) fn relocates(pod: &Pod) -> bool {
+    let kind = pod.owner.as_ref().map(|owner| owner.kind.as_str());
+    !pod.is_terminal() && !pod.deleting && kind != Some("DaemonSet") && kind != Some("Node")
+}
+
+/// Whether the mark forbids disruption: `true`, or a duration from creation that is not known to be over.
+fn forbids(mark: Option<&String>, created: Option<&String>, now: Option<i64>) -> bool {
+    let Some(mark) = mark else { return false };
+    if mark == "true" {
+        return true;
+    }
+    let Some(seconds) = schedule::duration(mark) else { return false };
+    let until = created.and_then(|time| schedule::instant(time)).map(|time| time.saturating_add(seconds));
+    !matches!((until, now), (Some(until), Some(now)) if now >= until)
+}
+
+/// All nodes, sorted by name.
+pub(crate) fn subjects<'a>(
+    snapshot: &'a Snapshot,
+    catalog: &Catalog,
+    policy: &ConsolidationPolicy,
+    budgets: &Budgets,
+    guard: &Guard<'_>,
+) -> Vec<Subject<'a>> {
+    let mut aboard: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
+        if let Some(node) = &pod.node {
+            aboard.entry(node).or_default().push(pod);
+        }
+    }
+    let none = Vec::new();
+    let view = View {
+        snapshot,
+        policy,
+        now: snapshot.taken_at.as_deref().and_then(schedule::instant),
+        bonds: Bonds::new(snapshot),
+    };
+    let mut subjects: Vec<Subject<'a>> = snapshot
+        .nodes
+        .iter()
+        .map(|node| {
+            let here = aboard.get(node.name.as_str()).unwrap_or(&none);
+            let pool =
+                node.nodepool().and_then(|name| snapshot.node_pools.iter().find(|pool| pool.name == name));
+            let mut subject = Subject {
+                node,
+                pool,
+                price: price(catalog, node),
+                pods: here.iter().copied().filter(|pod| relocates(pod)).collect(),
+                stays: None,
+            };
+            subject.stays = view.node(&subject);
+            subject
+        })
+        .collect();
+    balance(snapshot, &mut subjects);
+    for subject in subjects.iter_mut().filter(|subject| subject.stays.is_none()) {
+        let here = aboard.get(subject.node.name.as_str()).unwrap_or(&none);
+        subject.stays = view.pods(here, guard).or_else(|| {
+            let pool = &subject.pool?.name;
+            (budgets.room(pool, subject.removal(), 0) < 1).then_some((NodeReason::Budget, None, None))
+        });
+    }
+    subjects.sort_by(|a, b| a.node.name.cmp(&b.node.name));
+    subjects
+}
+
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    policy: &'a ConsolidationPolicy,
+    now: Option<i64>,
+    bonds: Bonds<'a>,
+}
+
+impl View<'_> {
+    fn node(&self, subject: &Subject<'_>) -> Option<(NodeReason, Option<PodRef>, Option<String>)> {
+        let node = subject.node;
+        let plain = |reason| Some((reason, None, None));
+        let claim =
+            self.snapshot.node_claims.iter().rev().find(|claim| claim.node.as_ref() == Some(&node.name));
+        let pool = match subject.pool {
+            Some(pool) if pool.replicas.is_none() => pool,
+            _ => return plain(NodeReason::Unmanaged),
+        };
+        if claim.is_none() && !self.snapshot.node_claims.is_empty() {
+            return plain(NodeReason::Unmanaged);
+        }
+        if !self.policy.node_pools.is_empty() && self.policy.node_pools.iter().all(|name| *name != pool.name)
+        {
+            return plain(NodeReason::OutOfScope);
+        }
+        if !in_service(node, claim) {
+            return plain(NodeReason::NotReady);
+        }
+        if forbids(node.annotations.get(labels::DO_NOT_DISRUPT), node.created.as_ref(), self.now) {
+            return plain(NodeReason::DoNotDisrupt);
+        }
+        let nominee = |pod: &&Pod| {
+            !pod.is_terminal() && pod.node.is_none() && pod.nominated_node.as_ref() == Some(&node.name)
+        };
+        if let Some(pod) = self.snapshot.pods.iter().find(nominee) {
+            return Some((NodeReason::Nominated, Some(pod.id()), None));
+        }
+        if subject.price.is_none() {
+            return plain(NodeReason::Unpriced);
+        }
+        let only_empty =
+            pool.consolidation_policy.as_deref() == Some("WhenEmpty") && !subject.pods.is_empty();
+        if only_empty || pool.consolidate_after.as_deref() == Some("Never") {
+            return plain(NodeReason::Policy);
+        }
+        if self.is_young(subject, pool, claim) { plain(NodeReason::Young) } else { None }
+    }
+
+    fn is_young(&self, subject: &Subject<'_>, pool: &NodePool, claim: Option<&NodeClaim>) -> bool {
+        let Some(text) = &pool.consolidate_after else { return false };
+        let marked = claim.is_some_and(|claim| claim.conditions.iter().any(|one| one == "Consolidatable"));
+        let wait = match schedule::duration(text) {
+            _ if marked => return false,
+            Some(0) => return false,
+            Some(wait) => wait,
+            None => return true,
+        };
+        let Some(now) = self.now else { return true };
+        let born = subject.pods.iter().map(|pod| &pod.created).chain([&subject.node.created]);
+        // Whatever has no time may be new.
+        born.into_iter().any(|time| {
+            time.as_deref().and_then(schedule::instant).is_none_or(|time| time.saturating_add(wait) > now)
+        })
+    }
+
+    fn pods(&self, here: &[&Pod], guard: &Guard<'_>) -> Option<(NodeReason, Option<PodRef>, Option<String>)> {
+        let mut ordered: Vec<(PodRef, &Pod)> = here.iter().map(|pod| (pod.id(), *pod)).collect();
+        ordered.sort_by(|a, b| a.0.cmp(&b.0));
+        let pinned = |pod: &Pod| {
+            forbids(pod.annotations.get(labels::DO_NOT_DISRUPT), pod.created.as_ref(), self.now)
+                || relocates(pod)
+                    && (pod.owner.is_none() || pod.spec.scheduler_name.is_some() || self.bonds.tie(pod))
+        };
+        if let Some((id, _)) = ordered.iter().find(|(_, pod)| pinned(pod)) {
+            return Some((NodeReason::Pod, Some(id.clone()), None));
+        }
+        ordered.iter().filter(|(_, pod)| relocates(pod)).find_map(|(id, pod)| {
+            guard.forbidding(pod).map(|name| (NodeReason::PodDisruptionBudget, Some(id.clone()), Some(name)))
+        })
+    }
+}
+
+fn in_service(node: &Node, claim: Option<&NodeClaim>) -> bool {
+    let initialised = claim.is_none_or(|claim| {
+        !claim.deleting
+            && (claim.conditions.is_empty() || claim.conditions.contains(&"Initialized".to_owned()))
+    });
+    let bad = [labels::TAINT_DISRUPTED, labels::TAINT_UNREGISTERED];
+    node.ready
+        && !node.deleting
+        && !node.unschedulable
+        && initialised
+        && node.taints.iter().all(|taint| !bad.contains(&taint.key.as_str()))
+}
+
+/// Nodes of `Balanced` pools whose share of the cost is below half their share of the disruption stay.
+fn balance(snapshot: &Snapshot, subjects: &mut [Subject<'_>]) {
+    let upheaval = |subject: &Subject<'_>| -> i128 {
+        subject.pods.iter().map(|pod| i128::from(pod_weight(pod))).sum::<i128>() + i128::from(WEIGHT_ONE)
+    };
+    for pool in &snapshot.node_pools {
+        if pool.consolidation_policy.as_deref() != Some("Balanced") {
+            continue;
+        }
+        let (mut cost, mut all) = (0_i128, 0_i128);
+        for subject in subjects.iter().filter(|s| s.pool.is_some_and(|own| own.name == pool.name)) {
+            cost += i128::from(subject.price.unwrap_or_default().0);
+            all += upheaval(subject);
+        }
+        for subject in subjects.iter_mut().filter(|s| s.pool.is_some_and(|own| own.name == pool.name)) {
+            let own = i128::from(subject.price.unwrap_or_default().0);
+            if subject.stays.is_none() && 2 * own * all < upheaval(subject) * cost {
+                subject.stays = Some((NodeReason::Policy, None, None));
+            }
+        }
+    }
+}
+
+/// Constraints that tie pods to each other.
+struct Bonds<'a> {
+    /// By namespace (`None`: all) the selectors that reach into it.
+    reach: BTreeSet<(Option<&'a str>, &'a LabelSelector)>,
+}
+
+impl<'a> Bonds<'a> {
+    fn new(snapshot: &'a Snapshot) -> Bonds<'a> {
+        let mut reach = BTreeSet::new();
+        for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
+            let affinity = &pod.spec.affinity;
+            for term in affinity.anti_required.iter().chain(&affinity.pod_required) {
+                let Some(selector) = &term.label_selector else { continue };
+                if term.namespace_selector.is_some() {
+                    reach.insert((None, selector));
+                } else if term.namespaces.is_empty() {
+                    reach.insert((Some(pod.namespace.as_str()), selector));
+                }
+                if term.namespace_selector.is_none() {
+                    reach.extend(term.namespaces.iter().map(|name| (Some(name.as_str()), selector)));
+                }
+            }
+            for spread in pod.spec.topology_spread.iter().filter(|spread| spread.hard) {
+                reach.extend(spread.label_selector.iter().map(|s| (Some(pod.namespace.as_str()), s)));
+            }
+        }
+        Bonds { reach }
+    }
+
+    fn tie(&self, pod: &Pod) -> bool {
+        let spec = &pod.spec;
+        let ports = spec.containers.iter().chain(&spec.init_containers).any(|one| !one.host_ports.is_empty());
+        ports
+            || !spec.volumes.is_empty()
+            || !spec.affinity.pod_required.is_empty()
+            || !spec.affinity.anti_required.is_empty()
+            || spec.topology_spread.iter().any(|spread| spread.hard)
+            || self.reach.iter().any(|(namespace, selector)| {
+                namespace.is_none_or(|name| name == pod.namespace) && selector.matches(&pod.labels)
+            })
+    }
+}

@@ -1,0 +1,38 @@
+//! The cluster without the removed nodes, and with waiting twins of all pods that may move.
+
+use super::rules::{Subject, relocates};
+use std::collections::BTreeSet;
+use stowage_models::objects::{Pod, PodPhase};
+use stowage_models::snapshot::Snapshot;
+
+fn set_free(pod: &mut Pod) {
+    pod.phase = PodPhase::Pending;
+    pod.node = None;
+    pod.nominated_node = None;
+    pod.scheduling_gates = Vec::new();
+}
+
+/// Nodes, their NodeClaims and the pods that end with them are gone; the other pods of theirs wait.
+pub(crate) fn without(snapshot: &Snapshot, removed: &BTreeSet<&str>) -> Snapshot {
+    let mut after = snapshot.clone();
+    let gone = |name: &Option<String>| name.as_ref().is_some_and(|name| removed.contains(name.as_str()));
+    after.nodes.retain(|node| !removed.contains(node.name.as_str()));
+    after.node_claims.retain(|claim| !gone(&claim.node));
+    after.pods.retain(|pod| !gone(&pod.node) || relocates(pod));
+    after.pods.iter_mut().filter(|pod| gone(&pod.node)).for_each(set_free);
+    after
+}
+
+/// Every pod of a node that may be removed waits a second time, without a place.
+pub(crate) fn with_twins<'a>(snapshot: &Snapshot, free: impl Iterator<Item = &'a Subject<'a>>) -> Snapshot {
+    let mut twins = snapshot.clone();
+    for subject in free {
+        for pod in &subject.pods {
+            let mut twin = (*pod).clone();
+            set_free(&mut twin);
+            twins.pods.push(twin);
+        }
+    }
+    twins.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    twins
+}

@@ -1,0 +1,234 @@
+//! Waves (formulation, section 5.4): every state on the way is within budgets, PodDisruptionBudgets and limits.
+
+use super::allow::{Budgets, Guard};
+use super::rules::Subject;
+use crate::finding::{Findings, code};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{Consolidation, Move, Wave};
+use stowage_models::objects::{Pod, PodRef};
+use stowage_models::plan::{Launch, Plan};
+use stowage_models::snapshot::Snapshot;
+
+/// What the waves are judged against.
+pub(crate) struct Stage<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) plan: &'a Plan,
+    pub(crate) stated: &'a Consolidation,
+    pub(crate) subjects: &'a [Subject<'a>],
+    pub(crate) budgets: &'a Budgets,
+    pub(crate) guard: &'a Guard<'a>,
+}
+
+/// How far things are after some waves.
+#[derive(Default)]
+struct Reached<'a> {
+    launched: BTreeSet<&'a str>,
+    evicted: BTreeSet<&'a PodRef>,
+    removed: BTreeSet<&'a str>,
+}
+
+impl Stage<'_> {
+    /// Checks all waves, and that they do everything once.
+    pub(crate) fn check(&self, findings: &mut Findings) {
+        let gone: BTreeSet<&str> = self
+            .stated
+            .nodes
+            .iter()
+            .filter(|one| one.reason.is_removal())
+            .map(|one| one.node.as_str())
+            .collect();
+        let mut reached = Reached::default();
+        let moves: BTreeMap<&PodRef, &Move> = self.stated.moves.iter().map(|one| (&one.pod, one)).collect();
+        let mut leaving: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
+        self.stated.moves.iter().for_each(|one| leaving.entry(one.from.as_str()).or_default().push(one));
+        let draws: BTreeMap<PodRef, usize> =
+            self.movers().filter_map(|pod| Some((pod.id(), self.guard.draws_on(pod)?))).collect();
+        let slots: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
+        for (index, wave) in self.stated.waves.iter().enumerate() {
+            let mut add =
+                |message: String| findings.add(code::WAVE, format!("wave {}: {message}", index + 1));
+            for name in sorted_twice(wave) {
+                add(format!("{name} is out of order or there twice"));
+            }
+            for slot in &wave.launches {
+                if !slots.contains(slot.as_str()) || !reached.launched.insert(slot) {
+                    add(format!("slot {slot} is no launch of the plan, or launched before"));
+                }
+            }
+            if let Some(why) = self.over_limits(&reached) {
+                add(why);
+            }
+            for pod in &wave.evictions {
+                if !reached.evicted.insert(pod) {
+                    add(format!("pod {pod} is evicted before"));
+                }
+                match moves.get(pod) {
+                    None => add(format!("pod {pod} is evicted and moves nowhere")),
+                    Some(one) => {
+                        if slots.contains(one.to.as_str()) && !reached.launched.contains(one.to.as_str()) {
+                            add(format!("pod {pod} is evicted before slot {} is launched", one.to));
+                        }
+                    }
+                }
+            }
+            self.check_pdbs(wave, &draws, &mut add);
+            self.check_budgets(wave, &reached, &mut add);
+            for name in &wave.removals {
+                if !gone.contains(name.as_str()) || !reached.removed.insert(name) {
+                    add(format!("node {name} is not to be removed, or removed before"));
+                }
+                let left = leaving.get(name.as_str()).into_iter().flatten();
+                if let Some(one) = left.into_iter().find(|one| !reached.evicted.contains(&one.pod)) {
+                    add(format!("node {name} is removed with pod {} on it", one.pod));
+                }
+            }
+            if wave.evictions.is_empty() && wave.removals.is_empty() {
+                add("it evicts 0 pods and removes 0 nodes".to_owned());
+            }
+        }
+        self.check_end(&gone, &reached, findings);
+    }
+
+    fn check_end(&self, gone: &BTreeSet<&str>, reached: &Reached<'_>, findings: &mut Findings) {
+        let expected: BTreeSet<&PodRef> = self.stated.moves.iter().map(|one| &one.pod).collect();
+        let slots: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
+        let complete = reached.removed == *gone && reached.evicted == expected;
+        if !complete || (!gone.is_empty() && reached.launched != slots) {
+            findings.add(
+                code::WAVE,
+                format!(
+                    "after all waves {} of {} nodes are removed, {} of {} pods evicted, {} of {} slots launched",
+                    reached.removed.len(),
+                    gone.len(),
+                    reached.evicted.len(),
+                    expected.len(),
+                    reached.launched.len(),
+                    slots.len()
+                ),
+            );
+        }
+        if gone.is_empty() && !self.stated.waves.is_empty() {
+            findings.add(code::WAVE, "there are waves, and 0 nodes to remove".to_owned());
+        }
+    }
+
+    /// Evictions of one wave are within what each PodDisruptionBudget allows at once.
+    fn check_pdbs(&self, wave: &Wave, draws: &BTreeMap<PodRef, usize>, add: &mut dyn FnMut(String)) {
+        let mut drawn: BTreeMap<usize, i64> = BTreeMap::new();
+        for budget in wave.evictions.iter().filter_map(|pod| draws.get(pod)) {
+            *drawn.entry(*budget).or_default() += 1;
+        }
+        for (budget, count) in drawn {
+            let (allowed, name) = self.guard.allows(budget);
+            if count > allowed {
+                add(format!("PodDisruptionBudget {name} allows {allowed} evictions, there are {count}"));
+            }
+        }
+    }
+
+    fn movers(&self) -> impl Iterator<Item = &Pod> {
+        self.subjects.iter().flat_map(|subject| subject.pods.iter().copied())
+    }
+
+    /// Nodes on their way out are within the budgets of their NodePools: those that lost pods, and those that go in this wave.
+    fn check_budgets(&self, wave: &Wave, reached: &Reached<'_>, add: &mut dyn FnMut(String)) {
+        let lost: BTreeSet<&str> = self
+            .stated
+            .moves
+            .iter()
+            .filter(|one| reached.evicted.contains(&one.pod))
+            .map(|one| one.from.as_str())
+            .chain(wave.removals.iter().map(String::as_str))
+            .filter(|node| !reached.removed.contains(node))
+            .collect();
+        for pool in &self.snapshot.node_pools {
+            let in_pool = |subject: &&Subject<'_>| subject.pool.is_some_and(|own| own.name == pool.name);
+            let leaving: Vec<&Subject<'_>> = self
+                .subjects
+                .iter()
+                .filter(in_pool)
+                .filter(|s| lost.contains(s.node.name.as_str()))
+                .collect();
+            let launched = self.plan.launches.iter().filter(|launch| {
+                let slot = launch.slot.as_str();
+                let earlier = reached.launched.contains(slot) && !wave.launches.iter().any(|one| one == slot);
+                launch.node_pool == pool.name && earlier
+            });
+            let removed = self.subjects.iter().filter(in_pool);
+            let removed = removed.filter(|subject| reached.removed.contains(subject.node.name.as_str()));
+            let more = signed(launched.count()) - signed(removed.count());
+            for subject in &leaving {
+                let room = self.budgets.room(&pool.name, subject.removal(), more);
+                if signed(leaving.len()) > room {
+                    let (reason, count) = (subject.removal(), leaving.len());
+                    add(format!(
+                        "NodePool {} has budgets for {room} nodes ({reason:?}), {count} leave",
+                        pool.name
+                    ));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Nodes and launches at once are within each limit, if there are launches in the pool.
+    fn over_limits(&self, reached: &Reached<'_>) -> Option<String> {
+        for pool in &self.snapshot.node_pools {
+            let launched: Vec<&Launch> = self
+                .plan
+                .launches
+                .iter()
+                .filter(|launch| {
+                    launch.node_pool == pool.name && reached.launched.contains(launch.slot.as_str())
+                })
+                .collect();
+            if launched.is_empty() {
+                continue;
+            }
+            let class = self.snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
+            let class = class.cloned().unwrap_or_default();
+            for (resource, limit) in &pool.limits.0 {
+                let nodes = self.snapshot.nodes.iter().filter(|node| {
+                    node.nodepool() == Some(&pool.name) && !reached.removed.contains(node.name.as_str())
+                });
+                let claims = self.snapshot.node_claims.iter().filter(|claim| {
+                    let of_pool = claim.labels.get(stowage_models::labels::NODEPOOL) == Some(&pool.name);
+                    let node = claim.node.as_ref();
+                    of_pool
+                        && node.is_none_or(|name| self.snapshot.nodes.iter().all(|node| node.name != *name))
+                });
+                let amount = |capacity: &stowage_models::quantity::Resources| {
+                    i128::from(if resource == "nodes" { 1 } else { capacity.get(resource) })
+                };
+                let mut sum: i128 = nodes.map(|node| amount(&node.capacity)).sum();
+                sum += claims.map(|claim| amount(&claim.capacity)).sum::<i128>();
+                for launch in &launched {
+                    let kind = self.catalog.get(&launch.instance_type);
+                    let capacity = kind.map(|kind| kind.capacity(&self.snapshot.settings, &class));
+                    sum += capacity.as_ref().map_or(0, amount);
+                }
+                if sum > i128::from(*limit) {
+                    return Some(format!("NodePool {} uses {sum} {resource} of {limit}", pool.name));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Names of a wave that are not in strictly rising order.
+fn sorted_twice(wave: &Wave) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let texts = |list: &[String]| -> Vec<String> { list.to_vec() };
+    let pods: Vec<String> = wave.evictions.iter().map(|pod| pod.0.clone()).collect();
+    for list in [texts(&wave.launches), pods, texts(&wave.removals)] {
+        wrong.extend(list.windows(2).filter(|pair| pair[0] >= pair[1]).map(|pair| pair[1].clone()));
+    }
+    wrong
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,417 @@
+//! Consolidation: which nodes to keep, which to remove, and what to launch in their stead, decided for all of them at once
+//! (`docs/formulation.md` section 5).
+//!
+//! ```text
+//! rules and budgets -> what may go          (rules, budgets)
+//! every pod that may move also waits        (states, model)
+//! fluid relaxation -> prices of pods        (relaxed)
+//! local search over sets of nodes           (search, state)
+//! given the removals, an ordinary plan      (the engine)
+//! certificate of the whole, order in waves  (prove, waves)
+//! ```
+
+mod budgets;
+mod model;
+mod prove;
+mod relaxed;
+mod rules;
+mod search;
+mod state;
+mod states;
+mod waves;
+
+use crate::adopt::{Foreign, ForeignLaunch, adopt};
+use crate::offerings::CAPACITY_TYPES;
+use crate::problem::Problem;
+use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, threads};
+use budgets::{Allowances, Ledger};
+use model::Model;
+use rules::{Verdict, pod_weight};
+use search::Search;
+use state::State;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{
+    Consolidation, ConsolidationPolicy, ConsolidationSummary, Move, NodeDecision, NodeReason, WEIGHT_ONE,
+};
+use stowage_models::objects::PodRef;
+use stowage_models::plan::{Plan, Policy, SnapshotRef};
+use stowage_models::snapshot::Snapshot;
+use stowage_models::units::{Ppm, UsdMicros};
+use waves::Schedule;
+
+/// Share of the time the search over removals may take; the rest is for the plan of the launches and the proof.
+const SEARCH_SHARE: f64 = 0.5;
+
+/// Plans the pods that wait and consolidates the nodes that exist, as `policy.consolidation` says (by default, if it is absent).
+///
+/// `observer` is called while the launches are planned, on the calling thread.
+///
+/// # Errors
+/// [`PlanError`] when the input cannot be planned at all.
+pub fn consolidate(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    limits: &Limits,
+    observer: &mut dyn FnMut(&Moment),
+) -> Result<Planned, PlanError> {
+    check_policy(policy)?;
+    let wanted = policy.consolidation.clone().unwrap_or_default();
+    check_wanted(snapshot, &wanted)?;
+    let policy = Policy { consolidation: Some(wanted.clone()), ..policy.clone() };
+    let mut job =
+        Job { snapshot, catalog, policy: &policy, wanted: &wanted, limits, start: (limits.clock)() };
+    job.run(observer)
+}
+
+fn check_wanted(snapshot: &Snapshot, wanted: &ConsolidationPolicy) -> Result<(), PlanError> {
+    if wanted.horizon_minutes == 0 {
+        return Err(PlanError::Policy(
+            "the horizon of consolidation is zero; it is at least a minute".to_owned(),
+        ));
+    }
+    if wanted.eviction_cost.0 < 0 || wanted.removal_cost.0 < 0 || wanted.savings_threshold.0 < 0 {
+        return Err(PlanError::Policy("costs and threshold of consolidation are not negative".to_owned()));
+    }
+    if let Some(name) =
+        wanted.node_pools.iter().find(|name| snapshot.node_pools.iter().all(|p| p.name != **name))
+    {
+        let names: Vec<&str> = snapshot.node_pools.iter().map(|pool| pool.name.as_str()).collect();
+        return Err(PlanError::Policy(format!(
+            "there is no NodePool {name} to consolidate; the snapshot has: {}",
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        )));
+    }
+    Ok(())
+}
+
+/// One run.
+struct Job<'a> {
+    snapshot: &'a Snapshot,
+    catalog: &'a Catalog,
+    policy: &'a Policy,
+    wanted: &'a ConsolidationPolicy,
+    limits: &'a Limits,
+    start: Duration,
+}
+
+/// What is known after the search over removals.
+struct Choice {
+    removed: BTreeSet<usize>,
+    /// Launches and places of it, for [`adopt`].
+    foreign: Foreign,
+    /// Price of its launches.
+    launch_cost: i64,
+}
+
+impl Job<'_> {
+    fn elapsed(&self) -> Duration {
+        (self.limits.clock)().saturating_sub(self.start)
+    }
+
+    /// Limits for a part of the work, with what is left of the time but at least `least`.
+    fn rest(&self, least: f64) -> Limits {
+        let left = self.limits.time.saturating_sub(self.elapsed());
+        Limits { time: left.max(self.limits.time.mul_f64(least)), ..self.limits.clone() }
+    }
+
+    fn run(&mut self, observer: &mut dyn FnMut(&Moment)) -> Result<Planned, PlanError> {
+        let pool = threads(self.limits.threads)?;
+        let ledger = Ledger::new(self.snapshot, self.wanted);
+        let mut verdicts = rules::assess(self.snapshot, self.catalog, self.wanted, &ledger);
+        let twins = model::settle(self.snapshot, self.catalog, self.policy, &pool, &mut verdicts)?;
+        let mut problem = Problem::new(&twins, self.catalog, self.policy, pool)?;
+        let model = Model::new(self.snapshot, &mut problem, self.wanted, &verdicts);
+        let seconds_left = || self.limits.time.saturating_sub(self.elapsed()).as_secs_f64().max(0.05);
+        let (relaxed, fault) = match relaxed::solve(&model, &seconds_left) {
+            Ok(relaxed) => (relaxed, None),
+            Err(fault) => {
+                let kept = vec![1.0; model.removable.len()];
+                let multipliers = crate::pricing::Multipliers::zero(&model.core);
+                (relaxed::Relaxed { multipliers, kept, iterations: 0 }, Some(fault.to_string()))
+            }
+        };
+        let choice = self.choose(&problem, &model, &relaxed);
+        let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
+        let mut chosen = None;
+        if let Some(choice) = choice {
+            let after = states::without(self.snapshot, &choice.removed);
+            let carry_out = |planned: Planned| {
+                let removed = &choice.removed;
+                let (moves, waves) =
+                    self.carry_out(removed, &planned.plan, &verdicts, &ledger, &allowances)?;
+                Some((removed.clone(), planned, moves, waves))
+            };
+            // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
+            let engine = plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?;
+            if engine.plan.summary.launch_cost.0 <= choice.launch_cost {
+                chosen = carry_out(engine);
+            }
+            if chosen.is_none() {
+                let own = adopt(&after, self.catalog, self.policy, &self.rest(0.2), &choice.foreign);
+                chosen = own.ok().and_then(carry_out);
+            }
+        }
+        let (removed, mut planned, moves, waves) = match chosen {
+            Some(chosen) => chosen,
+            None => {
+                let planned = plan(self.snapshot, self.catalog, self.policy, &self.rest(0.2), observer)?;
+                (BTreeSet::new(), planned, Vec::new(), Vec::new())
+            }
+        };
+        let demand = self.demand(&problem, &model, &planned.plan);
+        let (certificate, bound) = prove::prove(&problem, &model, demand, &relaxed.multipliers);
+        let summary = self.summary(&planned.plan, &verdicts, &removed, &moves, bound);
+        let nodes = self.decisions(&verdicts, &removed, &model, &relaxed.multipliers.pi);
+        self.finish(&mut planned.plan, &verdicts);
+        planned.plan.consolidation = Some(Consolidation { summary, nodes, moves, waves, certificate });
+        planned.plan.id = planned.plan.compute_id();
+        planned.report.elapsed = self.elapsed();
+        planned.report.simplex_iterations += relaxed.iterations;
+        planned.report.faults.extend(fault);
+        Ok(planned)
+    }
+
+    /// The best removals found, if they are worth it.
+    fn choose(&self, problem: &Problem<'_>, model: &Model, relaxed: &relaxed::Relaxed) -> Option<Choice> {
+        let deadline = self.limits.time.mul_f64(SEARCH_SHARE);
+        let stopped = || {
+            let cancelled = self
+                .limits
+                .cancel
+                .as_ref()
+                .is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
+            cancelled || self.elapsed() >= deadline
+        };
+        let seed = self.snapshot.seed ^ self.policy.seed;
+        let mut search = Search::new(model, &relaxed.multipliers, seed, &stopped);
+        let mut state = search.as_is(model);
+        let before = (state.homeless.iter().sum::<i64>(), state.cost);
+        let rounded = search.rounded(model, &relaxed.kept);
+        if cost_of(&rounded) < cost_of(&state) {
+            state = rounded;
+        }
+        search.improve(&mut state);
+        let (homeless, cost) = cost_of(&state);
+        if homeless > before.0 || !state.kept.contains(&false) {
+            return None;
+        }
+        self.is_worth(model, &state, before.1 - cost).then(|| self.read(problem, model, &state))
+    }
+
+    /// Whether the net saving reaches the threshold and the gross saving pays back in time.
+    fn is_worth(&self, model: &Model, state: &State<'_>, saved: i64) -> bool {
+        let whole: i64 = model.fixed + model.removable.iter().map(|one| one.price).sum::<i64>();
+        let threshold = i128::from(whole) * i128::from(self.wanted.savings_threshold.0);
+        if saved <= 0 || i128::from(saved) * i128::from(Ppm::ONE) < threshold {
+            return false;
+        }
+        let Some(payback) = self.wanted.payback_minutes else { return true };
+        let gone = model.removable.iter().zip(&state.kept).filter(|(_, kept)| !**kept).map(|(one, _)| one);
+        let rate: i64 = gone.map(|one| one.leaving).sum();
+        // One-off costs are `rate * horizon`; they come back at `saved + rate` an hour.
+        i128::from(rate) * i128::from(self.wanted.horizon_minutes)
+            <= i128::from(saved + rate) * i128::from(payback)
+    }
+
+    /// A state as removals and a placement by name.
+    fn read(&self, problem: &Problem<'_>, model: &Model, state: &State<'_>) -> Choice {
+        let removed: BTreeSet<usize> = model
+            .removable
+            .iter()
+            .zip(&state.kept)
+            .filter(|(_, kept)| !**kept)
+            .map(|(one, _)| one.node)
+            .collect();
+        // Pods that need a place, by group: those that wait and those of the nodes removed.
+        let gone: BTreeSet<&str> =
+            removed.iter().map(|node| self.snapshot.nodes[*node].name.as_str()).collect();
+        let mut pods: BTreeMap<u32, Vec<PodRef>> = BTreeMap::new();
+        for pod in self.snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
+            let needs = pod.is_pending()
+                || (pod.node.as_deref().is_some_and(|node| gone.contains(node)) && rules::moves(pod));
+            if let Some(group) = model.group_of.get(&pod.id()).filter(|_| needs) {
+                pods.entry(*group).or_default().push(pod.id());
+            }
+        }
+        let mut take = |load: &[(u32, i64)]| -> Vec<PodRef> {
+            let mut taken = Vec::new();
+            for (g, count) in load {
+                if let Some(list) = pods.get_mut(g) {
+                    let count = usize::try_from(*count).unwrap_or(0).min(list.len());
+                    taken.extend(list.drain(..count));
+                }
+            }
+            taken
+        };
+        let mut foreign = Foreign::default();
+        let mut launch_cost = 0;
+        for (spare, load) in state.load.iter().enumerate().filter(|(_, load)| !load.is_empty()) {
+            let node = problem.existing[state.core.spares[spare].bin].node;
+            foreign.existing.push((self.snapshot.nodes[node].name.clone(), take(load)));
+        }
+        for launched in state.launches.iter().flatten() {
+            let offer = &state.core.offers[launched.offer];
+            let offering = &problem.offerings[offer.offering];
+            let kind = &problem.catalog.types[offering.instance_type as usize];
+            launch_cost += offer.price;
+            foreign.launches.push(ForeignLaunch {
+                node_pool: problem.pool(offering).name.clone(),
+                instance_type: kind.name.clone(),
+                zone: kind.zones[offering.zone as usize].zone.clone(),
+                capacity_type: CAPACITY_TYPES[offering.capacity_type as usize].to_owned(),
+                labels: offering.variant.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+                pods: take(&launched.load),
+            });
+        }
+        Choice { removed, foreign, launch_cost }
+    }
+
+    /// Moves and waves of a plan, if every pod of the removed nodes has a place and there is an order.
+    fn carry_out(
+        &self,
+        removed: &BTreeSet<usize>,
+        plan: &Plan,
+        verdicts: &[Verdict],
+        ledger: &Ledger,
+        allowances: &Allowances<'_>,
+    ) -> Option<(Vec<Move>, Vec<stowage_models::consolidation::Wave>)> {
+        let launched = plan.launches.iter().map(|launch| (&launch.slot, &launch.pods));
+        let places: BTreeMap<&PodRef, &String> = launched
+            .chain(plan.existing.iter().map(|node| (&node.name, &node.pods)))
+            .flat_map(|(place, pods)| pods.iter().map(move |pod| (pod, place)))
+            .collect();
+        let mut moves = Vec::new();
+        for node in removed {
+            for pod in &verdicts[*node].moving {
+                let pod = self.snapshot.pods[*pod as usize].id();
+                let to = (*places.get(&pod)?).clone();
+                moves.push(Move { pod, from: self.snapshot.nodes[*node].name.clone(), to });
+            }
+        }
+        moves.sort_by(|a, b| a.pod.cmp(&b.pod));
+        let schedule = Schedule {
+            snapshot: self.snapshot,
+            catalog: self.catalog,
+            verdicts,
+            ledger,
+            allowances,
+            plan,
+            moves: &moves,
+            removed,
+        };
+        let waves = schedule.waves()?;
+        Some((moves, waves))
+    }
+
+    /// Pods by group that the plan has to place: all that may move, and those that wait and are not left out.
+    fn demand(&self, problem: &Problem<'_>, model: &Model, plan: &Plan) -> Vec<i64> {
+        let mut demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+        for pod in plan.unplaced.iter().flat_map(|entry| &entry.pods) {
+            if let Some(group) = model.group_of.get(pod) {
+                demand[*group as usize] -= 1;
+            }
+        }
+        demand
+    }
+
+    fn summary(
+        &self,
+        plan: &Plan,
+        verdicts: &[Verdict],
+        removed: &BTreeSet<usize>,
+        moves: &[Move],
+        bound: i64,
+    ) -> ConsolidationSummary {
+        let before: i64 = verdicts.iter().filter_map(|verdict| verdict.price).sum();
+        let gone: i64 = removed.iter().filter_map(|node| verdicts[*node].price).sum();
+        let nodes = removed.len() as i64;
+        let (mut once, mut rate) = (self.wanted.removal_cost.0 * nodes, self.wanted.removal_rate().0 * nodes);
+        for pod in removed.iter().flat_map(|node| &verdicts[*node].moving) {
+            let weight = pod_weight(&self.snapshot.pods[*pod as usize]);
+            let cost = i128::from(self.wanted.eviction_cost.0) * i128::from(weight) / i128::from(WEIGHT_ONE);
+            once += i64::try_from(cost).unwrap_or(i64::MAX);
+            rate += self.wanted.eviction_rate(weight).0;
+        }
+        let after = before - gone + plan.summary.launch_cost.0;
+        let bound = bound.min(after + rate);
+        let left = after + rate - bound;
+        ConsolidationSummary {
+            cost_before: UsdMicros(before),
+            cost_after: UsdMicros(after),
+            nodes_removed: removed.len() as u64,
+            pods_moved: moves.len() as u64,
+            disruption_cost: UsdMicros(once),
+            disruption_rate: UsdMicros(rate),
+            cost_fixed: UsdMicros(verdicts.iter().filter(|v| v.kept.is_some()).filter_map(|v| v.price).sum()),
+            bound: UsdMicros(bound),
+            left: UsdMicros(left),
+            left_share: Ppm::gap(UsdMicros(before + left), UsdMicros(before)),
+        }
+    }
+
+    fn decisions(
+        &self,
+        verdicts: &[Verdict],
+        removed: &BTreeSet<usize>,
+        model: &Model,
+        pi: &[f64],
+    ) -> Vec<NodeDecision> {
+        let mut worth: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
+        for one in &model.removable {
+            let own: f64 = one.own.iter().map(|(g, count)| pi[*g as usize] * *count as f64).sum();
+            worth.insert(one.node, ((own * 1e6) as i64, one.leaving));
+        }
+        let decide = |(index, verdict): (usize, &Verdict)| {
+            let node = self.snapshot.nodes[index].name.clone();
+            let price = verdict.price.map(UsdMicros);
+            match &verdict.kept {
+                Some(kept) => NodeDecision {
+                    node,
+                    reason: kept.reason,
+                    pod: kept.pod.clone(),
+                    budget: kept.budget.clone(),
+                    message: kept.message.clone(),
+                    price,
+                },
+                None => {
+                    let is_gone = removed.contains(&index);
+                    let reason = if is_gone { verdict.removal() } else { NodeReason::Worth };
+                    let (pods, leaving) = worth.get(&index).copied().unwrap_or((0, 0));
+                    let message = if is_gone {
+                        format!("{} pods move", verdict.moving.len())
+                    } else {
+                        format!(
+                            "its {} pods would cost {} an hour elsewhere, moving them {} an hour over the horizon",
+                            verdict.moving.len(),
+                            UsdMicros(pods),
+                            UsdMicros(leaving)
+                        )
+                    };
+                    NodeDecision { node, reason, pod: None, budget: None, message, price }
+                }
+            }
+        };
+        verdicts.iter().enumerate().map(decide).collect()
+    }
+
+    /// The plan was made for the cluster without the removed nodes; what it says about the cluster before is made true.
+    fn finish(&self, plan: &mut Plan, verdicts: &[Verdict]) {
+        plan.snapshot = SnapshotRef {
+            digest: self.snapshot.digest(),
+            taken_at: self.snapshot.taken_at.clone(),
+            origin: self.snapshot.origin.clone(),
+        };
+        plan.summary.nodes_before = self.snapshot.nodes.len() as u64;
+        plan.summary.cost_before = UsdMicros(verdicts.iter().filter_map(|verdict| verdict.price).sum());
+        plan.summary.nodes_unpriced =
+            verdicts.iter().filter(|verdict| verdict.price.is_none()).count() as u64;
+    }
+}
+
+/// Pods without a place first, then money.
+fn cost_of(state: &State<'_>) -> (i64, i64) {
+    (state.homeless.iter().sum(), state.cost)
+}

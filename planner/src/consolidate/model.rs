@@ -1,0 +1,138 @@
+//! The joint problem in numbers: groups of pods that wait or may move, nodes that may be removed, offers
+//! (`docs/formulation.md` section 5.3).
+
+use super::rules::{Kept, Verdict, pod_weight};
+use super::states::with_twins;
+use crate::PlanError;
+use crate::core::Core;
+use crate::problem::Problem;
+use rayon::ThreadPool;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
+use stowage_models::objects::PodRef;
+use stowage_models::plan::Policy;
+use stowage_models::snapshot::Snapshot;
+
+/// A node that may be removed.
+#[derive(Clone, Debug)]
+pub(super) struct Removable {
+    /// Index into the snapshot's nodes.
+    pub(super) node: usize,
+    /// Price, micro-dollars per hour.
+    pub(super) price: i64,
+    /// Its pods that would move, by group.
+    pub(super) own: Vec<(u32, i64)>,
+    /// What moving them and removing the node costs, micro-dollars per hour.
+    pub(super) leaving: i64,
+    /// Its room: index into [`Core::spares`], if it has room for any pod.
+    pub(super) spare: Option<usize>,
+}
+
+/// The joint problem.
+pub(super) struct Model {
+    /// Pods by group, offers and existing nodes as spares. Weights are not strict here: the bound ignores them.
+    pub(super) core: Core,
+    /// The same where weights are strict, if that makes a difference; plans keep to it.
+    pub(super) strict: Option<Core>,
+    /// Sorted by node.
+    pub(super) removable: Vec<Removable>,
+    /// Price of nodes that stay in any case, micro-dollars per hour.
+    pub(super) fixed: i64,
+    /// Group of each pod that waits or may move.
+    pub(super) group_of: BTreeMap<PodRef, u32>,
+}
+
+/// Marks nodes with pods that nothing else can hold; returns the snapshot with twins of what is left.
+pub(super) fn settle(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    pool: &Arc<ThreadPool>,
+    verdicts: &mut [Verdict],
+) -> Result<Snapshot, PlanError> {
+    loop {
+        let twins = with_twins(snapshot, verdicts);
+        let problem = Problem::new(&twins, catalog, policy, pool.clone())?;
+        let homeless = problem
+            .no_fit
+            .iter()
+            .flat_map(|group| &group.pods)
+            .chain(problem.unsupported.iter().map(|left| &left.pod));
+        let homeless: std::collections::BTreeSet<PodRef> =
+            homeless.map(|pod| problem.pod_ref(*pod)).collect();
+        drop(problem);
+        let mut changed = false;
+        for verdict in verdicts.iter_mut().filter(|verdict| verdict.kept.is_none()) {
+            let ids = verdict.moving.iter().map(|pod| snapshot.pods[*pod as usize].id());
+            if let Some(pod) = ids.filter(|id| homeless.contains(id)).min() {
+                changed = true;
+                let message = format!("pod {pod}: no other node and no offering holds it");
+                verdict.kept = Some(Kept { reason: NodeReason::Pod, pod: Some(pod), budget: None, message });
+            }
+        }
+        if !changed {
+            return Ok(twins);
+        }
+    }
+}
+
+impl Model {
+    /// Reads the problem of the snapshot with twins.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        problem: &mut Problem<'_>,
+        policy: &ConsolidationPolicy,
+        verdicts: &[Verdict],
+    ) -> Model {
+        let group_of: BTreeMap<PodRef, u32> = problem
+            .groups
+            .iter()
+            .enumerate()
+            .flat_map(|(g, group)| group.pods.iter().map(move |pod| (*pod, g)))
+            .map(|(pod, g)| (problem.pod_ref(pod), u32::try_from(g).unwrap_or(u32::MAX)))
+            .collect();
+        let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+        let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
+        let strict = problem.weights_matter().then(|| Core::new(problem, demand.clone(), &limits, true));
+        problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
+        let core = Core::new(problem, demand, &limits, true);
+        let spare_of: BTreeMap<usize, usize> = core
+            .spares
+            .iter()
+            .enumerate()
+            .map(|(index, spare)| (problem.existing[spare.bin].node, index))
+            .collect();
+        let removable = verdicts
+            .iter()
+            .enumerate()
+            .filter(|(_, verdict)| verdict.kept.is_none())
+            .map(|(node, verdict)| {
+                let mut own: BTreeMap<u32, i64> = BTreeMap::new();
+                let mut leaving = policy.removal_rate().0;
+                for pod in &verdict.moving {
+                    let pod = &snapshot.pods[*pod as usize];
+                    leaving += policy.eviction_rate(pod_weight(pod)).0;
+                    if let Some(group) = group_of.get(&pod.id()) {
+                        *own.entry(*group).or_default() += 1;
+                    }
+                }
+                Removable {
+                    node,
+                    price: verdict.price.unwrap_or(0),
+                    own: own.into_iter().collect(),
+                    leaving,
+                    spare: spare_of.get(&node).copied(),
+                }
+            })
+            .collect();
+        let fixed = verdicts.iter().filter(|v| v.kept.is_some()).filter_map(|v| v.price).sum();
+        Model { core, strict, removable, fixed, group_of }
+    }
+
+    /// The core plans keep to.
+    pub(super) fn planning(&self) -> &Core {
+        self.strict.as_ref().unwrap_or(&self.core)
+    }
+}

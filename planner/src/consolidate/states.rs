@@ -1,0 +1,41 @@
+//! The cluster as it might be: with every pod that may move also waiting, and with nodes removed.
+
+use super::rules::{Verdict, moves};
+use std::collections::BTreeSet;
+use stowage_models::objects::{Pod, PodPhase};
+use stowage_models::snapshot::Snapshot;
+
+/// The pod as it waits for another place.
+fn waiting(pod: &Pod) -> Pod {
+    let mut pod = pod.clone();
+    pod.node = None;
+    pod.nominated_node = None;
+    pod.phase = PodPhase::Pending;
+    pod.scheduling_gates.clear();
+    pod
+}
+
+/// The snapshot with a waiting twin of every pod of a node that may be removed. The pods themselves stay where they are, so
+/// what nodes have left is what they have now.
+pub(super) fn with_twins(snapshot: &Snapshot, verdicts: &[Verdict]) -> Snapshot {
+    let mut twins = snapshot.clone();
+    for verdict in verdicts.iter().filter(|verdict| verdict.kept.is_none()) {
+        twins.pods.extend(verdict.moving.iter().map(|pod| waiting(&snapshot.pods[*pod as usize])));
+    }
+    twins.normalise();
+    twins
+}
+
+/// The snapshot without the given nodes (indices), their NodeClaims and what ends with them; the pods that move wait.
+pub(super) fn without(snapshot: &Snapshot, removed: &BTreeSet<usize>) -> Snapshot {
+    let names: BTreeSet<&str> = removed.iter().map(|node| snapshot.nodes[*node].name.as_str()).collect();
+    let mut after = snapshot.clone();
+    after.nodes.retain(|node| !names.contains(node.name.as_str()));
+    after.node_claims.retain(|claim| claim.node.as_deref().is_none_or(|node| !names.contains(node)));
+    let is_gone = |pod: &Pod| pod.node.as_deref().is_some_and(|node| names.contains(node));
+    after.pods.retain(|pod| !is_gone(pod) || (!pod.is_terminal() && moves(pod)));
+    for pod in after.pods.iter_mut().filter(|pod| is_gone(pod)) {
+        *pod = waiting(pod);
+    }
+    after
+}

@@ -1,0 +1,243 @@
+//! In which order: waves of launches, evictions and removals (`docs/formulation.md` section 5.4).
+//!
+//! A node that stays loses no pod, so what it carries only grows and is within its room at every moment if it is at the end.
+//! What is left to see to are budgets of NodePools, PodDisruptionBudgets, and limits while old and new nodes overlap.
+
+use super::budgets::{Allowances, Ledger};
+use super::rules::Verdict;
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::{Move, Wave};
+use stowage_models::objects::{Ec2NodeClass, PodRef};
+use stowage_models::plan::Plan;
+use stowage_models::snapshot::Snapshot;
+
+/// Everything the order depends on.
+pub(super) struct Schedule<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) catalog: &'a Catalog,
+    pub(super) verdicts: &'a [Verdict],
+    pub(super) ledger: &'a Ledger,
+    pub(super) allowances: &'a Allowances<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) moves: &'a [Move],
+    /// Indices into the snapshot's nodes.
+    pub(super) removed: &'a BTreeSet<usize>,
+}
+
+/// How far things are.
+struct Progress<'a> {
+    /// Slots not launched yet.
+    waiting: BTreeMap<&'a str, (usize, Vec<i64>)>,
+    /// By node to remove: pods still there.
+    pods: BTreeMap<usize, Vec<(&'a Move, Vec<usize>)>>,
+    /// By node to remove: the last of the slots its pods go to.
+    slots: BTreeMap<usize, Option<&'a str>>,
+    /// Nodes that lost pods already.
+    draining: BTreeSet<usize>,
+    /// By limit: what is left.
+    left: Vec<i64>,
+    /// By NodePool: nodes more than the snapshot has.
+    change: Vec<i64>,
+}
+
+impl Schedule<'_> {
+    /// The waves; `None` if limits leave no order in which everything can happen.
+    pub(super) fn waves(&self) -> Option<Vec<Wave>> {
+        if self.removed.is_empty() {
+            return Some(Vec::new());
+        }
+        let mut progress = self.start();
+        let mut waves = Vec::new();
+        while !progress.pods.is_empty() {
+            let mut wave = Wave::default();
+            if waves.is_empty() {
+                for slot in self.slots_of_waiting_pods() {
+                    if !self.affords(slot, &progress) {
+                        return None;
+                    }
+                    self.launch(slot, &mut progress, &mut wave);
+                }
+            }
+            self.fill(&mut progress, &mut wave);
+            if wave.evictions.is_empty() && wave.removals.is_empty() {
+                return None;
+            }
+            for name in &wave.removals {
+                self.gone(name, &mut progress);
+            }
+            for slot in &wave.launches {
+                if let Some(launch) = self.plan.launches.iter().find(|launch| launch.slot == *slot) {
+                    progress.change[self.pool(&launch.node_pool)?] += 1;
+                }
+            }
+            wave.launches.sort();
+            wave.evictions.sort();
+            wave.removals.sort();
+            waves.push(wave);
+        }
+        Some(waves)
+    }
+
+    fn pool(&self, name: &str) -> Option<usize> {
+        self.snapshot.node_pools.iter().position(|pool| pool.name == name)
+    }
+
+    fn start(&self) -> Progress<'_> {
+        let pod_of: BTreeMap<PodRef, usize> =
+            self.snapshot.pods.iter().enumerate().map(|(index, pod)| (pod.id(), index)).collect();
+        let node_of: BTreeMap<&str, usize> =
+            self.snapshot.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
+        let mut pods: BTreeMap<usize, Vec<(&Move, Vec<usize>)>> =
+            self.removed.iter().map(|node| (*node, Vec::new())).collect();
+        for one in self.moves {
+            let pod = &self.snapshot.pods[pod_of[&one.pod]];
+            let budgets =
+                self.allowances.over(pod).filter(|budget| self.allowances.counts(*budget, pod)).collect();
+            if let Some(list) = node_of.get(one.from.as_str()).and_then(|node| pods.get_mut(node)) {
+                list.push((one, budgets));
+            }
+        }
+        let launched: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
+        let last = |pods: &[(&'_ Move, Vec<usize>)]| -> Option<usize> {
+            let slots = pods.iter().enumerate().filter(|(_, (one, _))| launched.contains(one.to.as_str()));
+            slots.max_by(|a, b| a.1.0.to.cmp(&b.1.0.to)).map(|(at, _)| at)
+        };
+        let slots =
+            pods.iter().map(|(node, pods)| (*node, last(pods).map(|at| pods[at].0.to.as_str()))).collect();
+        Progress {
+            slots,
+            waiting: self
+                .plan
+                .launches
+                .iter()
+                .map(|launch| {
+                    let pool = self.pool(&launch.node_pool).unwrap_or(0);
+                    (launch.slot.as_str(), (pool, self.usage(pool, &launch.instance_type)))
+                })
+                .collect(),
+            pods,
+            draining: BTreeSet::new(),
+            left: self.limits().map(|(pool, name, limit)| limit - self.used(pool, name)).collect(),
+            change: vec![0; self.snapshot.node_pools.len()],
+        }
+    }
+
+    /// All limits: NodePool, resource, amount.
+    fn limits(&self) -> impl Iterator<Item = (usize, &str, i64)> {
+        let pools = self.snapshot.node_pools.iter().enumerate();
+        pools.flat_map(|(index, pool)| {
+            pool.limits.0.iter().map(move |(name, limit)| (index, name.as_str(), *limit))
+        })
+    }
+
+    fn used(&self, pool: usize, resource: &str) -> i64 {
+        crate::problem::pool_usage(self.snapshot, &self.snapshot.node_pools[pool].name, resource)
+    }
+
+    /// What a node of the type counts against each limit.
+    fn usage(&self, pool: usize, instance_type: &str) -> Vec<i64> {
+        let class_name = &self.snapshot.node_pools[pool].node_class;
+        let class = self.snapshot.node_classes.iter().find(|class| class.name == *class_name);
+        let class: Ec2NodeClass = class.cloned().unwrap_or_default();
+        let capacity =
+            self.catalog.get(instance_type).map(|kind| kind.capacity(&self.snapshot.settings, &class));
+        let amount = |name: &str| {
+            if name == "nodes" { 1 } else { capacity.as_ref().map_or(0, |capacity| capacity.get(name)) }
+        };
+        self.limits().map(|(of, name, _)| if of == pool { amount(name) } else { 0 }).collect()
+    }
+
+    fn slots_of_waiting_pods(&self) -> Vec<&str> {
+        let moved: BTreeSet<&PodRef> = self.moves.iter().map(|one| &one.pod).collect();
+        let serves = |pods: &[PodRef]| pods.iter().any(|pod| !moved.contains(pod));
+        let launches = self.plan.launches.iter().filter(|launch| serves(&launch.pods));
+        launches.map(|launch| launch.slot.as_str()).collect()
+    }
+
+    /// Whether the limits have room for a slot beside all that is there; true if it is launched, or is a node.
+    fn affords(&self, slot: &str, progress: &Progress<'_>) -> bool {
+        progress.waiting.get(slot).is_none_or(|(_, usage)| {
+            usage.iter().zip(&progress.left).all(|(amount, left)| *amount == 0 || amount <= left)
+        })
+    }
+
+    fn launch(&self, slot: &str, progress: &mut Progress<'_>, wave: &mut Wave) {
+        if let Some((_, usage)) = progress.waiting.remove(slot) {
+            progress.left.iter_mut().zip(&usage).for_each(|(left, amount)| *left -= amount);
+            wave.launches.push(slot.to_owned());
+        }
+    }
+
+    /// A removed node gives its part of the limits back.
+    fn gone(&self, name: &str, progress: &mut Progress<'_>) {
+        let Some((index, node)) = self.snapshot.nodes.iter().enumerate().find(|(_, node)| node.name == name)
+        else {
+            return;
+        };
+        let Some(pool) = self.verdicts[index].pool else { return };
+        progress.change[pool] -= 1;
+        for (left, (of, resource, _)) in progress.left.iter_mut().zip(self.limits()) {
+            if of == pool {
+                *left += if resource == "nodes" { 1 } else { node.capacity.get(resource) };
+            }
+        }
+    }
+
+    /// Puts as much into a wave as may happen at once: nodes that lost pods already, then those that need no launch, then the
+    /// others by the slots their pods go to.
+    fn fill(&self, progress: &mut Progress<'_>, wave: &mut Wave) {
+        let mut order: Vec<(bool, Option<&str>, usize)> = progress
+            .pods
+            .keys()
+            .map(|node| (!progress.draining.contains(node), progress.slots[node], *node))
+            .collect();
+        order.sort_unstable();
+        let mut spent: BTreeMap<usize, i64> = BTreeMap::new();
+        let mut open: BTreeSet<usize> = progress.draining.clone();
+        for (_, _, node) in order {
+            let is_draining = progress.draining.contains(&node);
+            if !is_draining && !self.within_budgets(&open, node, progress) {
+                continue;
+            }
+            let pods = progress.pods.remove(&node).unwrap_or_default();
+            let is_empty = pods.is_empty();
+            let mut rest = Vec::new();
+            for (one, budgets) in pods {
+                let within = budgets
+                    .iter()
+                    .all(|budget| spent.get(budget).copied().unwrap_or(0) < self.allowances.of(*budget));
+                if within && self.affords(&one.to, progress) {
+                    self.launch(&one.to, progress, wave);
+                    budgets.iter().for_each(|budget| *spent.entry(*budget).or_default() += 1);
+                    wave.evictions.push(one.pod.clone());
+                } else {
+                    rest.push((one, budgets));
+                }
+            }
+            let untouched = !is_empty && !is_draining && rest.len() == self.verdicts[node].moving.len();
+            if !untouched {
+                open.insert(node);
+            }
+            if rest.is_empty() {
+                progress.draining.remove(&node);
+                wave.removals.push(self.snapshot.nodes[node].name.clone());
+            } else {
+                if !untouched {
+                    progress.draining.insert(node);
+                }
+                progress.pods.insert(node, rest);
+            }
+        }
+    }
+
+    /// Whether one more node may be on its way out beside those that are.
+    fn within_budgets(&self, open: &BTreeSet<usize>, node: usize, progress: &Progress<'_>) -> bool {
+        let Some(pool) = self.verdicts[node].pool else { return false };
+        let of_pool = || open.iter().chain([&node]).filter(|one| self.verdicts[**one].pool == Some(pool));
+        let count = i64::try_from(of_pool().count()).unwrap_or(i64::MAX);
+        of_pool().all(|one| {
+            self.ledger.allowed(pool, self.verdicts[*one].removal(), progress.change[pool]) >= count
+        })
+    }
+}
