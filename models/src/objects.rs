@@ -7,6 +7,7 @@
 use crate::quantity::Resources;
 use crate::selector::{LabelSelector, Labels, Requirement};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `namespace/name` of a pod, the way plans and certificates refer to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -371,6 +372,10 @@ pub struct Node {
     pub capacity: Resources,
     /// What pods may request.
     pub allocatable: Resources,
+    /// Volumes that may be attached at once, by CSI driver (`spec.drivers[].allocatable.count` of its CSINode); no entry: as
+    /// many as you like.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_limits: BTreeMap<String, i64>,
     /// Condition Ready is True.
     pub ready: bool,
     /// Has a deletion timestamp.
@@ -571,6 +576,9 @@ pub struct VolumeClaim {
     /// StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// Its only access mode is `ReadWriteOncePod`: one pod at a time uses it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_write_once_pod: bool,
 }
 
 /// A PersistentVolume.

@@ -18,6 +18,7 @@ pub(crate) struct RawClaim {
 struct RawClaimSpec {
     volume_name: Option<String>,
     storage_class_name: Option<String>,
+    access_modes: Option<Vec<String>>,
 }
 
 impl RawClaim {
@@ -28,6 +29,7 @@ impl RawClaim {
             namespace: self.metadata.namespace(),
             storage_class: spec.storage_class_name.or_else(from_annotation),
             volume: spec.volume_name.filter(|name| !name.is_empty()),
+            read_write_once_pod: spec.access_modes.is_some_and(|modes| modes == ["ReadWriteOncePod"]),
             name: self.metadata.name,
         }
     }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod alternates;
+mod between;
+mod binding;
 mod branching;
 mod certificate;
 mod existing;
@@ -27,9 +29,10 @@ mod offerings;
 mod parts;
 mod problem;
 mod request;
+mod splits;
+mod storage;
 #[cfg(test)]
 mod tests;
-mod unsupported;
 mod variants;
 
 pub use finding::{Finding, code};
@@ -62,6 +65,7 @@ pub fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan) -> Vec<Finding
     let mut ledger = ledger::read(&problem, plan, &mut findings);
     launches::check(&problem, plan, &mut ledger, &mut findings);
     existing::check(&problem, catalog, plan, &mut ledger, &mut findings);
+    binding::check(&problem, plan, &ledger, &mut findings);
     limits::check(&problem, plan, &ledger, &mut findings);
     figures::check(&problem, catalog, plan, &ledger, &mut findings);
     figures::check_progress(plan, &mut findings);

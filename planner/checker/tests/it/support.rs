@@ -5,8 +5,8 @@ use stowage_checker::{Finding, check, effective_request, tolerates};
 use stowage_models::catalog::{Catalog, InstanceType, Price};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Container, DaemonSet, Ec2NodeClass, Node, NodePool, Owner, Pod, PodPhase, PodRef, PodSpec, Taint,
-    TaintEffect, Toleration,
+    Container, DaemonSet, Ec2NodeClass, Node, NodePool, Owner, Pod, PodPhase, PodRef, PodSpec, PodVolume,
+    Taint, TaintEffect, Toleration,
 };
 use stowage_models::plan::*;
 use stowage_models::quantity::{CPU, Resources};
@@ -145,7 +145,7 @@ pub(crate) fn rich_snapshot() -> Snapshot {
     let mut picky = pod("picky-0", 100, GIB);
     picky.spec.node_selector = labels_of(&[(labels::ARCH, "s390x")]);
     let mut port = pod("port-0", 100, GIB);
-    port.spec.containers[0].host_ports = vec!["TCP/0.0.0.0/80".into()];
+    port.spec.volumes = vec![PodVolume::Other("awsElasticBlockStore".into())];
     snapshot.pods.extend([flexible, picky, port]);
     let mut running = pod("running-0", 400, GIB);
     running.node = Some("old-1".into());
@@ -335,7 +335,7 @@ impl Maker<'_> {
         pods.sort_by_key(|pod| pod.id());
         for pod in pods {
             let spec = &pod.spec;
-            if !spec.containers.iter().all(|one| one.host_ports.is_empty()) || !spec.volumes.is_empty() {
+            if !spec.volumes.is_empty() {
                 self.unsupported.push(pod.id());
                 continue;
             }
