@@ -1,14 +1,14 @@
 //! Alternates of a launch: other offerings of its pool and labels that hold the same pods, cheapest first.
 
 use crate::finding::{Findings, code};
-use crate::ledger::{Counts, leave};
+use crate::ledger::{Counts, Ledger, leave};
 use crate::offerings::Kind;
 use crate::problem::Problem;
 use stowage_models::plan::{ALTERNATES_MAX, Alternate, Launch};
 
 /// Checks the list of alternates of one launch. `load` is its kind, its pods and what they ask for.
 pub(crate) fn check(
-    problem: &Problem<'_>,
+    (problem, ledger): (&Problem<'_>, &Ledger),
     launch: &Launch,
     load: (Option<usize>, &Counts, &[i128]),
     findings: &mut Findings,
@@ -25,7 +25,7 @@ pub(crate) fn check(
         }
     }
     for alternate in &launch.alternates {
-        if let Err((code, why)) = judge(problem, launch, alternate, load) {
+        if let Err((code, why)) = judge((problem, ledger), launch, alternate, load) {
             let Alternate { instance_type, zone, capacity_type, .. } = alternate;
             let name = format!("slot {slot}: alternate {instance_type} {zone} {capacity_type}");
             findings.add(code, format!("{name}: {why}"));
@@ -40,7 +40,7 @@ fn rank(one: &Alternate) -> (i64, &str, &str, &str) {
 
 /// What is wrong with an alternate, if anything is.
 fn judge(
-    problem: &Problem<'_>,
+    (problem, ledger): (&Problem<'_>, &Ledger),
     launch: &Launch,
     alternate: &Alternate,
     (own, counts, demand): (Option<usize>, &Counts, &[i128]),
@@ -64,7 +64,7 @@ fn judge(
         return Err((code::ALTERNATE_FIT, format!("it does not match pods like {first}")));
     }
     // What other pods may do depends on the domains of pods they mean, so these must not change.
-    if counts.keys().any(|group| problem.reach[*group].concerned)
+    if counts.keys().any(|group| ledger.is_watched(problem, *group))
         && let Some(own) = own
     {
         let domains = |kind: &Kind| &problem.offerings.classes[kind.class].domains;

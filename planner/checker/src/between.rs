@@ -73,6 +73,11 @@ impl<'s, 'a> Scene<'s, 'a> {
         scene
     }
 
+    /// Scopes of required anti-affinity of pods on nodes.
+    pub(crate) fn bound_scopes(&self) -> BTreeSet<usize> {
+        self.keeps_away.keys().map(|(_, scope)| *scope).collect()
+    }
+
     /// What constraints make of a group. `rule` is its rule; `means` says for each group what the scopes say of it.
     pub(crate) fn reach(&self, pods: &Pods<'a>, group: usize, rule: usize) -> Reach {
         let one = &pods.groups[group];

@@ -211,6 +211,12 @@ fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>) -> Identity<
 }
 
 impl Group<'_> {
+    /// The scopes of its constraints on other pods.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = usize> {
+        let terms = self.affinity.iter().chain(&self.anti).map(|(_, scope)| *scope);
+        terms.chain(self.spreads.iter().map(|spread| spread.scope))
+    }
+
     /// Whether it states a constraint on other pods, ports or volumes.
     pub(crate) fn states_any(&self) -> bool {
         !(self.affinity.is_empty()

@@ -25,7 +25,7 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &mut Ledger, fin
             check_fit(problem, launch, kind, (&counts, &demand), findings).map(|left| (kind, left))
         });
         let own = ledger.launch_kind[index];
-        alternates::check(problem, launch, (own, &counts, &demand), findings);
+        alternates::check((problem, &*ledger), launch, (own, &counts, &demand), findings);
         ledger.launch_left.push(left);
         ledger.launch_groups[index] = counts;
     }

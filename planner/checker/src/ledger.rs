@@ -33,6 +33,18 @@ pub(crate) struct Ledger {
     pub(crate) pools_with_launches: BTreeSet<String>,
 }
 
+impl Ledger {
+    /// Whether pods of the group state a constraint on other pods, or one of a pod that is placed or runs means them.
+    pub(crate) fn is_watched(&self, problem: &Problem<'_>, group: usize) -> bool {
+        let groups = &problem.pods.groups;
+        let means = problem.pods.watch.means(groups[group].class);
+        let placed = groups.iter().zip(&self.placed).filter(|(_, placed)| **placed > 0).map(|(one, _)| one);
+        groups[group].scopes().next().is_some()
+            || placed.flat_map(|one| one.scopes()).any(|scope| means[scope])
+            || problem.bound_scopes.iter().any(|scope| means[*scope])
+    }
+}
+
 /// Reads the plan and checks that every pending pod is in it once, no other pod is, and reasons are not made up.
 pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) -> Ledger {
     let mut ledger = Ledger {

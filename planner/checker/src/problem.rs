@@ -87,6 +87,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) topology: Vec<&'a str>,
     /// What constraints between pods make of each group.
     pub(crate) reach: Vec<Reach>,
+    /// Scopes of required anti-affinity of pods on nodes.
+    pub(crate) bound_scopes: BTreeSet<usize>,
 }
 
 impl<'a> Problem<'a> {
@@ -119,6 +121,7 @@ impl<'a> Problem<'a> {
             offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
         let scene = Scene::new(&mut pods.watch, &nodes, &offerings, &topology);
         let reach = (0..pods.groups.len()).map(|group| scene.reach(&pods, group, rules[group])).collect();
+        let bound_scopes = scene.bound_scopes();
         let region = &catalog.region;
         Problem {
             snapshot,
@@ -133,6 +136,7 @@ impl<'a> Problem<'a> {
             offerings,
             topology,
             reach,
+            bound_scopes,
         }
     }
 
