@@ -1,13 +1,11 @@
 //! Kubernetes and Karpenter objects, reduced to what planning may look at, with quantities as integers.
 //!
 //! Field names follow the Kubernetes API. Environment variables, arguments, images, secrets and annotations outside
-//! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import and have no
-//! place here.
+//! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import.
 
 use crate::quantity::Resources;
 use crate::selector::{LabelSelector, Labels, Requirement};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// `namespace/name` of a pod, the way plans and certificates refer to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -187,7 +185,7 @@ pub struct TopologySpread {
     pub match_label_keys: Vec<String>,
 }
 
-/// A volume that may restrict where a pod runs. All other volume kinds are dropped on import.
+/// A volume that may restrict where a pod runs; all other kinds are dropped on import.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PodVolume {
@@ -325,8 +323,7 @@ impl Pod {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
-    /// Waits for a place: Pending, not bound, not being deleted, not gated, for the default scheduler, and not owned by
-    /// a DaemonSet or a node (their controllers place them).
+    /// Waits for a place: Pending, not bound, being deleted or gated, for the default scheduler, not of a DaemonSet or node.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.phase == PodPhase::Pending
@@ -372,10 +369,9 @@ pub struct Node {
     pub capacity: Resources,
     /// What pods may request.
     pub allocatable: Resources,
-    /// Volumes that may be attached at once, by CSI driver (`spec.drivers[].allocatable.count` of its CSINode); no entry: as
-    /// many as you like.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub volume_limits: BTreeMap<String, i64>,
+    /// Volumes at most by CSI driver (its CSINode's `spec.drivers[].allocatable.count`); no entry: no limit.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub volume_limits: std::collections::BTreeMap<String, i64>,
     /// Condition Ready is True.
     pub ready: bool,
     /// Has a deletion timestamp.
@@ -576,7 +572,7 @@ pub struct VolumeClaim {
     /// StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-    /// Its only access mode is `ReadWriteOncePod`: one pod at a time uses it.
+    /// Its access mode is `ReadWriteOncePod`: one pod at a time uses it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_write_once_pod: bool,
 }

@@ -64,6 +64,22 @@ pub(crate) fn is_constrained(snapshot: &Snapshot, labels: &Labels, spec: &PodSpe
     states_any(spec) || marks(snapshot, labels).contains(&true)
 }
 
+/// Whether anti-affinity keeps a pod and one of the others apart.
+pub(crate) fn repelled(
+    others: &[(Spot, &Labels, &PodSpec)],
+    (labels, spec): (&Labels, &PodSpec),
+    spot: &Spot,
+) -> bool {
+    let near = |other: &Spot, term: &PodAffinityTerm| {
+        other.domain(&term.topology_key) == spot.domain(&term.topology_key)
+    };
+    let means = |term: &PodAffinityTerm, labels: &Labels| selects(term.label_selector.as_ref(), labels);
+    others.iter().any(|(at, marks, other)| {
+        spec.affinity.anti_required.iter().any(|term| means(term, marks) && near(at, term))
+            || other.affinity.anti_required.iter().any(|term| means(term, labels) && near(at, term))
+    })
+}
+
 /// Whether a pod may go to a spot beside all others. `zones` are all there may ever be for it.
 pub(crate) fn allows(
     others: &[(Spot, &Labels, &PodSpec)],
@@ -77,10 +93,7 @@ pub(crate) fn allows(
     let means = |term: &PodAffinityTerm, labels: &Labels| selects(term.label_selector.as_ref(), labels);
     let own = ports(spec);
     let port_taken = others.iter().any(|(at, _, other)| at == spot && !own.is_disjoint(&ports(other)));
-    let repelled = others.iter().any(|(at, marks, other)| {
-        spec.affinity.anti_required.iter().any(|term| means(term, marks) && near(at, term))
-            || other.affinity.anti_required.iter().any(|term| means(term, labels) && near(at, term))
-    });
+    let repelled = repelled(others, (labels, spec), spot);
     let all = |marks: &Labels| spec.affinity.pod_required.iter().all(|term| means(term, marks));
     let attracted = spec
         .affinity

@@ -573,8 +573,15 @@ impl Maker<'_> {
         }
     }
 
-    fn min_weight(&self, group: usize) -> i32 {
-        let usable = self.offers.iter().filter(|offer| self.offer_takes(offer, group));
+    /// Of a group, or of its row for a zone.
+    fn min_weight(&self, group: usize, zone: Option<&String>) -> i32 {
+        let running: Vec<_> = self.others().into_iter().take(self.running()).collect();
+        let one = (&self.groups[group].labels, &self.groups[group].spec);
+        let near = |offer: &Offer<'_>| {
+            naive::repelled(&running, one, &naive::Spot::new(&offer.zone, self.launches.len()))
+        };
+        let usable = self.offers.iter().filter(|offer| self.offer_takes(offer, group) && !near(offer));
+        let usable = usable.filter(|offer| zone.is_none_or(|zone| *zone == offer.zone));
         let top = usable.map(|offer| offer.pool.weight).max().unwrap_or(i32::MIN);
         self.groups[group].weight.unwrap_or(top).min(top)
     }
@@ -586,8 +593,12 @@ impl Maker<'_> {
         let row = |group: usize, domain: Option<(String, u64)>| Row {
             pod: self.groups[group].pods[0].clone(),
             pods: domain.as_ref().map_or(self.groups[group].placed, |(_, pods)| *pods),
+            min_weight: if weighted {
+                self.min_weight(group, domain.as_ref().map(|(zone, _)| zone))
+            } else {
+                i32::MIN
+            },
             domain: domain.map(|(name, _)| name),
-            min_weight: if weighted { self.min_weight(group) } else { i32::MIN },
             multiplier: 0,
         };
         let rows = with.flat_map(|group| match self.by_zone(group) {
@@ -595,6 +606,12 @@ impl Maker<'_> {
             None => vec![(group, row(group, None))],
         });
         rows.collect()
+    }
+
+    /// Pods that run; the first of [`Maker::others`].
+    fn running(&self) -> usize {
+        let known = |name: &String| self.snapshot.nodes.iter().any(|node| node.name == *name);
+        self.snapshot.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(known)).count()
     }
 
     /// Where the pods placed so far are, and those that run.
