@@ -1,8 +1,7 @@
 //! Kubernetes and Karpenter objects, reduced to what planning may look at, with quantities as integers.
 //!
 //! Field names follow the Kubernetes API. Environment variables, arguments, images, secrets and annotations outside
-//! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import and have no
-//! place here.
+//! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import.
 
 use crate::quantity::Resources;
 use crate::selector::{LabelSelector, Labels, Requirement};
@@ -186,7 +185,7 @@ pub struct TopologySpread {
     pub match_label_keys: Vec<String>,
 }
 
-/// A volume that may restrict where a pod runs. All other volume kinds are dropped on import.
+/// A volume that may restrict where a pod runs; all other kinds are dropped on import.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PodVolume {
@@ -324,8 +323,7 @@ impl Pod {
         matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
-    /// Waits for a place: Pending, not bound, not being deleted, not gated, for the default scheduler, and not owned by
-    /// a DaemonSet or a node (their controllers place them).
+    /// Waits for a place: Pending, not bound, being deleted or gated, for the default scheduler, not of a DaemonSet or node.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.phase == PodPhase::Pending
@@ -371,6 +369,9 @@ pub struct Node {
     pub capacity: Resources,
     /// What pods may request.
     pub allocatable: Resources,
+    /// Volumes at most by CSI driver (its CSINode's `spec.drivers[].allocatable.count`); no entry: no limit.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub volume_limits: std::collections::BTreeMap<String, i64>,
     /// Condition Ready is True.
     pub ready: bool,
     /// Has a deletion timestamp.
@@ -571,6 +572,9 @@ pub struct VolumeClaim {
     /// StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// Its access mode is `ReadWriteOncePod`: one pod at a time uses it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_write_once_pod: bool,
 }
 
 /// A PersistentVolume.

@@ -90,7 +90,7 @@ pub fn adopt(
     let mut observer = |_: &crate::Moment| {};
     let mut run = Run::new(limits, &mut observer);
     let mut problem = Problem::new(snapshot, catalog, policy, threads(limits.threads)?)?;
-    let placement = place(&problem, foreign)?;
+    let placement = place(&mut problem, foreign)?;
     problem.open_weights(&placement);
     let found = engine::certify_fixed(&problem, placement, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
@@ -113,7 +113,8 @@ pub fn adopt(
 }
 
 /// Reads a placement in the problem's terms.
-fn place(problem: &Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptError> {
+fn place(whole: &mut Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptError> {
+    let problem = &*whole;
     let mut reader = Reader::new(problem);
     let mut placement = Placement::default();
     for (index, launch) in foreign.launches.iter().enumerate() {
@@ -124,7 +125,9 @@ fn place(problem: &Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptErr
                 launch.node_pool, launch.instance_type, launch.zone, launch.capacity_type
             ),
         })?;
-        placement.launches.push((offering, reader.pattern(&launch.pods)?));
+        let signature = problem.offerings[offering].signature as usize;
+        let value = |key: u32| problem.value_of(signature, key);
+        placement.launches.push((offering, reader.pattern(&launch.pods, &value)?));
     }
     for (name, pods) in &foreign.existing {
         if pods.is_empty() {
@@ -132,9 +135,26 @@ fn place(problem: &Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptErr
         }
         let bin = problem.existing.iter().position(|bin| problem.snapshot.nodes[bin.node].name == *name);
         let bin = bin.ok_or_else(|| AdoptError::Node(name.clone()))?;
-        placement.existing.push((bin, reader.pattern(pods)?));
+        let value = |key: u32| problem.value_on(problem.existing[bin].node, key);
+        placement.existing.push((bin, reader.pattern(pods, &value)?));
     }
-    placement.left = reader.left;
+    let placed = std::mem::take(&mut reader.placed);
+    placement.left =
+        problem.groups.iter().zip(&placed).map(|(group, placed)| group.demand - placed).collect();
+    // A split group is taken as it was split, and what is nowhere in it is left.
+    let families = problem.families.clone();
+    for family in &families {
+        let (first, rows) = (family.rows[0] as usize, &family.rows);
+        let all = whole.groups[first].whole.clone();
+        let total: i64 = rows.iter().map(|g| placed[*g as usize]).sum();
+        for g in rows.iter().map(|g| *g as usize) {
+            (whole.groups[g].demand, placement.left[g]) = (placed[g], 0);
+        }
+        placement.left[first] = all.len() as i64 - total;
+        whole.groups[first].demand += placement.left[first];
+        whole.blocked.retain(|blocked| blocked.whole != all);
+    }
+    let problem = &*whole;
     placement.limits = problem.limits.iter().map(|limit| limit.remaining).collect();
     for (offering, _) in &placement.launches {
         for (row, amount) in crate::core::usage(problem, *offering) {
@@ -157,33 +177,45 @@ fn find_offering(problem: &Problem<'_>, launch: &ForeignLaunch) -> Option<usize>
 
 /// Turns names of pods into numbers of groups, each pod once.
 struct Reader<'p> {
-    group_of: BTreeMap<PodRef, usize>,
+    problem: &'p Problem<'p>,
+    /// The groups a pod may be of: one, or one a domain.
+    groups_of: BTreeMap<PodRef, Vec<usize>>,
     unsupported: BTreeMap<PodRef, &'p str>,
     seen: BTreeSet<PodRef>,
-    left: Vec<i64>,
+    placed: Vec<i64>,
 }
 
 impl<'p> Reader<'p> {
     fn new(problem: &'p Problem<'_>) -> Reader<'p> {
-        let groups = problem.groups.iter().enumerate();
+        let mut groups_of: BTreeMap<PodRef, Vec<usize>> = BTreeMap::new();
+        for (g, group) in problem.groups.iter().enumerate() {
+            for pod in group.whole.iter() {
+                groups_of.entry(problem.pod_ref(*pod)).or_default().push(g);
+            }
+        }
         Reader {
-            group_of: groups
-                .flat_map(|(g, group)| group.pods.iter().map(move |pod| (problem.pod_ref(*pod), g)))
-                .collect(),
+            problem,
+            groups_of,
             unsupported: problem
                 .unsupported
                 .iter()
+                .chain(&problem.constrained)
                 .map(|left| (problem.pod_ref(left.pod), left.constraint.as_str()))
                 .collect(),
             seen: BTreeSet::new(),
-            left: problem.groups.iter().map(|group| group.pods.len() as i64).collect(),
+            placed: vec![0; problem.groups.len()],
         }
     }
 
-    fn pattern(&mut self, pods: &[PodRef]) -> Result<crate::pack::Pattern, AdoptError> {
+    /// Counts by group of pods on a bin with the given values of topology keys.
+    fn pattern<'v>(
+        &mut self,
+        pods: &[PodRef],
+        value: &dyn Fn(u32) -> Option<&'v str>,
+    ) -> Result<crate::pack::Pattern, AdoptError> {
         let mut counts: BTreeMap<u32, i64> = BTreeMap::new();
         for pod in pods {
-            let Some(g) = self.group_of.get(pod) else {
+            let Some(groups) = self.groups_of.get(pod) else {
                 return Err(match self.unsupported.get(pod) {
                     Some(constraint) => {
                         AdoptError::Unsupported { pod: pod.clone(), constraint: (*constraint).to_owned() }
@@ -194,8 +226,14 @@ impl<'p> Reader<'p> {
             if !self.seen.insert(pod.clone()) {
                 return Err(AdoptError::Twice(pod.clone()));
             }
-            self.left[*g] -= 1;
-            *counts.entry(u32::try_from(*g).expect("groups fit 32 bits")).or_default() += 1;
+            let here = |g: &&usize| {
+                let cell = &self.problem.groups[**g].cell;
+                cell.iter().all(|(key, domain)| value(*key) == domain.as_deref())
+            };
+            // On a bin in no domain it is of any: the checker says what is wrong with it.
+            let g = groups.iter().find(here).copied().unwrap_or(groups[0]);
+            self.placed[g] += 1;
+            *counts.entry(u32::try_from(g).expect("groups fit 32 bits")).or_default() += 1;
         }
         Ok(counts.into_iter().collect())
     }

@@ -60,8 +60,12 @@ pub(crate) fn split(core: &Core, strict: bool) -> Vec<Block> {
             sets.join(offers.map(|offer| offer.items[0].0));
         }
     }
+    // The bound of a split group is about all of its domains.
+    for (rows, _) in &core.families {
+        sets.join(rows.iter().copied());
+    }
     let mut roots: Vec<u32> =
-        (0..count).filter(|g| core.demand[*g as usize] > 0).map(|g| sets.find(g)).collect();
+        (0..count).filter(|g| core.wanted[*g as usize] > 0).map(|g| sets.find(g)).collect();
     roots.sort_unstable();
     roots.dedup();
     roots.into_iter().map(|root| part(core, &mut sets, root)).collect()
@@ -85,7 +89,7 @@ fn may_bind(core: &Core, row: usize) -> bool {
 
 fn part(core: &Core, sets: &mut Sets, root: u32) -> Block {
     let groups: Vec<u32> = (0..core.demand.len() as u32)
-        .filter(|g| core.demand[*g as usize] > 0 && sets.find(*g) == root)
+        .filter(|g| core.wanted[*g as usize] > 0 && sets.find(*g) == root)
         .collect();
     let local = |items: &[(u32, i64)]| -> Vec<(u32, i64)> {
         items
@@ -108,6 +112,18 @@ fn part(core: &Core, sets: &mut Sets, root: u32) -> Block {
         weights: groups.iter().flat_map(|g| core.weight(*g as usize).to_vec()).collect(),
         w: groups.iter().flat_map(|g| core.w[*g as usize * r..][..r].to_vec()).collect(),
         demand: groups.iter().map(|g| core.demand[*g as usize]).collect(),
+        wanted: groups.iter().map(|g| core.wanted[*g as usize]).collect(),
+        cap: groups.iter().map(|g| core.cap[*g as usize]).collect(),
+        families: core
+            .families
+            .iter()
+            .filter(|(rows, _)| groups.binary_search(&rows[0]).is_ok())
+            .map(|(rows, split)| {
+                let at = |g: &u32| groups.binary_search(g).expect("a family is in one block") as u32;
+                (rows.iter().map(at).collect(), split.clone())
+            })
+            .collect(),
+        rules: core.rules.renumbered(&groups),
         priority: groups.iter().map(|g| core.priority[*g as usize]).collect(),
         offers: offers
             .iter()

@@ -218,7 +218,7 @@ fn bound(
     multipliers: &Multipliers,
     shared: &Shared,
 ) -> f64 {
-    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
+    let covered: f64 = core.covered(&multipliers.pi);
     let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
     let decided = decisions.iter().zip(duals).map(|(one, dual)| match one.most {
         _ if *dual > 0.0 => dual * one.least as f64,

@@ -66,7 +66,8 @@ pub(crate) fn certify(
     let (multipliers, list) = flat(core, blocks);
     let (mut certificate, mut bound) = certify_flat(problem, core, &multipliers, &list);
     let mut row_of = vec![0_u32; problem.groups.len()];
-    let mut order: Vec<(PodRef, usize)> = first_pods(problem).into_iter().zip(0..).collect();
+    let named = row_names(problem).into_iter().zip(0..).filter(|(_, g)| has_row(problem, *g));
+    let mut order: Vec<((PodRef, Option<String>), usize)> = named.collect();
     order.sort();
     for (row, (_, g)) in order.into_iter().enumerate() {
         row_of[g] = u32::try_from(row).expect("rows fit 32 bits");
@@ -115,9 +116,24 @@ fn flat(core: &Core, blocks: &[(&Block, &BlockProof<'_>)]) -> (Multipliers, Pric
     (whole, list)
 }
 
-fn first_pods(problem: &Problem<'_>) -> Vec<PodRef> {
-    let first = |group: &Group| group.pods.iter().map(|pod| problem.pod_ref(*pod)).min();
-    problem.groups.iter().map(|group| first(group).expect("a group has pods")).collect()
+/// Whether a group is in the certificate: some pod of it is placed, or left out for limits.
+fn has_row(problem: &Problem<'_>, g: usize) -> bool {
+    match problem.groups[g].family {
+        Some(family) => {
+            problem.families[family as usize].rows.iter().any(|g| problem.groups[*g as usize].demand > 0)
+        }
+        None => problem.groups[g].demand > 0,
+    }
+}
+
+/// What names the row of each group: its first pod, and its domain if it is one of a split group's.
+fn row_names(problem: &Problem<'_>) -> Vec<(PodRef, Option<String>)> {
+    let domain = |group: &Group<'_>| {
+        let (family, cell) = (group.family?, group.cell.first()?);
+        debug_assert!(problem.families[family as usize].domains.iter().any(|d| Some(d) == cell.1.as_ref()));
+        cell.1.clone()
+    };
+    problem.groups.iter().map(|group| (problem.pod_ref(group.whole[0]), domain(group))).collect()
 }
 
 pub(crate) fn certify_flat(
@@ -253,12 +269,8 @@ impl Integers {
 
     /// The weak-duality bound, rounded up because prices are integers, never negative.
     fn bound(&self, problem: &Problem<'_>, core: &Core) -> UsdMicros {
-        let mut total: i128 = self
-            .pi
-            .iter()
-            .zip(&core.demand)
-            .map(|(pi, pods)| (i128::from(*pi) * i128::from(*pods)) << MULTIPLIER_BITS)
-            .sum();
+        let pi: Vec<i128> = self.pi.iter().map(|pi| i128::from(*pi)).collect();
+        let mut total: i128 = core.covered(&pi) << MULTIPLIER_BITS;
         total -= self.spare_values.iter().map(|value| i128::from(*value) << MULTIPLIER_BITS).sum::<i128>();
         for (row, left) in problem.limits.iter().enumerate() {
             total -= self.limit_price(problem, row, left.remaining);
@@ -278,18 +290,19 @@ impl Integers {
         for (index, slot) in vectors.values_mut().enumerate() {
             *slot = u32::try_from(index).expect("vectors fit 32 bits");
         }
-        let mut rows: Vec<Row> = first_pods(problem)
+        let mut rows: Vec<Row> = row_names(problem)
             .into_iter()
             .zip(problem.groups.iter().enumerate())
-            .map(|(pod, (g, group))| Row {
+            .filter(|(_, (g, _))| has_row(problem, *g))
+            .map(|((pod, domain), (g, group))| Row {
                 pod,
-                domain: None,
+                domain,
                 pods: u64::try_from(core.demand[g]).expect("demand is not negative"),
                 min_weight: group.min_weight,
                 multiplier: self.pi[g],
             })
             .collect();
-        rows.sort_by(|a, b| a.pod.cmp(&b.pod));
+        rows.sort_by(|a, b| (&a.pod, &a.domain).cmp(&(&b.pod, &b.domain)));
         let mut limits: Vec<LimitMultiplier> = self
             .mu
             .iter()

@@ -1,5 +1,7 @@
 //! The problem as the engine sees it: dense arrays, floating point beside the exact integers, dominated offerings gone.
 
+use crate::constraints::nodes::Rules;
+use crate::constraints::split::{ScaledBy, Split};
 use crate::problem::{Bits, Problem};
 use rayon::ThreadPool;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub(crate) struct Spare {
     pub(crate) cap: Vec<f64>,
     /// Groups that may use it, with the copies that fit at most.
     pub(crate) items: Vec<(u32, i64)>,
+    /// What counts there already, by rule.
+    pub(crate) held: Vec<i64>,
 }
 
 /// The engine's input.
@@ -53,6 +57,14 @@ pub(crate) struct Core {
     pub(crate) w: Vec<f64>,
     /// Pods to place, by group.
     pub(crate) demand: Vec<i64>,
+    /// Pods to place of the whole group, where a group is one domain of a split; else the same as `demand`.
+    pub(crate) wanted: Vec<i64>,
+    /// Pods of a group on one new node at most, by group.
+    pub(crate) cap: Vec<i64>,
+    /// Splits over domains: their groups, and which splits are feasible.
+    pub(crate) families: Vec<(Vec<u32>, Split)>,
+    /// Who may share a node.
+    pub(crate) rules: Rules,
     /// Priority by group.
     pub(crate) priority: Vec<i32>,
     /// Undominated offerings, by rising price, then canonical order.
@@ -93,7 +105,17 @@ impl Core {
         };
         let weights: Vec<i64> = problem.groups.iter().flat_map(|group| pick(&group.request)).collect();
         let w: Vec<f64> = weights.chunks(resources.len().max(1)).flat_map(&scaled).collect();
-        let copies = |g: usize, capacity: &[i64]| copies_that_fit(&weights, capacity, g).min(demand[g]);
+        let mut wanted = demand.clone();
+        let mut families = Vec::new();
+        for family in &problem.families {
+            let total: i64 = family.rows.iter().map(|g| demand[*g as usize]).sum();
+            family.rows.iter().for_each(|g| wanted[*g as usize] = total);
+            families.push((family.rows.clone(), family.split.clone()));
+        }
+        let cap: Vec<i64> = problem.groups.iter().map(|group| group.cap).collect();
+        let copies = |g: usize, capacity: &[i64], cap: i64| {
+            copies_that_fit(&weights, capacity, g).min(wanted[g]).min(cap)
+        };
         let mut core = Core {
             pool: problem.pool.clone(),
             priority: problem.groups.iter().map(|group| group.priority).collect(),
@@ -107,20 +129,26 @@ impl Core {
             w,
             weights: weights.clone(),
             demand: demand.clone(),
+            wanted: wanted.clone(),
+            cap: cap.clone(),
+            families,
+            rules: problem.rules.clone(),
         };
         for (bin, existing) in problem.existing.iter().enumerate().filter(|_| with_spares) {
             let capacity = pick(&existing.free);
             let items: Vec<(u32, i64)> = existing
                 .groups
                 .iter()
-                .map(|g| (*g, copies(*g as usize, &capacity)))
+                .zip(&existing.caps)
+                .map(|(g, cap)| (*g, copies(*g as usize, &capacity, *cap)))
                 .filter(|(_, copies)| *copies > 0)
                 .collect();
             if !items.is_empty() {
-                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items });
+                let held = existing.held.clone();
+                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items, held });
             }
         }
-        let (kept, dominated_by) = undominated(problem, &resources, &demand);
+        let (kept, dominated_by) = undominated(problem, &resources, &wanted);
         let mut position = vec![None; kept.len()];
         for (rank, offering) in kept.into_iter().enumerate() {
             let source = &problem.offerings[offering];
@@ -129,7 +157,7 @@ impl Core {
             let items: Vec<(u32, i64)> = problem.classes[source.class as usize]
                 .iter()
                 .filter(|g| weight >= problem.groups[*g].min_weight)
-                .map(|g| (u32::try_from(g).expect("groups fit 32 bits"), copies(g, &capacity)))
+                .map(|g| (u32::try_from(g).expect("groups fit 32 bits"), copies(g, &capacity, cap[g])))
                 .filter(|(_, copies)| *copies > 0)
                 .collect();
             if !items.is_empty() {
@@ -151,6 +179,11 @@ impl Core {
         core
     }
 
+    /// Whether some group may have only so many pods on a node.
+    pub(crate) fn has_caps(&self) -> bool {
+        self.cap.iter().any(|cap| *cap < i64::MAX)
+    }
+
     /// Resources per vector.
     pub(crate) fn r(&self) -> usize {
         self.resources.len()
@@ -159,6 +192,33 @@ impl Core {
     /// Exact request of group `g`.
     pub(crate) fn weight(&self, g: usize) -> &[i64] {
         &self.weights[g * self.r()..][..self.r()]
+    }
+
+    /// What the cover rows contribute to a bound at the given values of pods: `sum_g pi_g d_g`, where a group that is split
+    /// over domains counts with its cheapest feasible split.
+    pub(crate) fn covered<P>(&self, pi: &[P]) -> P
+    where
+        P: Copy + PartialOrd + std::iter::Sum<P> + ScaledBy,
+    {
+        let single: P = if self.families.is_empty() {
+            pi.iter().zip(&self.demand).map(|(pi, pods)| pi.times(*pods)).sum()
+        } else {
+            let mut split = vec![false; pi.len()];
+            self.families.iter().flat_map(|(rows, _)| rows).for_each(|g| split[*g as usize] = true);
+            let single = pi.iter().zip(&self.demand).zip(split).filter(|(_, split)| !split);
+            single.map(|((pi, pods), _)| pi.times(*pods)).sum()
+        };
+        let families = self.families.iter().map(|(rows, split)| {
+            let values: Vec<P> = rows.iter().map(|g| pi[*g as usize]).collect();
+            split.least(rows.iter().map(|g| self.demand[*g as usize]).sum(), &values)
+        });
+        std::iter::once(single).chain(families).sum()
+    }
+
+    /// What the fluid program has to cover of a group. A domain that is to take no pod still needs a price, which only a
+    /// demand, however small, gives it.
+    pub(crate) fn fluid_demand(&self, g: usize, demand: i64) -> f64 {
+        if demand == 0 && self.wanted[g] > 0 { 1e-3 } else { demand as f64 }
     }
 
     /// How many pods of `g` fit `capacity`.

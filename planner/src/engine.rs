@@ -2,9 +2,11 @@
 
 use crate::blocks;
 use crate::certificate::certify;
+use crate::constraints::assign::{Assigned, assign};
+use crate::constraints::restore::restore;
 use crate::core::Core;
-use crate::pack::Packing;
-use crate::placement::Placement;
+use crate::pack::{Packing, Pattern};
+use crate::placement::{self, Placement};
 use crate::problem::Problem;
 use crate::solve;
 use crate::{Limits, Moment, Stop};
@@ -78,9 +80,86 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Plans a problem with all its constraints: assigns groups to domains where the bound does not, searches, replays the plan
+/// pod by pod, and certifies what is placed.
+pub(crate) fn plan(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
+    let Some(assigned) = assign(problem) else {
+        let mut found = search(problem, run);
+        if restore(problem, &mut found.placement) {
+            found = certify_restored(problem, found, run);
+        }
+        return found;
+    };
+    // The bound is that of the problem before the assignment. It comes first, because it needs its time.
+    let demand: Vec<i64> = problem.groups.iter().map(|group| group.demand).collect();
+    let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
+    let core = Core::new(problem, demand.clone(), &limits, true);
+    let (certificate, bound) = bound_only(problem, &core, run);
+    let Assigned { problem: mut searched, from } = assigned;
+    let mut found = search(&mut searched, run);
+    found.placement = translate(problem, &searched, &from, &found.placement);
+    let mut lowered = false;
+    for (group, from) in searched.groups.iter().zip(&from) {
+        for (g, _) in from {
+            let whole = &mut problem.groups[*g as usize];
+            lowered |= group.min_weight < whole.min_weight;
+            whole.min_weight = whole.min_weight.min(group.min_weight);
+        }
+    }
+    let changed = restore(problem, &mut found.placement);
+    if changed || lowered || found.placement.left.iter().any(|left| *left > 0) {
+        return certify_restored(problem, found, run);
+    }
+    run.note("constraints", Some(found.placement.cost(problem)), bound.0 as f64 / 1e6);
+    Found { certificate, bound, undominated: core.offers.len(), ..found }
+}
+
+/// A placement in the terms of the problem whose groups were assigned to domains.
+fn translate(
+    problem: &Problem<'_>,
+    searched: &Problem<'_>,
+    from: &[Pattern],
+    placement: &Placement,
+) -> Placement {
+    let pattern = |pattern: &Pattern| {
+        let mut whole = Pattern::new();
+        for (g, count) in pattern {
+            from[*g as usize].iter().for_each(|(g, each)| placement::add(&mut whole, *g, each * count));
+        }
+        whole
+    };
+    let bin_of = |bin: usize| {
+        let node = searched.existing[bin].node;
+        problem.existing.iter().position(|bin| bin.node == node).expect("a share uses no other nodes")
+    };
+    let mut left = vec![0; problem.groups.len()];
+    for (pods, from) in placement.left.iter().zip(from) {
+        from.iter().for_each(|(g, each)| left[*g as usize] += pods * each);
+    }
+    Placement {
+        launches: placement.launches.iter().map(|(o, on)| (*o, pattern(on))).collect(),
+        existing: placement.existing.iter().map(|(bin, on)| (bin_of(*bin), pattern(on))).collect(),
+        left,
+        limits: placement.limits.clone(),
+    }
+}
+
+/// The bound for what is left of a plan from which pods had to be taken. Their room is free for pods that limits kept out.
+fn certify_restored(problem: &mut Problem<'_>, mut found: Found, run: &mut Run<'_>) -> Found {
+    for _ in 0..PASSES_MAX {
+        found.placement.insert_plain(problem);
+        // Another order of nodes is another order of binding.
+        if !restore(problem, &mut found.placement) {
+            break;
+        }
+    }
+    let stop = found.stop;
+    Found { stop, ..certify_fixed(problem, found.placement, run) }
+}
+
 /// Plans a problem: tier by tier of NodePool weights where limits force it, then certifies the whole.
 pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
-    let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+    let demand: Vec<i64> = problem.groups.iter().map(|group| group.demand).collect();
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, demand.clone(), &limits, true);
     let (packing, stop, (certificate, bound)) = solve_and_certify(problem, &core, run);
@@ -176,12 +255,11 @@ fn certify_placed(
 
 /// The bound for the pods a given placement places; the placement stays as it is.
 pub(crate) fn certify_fixed(problem: &Problem<'_>, placement: Placement, run: &mut Run<'_>) -> Found {
-    let placed =
-        problem.groups.iter().zip(&placement.left).map(|(group, left)| group.pods.len() as i64 - left);
+    let placed = problem.groups.iter().zip(&placement.left).map(|(group, left)| group.demand - left);
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, placed.collect(), &limits, true);
     let (certificate, bound) = bound_only(problem, &core, run);
-    run.note("given", Some(placement.cost(problem)), bound.0 as f64 / 1e6);
+    run.note("placed pods", Some(placement.cost(problem)), bound.0 as f64 / 1e6);
     Found { placement, certificate, bound, undominated: core.offers.len(), stop: Stop::WorkDone }
 }
 
@@ -192,12 +270,8 @@ pub(crate) fn bound_without_weights(
     run: &mut Run<'_>,
 ) -> (Certificate, UsdMicros) {
     problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
-    let placed: Vec<i64> = problem
-        .groups
-        .iter()
-        .zip(&placement.left)
-        .map(|(group, left)| group.pods.len() as i64 - left)
-        .collect();
+    let placed: Vec<i64> =
+        problem.groups.iter().zip(&placement.left).map(|(group, left)| group.demand - left).collect();
     let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(problem, placed, &limits, true);
     bound_only(problem, &core, run)

@@ -1,14 +1,17 @@
 //! From a placement to the plan document.
 
 use crate::Moment;
+use crate::constraints::volumes::ATTACHABLE;
 use crate::core::usage;
 use crate::engine::Found;
+use crate::existing::running_requests;
 use crate::matching::effective_request;
 use crate::offerings::{CAPACITY_TYPES, Offering};
 use crate::pack::Pattern;
 use crate::placement::Placement;
-use crate::problem::{Problem, running_requests};
+use crate::problem::Problem;
 use crate::reasons;
+use std::collections::BTreeMap;
 use stowage_models::labels;
 use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{
@@ -18,26 +21,37 @@ use stowage_models::plan::{
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::units::{Ppm, UsdMicros};
 
-/// Hands out the pods of each group in `namespace/name` order.
-struct Dealer {
-    next: Vec<usize>,
+/// Hands out the pods of each group in order. Shares of one group draw on the same pods, which are equal.
+#[derive(Default)]
+pub(crate) struct Dealer {
+    /// Pods handed out, by the first pod of the group.
+    next: BTreeMap<u32, usize>,
 }
 
 impl Dealer {
+    /// The next pods of a group.
+    pub(crate) fn take<'w>(&mut self, whole: &'w [u32], count: i64) -> &'w [u32] {
+        let next = self.next.entry(whole[0]).or_default();
+        let from = *next;
+        *next = (from + usize::try_from(count).expect("counts are not negative")).min(whole.len());
+        &whole[from..*next]
+    }
+
     fn deal(&mut self, problem: &Problem<'_>, pattern: &Pattern) -> (Vec<PodRef>, Resources) {
         let mut pods = Vec::new();
         let mut requested = Resources::default();
         for (g, count) in pattern {
             let group = &problem.groups[*g as usize];
-            let from = self.next[*g as usize];
-            let to = from + usize::try_from(*count).expect("counts are positive");
-            self.next[*g as usize] = to;
-            for pod in &group.pods[from..to] {
-                pods.push(problem.pod_ref(*pod));
-            }
+            pods.extend(self.take(&group.whole, *count).iter().map(|pod| problem.pod_ref(*pod)));
             let each = effective_request(problem.spec(group));
             for (name, amount) in each.0 {
                 requested.set(&name, requested.get(&name) + amount * count);
+            }
+            let attached = problem.resources.iter().zip(&group.request);
+            for (name, amount) in
+                attached.filter(|(name, amount)| name.starts_with(ATTACHABLE) && **amount > 0)
+            {
+                requested.set(name, requested.get(name) + amount * count);
             }
         }
         pods.sort();
@@ -47,10 +61,11 @@ impl Dealer {
 
 /// The plan, without its second certificate and id.
 pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) -> Plan {
-    let mut dealer = Dealer { next: vec![0; problem.groups.len()] };
+    let mut dealer = Dealer::default();
     let existing = existing_nodes(problem, &found.placement, &mut dealer);
     let launches = launches(problem, &found.placement, &mut dealer);
-    let unplaced = reasons::unplaced(problem, &found.placement.left);
+    let groups = dealer.next.values().filter(|pods| **pods > 0).count();
+    let unplaced = reasons::unplaced(problem, &found.placement.left, &mut dealer);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
     let summary = Summary {
@@ -58,7 +73,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         pods_on_existing: sum(existing.iter().map(|node| node.pods.len()).sum()),
         pods_on_new: sum(launches.iter().map(|launch| launch.pods.len()).sum()),
         pods_unplaced: sum(unplaced.iter().map(|entry| entry.pods.len()).sum()),
-        groups: sum((0..problem.groups.len()).filter(|g| dealer.next[*g] > 0).count()),
+        groups: sum(groups),
         offerings: sum(problem.offerings.len()),
         nodes_before: sum(problem.snapshot.nodes.len()),
         nodes_launched: sum(launches.len()),
@@ -190,12 +205,20 @@ fn alternates(
     for (g, count) in pattern {
         load.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(sum, w)| *sum += w * count);
     }
+    // Where constraints between pods are in play, a substitute is in all the same domains.
+    let concerned = pattern.iter().any(|(g, _)| problem.groups[*g as usize].wants.concern_pods());
+    let keys = 0..problem.constraints.meanings.keys.len() as u32;
+    let same_domains = |other: &Offering| {
+        let value = |offering: &Offering, key| problem.value_of(offering.signature as usize, key);
+        other.signature == own.signature || keys.clone().all(|key| value(other, key) == value(own, key))
+    };
     let substitutes = |o: &usize| {
         let other = &problem.offerings[*o];
         *o != index
             && other.pool == own.pool
             && load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
             && other.variant == own.variant
+            && (!concerned || same_domains(other))
             && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
             && usage(problem, *o).iter().all(|(row, amount)| {
                 let freed = own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);

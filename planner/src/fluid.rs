@@ -144,7 +144,8 @@ impl<'a> Fluid<'a> {
 
     fn empty(core: &'a Core) -> Fluid<'a> {
         let mut program = Program::new();
-        let cover: Vec<(f64, f64)> = core.demand.iter().map(|d| (*d as f64, INFINITY)).collect();
+        let cover: Vec<(f64, f64)> =
+            core.demand.iter().enumerate().map(|(g, d)| (core.fluid_demand(g, *d), INFINITY)).collect();
         program.add_rows(&cover);
         let limits: Vec<(f64, f64)> = core.limits.iter().map(|_| (-INFINITY, 1.0)).collect();
         let limit_row = program.add_rows(&limits);
@@ -303,7 +304,8 @@ impl<'a> Fluid<'a> {
                 .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers), o))
                 .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
                 .collect();
-            if violated.is_empty() {
+            let capped = if self.core.has_caps() { self.cap(&solution, true) } else { 0 };
+            if violated.is_empty() && capped == 0 {
                 break;
             }
             violated.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -311,7 +313,8 @@ impl<'a> Fluid<'a> {
             let offers: Vec<usize> = violated.into_iter().map(|(_, o)| o).collect();
             self.activate(&offers);
             self.program.set_time_limit(seconds_left());
-            match self.program.run(Simplex::Primal, i32::MAX) {
+            let simplex = if offers.is_empty() { Simplex::Dual } else { Simplex::Primal };
+            match self.program.run(simplex, i32::MAX) {
                 Ok(better) => solution = better,
                 Err(_) => break,
             }
@@ -324,7 +327,7 @@ impl<'a> Fluid<'a> {
     /// Solves again for other demands with the offers that are in (dual simplex from the last basis).
     pub(crate) fn resolve(&mut self, demand: &[i64]) -> Result<FluidPoint, Fault> {
         for (g, d) in demand.iter().enumerate() {
-            self.program.set_row(g, *d as f64, INFINITY);
+            self.program.set_row(g, self.core.fluid_demand(g, *d), INFINITY);
         }
         let solution = self.program.run(Simplex::Dual, i32::MAX)?;
         Ok(self.point(&solution))
@@ -355,7 +358,7 @@ impl<'a> Fluid<'a> {
         let mut simplex = Simplex::Dual;
         for _ in 0..SIFT_ROUNDS_MAX {
             let solution = self.program.run(simplex, i32::MAX)?;
-            let capped = self.cap(&solution);
+            let capped = self.cap(&solution, false);
             let decided = Decided {
                 multipliers: self.multipliers(&solution),
                 duals: rows.iter().map(|row| solution.dual[*row]).collect(),
@@ -383,13 +386,15 @@ impl<'a> Fluid<'a> {
     }
 
     /// Adds the rows `x_go <= u_go n_o` that the solution violates; returns how many.
-    fn cap(&mut self, solution: &Solution) -> usize {
+    /// Only those of groups with a cap of their own, if `constrained`: the others are implied by capacity but for rounding.
+    fn cap(&mut self, solution: &Solution, constrained: bool) -> usize {
         let mut added = 0;
         for active in &self.active {
             let nodes = solution.primal[active.column_nodes];
             for (k, (g, copies)) in self.core.offers[active.offer].items.iter().enumerate() {
                 let column = active.column_items + k;
-                if solution.primal[column] > nodes * *copies as f64 + 1e-6
+                if (!constrained || self.core.cap[*g as usize] < i64::MAX)
+                    && solution.primal[column] > nodes * *copies as f64 + 1e-6
                     && self.capped.insert((active.offer, *g))
                 {
                     let entries = [(column, 1.0), (active.column_nodes, -(*copies as f64))];

@@ -197,7 +197,7 @@ fn bounded(core: &Core, multipliers: &Multipliers, answers: &[Answer]) -> Bounde
         .iter()
         .map(|a| Priced { value: a.value / theta, y: a.y.iter().map(|y| y / theta).collect() })
         .collect();
-    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
+    let covered: f64 = core.covered(&multipliers.pi);
     let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
     let bound = (covered - spare_value) / theta - limits;
     let pi = multipliers.pi.iter().map(|pi| pi / theta).collect();

@@ -31,7 +31,7 @@ impl Kernels {
     ) -> Result<Kernels, PlanError> {
         check_policy(policy)?;
         let problem = Problem::new(snapshot, catalog, policy, threads(wanted)?)?;
-        let demand = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+        let demand = problem.groups.iter().map(|group| group.demand).collect();
         let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
         let core = Core::new(&problem, demand, &limits, true);
         let mut fluid = Fluid::new(&core);

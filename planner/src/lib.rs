@@ -8,10 +8,12 @@ mod blocks;
 mod branching;
 mod certificate;
 mod consolidate;
+mod constraints;
 mod core;
 mod dive;
 mod engine;
 mod exact;
+mod existing;
 mod extract;
 #[doc(hidden)]
 pub mod faults;
@@ -24,6 +26,7 @@ mod knapsack;
 mod lp;
 mod master;
 mod matching;
+mod notes;
 mod numbers;
 mod offerings;
 mod pack;
@@ -154,7 +157,7 @@ pub fn plan(
     check_policy(policy)?;
     let mut run = Run::new(limits, observer);
     let mut problem = Problem::new(snapshot, catalog, policy, threads(limits.threads)?)?;
-    let found = engine::search(&mut problem, &mut run);
+    let found = engine::plan(&mut problem, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
         let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);

@@ -73,7 +73,8 @@ impl<'a> Master<'a> {
     /// Starts from the columns of a packing.
     pub(crate) fn new(core: &'a Core, packing: &Packing) -> Master<'a> {
         let mut program = Program::new();
-        let cover: Vec<(f64, f64)> = core.demand.iter().map(|d| (*d as f64, INFINITY)).collect();
+        let cover: Vec<(f64, f64)> =
+            core.demand.iter().enumerate().map(|(g, d)| (core.fluid_demand(g, *d), INFINITY)).collect();
         program.add_rows(&cover);
         let limit_row = program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]);
         let spare_row = program.add_rows(&vec![(-INFINITY, 1.0); core.spares.len()]);
@@ -215,12 +216,15 @@ impl<'a> Master<'a> {
         let price = || {
             bins.into_par_iter()
                 .map_init(Knapsack::default, |knapsack, bin| {
-                    let (list, cap, threshold) = match bin {
+                    let (list, cap, threshold, held) = match bin {
                         Bin::Offer(o) => {
                             let offer = &core.offers[o as usize];
-                            (&offer.items, &offer.cap, full_price(core, o as usize, multipliers))
+                            (&offer.items, &offer.cap, full_price(core, o as usize, multipliers), &[][..])
                         }
-                        Bin::Spare(s) => (&core.spares[s as usize].items, &core.spares[s as usize].cap, 0.0),
+                        Bin::Spare(s) => {
+                            let spare = &core.spares[s as usize];
+                            (&spare.items, &spare.cap, 0.0, &spare.held[..])
+                        }
                     };
                     let items = items_of(list, &multipliers.pi);
                     let value = knapsack.solve(&items, &core.w, cap);
@@ -231,11 +235,12 @@ impl<'a> Master<'a> {
                     match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
                         Best::None => Answer { bin, value: threshold, y, pattern: None },
                         Best::Pattern(counts, value) => {
-                            Answer { bin, value, y, pattern: Some(pattern_of(&items, &counts)) }
+                            let pattern = core.rules.kept(&pattern_of(&items, &counts), held);
+                            Answer { bin, value, y, pattern: Some(pattern) }
                         }
                         Best::Limit(found) => {
-                            let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                            Answer { bin, value, y, pattern }
+                            let kept = |counts: Vec<i64>| core.rules.kept(&pattern_of(&items, &counts), held);
+                            Answer { bin, value, y, pattern: found.map(|(counts, _)| kept(counts)) }
                         }
                     }
                 })
@@ -245,7 +250,7 @@ impl<'a> Master<'a> {
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
-        let covered: f64 = multipliers.pi.iter().zip(&self.core.demand).map(|(pi, d)| pi * *d as f64).sum();
+        let covered: f64 = self.core.covered(&multipliers.pi);
         let spare: f64 = answers
             .iter()
             .filter(|answer| matches!(answer.bin, Bin::Spare(_)))

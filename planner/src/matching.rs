@@ -1,8 +1,7 @@
 //! May a pod go on a node? Exactly kube-scheduler's reading (`docs/formulation.md` section 1).
 
-use stowage_models::objects::{PodSpec, Taint, TaintEffect, Toleration};
+use stowage_models::objects::{NodeSelectorTerm, PodSpec, PodVolume, Taint, TaintEffect, Toleration};
 use stowage_models::quantity::{PODS, Resources};
-use stowage_models::selector::LabelSelector;
 
 /// The effective request of a pod, `pods: 1` included (KEP-753 and pod-level resources).
 pub(crate) fn effective_request(spec: &PodSpec) -> Resources {
@@ -58,66 +57,42 @@ pub(crate) fn selects<'a>(
     if !spec.node_selector.iter().all(|(key, value)| label(key) == Some(value)) {
         return false;
     }
-    let Some(terms) = &spec.affinity.node_required else {
-        return true;
-    };
-    terms.iter().any(|term| {
-        let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
-        !empty
-            && term.match_expressions.iter().all(|requirement| requirement.accepts(label(&requirement.key)))
-            && term
-                .match_fields
-                .iter()
-                .all(|requirement| requirement.key == "metadata.name" && requirement.accepts(node_name))
-    })
+    spec.affinity
+        .node_required
+        .as_ref()
+        .is_none_or(|terms| terms.iter().any(|term| term_selects(term, label, node_name)))
+}
+
+/// Whether a term accepts a node; one without any requirement accepts none.
+fn term_selects<'a>(
+    term: &NodeSelectorTerm,
+    label: &impl Fn(&str) -> Option<&'a str>,
+    node_name: Option<&str>,
+) -> bool {
+    let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
+    !empty
+        && term.match_expressions.iter().all(|requirement| requirement.accepts(label(&requirement.key)))
+        && term
+            .match_fields
+            .iter()
+            .all(|requirement| requirement.key == "metadata.name" && requirement.accepts(node_name))
+}
+
+/// Whether every list of alternatives has one that accepts a node.
+pub(crate) fn selects_any<'a>(
+    lists: &[&[NodeSelectorTerm]],
+    label: &impl Fn(&str) -> Option<&'a str>,
+    node_name: Option<&str>,
+) -> bool {
+    lists.iter().all(|terms| terms.iter().any(|term| term_selects(term, label, node_name)))
 }
 
 /// The first constraint of `spec` that this version does not plan for, in the words of the API.
 pub(crate) fn unsupported(spec: &PodSpec) -> Option<String> {
-    if let Some((i, spread)) = spec.topology_spread.iter().enumerate().find(|(_, spread)| spread.hard) {
-        return Some(format!(
-            "spec.topologySpreadConstraints[{i}]: DoNotSchedule over {}",
-            spread.topology_key
-        ));
-    }
-    if let Some(term) = spec.affinity.pod_required.first() {
-        return Some(format!("spec.affinity.podAffinity: required, over {}", term.topology_key));
-    }
-    if let Some(term) = spec.affinity.anti_required.first() {
-        return Some(format!("spec.affinity.podAntiAffinity: required, over {}", term.topology_key));
-    }
-    if let Some(volume) = spec.volumes.first() {
-        use stowage_models::objects::PodVolume;
-        return Some(match volume {
-            PodVolume::Claim(name) => format!("spec.volumes: PersistentVolumeClaim {name}"),
-            PodVolume::Ephemeral { name, .. } => format!("spec.volumes: ephemeral volume {name}"),
-            PodVolume::Other(kind) => format!("spec.volumes: {kind}"),
-        });
-    }
-    spec.init_containers
-        .iter()
-        .chain(&spec.containers)
-        .flat_map(|container| &container.host_ports)
-        .next()
-        .map(|port| format!("spec.containers[].ports: host port {port}"))
-}
-
-/// Whether a required anti-affinity term of a pod in `namespace` means a pod with these labels in `other_namespace`.
-pub(crate) fn term_matches(
-    term: &stowage_models::objects::PodAffinityTerm,
-    namespace: &str,
-    other_namespace: &str,
-    other_labels: &stowage_models::selector::Labels,
-) -> bool {
-    let namespaces = if term.namespace_selector.is_some() {
-        true
-    } else if term.namespaces.is_empty() {
-        namespace == other_namespace
-    } else {
-        term.namespaces.iter().any(|name| name == other_namespace)
-    };
-    namespaces
-        && term.label_selector.as_ref().is_some_and(|selector: &LabelSelector| selector.matches(other_labels))
+    spec.volumes.iter().find_map(|volume| match volume {
+        PodVolume::Other(kind) => Some(format!("spec.volumes: {kind}")),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

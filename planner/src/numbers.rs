@@ -97,8 +97,29 @@ pub struct Numbers {
 pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Result<Numbers, PlanError> {
     crate::check_policy(policy)?;
     let mut problem = Problem::new(snapshot, catalog, policy, threads(1)?)?;
+    // Constraints between pods are no numbers.
+    let plain: Vec<bool> = problem.groups.iter().map(|group| !group.wants.concern_pods()).collect();
+    let mut concerned: Vec<(PodRef, String)> = Vec::new();
+    for (group, _) in problem.groups.iter().zip(&plain).filter(|(_, plain)| !**plain) {
+        let text = "constraints between pods, or on host ports".to_owned();
+        concerned.extend(group.whole.iter().map(|pod| (problem.pod_ref(*pod), text.clone())));
+    }
+    concerned.extend(
+        problem
+            .blocked
+            .iter()
+            .flat_map(|out| out.whole.iter())
+            .map(|pod| (problem.pod_ref(*pod), "constraints between pods, or on host ports".to_owned())),
+    );
+    concerned.sort();
+    concerned.dedup();
+    let no_fit = problem.no_fit.clone();
+    problem.drop_groups(&plain);
+    problem.no_fit = no_fit;
+    problem.families.clear();
+    problem.settle_rules();
     problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
-    let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+    let demand: Vec<i64> = problem.groups.iter().map(|group| group.demand).collect();
     let remaining: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
     let core = Core::new(&problem, demand, &remaining, true);
     let refs = |pods: &[u32]| pods.iter().map(|pod| problem.pod_ref(*pod)).collect::<Vec<_>>();
@@ -132,7 +153,7 @@ pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Resul
             .groups
             .iter()
             .map(|group| NumbersGroup {
-                pods: refs(&group.pods),
+                pods: refs(&group.whole),
                 request: group.request.clone(),
                 priority: group.priority,
             })
@@ -160,8 +181,10 @@ pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Resul
         unsupported: problem
             .unsupported
             .iter()
+            .chain(&problem.constrained)
             .map(|left| (problem.pod_ref(left.pod), left.constraint.clone()))
+            .chain(concerned)
             .collect(),
-        no_fit: problem.no_fit.iter().flat_map(|group| refs(&group.pods)).collect(),
+        no_fit: problem.no_fit.iter().flat_map(|group| refs(&group.whole)).collect(),
     })
 }

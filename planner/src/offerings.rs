@@ -3,8 +3,12 @@
 //! Thousands of offerings differ in few labels that anybody asks about. Labels are therefore looked up through layers
 //! instead of being built, and matching is done once per *signature*: the values of the label keys in use.
 
-use crate::matching::{effective_request, selects, tolerates_all};
-use crate::problem::{Bits, Problem, daemon_matches, usable, vector};
+use crate::constraints::bound::daemon_ports;
+use crate::constraints::ports::clash;
+use crate::constraints::volumes::{ATTACHABLE, UNLIMITED};
+use crate::existing::daemon_matches;
+use crate::matching::{effective_request, selects, selects_any, tolerates_all};
+use crate::problem::{Bits, Problem, usable, vector};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::InstanceType;
 use stowage_models::labels;
@@ -42,6 +46,19 @@ pub(crate) struct Offering {
     /// What is left for pods; all zero if DaemonSets do not fit.
     pub(crate) capacity: Vec<i64>,
     /// Index into [`Problem::classes`].
+    pub(crate) class: u32,
+    /// Index into [`Problem::signatures`].
+    pub(crate) signature: u32,
+}
+
+/// What offerings that nobody can tell apart by their labels have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Signature {
+    /// Index into the snapshot's NodePools.
+    pub(crate) pool: u32,
+    /// Values of [`Problem::label_keys`].
+    pub(crate) values: Vec<Option<String>>,
+    /// Groups that may use such nodes as far as labels, taints and ports go: index into [`Problem::classes`].
     pub(crate) class: u32,
 }
 
@@ -135,9 +152,11 @@ pub(crate) fn enumerate(problem: &mut Problem<'_>) {
             ));
         }
     }
-    let classes = enumerator.classes.into_sorted();
+    let Enumerator { classes, signatures, keys, .. } = enumerator;
     problem.offerings = offerings;
-    problem.classes = classes;
+    problem.classes = classes.into_sorted();
+    problem.signatures = signatures;
+    problem.label_keys = keys;
     problem.notes.extend(notes);
 }
 
@@ -160,6 +179,9 @@ impl Classes {
     }
 }
 
+/// Values of the keys in use -> signature and the requests of the DaemonSets that match.
+type Memo = BTreeMap<Vec<Option<String>>, (u32, Vec<i64>)>;
+
 struct Enumerator<'p, 'a> {
     problem: &'p Problem<'a>,
     type_labels: &'p [Labels],
@@ -169,6 +191,7 @@ struct Enumerator<'p, 'a> {
     mentioned: BTreeMap<String, BTreeSet<String>>,
     daemon_requests: Vec<Vec<i64>>,
     classes: Classes,
+    signatures: Vec<Signature>,
     no_class: Ec2NodeClass,
 }
 
@@ -195,6 +218,11 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                 }
             }
         }
+        for group in &problem.groups {
+            let terms = group.wants.volumes.iter().flat_map(|terms| terms.iter());
+            keys.extend(terms.flat_map(|term| &term.match_expressions).map(|one| one.key.clone()));
+        }
+        keys.extend(problem.constraints.meanings.keys.iter().map(|key| (*key).to_owned()));
         for daemon in &problem.snapshot.daemon_sets {
             keys.extend(daemon.spec.node_selector.keys().cloned());
             keys.extend(expressions(&daemon.spec).map(|requirement| requirement.key.clone()));
@@ -212,6 +240,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             mentioned,
             daemon_requests,
             classes: Classes::default(),
+            signatures: Vec::new(),
             no_class: Ec2NodeClass::default(),
         }
     }
@@ -229,15 +258,14 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         let class = self.node_class(pool).clone();
         let variants: Vec<std::sync::Arc<Labels>> =
             self.variants(pool).into_iter().map(std::sync::Arc::new).collect();
-        // (values of the keys in use) -> (class, DaemonSets that match)
-        let mut memo: BTreeMap<Vec<Option<String>>, (u32, Vec<i64>)> = BTreeMap::new();
+        let mut memo: Memo = BTreeMap::new();
         for (type_index, instance_type) in self.problem.catalog.types.iter().enumerate() {
             let type_labels = &self.type_labels[type_index];
             if !quick_accepts(pool, type_labels) {
                 continue;
             }
             let allocatable = instance_type.allocatable(&self.problem.snapshot.settings, &class);
-            let usable = self.usable(&allocatable);
+            let usable = self.usable(&allocatable, instance_type);
             for (zone_index, zone) in instance_type.zones.iter().enumerate() {
                 if !class.zones.is_empty() && !class.zones.contains(&zone.zone) {
                     continue;
@@ -269,7 +297,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                         {
                             continue;
                         }
-                        let (group_class, daemons) = self.signature(pool, &label, &mut memo);
+                        let (signature, daemons) = self.signature(index, pool, &label, &mut memo);
                         let capacity = subtract(&usable, &daemons);
                         offerings.push(Offering {
                             pool: u32::try_from(index).expect("pools fit 32 bits"),
@@ -280,7 +308,8 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                             price: price.usd.0,
                             estimated: price.estimated,
                             capacity,
-                            class: group_class,
+                            class: self.signatures[signature as usize].class,
+                            signature,
                         });
                     }
                 }
@@ -288,29 +317,37 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         }
     }
 
-    fn usable(&self, allocatable: &Resources) -> Vec<i64> {
-        self.problem
-            .resources
-            .iter()
-            .map(|name| usable(name, allocatable.get(name), self.problem.policy))
-            .collect()
+    fn usable(&self, allocatable: &Resources, instance_type: &InstanceType) -> Vec<i64> {
+        let amount = |name: &String| match name.strip_prefix(ATTACHABLE) {
+            Some(driver) => instance_type.volume_limit(driver).unwrap_or(UNLIMITED),
+            None => usable(name, allocatable.get(name), self.problem.policy),
+        };
+        self.problem.resources.iter().map(amount).collect()
     }
 
     /// Groups and DaemonSet requests of nodes with these labels in this pool.
     fn signature<'b>(
         &mut self,
+        index: usize,
         pool: &NodePool,
         label: &impl Fn(&str) -> Option<&'b str>,
-        memo: &mut BTreeMap<Vec<Option<String>>, (u32, Vec<i64>)>,
+        memo: &mut Memo,
     ) -> (u32, Vec<i64>) {
         let key: Vec<Option<String>> = self.keys.iter().map(|key| label(key).map(str::to_owned)).collect();
         if let Some(known) = memo.get(&key) {
             return known.clone();
         }
+        let constraints = &self.problem.constraints;
+        let ports = daemon_ports(self.problem.snapshot, label, &pool.taints);
         let mut set = Bits::new(self.problem.groups.len());
         for (g, group) in self.problem.groups.iter().enumerate() {
             let spec = self.problem.spec(group);
-            if tolerates_all(&spec.tolerations, &pool.taints) && selects(spec, label, None) {
+            if tolerates_all(&spec.tolerations, &pool.taints)
+                && selects(spec, label, None)
+                && selects_any(&group.wants.volumes, label, None)
+                && !clash(&group.wants.ports, &ports)
+                && !constraints.bound.keeps_away(&constraints.meanings, &group.wants, label)
+            {
                 set.insert(g);
             }
         }
@@ -320,7 +357,11 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                 daemons.iter_mut().zip(request).for_each(|(sum, amount)| *sum = sum.saturating_add(*amount));
             }
         }
-        let value = (self.classes.number(set), daemons);
+        let class = self.classes.number(set);
+        let number = u32::try_from(self.signatures.len()).expect("signatures fit 32 bits");
+        let pool = u32::try_from(index).expect("pools fit 32 bits");
+        self.signatures.push(Signature { pool, values: key.clone(), class });
+        let value = (number, daemons);
         memo.insert(key, value.clone());
         value
     }
@@ -369,6 +410,8 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         for requirement in requirements.iter().filter(|requirement| requirement.operator == Operator::In) {
             values.extend(requirement.values.iter().cloned());
         }
+        // Where the values are domains, pods can tell them apart.
+        let is_domain = self.problem.constraints.domain_keys.contains(key);
         if !values.iter().any(|value| accepted(Some(value))) {
             values.insert(invented_value(&requirements));
         }
@@ -378,7 +421,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         }
         let mut unmentioned_kept = false;
         for value in values.into_iter().filter(|value| accepted(Some(value))) {
-            let is_mentioned = mentioned.contains(&value);
+            let is_mentioned = is_domain || mentioned.contains(&value);
             if is_mentioned || !unmentioned_kept {
                 unmentioned_kept |= !is_mentioned;
                 candidates.push(Some(value));

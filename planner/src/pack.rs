@@ -5,6 +5,7 @@
 //! offer should carry have equal value for their size, so the scarcity term decides, and it keeps cpu and memory filling
 //! up together.
 
+use crate::constraints::nodes::Tally;
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::Item;
@@ -146,6 +147,7 @@ pub(crate) enum BinRef {
 pub(crate) struct Filler {
     free: Vec<i64>,
     price: Vec<f64>,
+    tally: Tally,
     /// Counts of the last fill, parallel to the candidate list given.
     pub(crate) counts: Vec<i64>,
     /// Value of the last fill at the guide's multipliers.
@@ -171,10 +173,20 @@ impl Filler {
             BinRef::Offer(o) => (&core.offers[o].capacity, &guide.y[o * r..][..r]),
             BinRef::Spare(s) => (&core.spares[s].capacity, &guide.spare_y[s * r..][..r]),
         };
-        let allowed = |g: u32| match bin {
-            BinRef::Offer(o) => guide.takes(o, g),
-            BinRef::Spare(s) => core.spares[s].items.binary_search_by_key(&g, |(g, _)| *g).is_ok(),
+        // Copies of a group that its own constraints allow here; none if it may not use the bin.
+        let most = |g: u32| match bin {
+            BinRef::Offer(o) if guide.takes(o, g) => core.cap[g as usize],
+            BinRef::Offer(_) => 0,
+            BinRef::Spare(s) => {
+                let items = &core.spares[s].items;
+                items.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| items[at].1)
+            }
         };
+        let held = match bin {
+            BinRef::Offer(_) => &[][..],
+            BinRef::Spare(s) => &core.spares[s].held,
+        };
+        core.rules.start(&mut self.tally, held);
         self.free.clear();
         self.free.extend_from_slice(capacity);
         self.counts.clear();
@@ -184,6 +196,7 @@ impl Filler {
             for (k, count) in start.iter().enumerate() {
                 let (g, available) = candidates[k];
                 let count = (*count).min(available).min(core.copies(g as usize, &self.free));
+                let count = count.min(most(g)).min(core.rules.room(&self.tally, g));
                 self.take(core, guide, k, g, count);
             }
         }
@@ -198,7 +211,7 @@ impl Filler {
             self.work += candidates.len() as u64;
             let mut best: Option<(f64, usize, i64)> = None;
             for (k, (g, available)) in candidates.iter().enumerate() {
-                if self.counts[k] >= *available || !allowed(*g) {
+                if self.counts[k] >= (*available).min(most(*g)) {
                     continue;
                 }
                 let weights = core.weight(*g as usize);
@@ -213,7 +226,10 @@ impl Filler {
                 }
                 let score = guide.pi[*g as usize] * bias[k] / room.max(1e-12);
                 if best.is_none_or(|(have, ..)| score > have) {
-                    best = Some((score, k, *available - self.counts[k]));
+                    let room = core.rules.room(&self.tally, *g);
+                    if room > 0 {
+                        best = Some((score, k, ((*available).min(most(*g)) - self.counts[k]).min(room)));
+                    }
                 }
             }
             let Some((_, k, available)) = best else { break };
@@ -229,6 +245,7 @@ impl Filler {
             *free -= weight * count;
         }
         self.counts[k] += count;
+        core.rules.take(&mut self.tally, g, count);
         self.value += guide.pi[g as usize] * count as f64;
     }
 
@@ -309,23 +326,24 @@ pub(crate) fn best_on_spare(
     let bias = vec![1.0; candidates.len()];
     filler.fill(core, guide, BinRef::Spare(s), candidates, &bias, None);
     let spare = &core.spares[s];
+    let most = |g: u32| spare.items.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| spare.items[at].1);
     let items: Vec<Item> = candidates
         .iter()
         .filter(|(g, _)| spare.items.binary_search_by_key(g, |(g, _)| *g).is_ok())
         .map(|(g, available)| Item {
             group: *g as usize,
             profit: guide.pi[*g as usize],
-            copies: core.copies(*g as usize, &spare.capacity).min(*available) as f64,
+            copies: core.copies(*g as usize, &spare.capacity).min(*available).min(most(*g)) as f64,
         })
         .collect();
     let y = &guide.spare_y[s * core.r()..][..core.r()];
     match best_pattern(&items, &core.w, &spare.cap, y, filler.value + 1e-9, SPARE_BRANCHES) {
-        Best::Pattern(counts, _) | Best::Limit(Some((counts, _))) => items
-            .iter()
-            .zip(counts)
-            .filter(|(_, count)| *count > 0)
-            .map(|(item, count)| (item.group as u32, count))
-            .collect(),
+        Best::Pattern(counts, _) | Best::Limit(Some((counts, _))) => {
+            let found = items.iter().zip(counts).filter(|(_, count)| *count > 0);
+            let found: Pattern = found.map(|(item, count)| (item.group as u32, count)).collect();
+            // The branching knows no rules between groups; where they matter, the greedy filling stands.
+            if core.rules.allow(&found, &spare.held) { found } else { filler.pattern(candidates) }
+        }
         Best::None | Best::Limit(None) => filler.pattern(candidates),
     }
 }

@@ -176,9 +176,8 @@ impl Exact<'_> {
     }
 
     fn total(&self) -> i128 {
-        let covered = self.integers.pi.iter().zip(&self.core.demand);
-        let mut total: i128 =
-            covered.map(|(pi, pods)| (i128::from(*pi) * i128::from(*pods)) << MULTIPLIER_BITS).sum();
+        let pi: Vec<i128> = self.integers.pi.iter().map(|pi| i128::from(*pi)).collect();
+        let mut total: i128 = self.core.covered(&pi) << MULTIPLIER_BITS;
         for spare in &self.core.spares {
             total -= self.value(&spare.capacity, &spare.items).0;
         }

@@ -2,7 +2,7 @@
 
 use crate::core::{Core, usage};
 use crate::pack::{Packing, Pattern};
-use crate::problem::Problem;
+use crate::problem::{ExistingBin, Problem};
 
 /// Pods on bins, in the problem's own terms.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,17 @@ impl Placement {
 
     /// Puts pods that are left wherever there is room after all, higher priorities first: the plan is maximal.
     pub(crate) fn insert_left(&mut self, problem: &Problem<'_>) {
-        let mut order: Vec<usize> = (0..self.left.len()).filter(|g| self.left[*g] > 0).collect();
+        self.insert(problem, &|_| true);
+    }
+
+    /// The same for groups that no constraint between pods is about, after others were taken out.
+    pub(crate) fn insert_plain(&mut self, problem: &Problem<'_>) {
+        self.insert(problem, &|g| !problem.groups[g].wants.concern_pods());
+    }
+
+    fn insert(&mut self, problem: &Problem<'_>, wanted: &dyn Fn(usize) -> bool) {
+        let mut order: Vec<usize> =
+            (0..self.left.len()).filter(|g| self.left[*g] > 0 && wanted(*g)).collect();
         order.sort_by_key(|g| (std::cmp::Reverse(problem.groups[*g].priority), *g));
         let mut free_launches: Vec<Vec<i64>> =
             self.launches.iter().map(|(o, p)| free(problem, &problem.offerings[*o].capacity, p)).collect();
@@ -64,7 +74,10 @@ impl Placement {
             let group = u32::try_from(g).expect("groups fit 32 bits");
             for (bin, room) in free_existing.iter_mut().enumerate() {
                 if problem.existing[bin].groups.binary_search(&group).is_ok() {
-                    let count = take(request, room, self.left[g]);
+                    let there = self.existing.iter().find(|(b, _)| *b == bin);
+                    let there = there.map_or(&[][..], |(_, pattern)| pattern);
+                    let most = more_on(problem, &problem.existing[bin], there, group);
+                    let count = take(request, room, self.left[g].min(most));
                     if count > 0 {
                         self.left[g] -= count;
                         match self.existing.iter_mut().find(|(b, _)| *b == bin) {
@@ -76,7 +89,7 @@ impl Placement {
             }
             for ((offering, pattern), room) in self.launches.iter_mut().zip(&mut free_launches) {
                 if problem.may_use(g, &problem.offerings[*offering]) {
-                    let count = take(request, room, self.left[g]);
+                    let count = take(request, room, self.left[g].min(more_on_new(problem, pattern, group)));
                     if count > 0 {
                         self.left[g] -= count;
                         add(pattern, group, count);
@@ -87,7 +100,10 @@ impl Placement {
                 && let Some(offering) = self.cheapest_within_limits(problem, g)
             {
                 let mut room = problem.offerings[offering].capacity.clone();
-                let count = take(request, &mut room, self.left[g]);
+                let count = take(request, &mut room, self.left[g].min(problem.groups[g].cap));
+                if count == 0 {
+                    break;
+                }
                 self.left[g] -= count;
                 for (row, amount) in usage(problem, offering) {
                     self.limits[row] -= amount;
@@ -133,6 +149,16 @@ impl Placement {
             else {
                 continue;
             };
+            let mut rest = pattern.clone();
+            evicted.iter().for_each(|(lower, count)| add(&mut rest, *lower, -count));
+            rest.retain(|(_, count)| *count > 0);
+            let more = match at.checked_sub(self.existing.len()) {
+                None => more_on(problem, &problem.existing[self.existing[at].0], &rest, group),
+                Some(_) => more_on_new(problem, &rest, group),
+            };
+            if more < 1 {
+                continue;
+            }
             let pattern = match at.checked_sub(self.existing.len()) {
                 None => &mut self.existing[at].1,
                 Some(at) => &mut self.launches[at].1,
@@ -186,7 +212,19 @@ fn lowest_that_make_room(
     fits(&room).then_some(evicted)
 }
 
-fn free(problem: &Problem<'_>, capacity: &[i64], pattern: &Pattern) -> Vec<i64> {
+/// How many pods of a group constraints let join those on an existing node.
+pub(crate) fn more_on(problem: &Problem<'_>, bin: &ExistingBin, pattern: &[(u32, i64)], group: u32) -> i64 {
+    let own = pattern.iter().find(|(g, _)| *g == group).map_or(0, |(_, count)| *count);
+    (bin.cap(group) - own).max(0).min(problem.rules.more(pattern, &bin.held, group))
+}
+
+/// How many pods of a group constraints let join those on a new node.
+pub(crate) fn more_on_new(problem: &Problem<'_>, pattern: &[(u32, i64)], group: u32) -> i64 {
+    let own = pattern.iter().find(|(g, _)| *g == group).map_or(0, |(_, count)| *count);
+    (problem.groups[group as usize].cap - own).max(0).min(problem.rules.more(pattern, &[], group))
+}
+
+pub(crate) fn free(problem: &Problem<'_>, capacity: &[i64], pattern: &Pattern) -> Vec<i64> {
     let mut room = capacity.to_vec();
     for (g, count) in pattern {
         room.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(room, w)| *room -= w * count);
@@ -195,14 +233,14 @@ fn free(problem: &Problem<'_>, capacity: &[i64], pattern: &Pattern) -> Vec<i64> 
 }
 
 /// Takes as many of `left` pods as fit `room`.
-fn take(request: &[i64], room: &mut [i64], left: i64) -> i64 {
+pub(crate) fn take(request: &[i64], room: &mut [i64], left: i64) -> i64 {
     let fit = request.iter().zip(room.iter()).filter(|(w, _)| **w > 0).map(|(w, c)| c / w).min().unwrap_or(0);
     let count = fit.min(left).max(0);
     room.iter_mut().zip(request).for_each(|(room, w)| *room -= w * count);
     count
 }
 
-fn add(pattern: &mut Pattern, group: u32, count: i64) {
+pub(crate) fn add(pattern: &mut Pattern, group: u32, count: i64) {
     match pattern.binary_search_by_key(&group, |(g, _)| *g) {
         Ok(at) => pattern[at].1 += count,
         Err(at) => pattern.insert(at, (group, count)),

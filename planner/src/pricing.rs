@@ -101,7 +101,7 @@ fn bound(core: &Core, multipliers: &Multipliers, list: &PriceList) -> f64 {
     if list.theta <= 0.0 {
         return 0.0;
     }
-    let covered: f64 = multipliers.pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
+    let covered: f64 = core.covered(&multipliers.pi);
     let spare: f64 = list.spares.iter().map(|priced| priced.value).sum();
     let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
     ((covered - spare) / list.theta - limits).max(0.0)

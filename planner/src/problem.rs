@@ -1,15 +1,18 @@
 //! From a snapshot to a problem: groups, offerings, existing nodes, limits (`docs/formulation.md` section 1).
 
 use crate::PlanError;
-use crate::matching::{effective_request, selects, term_matches, tolerates_all, unsupported};
-use crate::offerings::{self, Offering};
+use crate::constraints::nodes::{Rules, own_cap};
+use crate::constraints::split::Split;
+use crate::constraints::{Constraints, Wants};
+use crate::existing::{existing_bins, limits};
+use crate::matching::{effective_request, unsupported};
+use crate::offerings::{self, Offering, Signature};
 use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
-use stowage_models::labels;
-use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, PodPhase, PodRef, PodSpec};
-use stowage_models::plan::Policy;
+use stowage_models::objects::{NodePool, PodRef, PodSpec};
+use stowage_models::plan::{Blocking, Policy};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
@@ -18,16 +21,31 @@ use stowage_models::units::Ppm;
 pub(crate) const PODS_MAX: usize = 15_000_000;
 
 /// Pods that are equal in everything the planner may look at.
+///
+/// A group that is planned domain by domain is several of these, one a domain, each with its share of the pods.
 #[derive(Clone, Debug)]
-pub(crate) struct Group {
-    /// Indices into the snapshot's pods, in `namespace/name` order.
-    pub(crate) pods: Vec<u32>,
+pub(crate) struct Group<'a> {
+    /// All pods of the whole group, as indices into the snapshot's pods: the first is the first in byte order of
+    /// `namespace/name`, the others follow in the snapshot's order.
+    pub(crate) whole: Arc<Vec<u32>>,
+    /// How many of them are to be planned here.
+    pub(crate) demand: i64,
     /// Request, one entry per resource of the problem.
     pub(crate) request: Vec<i64>,
     /// Priority.
     pub(crate) priority: i32,
     /// The group may use NodePools of this weight or more.
     pub(crate) min_weight: i32,
+    /// Pods of the group on one new node at most, because of its own constraints.
+    pub(crate) cap: i64,
+    /// Its constraints on other pods, volumes and ports.
+    pub(crate) wants: Arc<Wants<'a>>,
+    /// Position among [`Wants`]' spread constraints of the one that the bound knows, and the group is split by.
+    pub(crate) split: Option<u32>,
+    /// Index into [`Problem::families`] of the split this is one domain of.
+    pub(crate) family: Option<u32>,
+    /// Labels its bins must have: (index of the key in [`crate::constraints::selectors::Meanings::keys`], value).
+    pub(crate) cell: Vec<(u32, Option<String>)>,
 }
 
 /// What an existing node has left for pending pods.
@@ -39,6 +57,17 @@ pub(crate) struct ExistingBin {
     pub(crate) free: Vec<i64>,
     /// Groups that match and of which one pod fits, ascending.
     pub(crate) groups: Vec<u32>,
+    /// Pods of each of these groups that constraints of its own allow here.
+    pub(crate) caps: Vec<i64>,
+    /// What counts here already, by rule of [`Problem::rules`].
+    pub(crate) held: Vec<i64>,
+}
+
+impl ExistingBin {
+    /// Pods of a group that constraints of its own allow here; zero if it does not match or does not fit.
+    pub(crate) fn cap(&self, group: u32) -> i64 {
+        self.groups.binary_search(&group).map_or(0, |at| self.caps[at])
+    }
 }
 
 /// A limit row.
@@ -59,9 +88,12 @@ pub(crate) struct LeftOut {
     pub(crate) pod: u32,
     /// The constraint, in the words of the API.
     pub(crate) constraint: String,
+    /// What to do about it.
+    pub(crate) hint: String,
 }
 
 /// The problem. Everything is in input order (sorted), so equal snapshots give equal problems.
+#[derive(Clone)]
 pub(crate) struct Problem<'a> {
     /// Where parallel work runs.
     pub(crate) pool: Arc<ThreadPool>,
@@ -74,9 +106,19 @@ pub(crate) struct Problem<'a> {
     /// Resources in a fixed order: cpu, memory, pods, then the others any problem pod asks for, sorted.
     pub(crate) resources: Vec<String>,
     /// Groups, sorted by their first pod.
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<Group<'a>>,
+    /// Splits of groups over domains that the bound knows.
+    pub(crate) families: Vec<Family>,
+    /// Who may share a node.
+    pub(crate) rules: Rules,
+    /// Terms and what pods on nodes mean to them.
+    pub(crate) constraints: Arc<Constraints<'a>>,
     /// All offerings in canonical order.
     pub(crate) offerings: Vec<Offering>,
+    /// Label keys that somebody asks about, in the order of [`Signature::values`].
+    pub(crate) label_keys: Vec<String>,
+    /// NodePools and values of these keys that offerings have.
+    pub(crate) signatures: Vec<Signature>,
     /// Sets of groups by label class of offerings.
     pub(crate) classes: Vec<Bits>,
     /// Existing nodes that can take at least one pod.
@@ -84,11 +126,41 @@ pub(crate) struct Problem<'a> {
     /// Limits.
     pub(crate) limits: Vec<Limit>,
     /// Groups no bin can hold.
-    pub(crate) no_fit: Vec<Group>,
+    pub(crate) no_fit: Vec<Group<'a>>,
     /// Pods with unsupported constraints.
     pub(crate) unsupported: Vec<LeftOut>,
+    /// Pods that constraints on other pods or volumes keep out.
+    pub(crate) constrained: Vec<LeftOut>,
+    /// Pods of groups that constraints between pods keep out.
+    pub(crate) blocked: Vec<Blocked>,
     /// What a reader should know.
     pub(crate) notes: Vec<String>,
+}
+
+/// Pods of a group that constraints between pods keep out, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocked {
+    /// All pods of the group; it is the last of them that are left out.
+    pub(crate) whole: Arc<Vec<u32>>,
+    /// How many.
+    pub(crate) pods: i64,
+    /// The tightest cause.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: String,
+    /// The constraints in the way.
+    pub(crate) blocking: Vec<Blocking>,
+}
+
+/// A group split over domains.
+#[derive(Clone, Debug)]
+pub(crate) struct Family {
+    /// Its groups, one a domain, in byte order of the domains.
+    pub(crate) rows: Vec<u32>,
+    /// The domains.
+    pub(crate) domains: Vec<String>,
+    /// Which splits are feasible.
+    pub(crate) split: Split,
 }
 
 /// A set of small integers.
@@ -109,6 +181,11 @@ impl Bits {
     /// Whether `i` is in the set.
     pub(crate) fn contains(&self, i: usize) -> bool {
         self.0[i / 64] >> (i % 64) & 1 == 1
+    }
+
+    /// Whether `i` is in the set; false beyond its range.
+    pub(crate) fn has(&self, i: usize) -> bool {
+        self.0.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1)
     }
 
     /// Whether every member is in `other`.
@@ -160,12 +237,19 @@ impl<'a> Problem<'a> {
             policy,
             resources: Vec::new(),
             groups: Vec::new(),
+            families: Vec::new(),
+            rules: Rules::default(),
+            constraints: Arc::new(Constraints::default()),
             offerings: Vec::new(),
+            label_keys: Vec::new(),
+            signatures: Vec::new(),
             classes: Vec::new(),
             existing: Vec::new(),
             limits: Vec::new(),
             no_fit: Vec::new(),
             unsupported: Vec::new(),
+            constrained: Vec::new(),
+            blocked: Vec::new(),
             notes: snapshot.notes.clone(),
         };
         problem.group_pods();
@@ -174,13 +258,15 @@ impl<'a> Problem<'a> {
         offerings::enumerate(&mut problem);
         problem.limits = limits(snapshot);
         problem.existing = existing_bins(&problem);
-        problem.settle_weights();
+        problem.set_aside();
+        problem.split_groups();
+        problem.settle_rules();
         Ok(problem)
     }
 
     /// The spec of a group's pods (they are equal where it matters).
-    pub(crate) fn spec(&self, group: &Group) -> &'a PodSpec {
-        &self.snapshot.pods[group.pods[0] as usize].spec
+    pub(crate) fn spec(&self, group: &Group<'_>) -> &'a PodSpec {
+        &self.snapshot.pods[group.whole[0] as usize].spec
     }
 
     /// `namespace/name` of a pod.
@@ -201,7 +287,7 @@ impl<'a> Problem<'a> {
     }
 
     fn group_pods(&mut self) {
-        let repelled = repelled_pods(self.snapshot);
+        let mut constraints = Constraints::new(self.snapshot);
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut by_key: BTreeMap<GroupKey<'a>, Vec<u32>> = BTreeMap::new();
         for (i, pod) in self.snapshot.pods.iter().enumerate() {
@@ -209,17 +295,29 @@ impl<'a> Problem<'a> {
             if !pod.is_pending() {
                 continue;
             }
-            if let Some(constraint) = unsupported(&pod.spec).or_else(|| repelled.get(&index).cloned()) {
-                self.unsupported.push(LeftOut { pod: index, constraint });
+            if let Some(constraint) = unsupported(&pod.spec) {
+                let hint = "this version does not plan for it yet, and never places such a pod as if it had no constraint";
+                self.unsupported.push(LeftOut { pod: index, constraint, hint: hint.to_owned() });
                 continue;
             }
-            let request = effective_request(&pod.spec);
+            let mut request = effective_request(&pod.spec);
+            let wants = match constraints.wants(pod, &mut request) {
+                Ok(wants) => wants,
+                Err(fault) => {
+                    self.constrained.push(LeftOut {
+                        pod: index,
+                        constraint: fault.message,
+                        hint: fault.hint,
+                    });
+                    continue;
+                }
+            };
             for name in request.0.keys() {
                 if !names.contains(name) {
                     names.insert(name.clone());
                 }
             }
-            by_key.entry(GroupKey::new(request, &pod.spec)).or_default().push(index);
+            by_key.entry(GroupKey::new(request, &pod.spec, wants)).or_default().push(index);
         }
         // A DaemonSet may ask for what no pending pod asks for, and make an offering useless by it.
         for daemon in &self.snapshot.daemon_sets {
@@ -230,80 +328,41 @@ impl<'a> Problem<'a> {
         self.resources.extend(names);
         self.groups = by_key
             .into_iter()
-            .map(|(key, pods)| Group {
+            .map(|(key, mut pods)| Group {
                 request: vector(&self.resources, &key.request),
                 priority: key.priority,
                 min_weight: i32::MIN,
-                pods,
+                cap: own_cap(&constraints.meanings, &key.wants),
+                wants: Arc::new(key.wants),
+                split: None,
+                family: None,
+                cell: Vec::new(),
+                demand: pods.len() as i64,
+                whole: {
+                    // `a-b/x` comes before `a/x`, though `a` comes before `a-b`.
+                    let first = (0..pods.len()).min_by_key(|i| self.snapshot.pods[pods[*i] as usize].id());
+                    pods[..=first.unwrap_or(0)].rotate_right(1);
+                    Arc::new(pods)
+                },
             })
             .collect();
-        // Snapshot pods are sorted, so the smallest index is the first in namespace/name order.
-        self.groups.sort_by_key(|group| group.pods[0]);
+        self.groups.sort_by_key(|group| group.whole[0]);
+        crate::constraints::domains::find_private(&constraints.meanings, &mut self.groups);
+        self.constraints = Arc::new(constraints);
     }
 
-    fn note_preferences(&mut self) {
-        let mut ignored = 0_usize;
-        for pod in self.snapshot.pods.iter().filter(|pod| pod.is_pending()) {
-            let affinity = &pod.spec.affinity;
-            let soft = !affinity.node_preferred.is_empty()
-                || !affinity.pod_preferred.is_empty()
-                || !affinity.anti_preferred.is_empty()
-                || pod.spec.topology_spread.iter().any(|spread| !spread.hard);
-            ignored += usize::from(soft);
-        }
-        if ignored > 0 {
-            self.notes.push(format!(
-                "preferences (preferred affinity, ScheduleAnyway) of {ignored} pods are not part of the objective yet"
-            ));
-        }
-        for pool in &self.snapshot.node_pools {
-            if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {
-                self.notes.push(format!("NodePool {}: minValues is not enforced yet", pool.name));
-            }
-            if pool.deleting {
-                self.notes.push(format!("NodePool {} is being deleted and launches nothing", pool.name));
-            }
-            if pool.replicas.is_some() {
-                self.notes
-                    .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
-            }
-        }
+    /// Moves groups that no bin can hold aside.
+    fn set_aside(&mut self) {
+        let mut on_existing = Bits::new(self.groups.len());
+        self.existing.iter().flat_map(|bin| &bin.groups).for_each(|g| on_existing.insert(*g as usize));
+        let launched = self.settle_weights();
+        let keep: Vec<bool> =
+            (0..self.groups.len()).map(|g| launched[g] || on_existing.contains(g)).collect();
+        self.drop_groups(&keep);
     }
 
-    /// Notes what is in the snapshot and plays no part in the plan, where a reader would think it does.
-    fn note_surroundings(&mut self) {
-        let waits = |pod: &&Pod| pod.phase == PodPhase::Pending && pod.node.is_none() && !pod.deleting;
-        let waiting = || self.snapshot.pods.iter().filter(waits);
-        let gated = waiting().filter(|pod| !pod.scheduling_gates.is_empty()).count();
-        let foreign = waiting().filter(|pod| pod.spec.scheduler_name.is_some()).count();
-        if gated + foreign > 0 {
-            self.notes.push(format!(
-                "waiting pods that are not looked at: {gated} with scheduling gates, {foreign} of another scheduler"
-            ));
-        }
-        let region = &self.catalog.region;
-        let elsewhere = self.snapshot.nodes.iter().filter(|node| {
-            node.labels.get(labels::REGION).is_some_and(|have| have != region)
-                || node.labels.get(labels::ZONE).is_some_and(|zone| !zone.starts_with(region.as_str()))
-        });
-        let elsewhere = elsewhere.count();
-        if elsewhere > 0 {
-            self.notes.push(format!(
-                "{elsewhere} nodes are not in {region}, the region of the catalogue: types, zones and prices of the                  launches are those of {region}; pass --catalog with one of your region"
-            ));
-        }
-        let in_flight =
-            self.snapshot.node_claims.iter().filter(|claim| claim.node.is_none() && !claim.deleting);
-        let in_flight = in_flight.count();
-        if in_flight > 0 {
-            self.notes.push(format!(
-                "{in_flight} NodeClaims have no node yet: they count against limits, but the pods they were launched                  for are planned again"
-            ));
-        }
-    }
-
-    /// Sets each group's `min_weight` to the highest weight that can hold it and moves groups nothing can hold aside.
-    fn settle_weights(&mut self) {
+    /// Sets each group's `min_weight` to the highest weight that can hold it; says for each group whether any can.
+    pub(crate) fn settle_weights(&mut self) -> Vec<bool> {
         let pods = self.groups.len();
         let mut best: Vec<Option<i32>> = vec![None; pods];
         for offering in &self.offerings {
@@ -316,14 +375,10 @@ impl<'a> Problem<'a> {
                 }
             }
         }
-        let mut on_existing = Bits::new(pods);
-        self.existing.iter().flat_map(|bin| &bin.groups).for_each(|g| on_existing.insert(*g as usize));
-        let mut keep = vec![true; pods];
-        for g in 0..pods {
-            self.groups[g].min_weight = best[g].unwrap_or(i32::MIN);
-            keep[g] = best[g].is_some() || on_existing.contains(g);
+        for (group, best) in self.groups.iter_mut().zip(&best) {
+            group.min_weight = best.unwrap_or(i32::MIN);
         }
-        self.drop_groups(&keep);
+        best.iter().map(Option::is_some).collect()
     }
 
     /// Opens the next lower NodePool weight to groups that have pods left; false if there is none for any of them.
@@ -369,7 +424,7 @@ impl<'a> Problem<'a> {
     }
 
     /// Moves groups with `keep[g] == false` to `no_fit` and renumbers the rest.
-    fn drop_groups(&mut self, keep: &[bool]) {
+    pub(crate) fn drop_groups(&mut self, keep: &[bool]) {
         if keep.iter().all(|keep| *keep) {
             return;
         }
@@ -391,8 +446,9 @@ impl<'a> Problem<'a> {
             *class = renumbered;
         }
         for bin in &mut self.existing {
-            bin.groups.retain(|g| keep[*g as usize]);
-            bin.groups.iter_mut().for_each(|g| *g = renumber[*g as usize]);
+            let kept = bin.groups.iter().zip(&bin.caps).filter(|(g, _)| keep[**g as usize]);
+            let kept = kept.map(|(g, cap)| (renumber[*g as usize], *cap));
+            (bin.groups, bin.caps) = kept.unzip();
         }
     }
 }
@@ -405,11 +461,13 @@ struct GroupKey<'a> {
     node_selector: &'a stowage_models::selector::Labels,
     node_required: &'a Option<Vec<stowage_models::objects::NodeSelectorTerm>>,
     tolerations: &'a [stowage_models::objects::Toleration],
+    wants: Wants<'a>,
 }
 
 impl<'a> GroupKey<'a> {
-    fn new(request: Resources, spec: &'a PodSpec) -> GroupKey<'a> {
+    fn new(request: Resources, spec: &'a PodSpec, wants: Wants<'a>) -> GroupKey<'a> {
         GroupKey {
+            wants,
             request,
             priority: spec.priority,
             node_selector: &spec.node_selector,
@@ -417,140 +475,4 @@ impl<'a> GroupKey<'a> {
             tolerations: &spec.tolerations,
         }
     }
-}
-
-/// Pending pods that another pod's required anti-affinity keeps away from somewhere, with the words for it.
-///
-/// A pod's own terms need no exception here: a pod that has such a term is unsupported by itself.
-fn repelled_pods(snapshot: &Snapshot) -> BTreeMap<u32, String> {
-    // Replicas share their terms; looking at distinct ones keeps this linear in pods.
-    let mut terms = BTreeMap::new();
-    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-        for term in &pod.spec.affinity.anti_required {
-            terms.entry((pod.namespace.as_str(), term)).or_insert(pod);
-        }
-    }
-    let mut repelled = BTreeMap::new();
-    for (i, pod) in snapshot.pods.iter().enumerate().filter(|(_, pod)| pod.is_pending()) {
-        let source = terms
-            .iter()
-            .find(|((namespace, term), _)| term_matches(term, namespace, &pod.namespace, &pod.labels));
-        if let Some(((_, term), source)) = source {
-            let text = format!(
-                "required anti-affinity of pod {} matches it, over {}",
-                source.id(),
-                term.topology_key
-            );
-            repelled.insert(u32::try_from(i).expect("PODS_MAX fits 32 bits"), text);
-        }
-    }
-    repelled
-}
-
-/// Whether a DaemonSet puts a pod on a node with these labels and taints.
-pub(crate) fn daemon_matches<'a>(
-    daemon: &DaemonSet,
-    label: &impl Fn(&str) -> Option<&'a str>,
-    taints: &[stowage_models::objects::Taint],
-    node_name: Option<&str>,
-) -> bool {
-    tolerates_all(&daemon.spec.tolerations, taints) && selects(&daemon.spec, label, node_name)
-}
-
-fn is_destination(node: &Node) -> bool {
-    node.ready
-        && !node.unschedulable
-        && !node.deleting
-        && node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED)
-}
-
-/// Sum of the requests of pods on each node that have not ended, by node name.
-pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<&str, Resources> {
-    let mut running: BTreeMap<&str, Resources> = BTreeMap::new();
-    for pod in &snapshot.pods {
-        if let Some(node) = pod.node.as_deref()
-            && !pod.is_terminal()
-        {
-            running.entry(node).or_default().add(&effective_request(&pod.spec));
-        }
-    }
-    running
-}
-
-fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
-    let snapshot = problem.snapshot;
-    let running = running_requests(snapshot);
-    let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
-    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet")) {
-        if let (Some(node), Some(owner)) = (pod.node.as_deref(), pod.owner.as_ref()) {
-            daemon_pods.insert((node, &pod.namespace, &owner.name));
-        }
-    }
-    let daemon_requests: Vec<Resources> =
-        snapshot.daemon_sets.iter().map(|daemon| effective_request(&daemon.spec)).collect();
-    let mut bins = Vec::new();
-    for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(node)) {
-        let label = |key: &str| node.labels.get(key).map(String::as_str);
-        let mut used = running.get(node.name.as_str()).cloned().unwrap_or_default();
-        for (daemon, request) in snapshot.daemon_sets.iter().zip(&daemon_requests) {
-            if !daemon_pods.contains(&(&node.name, &daemon.namespace, &daemon.name))
-                && daemon_matches(daemon, &label, &node.taints, Some(&node.name))
-            {
-                used.add(request);
-            }
-        }
-        let free: Vec<i64> = problem
-            .resources
-            .iter()
-            .map(|name| (usable(name, node.allocatable.get(name), problem.policy) - used.get(name)).max(0))
-            .collect();
-        let groups: Vec<u32> = (0..problem.groups.len())
-            .filter(|g| {
-                let group = &problem.groups[*g];
-                let spec = problem.spec(group);
-                group.request.iter().zip(&free).all(|(w, c)| w <= c)
-                    && tolerates_all(&spec.tolerations, &node.taints)
-                    && selects(spec, &label, Some(&node.name))
-            })
-            .map(|g| u32::try_from(g).expect("groups fit 32 bits"))
-            .collect();
-        if !groups.is_empty() {
-            bins.push(ExistingBin { node: index, free, groups });
-        }
-    }
-    bins
-}
-
-/// Limit rows of all dynamic NodePools, sorted by pool and resource.
-fn limits(snapshot: &Snapshot) -> Vec<Limit> {
-    let mut limits = Vec::new();
-    for (index, pool) in snapshot.node_pools.iter().enumerate() {
-        for (resource, limit) in &pool.limits.0 {
-            let used = pool_usage(snapshot, &pool.name, resource);
-            limits.push(Limit {
-                pool: index,
-                resource: resource.clone(),
-                remaining: limit.saturating_sub(used).max(0),
-            });
-        }
-    }
-    limits
-}
-
-/// What nodes of a pool, and its NodeClaims that have no node yet, use of a limited resource.
-pub(crate) fn pool_usage(snapshot: &Snapshot, pool: &str, resource: &str) -> i64 {
-    let amount = |capacity: &Resources| {
-        if resource == "nodes" { 1 } else { capacity.get(resource) }
-    };
-    let nodes =
-        snapshot.nodes.iter().filter(|node| node.nodepool() == Some(pool)).map(|node| amount(&node.capacity));
-    let claims = snapshot
-        .node_claims
-        .iter()
-        .filter(|claim| claim.labels.get(labels::NODEPOOL).map(String::as_str) == Some(pool))
-        .filter(|claim| {
-            claim.node.as_ref().is_none_or(|name| snapshot.nodes.iter().all(|node| node.name != *name))
-        })
-        .map(|claim| amount(&claim.capacity));
-    nodes.chain(claims).fold(0_i64, i64::saturating_add)
 }

@@ -1,23 +1,37 @@
 //! Why pods are left out, in one sentence each: the tightest cause and what to do about it.
 
-use crate::matching::{selects, tolerates_all};
+use crate::extract::Dealer;
+use crate::matching::{selects, selects_any, tolerates_all};
 use crate::offerings::{CAPACITY_TYPES, Offering, label_of};
 use crate::problem::{Group, Problem};
 use std::collections::BTreeMap;
 use stowage_models::catalog::InstanceType;
 use stowage_models::objects::{Affinity, PodRef, PodSpec};
-use stowage_models::plan::{Unplaced, UnplacedReason};
+use stowage_models::plan::{Blocking, Unplaced, UnplacedReason};
 use stowage_models::quantity::display_amount;
 use stowage_models::selector::Labels;
 
-/// All pods left out: unsupported, without a fit, or beyond limits (`left`, by group).
-pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
-    let mut entries: BTreeMap<(UnplacedReason, String, String, Option<String>), Vec<PodRef>> =
-        BTreeMap::new();
-    for out in &problem.unsupported {
-        let hint =
-            "this version does not plan for it yet, and never places such a pod as if it had no constraint";
-        let key = (UnplacedReason::Unsupported, out.constraint.clone(), hint.to_owned(), None);
+/// Everything about an entry but its pods.
+type Cause = (UnplacedReason, String, String, Option<String>, Vec<Blocking>);
+
+/// All pods left out: unsupported, without a fit, beyond limits (`left`, by group), or kept out by constraints. The dealer
+/// has handed out the pods that are placed.
+pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer) -> Vec<Unplaced> {
+    let mut entries: BTreeMap<Cause, Vec<PodRef>> = BTreeMap::new();
+    let singles = [
+        (UnplacedReason::Unsupported, &problem.unsupported),
+        (UnplacedReason::Constraint, &problem.constrained),
+    ];
+    for (reason, out) in
+        singles.into_iter().flat_map(|(reason, list)| list.iter().map(move |out| (reason, out)))
+    {
+        let blocking = if reason == UnplacedReason::Constraint {
+            let detail = out.constraint.clone();
+            vec![Blocking { constraint: "volumes".to_owned(), detail, price_without: None }]
+        } else {
+            Vec::new()
+        };
+        let key = (reason, out.constraint.clone(), out.hint.clone(), None, blocking);
         entries.entry(key).or_default().push(problem.pod_ref(out.pod));
     }
     let type_labels: Vec<Labels> = if problem.no_fit.is_empty() {
@@ -27,20 +41,27 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64]) -> Vec<Unplaced> {
     };
     for group in &problem.no_fit {
         let (message, hint, nearest) = no_fit(problem, group, &type_labels);
-        let pods = group.pods.iter().map(|pod| problem.pod_ref(*pod));
-        entries.entry((UnplacedReason::NoFit, message, hint, nearest)).or_default().extend(pods);
+        let pods = group.whole.iter().map(|pod| problem.pod_ref(*pod));
+        let key = (UnplacedReason::NoFit, message, hint, nearest, Vec::new());
+        entries.entry(key).or_default().extend(pods);
     }
-    for (group, left) in problem.groups.iter().zip(left).filter(|(_, left)| **left > 0) {
-        let (message, hint) = limits(problem, group);
-        let left = usize::try_from(*left).expect("left is not negative");
-        let pods = group.pods[group.pods.len() - left..].iter().map(|pod| problem.pod_ref(*pod));
-        entries.entry((UnplacedReason::Limits, message, hint, None)).or_default().extend(pods);
+    for (g, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {
+        let (message, hint) = limits(problem, g);
+        let pods = dealer.take(&problem.groups[g].whole, *left).iter().map(|pod| problem.pod_ref(*pod));
+        let key = (UnplacedReason::Limits, message, hint, None, Vec::new());
+        entries.entry(key).or_default().extend(pods);
+    }
+    for out in &problem.blocked {
+        let pods = dealer.take(&out.whole, out.pods).iter().map(|pod| problem.pod_ref(*pod));
+        let cause = (out.message.clone(), out.hint.clone(), None, out.blocking.clone());
+        let key = (UnplacedReason::Constraint, cause.0, cause.1, cause.2, cause.3);
+        entries.entry(key).or_default().extend(pods);
     }
     entries
         .into_iter()
-        .map(|((reason, message, hint, nearest), mut pods)| {
+        .map(|((reason, message, hint, nearest, blocking), mut pods)| {
             pods.sort();
-            Unplaced { reason, message, hint, nearest, blocking: Vec::new(), pods }
+            Unplaced { reason, message, hint, nearest, blocking, pods }
         })
         .collect()
 }
@@ -57,7 +78,11 @@ fn name(problem: &Problem<'_>, offering: &Offering) -> String {
 }
 
 /// Message, hint and nearest offering for a group that no bin can hold.
-fn no_fit(problem: &Problem<'_>, group: &Group, type_labels: &[Labels]) -> (String, String, Option<String>) {
+fn no_fit(
+    problem: &Problem<'_>,
+    group: &Group<'_>,
+    type_labels: &[Labels],
+) -> (String, String, Option<String>) {
     if problem.offerings.is_empty() {
         let hint = "see the notes on NodePools, or add a NodePool".to_owned();
         return ("no NodePool can launch anything".to_owned(), hint, None);
@@ -69,6 +94,11 @@ fn no_fit(problem: &Problem<'_>, group: &Group, type_labels: &[Labels]) -> (Stri
         .filter(|offering| {
             tolerates_all(&spec.tolerations, &problem.pool(offering).taints)
                 && selects(spec, &|key: &str| label_of(problem, type_labels, offering, key), None)
+                && selects_any(
+                    &group.wants.volumes,
+                    &|key: &str| label_of(problem, type_labels, offering, key),
+                    None,
+                )
         })
         .collect();
     // The nearest offering is the one that exceeds its tightest resource least.
@@ -95,7 +125,7 @@ fn no_fit(problem: &Problem<'_>, group: &Group, type_labels: &[Labels]) -> (Stri
 }
 
 /// The resource a pod of the group exceeds most on an offering, and by what ratio.
-fn tightest(group: &Group, offering: &Offering) -> (usize, f64) {
+fn tightest(group: &Group<'_>, offering: &Offering) -> (usize, f64) {
     let mut worst = (0, 0.0);
     for (r, (w, c)) in group.request.iter().zip(&offering.capacity).enumerate() {
         let ratio = *w as f64 / (*c as f64).max(0.5);
@@ -154,8 +184,7 @@ fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (S
     )
 }
 
-fn limits(problem: &Problem<'_>, group: &Group) -> (String, String) {
-    let g = problem.groups.iter().position(|other| other.pods[0] == group.pods[0]).unwrap_or(0);
+fn limits(problem: &Problem<'_>, g: usize) -> (String, String) {
     let mut pools: Vec<&str> = problem
         .offerings
         .iter()

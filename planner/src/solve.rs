@@ -26,6 +26,8 @@ const WORK_PER_SECOND: u64 = 25_000_000;
 const BRANCH_SHARE: u64 = 6;
 /// What a linear program gets even when time is up: a plan without any bound is worth little.
 const MINIMUM_TIME: Duration = Duration::from_millis(50);
+/// The same where the bound is all that is asked for.
+const BOUND_TIME: Duration = Duration::from_millis(1_000);
 /// Iterations of column generation per second of time limit.
 const ITERATIONS_PER_SECOND: f64 = 25.0;
 
@@ -111,7 +113,7 @@ pub(crate) fn blocks<'b>(
 /// Bounds a core without a plan.
 pub(crate) fn bounds<'b>(core: &Core, blocks: &'b [Block], run: &mut Run<'_>) -> Solved<'b> {
     let proofs = blocks.iter().map(|block| {
-        let relaxed = relax(&block.core, run);
+        let relaxed = relax(&block.core, run, BOUND_TIME);
         BlockProof::Flat(relaxed.multipliers, relaxed.list)
     });
     Solved { proofs: proofs.collect(), packing: Packing::empty(core), stop: Stop::WorkDone }
@@ -125,9 +127,9 @@ struct Relaxed<'c> {
     point: Option<FluidPoint>,
 }
 
-fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
+fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
-    let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(MINIMUM_TIME).as_secs_f64();
+    let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(least).as_secs_f64();
     let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
         Err(fault) => {
@@ -143,7 +145,7 @@ fn relax<'c>(core: &'c Core, run: &mut Run<'_>) -> Relaxed<'c> {
 
 /// Bound and first plan of a block.
 fn first<'b>(core: &'b Core, run: &mut Run<'_>) -> Part<'b> {
-    let mut relaxed = relax(core, run);
+    let mut relaxed = relax(core, run, MINIMUM_TIME);
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let packing = match &relaxed.point {
         Some(point) => dive(core, &mut relaxed.fluid, point, &guide),

@@ -94,13 +94,20 @@ pub(crate) fn solve(core: &Core) -> Option<Packing> {
         .map(|state| {
             let pattern = states.pattern(state);
             // Offers are sorted by price: the first that holds the part is the cheapest.
+            if !core.rules.allow(&pattern, &[]) {
+                return None;
+            }
             core.offers.iter().position(|offer| holds(&offer.items, &offer.capacity, &pattern, &loads[state]))
         })
         .collect();
     let mut layers: Vec<Vec<(i64, usize)>> = vec![launch_layer(core, &states, &holder)];
     for spare in &core.spares {
         let fits: Vec<bool> = (0..states.count)
-            .map(|state| holds(&spare.items, &spare.capacity, &states.pattern(state), &loads[state]))
+            .map(|state| {
+                let pattern = states.pattern(state);
+                holds(&spare.items, &spare.capacity, &pattern, &loads[state])
+                    && core.rules.allow(&pattern, &spare.held)
+            })
             .collect();
         let last = layers.last().expect("the launch layer is there");
         layers.push(spare_layer(&states, last, &fits));
@@ -114,7 +121,9 @@ pub(crate) fn solve(core: &Core) -> Option<Packing> {
 
 fn holds(items: &[(u32, i64)], capacity: &[i64], pattern: &Pattern, load: &[i64]) -> bool {
     load.iter().zip(capacity).all(|(l, c)| l <= c)
-        && pattern.iter().all(|(g, _)| items.binary_search_by_key(g, |(g, _)| *g).is_ok())
+        && pattern
+            .iter()
+            .all(|(g, n)| items.binary_search_by_key(g, |(g, _)| *g).is_ok_and(|at| *n <= items[at].1))
 }
 
 /// `f[s]` and the part the first node takes.

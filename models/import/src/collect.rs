@@ -3,6 +3,7 @@
 use crate::cluster::PriorityClass;
 use crate::merge::{Entries, Named};
 use crate::pod::PriorityFrom;
+use crate::storage::CsiNode;
 use crate::{ImportError, Imported, complete};
 use std::collections::BTreeMap;
 use stowage_models::objects::{
@@ -30,6 +31,7 @@ pub(crate) struct Lists {
     pub(crate) storage_classes: Entries<StorageClass>,
     pub(crate) namespaces: Entries<Namespace>,
     pub(crate) priority_classes: Entries<PriorityClass>,
+    pub(crate) csi_nodes: Entries<CsiNode>,
 }
 
 /// The part of a snapshot document that is not a list.
@@ -74,6 +76,7 @@ impl Collector {
         lists.storage_classes.set_source(index);
         lists.namespaces.set_source(index);
         lists.priority_classes.set_source(index);
+        lists.csi_nodes.set_source(index);
     }
 
     pub(crate) fn count(&mut self, kind: &str) {
@@ -183,6 +186,11 @@ impl Collector {
             notes: self.notes,
             ..Snapshot::default()
         };
+        for csi_node in lists.csi_nodes.merge(names)? {
+            if let Some(node) = snapshot.nodes.iter_mut().find(|node| node.name == csi_node.name) {
+                node.volume_limits = csi_node.limits;
+            }
+        }
         let only_documents = self.read.keys().all(|kind| kind == KIND) && self.header.is_some();
         if let Some(header) = self.header {
             snapshot.taken_at = header.taken_at;

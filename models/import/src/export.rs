@@ -19,7 +19,7 @@ use stowage_models::snapshot::Snapshot;
 /// When an object was created or is being deleted, if the snapshot only knows that it was: any time serves.
 const SOME_TIME: &str = "2026-01-01T00:00:00Z";
 
-/// The snapshot's objects, kind by kind: Pods, Nodes, NodePools, NodeClaims, EC2NodeClasses, DaemonSets,
+/// The snapshot's objects, kind by kind: Pods, Nodes (with their CSINodes), NodePools, NodeClaims, EC2NodeClasses, DaemonSets,
 /// PodDisruptionBudgets, PersistentVolumeClaims, PersistentVolumes, StorageClasses, Namespaces.
 #[must_use]
 pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
@@ -31,6 +31,7 @@ pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
     all.extend(snapshot.volumes.iter().map(volume));
     all.extend(snapshot.volume_claims.iter().map(volume_claim));
     all.extend(snapshot.nodes.iter().map(node));
+    all.extend(snapshot.nodes.iter().filter_map(csi_node));
     all.extend(snapshot.node_claims.iter().map(node_claim));
     all.extend(snapshot.daemon_sets.iter().map(daemon_set));
     all.extend(snapshot.pod_disruption_budgets.iter().map(disruption_budget));
@@ -171,6 +172,19 @@ fn node(node: &Node) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec, "status": status})
 }
 
+/// The CSINode that states a node's attach limits, if it has any.
+fn csi_node(node: &Node) -> Option<Value> {
+    let driver = |(name, count): (&String, &i64)| json!({"name": name, "nodeID": node.name, "topologyKeys": null, "allocatable": {"count": count}});
+    let drivers: Vec<Value> = node.volume_limits.iter().map(driver).collect();
+    let metadata = meta(None, &node.name, &Labels::new(), &Labels::new(), false);
+    let object = |drivers| {
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": metadata, "spec": {"drivers": drivers}
+        })
+    };
+    (!drivers.is_empty()).then(|| object(drivers))
+}
+
 fn daemon_set(set: &DaemonSet) -> Value {
     let metadata = meta(Some(&set.namespace), &set.name, &Labels::new(), &Labels::new(), false);
     let template = json!({"metadata": {"labels": set.labels}, "spec": pod_spec(&set.spec)});
@@ -208,7 +222,8 @@ fn volume_claim(claim: &VolumeClaim) -> Value {
     if let Some(class) = &claim.storage_class {
         spec.insert("storageClassName".to_owned(), json!(class));
     }
-    spec.insert("accessModes".to_owned(), json!(["ReadWriteOnce"]));
+    let mode = if claim.read_write_once_pod { "ReadWriteOncePod" } else { "ReadWriteOnce" };
+    spec.insert("accessModes".to_owned(), json!([mode]));
     spec.insert("resources".to_owned(), json!({"requests": {"storage": "1Gi"}}));
     let phase = if claim.volume.is_some() { "Bound" } else { "Pending" };
     json!({

@@ -137,7 +137,7 @@ fn group_of(kind: &str) -> Option<&'static str> {
         "Pod" | "Node" | "Namespace" | "PersistentVolumeClaim" | "PersistentVolume" => "",
         "DaemonSet" => "apps",
         "PodDisruptionBudget" => "policy",
-        "StorageClass" => "storage.k8s.io",
+        "StorageClass" | "CSINode" => "storage.k8s.io",
         "PriorityClass" => "scheduling.k8s.io",
         "NodePool" | "NodeClaim" => "karpenter.sh",
         "EC2NodeClass" => "karpenter.k8s.aws",
@@ -229,6 +229,7 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
         "StorageClass" => {
             into.lists.storage_classes.push(read::<storage::RawStorageClass>(text, place, kind)?.convert());
         }
+        "CSINode" => into.lists.csi_nodes.push(read::<storage::RawCsiNode>(text, place, kind)?.convert()),
         "Namespace" => {
             into.lists.namespaces.push(read::<cluster::RawNamespace>(text, place, kind)?.convert())
         }

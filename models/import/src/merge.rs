@@ -2,6 +2,7 @@
 
 use crate::ImportError;
 use crate::cluster::PriorityClass;
+use crate::storage::CsiNode;
 use serde::Serialize;
 use serde_json::Value;
 use stowage_models::objects::{
@@ -48,6 +49,7 @@ named! {
     NodeClaim, "NodeClaim", |object| "";
     Ec2NodeClass, "EC2NodeClass", |object| "";
     PriorityClass, "PriorityClass", |object| "";
+    CsiNode, "CSINode", |object| "";
 }
 
 /// Objects in the order they were read, each with the index of its source.

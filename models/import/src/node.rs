@@ -4,6 +4,7 @@ use crate::meta::{Condition, Meta, RawTaint, taints, true_conditions};
 use crate::quantities::{Quantities, nonzero};
 use crate::requirement::modernise;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use stowage_models::objects::Node;
 
 /// A `v1` Node.
@@ -45,6 +46,7 @@ impl RawNode {
             created: self.metadata.creation_timestamp,
             capacity: nonzero(status.capacity),
             allocatable: nonzero(status.allocatable),
+            volume_limits: BTreeMap::new(),
             ready: true_conditions(status.conditions).iter().any(|condition| condition == "Ready"),
         }
     }

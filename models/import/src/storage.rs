@@ -1,7 +1,8 @@
-//! PersistentVolumeClaims, PersistentVolumes and StorageClasses.
+//! PersistentVolumeClaims, PersistentVolumes, StorageClasses and CSINodes.
 
 use crate::meta::{BETA_STORAGE_CLASS, DEFAULT_CLASS, Meta, RawNodeSelector};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use stowage_models::labels::{REGION, ZONE, normalise};
 use stowage_models::objects::{NodeSelectorTerm, StorageClass, Volume, VolumeClaim};
 use stowage_models::selector::{Labels, Operator, Requirement};
@@ -18,6 +19,7 @@ pub(crate) struct RawClaim {
 struct RawClaimSpec {
     volume_name: Option<String>,
     storage_class_name: Option<String>,
+    access_modes: Option<Vec<String>>,
 }
 
 impl RawClaim {
@@ -28,6 +30,7 @@ impl RawClaim {
             namespace: self.metadata.namespace(),
             storage_class: spec.storage_class_name.or_else(from_annotation),
             volume: spec.volume_name.filter(|name| !name.is_empty()),
+            read_write_once_pod: spec.access_modes.is_some_and(|modes| modes == ["ReadWriteOncePod"]),
             name: self.metadata.name,
         }
     }
@@ -85,6 +88,47 @@ fn zone_labels(labels: &Labels) -> Option<Vec<NodeSelectorTerm>> {
     term.match_expressions.sort();
     term.match_expressions.dedup();
     (!term.match_expressions.is_empty()).then(|| vec![term])
+}
+
+/// The attach limits of a node.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct CsiNode {
+    /// Name of the node.
+    pub(crate) name: String,
+    /// Volumes at most, by driver.
+    pub(crate) limits: BTreeMap<String, i64>,
+}
+
+/// A CSINode.
+#[derive(Deserialize)]
+pub(crate) struct RawCsiNode {
+    metadata: Meta,
+    spec: Option<RawCsiNodeSpec>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawCsiNodeSpec {
+    drivers: Option<Vec<RawCsiDriver>>,
+}
+
+#[derive(Deserialize)]
+struct RawCsiDriver {
+    name: String,
+    allocatable: Option<RawCount>,
+}
+
+#[derive(Deserialize)]
+struct RawCount {
+    count: Option<i64>,
+}
+
+impl RawCsiNode {
+    /// A driver that states no limit has none.
+    pub(crate) fn convert(self) -> CsiNode {
+        let drivers = self.spec.unwrap_or_default().drivers.unwrap_or_default().into_iter();
+        let limits = drivers.filter_map(|driver| Some((driver.name, driver.allocatable?.count?))).collect();
+        CsiNode { name: self.metadata.name, limits }
+    }
 }
 
 /// A StorageClass.

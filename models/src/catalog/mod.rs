@@ -4,6 +4,7 @@
 //! (documented in [`text`]), so that an operator can change a price or add a type with an editor.
 
 pub mod allocatable;
+pub mod attach;
 pub mod convert;
 mod decimal;
 mod error;

@@ -1,15 +1,16 @@
 //! Alternates of a launch: other offerings of its pool and labels that hold the same pods, cheapest first.
 
 use crate::finding::{Findings, code};
-use crate::ledger::{Counts, leave};
+use crate::ledger::{Counts, Ledger, leave};
+use crate::offerings::Kind;
 use crate::problem::Problem;
 use stowage_models::plan::{ALTERNATES_MAX, Alternate, Launch};
 
-/// Checks the list of alternates of one launch.
+/// Checks the list of alternates of one launch. `load` is its kind, its pods and what they ask for.
 pub(crate) fn check(
-    problem: &Problem<'_>,
+    (problem, ledger): (&Problem<'_>, &Ledger),
     launch: &Launch,
-    load: (&Counts, &[i128]),
+    load: (Option<usize>, &Counts, &[i128]),
     findings: &mut Findings,
 ) {
     let (slot, count) = (&launch.slot, launch.alternates.len());
@@ -24,7 +25,7 @@ pub(crate) fn check(
         }
     }
     for alternate in &launch.alternates {
-        if let Err((code, why)) = judge(problem, launch, alternate, load) {
+        if let Err((code, why)) = judge((problem, ledger), launch, alternate, load) {
             let Alternate { instance_type, zone, capacity_type, .. } = alternate;
             let name = format!("slot {slot}: alternate {instance_type} {zone} {capacity_type}");
             findings.add(code, format!("{name}: {why}"));
@@ -39,10 +40,10 @@ fn rank(one: &Alternate) -> (i64, &str, &str, &str) {
 
 /// What is wrong with an alternate, if anything is.
 fn judge(
-    problem: &Problem<'_>,
+    (problem, ledger): (&Problem<'_>, &Ledger),
     launch: &Launch,
     alternate: &Alternate,
-    (counts, demand): (&Counts, &[i128]),
+    (own, counts, demand): (Option<usize>, &Counts, &[i128]),
 ) -> Result<(), (&'static str, String)> {
     let names = (alternate.instance_type.as_str(), alternate.zone.as_str(), alternate.capacity_type.as_str());
     if names == (&launch.instance_type, &launch.zone, &launch.capacity_type) {
@@ -59,8 +60,22 @@ fn judge(
     }
     let kind = &problem.offerings.kinds[offering.kind];
     if let Some(group) = counts.keys().find(|group| !problem.kind_matches(kind, **group)) {
-        let first = &problem.groups[*group].first;
+        let first = &problem.pods.groups[*group].first;
         return Err((code::ALTERNATE_FIT, format!("it does not match pods like {first}")));
+    }
+    // What other pods may do depends on the domains of pods they mean, so these must not change.
+    if counts.keys().any(|group| ledger.is_watched(problem, *group))
+        && let Some(own) = own
+    {
+        let domains = |kind: &Kind| &problem.offerings.classes[kind.class].domains;
+        let changed = domains(&problem.offerings.kinds[own]).iter().zip(domains(kind));
+        if let Some((key, (_, domain))) =
+            problem.topology.iter().zip(changed).find(|(_, (own, other))| own != other)
+        {
+            let why =
+                format!("its {key} is {domain:?}, and pods are there that constraints between pods concern");
+            return Err((code::ALTERNATE_FIT, why));
+        }
     }
     leave(problem, kind.room.as_deref(), demand).map(drop).map_err(|why| (code::ALTERNATE_FIT, why))
 }

@@ -28,6 +28,11 @@ pub(crate) struct Priced<'a> {
 }
 
 impl Priced<'_> {
+    /// With at most so many copies.
+    pub(crate) fn capped(self, most: u64) -> Self {
+        Priced { pods: self.pods.min(most), ..self }
+    }
+
     /// Copies that fit a room, as far as there are pods.
     pub(crate) fn most(&self, room: &[i64]) -> u64 {
         copies(self.need, room).min(self.pods)

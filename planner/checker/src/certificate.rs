@@ -6,7 +6,7 @@
 use crate::branching::{Priced, Verdict, search};
 use crate::finding::{Findings, code};
 use crate::form::Form;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, by_domain};
 use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
@@ -22,6 +22,9 @@ const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
 #[derive(Clone, Copy)]
 pub(crate) struct Item {
     pub(crate) group: usize,
+    /// Of a split group: position in [`crate::splits::Split::domains`].
+    pub(crate) domain: Option<usize>,
+    /// Pods of the group the plan places, in all domains.
     pub(crate) pods: u64,
     pub(crate) multiplier: i64,
     pub(crate) min_weight: i32,
@@ -41,14 +44,14 @@ pub(crate) struct Proof<'p> {
 /// group may use every pool.
 pub(crate) fn check(
     problem: &Problem<'_>,
-    certificate: &Certificate,
+    (plan, certificate): (&Plan, &Certificate),
     ledger: &Ledger,
     (title, stated, weighted): (&str, i64, bool),
     findings: &mut Findings,
 ) {
     let before = findings.0.len();
     let mut form = Form { problem, certificate, title, findings };
-    let items = form.rows(ledger, weighted);
+    let items = form.rows(ledger, &by_domain(problem, plan, ledger), weighted);
     form.limits(&certificate.limits);
     form.vectors();
     let of_offering = form.offering_vectors();
@@ -90,7 +93,17 @@ pub(crate) fn check(
 
 /// Whether the node takes a pod of some row.
 pub(crate) fn is_useful(problem: &Problem<'_>, node: &NodeBin<'_>, items: &[Item]) -> bool {
-    items.iter().any(|item| item.pods > 0 && problem.node_takes(node, &node.free, item.group))
+    items.iter().any(|item| {
+        item.pods > 0 && most_on(problem, node, item) > 0 && fits(&problem.needs[item.group], &node.free)
+    })
+}
+
+/// Pods of a row at most on an existing node, capacity aside.
+pub(crate) fn most_on(problem: &Problem<'_>, node: &NodeBin<'_>, item: &Item) -> u64 {
+    let split = problem.reach[item.group].split.as_ref();
+    let inside =
+        split.zip(item.domain).is_none_or(|(split, domain)| problem.node_domain(node, split) == Some(domain));
+    if inside { problem.node_cap(node, item.group) } else { 0 }
 }
 
 /// Copies of a pod that fit alone.
@@ -126,26 +139,29 @@ impl Proof<'_> {
         items.map(|item| self.price(vector, item).map(|priced| (item, priced))).collect()
     }
 
-    /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching.
+    /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching. `most` are the
+    /// pods of a row it may take, capacity aside.
     fn judge(
         &self,
         vector: &[i64],
         prices: &[(&Item, Priced<'_>)],
         room: &[i64],
-        admits: impl Fn(&Item) -> bool,
+        most: impl Fn(&Item) -> u64,
         threshold: i128,
     ) -> Option<Verdict> {
         let mut value = self.dot(vector, room)?;
         for (item, priced) in prices {
             let profit = priced.profit()?;
-            if profit > 0 && admits(item) {
-                value = value.checked_add(profit.checked_mul(i128::from(priced.most(room)))?)?;
+            if profit > 0 {
+                let copies = priced.most(room).min(most(item));
+                value = value.checked_add(profit.checked_mul(i128::from(copies))?)?;
             }
         }
         if value <= threshold {
             return Some(Verdict::Holds);
         }
-        let items = prices.iter().filter(|(item, _)| admits(item)).map(|(_, priced)| *priced).collect();
+        let capped = prices.iter().map(|(item, priced)| priced.capped(most(item)));
+        let items = capped.filter(|priced| priced.pods > 0).collect();
         self.search(vector, items, room, threshold)
     }
 
@@ -160,10 +176,22 @@ impl Proof<'_> {
         search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
     }
 
-    /// Whether pods of the row match offerings of the kind and its weight allows them.
+    /// Whether pods of the row may be on nodes of the kind, and its weight allows them.
     pub(crate) fn admits(&self, kind: &Kind, item: &Item) -> bool {
+        let split = self.problem.reach[item.group].split.as_ref();
+        let inside = || {
+            split
+                .zip(item.domain)
+                .is_none_or(|(split, domain)| self.problem.kind_domain(kind, split) == Some(domain))
+        };
         self.problem.pools[kind.pool].pool.weight >= item.min_weight
             && self.problem.kind_matches(kind, item.group)
+            && inside()
+    }
+
+    /// Pods of the row at most on a node of the kind, capacity aside.
+    pub(crate) fn most(&self, kind: &Kind, item: &Item) -> u64 {
+        if self.admits(kind, item) { self.problem.reach[item.group].cap } else { 0 }
     }
 
     /// Price of an offering and of the limits it draws on, scaled.
@@ -201,7 +229,7 @@ impl Proof<'_> {
             for (kind, (cost, index)) in by_kind {
                 let kind = &offerings.kinds[kind];
                 let Some(room) = &kind.room else { continue };
-                let verdict = self.judge(vector, &prices, room, |item| self.admits(kind, item), cost)?;
+                let verdict = self.judge(vector, &prices, room, |item| self.most(kind, item), cost)?;
                 if let Err(why) = explain(&verdict) {
                     let key = offerings.key(&self.problem.pools, &offerings.list[index]);
                     let (pool, instance, zone, capacity_type, _) = key;
@@ -233,9 +261,9 @@ impl Proof<'_> {
             for one in members {
                 let node = self.problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
                 let bin = &self.problem.nodes[node.ok()?];
-                let admits = |item: &Item| self.problem.node_matches(bin, item.group);
+                let most = |item: &Item| most_on(self.problem, bin, item);
                 let stated = i128::from(one.value) << MULTIPLIER_BITS;
-                let verdict = self.judge(vector, &prices, &bin.free, admits, stated)?;
+                let verdict = self.judge(vector, &prices, &bin.free, most, stated)?;
                 if let Err(why) = explain(&verdict) {
                     return Some(Err(format!(
                         "node {} is stated at {stated} / 2^{SCALE_BITS}, {why}",
@@ -250,8 +278,21 @@ impl Proof<'_> {
     /// The right side of weak duality but for existing nodes, scaled.
     pub(crate) fn covered(&self) -> Option<i128> {
         let mut total = 0_i128;
-        for item in &self.items {
-            total = total.checked_add(i128::from(item.multiplier).checked_mul(i128::from(item.pods))?)?;
+        let mut at = 0;
+        while let Some(item) = self.items.get(at) {
+            // Rows of a split group are neighbours; together they count the least that any way to split it would.
+            let rows = self.items[at..].iter().take_while(|one| one.group == item.group).count();
+            let worth = match &self.problem.reach[item.group].split {
+                None => i128::from(item.multiplier).checked_mul(i128::from(item.pods))?,
+                Some(split) => {
+                    let prices: Vec<i64> =
+                        self.items[at..at + rows].iter().map(|one| one.multiplier).collect();
+                    // All rows are there (`Form::rows`, `Proof::parts`), and the plan's own split is feasible or a finding.
+                    split.least(item.pods, &prices).map_or(0, |(least, _)| least)
+                }
+            };
+            total = total.checked_add(worth)?;
+            at += rows;
         }
         // So far in multiples of 2^-20.
         total = total.checked_mul(1 << MULTIPLIER_BITS)?;
@@ -290,10 +331,16 @@ pub(crate) fn explain(verdict: &Verdict) -> Result<(), String> {
 /// Checks the certificate of the bound, and that of the bound without weights where the plan states one.
 pub(crate) fn check_all(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
     let bound = plan.summary.launch_bound.0;
-    check(problem, &plan.certificate, ledger, ("certificate", bound, true), findings);
+    check(problem, (plan, &plan.certificate), ledger, ("certificate", bound, true), findings);
     match (&plan.certificate_without_weights, plan.summary.launch_bound_without_weights) {
         (Some(certificate), Some(bound)) => {
-            check(problem, certificate, ledger, ("certificate without weights", bound.0, false), findings);
+            check(
+                problem,
+                (plan, certificate),
+                ledger,
+                ("certificate without weights", bound.0, false),
+                findings,
+            );
         }
         (None, None) => {}
         (certificate, bound) => findings.add(
@@ -319,12 +366,17 @@ pub(crate) fn judge_bin(
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
     let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
     problem.needs = needs.to_vec();
-    let item =
-        |group: usize| Item { group, pods: pods[group], multiplier: multipliers[group], min_weight: 0 };
+    let item = |group: usize| Item {
+        group,
+        domain: None,
+        pods: pods[group],
+        multiplier: multipliers[group],
+        min_weight: 0,
+    };
     let items = (0..needs.len()).map(item).collect();
     let coordinates = vec![(0, MULTIPLIER_BITS), (1, MULTIPLIER_BITS)];
     let proof =
         Proof { problem: &problem, certificate: &Certificate::default(), limits: &[], coordinates, items };
     let prices = proof.prices(vector)?;
-    proof.judge(vector, &prices, room, |_| true, threshold)
+    proof.judge(vector, &prices, room, |_| u64::MAX, threshold)
 }

@@ -85,9 +85,19 @@ fn check_pods(
     if !bin.eligible && !stated.pods.is_empty() {
         let number = stated.pods.len();
         findings.add(code::NODE_CLOSED, format!("node {name} takes 0 pods, the plan puts {number} there"));
-    } else if let Some(group) = counts.keys().find(|group| !problem.node_matches(bin, **group)) {
-        let first = &problem.groups[*group].first;
+    } else if let Some(group) = counts.keys().find(|group| !problem.node_admits(bin, **group)) {
+        let first = &problem.pods.groups[*group].first;
         findings.add(code::MATCH, format!("node {name} does not match pods like {first}"));
+    } else {
+        for (group, count) in &counts {
+            let cap = problem.node_cap(bin, *group);
+            if *count > cap {
+                let first = &problem.pods.groups[*group].first;
+                let message =
+                    format!("node {name}: {count} pods like {first}, their constraints allow {cap} there");
+                findings.add(code::CONSTRAINT, message);
+            }
+        }
     }
     match leave(problem, Some(left), &demand) {
         Ok(rest) => *left = rest,

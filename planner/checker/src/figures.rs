@@ -19,7 +19,7 @@ pub(crate) fn check(
     let Plan { summary, launches, existing, unplaced, .. } = plan;
     let pods = |lists: &mut dyn Iterator<Item = usize>| lists.sum();
     let counts: [(&str, u64, usize); 9] = [
-        ("podsPending", summary.pods_pending, problem.pending.len()),
+        ("podsPending", summary.pods_pending, problem.pods.pending.len()),
         ("podsOnExisting", summary.pods_on_existing, pods(&mut existing.iter().map(|node| node.pods.len()))),
         ("podsOnNew", summary.pods_on_new, pods(&mut launches.iter().map(|launch| launch.pods.len()))),
         ("podsUnplaced", summary.pods_unplaced, pods(&mut unplaced.iter().map(|entry| entry.pods.len()))),

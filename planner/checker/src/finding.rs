@@ -117,6 +117,11 @@ codes! {
     WEIGHT = "weight";
     /// A row's minimal weight is not justified.
     MIN_WEIGHT = "min-weight";
+    /// A constraint between pods, or on volumes or host ports, is not met where the plan puts a pod.
+    CONSTRAINT = "constraint";
+    /// A pod left out for constraints that has none, or whose volumes let no node take it and that is left out for something
+    /// else.
+    CONSTRAINT_REASON = "constraint-reason";
     /// A placed pod that plans must leave alone.
     UNSUPPORTED_PLACED = "unsupported-placed";
     /// A pod left out for another reason than the true one, as to unsupported constraints.

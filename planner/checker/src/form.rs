@@ -3,8 +3,9 @@
 use crate::certificate::{Item, is_useful};
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
+use crate::nodes::NodeBin;
 use crate::parts;
-use crate::problem::Problem;
+use crate::problem::{Problem, fits};
 use std::collections::BTreeSet;
 use stowage_models::plan::{Certificate, LimitMultiplier, Row, Step};
 
@@ -22,33 +23,41 @@ impl Form<'_> {
         self.findings.add(code, format!("{}: {message}", self.title));
     }
 
-    /// Rows are the groups with pods placed or left out for limits, in order.
-    pub(crate) fn rows(&mut self, ledger: &Ledger, weighted: bool) -> Vec<Item> {
+    /// Rows are the groups with pods placed or left out for limits, in order; a split group has one for each domain.
+    pub(crate) fn rows(&mut self, ledger: &Ledger, by_domain: &[Vec<u64>], weighted: bool) -> Vec<Item> {
         let counts = ledger.placed.iter().zip(&ledger.limited).enumerate();
-        let wanted: Vec<(usize, u64)> = counts
-            .filter(|(_, (placed, limited))| **placed + **limited > 0)
-            .map(|(group, (placed, _))| (group, *placed))
-            .collect();
+        let mut wanted: Vec<(usize, Option<usize>, u64)> = Vec::new();
+        for (group, _) in counts.filter(|(_, (placed, limited))| **placed + **limited > 0) {
+            match &self.problem.reach[group].split {
+                None => wanted.push((group, None, ledger.placed[group])),
+                Some(_) => {
+                    let domains = by_domain[group].iter().enumerate();
+                    wanted.extend(domains.map(|(domain, pods)| (group, Some(domain), *pods)));
+                }
+            }
+        }
         let rows = &self.certificate.rows;
         if rows.len() != wanted.len() {
             let message = format!(
-                "{} rows, but {} groups with pods placed or left for limits",
+                "{} rows, but {} groups (or domains of groups) with pods placed or left for limits",
                 rows.len(),
                 wanted.len()
             );
             self.add(code::CERT_ROWS, &message);
         }
         let mut items = Vec::with_capacity(rows.len());
-        for (row, (group, pods)) in rows.iter().zip(wanted) {
-            let first = &self.problem.groups[group].first;
-            if (&row.pod, row.pods) != (first, pods) {
-                let message =
-                    format!("a row for {} pods like {}, where {pods} like {first} belong", row.pods, row.pod);
+        for (row, (group, domain, pods)) in rows.iter().zip(wanted) {
+            let first = &self.problem.pods.groups[group].first;
+            let split = self.problem.reach[group].split.as_ref();
+            let name = split.zip(domain).map(|(split, domain)| split.domains[domain].as_str());
+            if (&row.pod, row.domain.as_deref(), row.pods) != (first, name, pods) {
+                let stated = (row.pods, &row.pod, &row.domain);
+                let message = format!("a row for {stated:?}, where {:?} belongs", (pods, first, name));
                 self.add(code::CERT_ROWS, &message);
             }
             self.row(row, weighted);
             let (multiplier, min_weight) = (row.multiplier, row.min_weight);
-            items.push(Item { group, pods, multiplier, min_weight });
+            items.push(Item { group, domain, pods: ledger.placed[group], multiplier, min_weight });
         }
         items
     }
@@ -143,13 +152,23 @@ impl Form<'_> {
                 self.add(code::CERT_NODES, &format!("node {node} has vector {} of {count}", one.vector));
             }
         }
-        let useful = self.problem.nodes.iter().filter(|bin| is_useful(self.problem, bin, items));
+        let nodes = self.problem.nodes.iter();
+        let useful = nodes.clone().filter(|bin| is_useful(self.problem, bin, items));
         let useful: BTreeSet<&str> = useful.map(|bin| bin.node.name.as_str()).collect();
+        // One that only constraints between pods close may be listed: it costs the bound something, if anything.
+        let admits = |bin: &&NodeBin<'_>| {
+            let takes = |item: &Item| {
+                let (problem, needs) = (self.problem, &self.problem.needs[item.group]);
+                problem.node_admits(bin, item.group) && fits(needs, &bin.free)
+            };
+            items.iter().any(|item| item.pods > 0 && takes(item))
+        };
+        let listable: BTreeSet<&str> = nodes.filter(admits).map(|bin| bin.node.name.as_str()).collect();
         let named: BTreeSet<&str> = listed.iter().map(|one| one.node.as_str()).collect();
         for node in useful.difference(&named) {
             self.add(code::CERT_NODES, &format!("node {node} takes pods and has 0 vectors"));
         }
-        for node in named.difference(&useful) {
+        for node in named.difference(&listable) {
             self.add(code::CERT_NODES, &format!("node {node} has a vector and takes 0 pods"));
         }
     }

@@ -1,12 +1,33 @@
 //! Pending pods and their groups (formulation, section 1.5).
 
+use crate::filters::host_ports;
+use crate::filters::scope::{Namespaces, Scope, Watch};
 use crate::request::effective_request;
-use crate::unsupported::{self, Repulsion};
-use std::collections::BTreeMap;
-use stowage_models::objects::{NodeSelectorTerm, PodRef, PodSpec, Toleration};
+use crate::storage::{ATTACHABLE, Needs, Storage};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::objects::{NodeSelectorTerm, Pod, PodRef, PodSpec, PodVolume, Toleration};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
+
+/// A host port: protocol, address, number.
+pub(crate) type Port<'a> = (&'a str, &'a str, &'a str);
+
+/// A required term: topology key, and the scope by its number in [`Pods::watch`].
+pub(crate) type Term<'a> = (&'a str, usize);
+
+/// A `DoNotSchedule` topology spread constraint.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) scope: usize,
+    pub(crate) max_skew: i64,
+    pub(crate) min_domains: i64,
+    pub(crate) honors_affinity: bool,
+    pub(crate) honors_taints: bool,
+    /// It counts no pod at all: the scheduler's reading of an empty selector.
+    pub(crate) counts_none: bool,
+}
 
 /// A class of pods that are equal to the planner.
 #[derive(Debug)]
@@ -15,48 +36,195 @@ pub(crate) struct Group<'a> {
     pub(crate) first: PodRef,
     /// The template of that pod, for its constraints.
     pub(crate) spec: &'a PodSpec,
-    /// Effective request.
+    /// Effective request, volumes to attach included.
     pub(crate) request: Resources,
+    /// Node selector terms of its volumes.
+    pub(crate) terms: Vec<&'a Vec<NodeSelectorTerm>>,
+    pub(crate) ports: BTreeSet<Port<'a>>,
+    pub(crate) affinity: Vec<Term<'a>>,
+    pub(crate) anti: Vec<Term<'a>>,
+    pub(crate) spreads: Vec<Spread<'a>>,
+    /// Class of its pods in [`Pods::watch`].
+    pub(crate) class: usize,
+    /// Some pod of it uses a claim that one pod at a time may use.
+    pub(crate) exclusive: bool,
 }
 
 /// What a pending pod is to the planner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     /// A problem pod: index of its group.
     Group(usize),
     /// Left out for the constraint named.
     Unsupported(&'static str),
+    /// Its volumes let no node take it.
+    Stuck(String),
 }
 
 /// All pending pods by reference.
 pub(crate) type PendingPods = BTreeMap<PodRef, Pending>;
 
+/// Pending pods, their groups, and the scopes of all constraints between pods.
+#[derive(Debug)]
+pub(crate) struct Pods<'a> {
+    pub(crate) pending: PendingPods,
+    /// In the order of their first pods.
+    pub(crate) groups: Vec<Group<'a>>,
+    pub(crate) watch: Watch<'a>,
+}
+
 /// What makes two pods equal. Lists compare as written: the order of tolerations or terms counts.
-type Identity<'a> = (Resources, &'a Labels, Option<&'a Vec<NodeSelectorTerm>>, &'a Vec<Toleration>, i32);
+type Identity<'a> =
+    (Resources, &'a Labels, Option<&'a Vec<NodeSelectorTerm>>, &'a Vec<Toleration>, i32, Stated<'a>);
+
+/// The part of it that is about other pods, volumes and ports.
+type Stated<'a> = (
+    Vec<&'a Vec<NodeSelectorTerm>>,
+    BTreeSet<Port<'a>>,
+    Vec<Term<'a>>,
+    Vec<Term<'a>>,
+    Vec<(&'a str, usize, i32, Option<i32>, bool, bool)>,
+    Vec<bool>,
+);
+
+fn anti_scopes<'a>(pod: &'a Pod) -> impl Iterator<Item = Scope<'a>> {
+    pod.spec.affinity.anti_required.iter().map(|term| Scope::of_term(term, pod))
+}
+
+/// Every scope a pod may be asked about: of all constraints of pods that wait, and of required anti-affinity of pods on nodes.
+fn scopes(snapshot: &Snapshot) -> BTreeSet<Scope<'_>> {
+    let mut scopes = BTreeSet::new();
+    for pod in &snapshot.pods {
+        if pod.is_pending() {
+            let spreads = pod.spec.topology_spread.iter().filter(|one| one.hard);
+            scopes.extend(spreads.map(|one| Scope::of_spread(one, pod)));
+            scopes.extend(pod.spec.affinity.pod_required.iter().map(|term| Scope::of_term(term, pod)));
+            scopes.extend(anti_scopes(pod));
+        } else if pod.node.is_some() && !pod.is_terminal() {
+            scopes.extend(anti_scopes(pod));
+        }
+    }
+    scopes
+}
 
 /// Sorts the pending pods into groups, themselves in the order of their first pods.
-pub(crate) fn collect(snapshot: &Snapshot) -> (PendingPods, Vec<Group<'_>>) {
-    let repulsion = Repulsion::new(snapshot);
+pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>) -> Pods<'a> {
+    let watch = Watch::new(Namespaces::new(&snapshot.namespaces), scopes(snapshot));
+    let mut result = Pods { pending: PendingPods::new(), groups: Vec::new(), watch };
     // By reference, so that the first pod of a group is the first in that order whatever the snapshot's is.
     let pods: BTreeMap<PodRef, _> =
         snapshot.pods.iter().filter(|pod| pod.is_pending()).map(|pod| (pod.id(), pod)).collect();
-    let mut index: BTreeMap<Identity<'_>, usize> = BTreeMap::new();
-    let mut groups = Vec::new();
-    let mut pending = PendingPods::new();
+    let exclusive: BTreeSet<(&str, &str)> = snapshot
+        .volume_claims
+        .iter()
+        .filter(|claim| claim.read_write_once_pod)
+        .map(|claim| (claim.namespace.as_str(), claim.name.as_str()))
+        .collect();
+    let mut index: BTreeMap<Identity<'a>, usize> = BTreeMap::new();
     for (id, pod) in pods {
-        let spec = &pod.spec;
-        if let Some(why) = unsupported::reason(pod, &repulsion) {
-            pending.insert(id, Pending::Unsupported(why));
+        if pod.spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_))) {
+            result.pending.insert(id, Pending::Unsupported("a volume of a kind nobody models"));
             continue;
         }
-        let request = effective_request(spec);
-        let required = spec.affinity.node_required.as_ref();
-        let identity = (request, &spec.node_selector, required, &spec.tolerations, spec.priority);
-        let group = *index.entry(identity).or_insert_with_key(|identity| {
-            groups.push(Group { first: id.clone(), spec, request: identity.0.clone() });
+        let needs = match storage.needs(pod) {
+            Ok(needs) => needs,
+            Err(why) => {
+                result.pending.insert(id, Pending::Stuck(why));
+                continue;
+            }
+        };
+        let group = group(&mut result.watch, &id, pod, needs);
+        let identity = identity(&result.watch, pod, &group);
+        let groups = &mut result.groups;
+        let group = *index.entry(identity).or_insert_with(|| {
+            groups.push(group);
             groups.len() - 1
         });
-        pending.insert(id, Pending::Group(group));
+        let claims = pod.spec.volumes.iter().filter_map(|volume| match volume {
+            PodVolume::Claim(name) => Some((pod.namespace.as_str(), name.as_str())),
+            _ => None,
+        });
+        groups[group].exclusive |= claims.into_iter().any(|claim| exclusive.contains(&claim));
+        result.pending.insert(id, Pending::Group(group));
     }
-    (pending, groups)
+    result
+}
+
+/// A group of this one pod.
+fn group<'a>(watch: &mut Watch<'a>, id: &PodRef, pod: &'a Pod, needs: Needs<'a>) -> Group<'a> {
+    let spec = &pod.spec;
+    let mut request = effective_request(spec);
+    for (driver, count) in &needs.attaches {
+        request.set(&format!("{ATTACHABLE}{driver}"), *count);
+    }
+    let class = watch.class(pod);
+    let number = |scope: &Scope<'a>| watch.scope(scope).expect("all scopes of pods that wait were collected");
+    let terms = |terms: &'a [stowage_models::objects::PodAffinityTerm]| {
+        let term = |term| number(&Scope::of_term(term, pod));
+        terms.iter().map(|one| (one.topology_key.as_str(), term(one))).collect::<Vec<_>>()
+    };
+    let spreads = spec.topology_spread.iter().filter(|one| one.hard).map(|one| {
+        let scope = Scope::of_spread(one, pod);
+        Spread {
+            key: &one.topology_key,
+            scope: number(&scope),
+            max_skew: i64::from(one.max_skew),
+            min_domains: i64::from(one.min_domains.unwrap_or(1)),
+            honors_affinity: one.honor_affinity,
+            honors_taints: one.honor_taints,
+            counts_none: scope.counts_none(),
+        }
+    });
+    Group {
+        first: id.clone(),
+        spec,
+        request,
+        terms: needs.terms,
+        ports: host_ports(spec).collect(),
+        affinity: terms(&spec.affinity.pod_required),
+        anti: terms(&spec.affinity.anti_required),
+        spreads: spreads.collect(),
+        class,
+        exclusive: false,
+    }
+}
+
+fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>) -> Identity<'a> {
+    let spec = &pod.spec;
+    let stated = spec.topology_spread.iter().filter(|one| one.hard).zip(&group.spreads);
+    let spreads = stated
+        .map(|(one, spread)| {
+            let policies = (one.honor_affinity, one.honor_taints);
+            (spread.key, spread.scope, one.max_skew, one.min_domains, policies.0, policies.1)
+        })
+        .collect();
+    let between = (
+        group.terms.clone(),
+        group.ports.clone(),
+        group.affinity.clone(),
+        group.anti.clone(),
+        spreads,
+        watch.means(group.class).to_vec(),
+    );
+    let required = spec.affinity.node_required.as_ref();
+    (group.request.clone(), &spec.node_selector, required, &spec.tolerations, spec.priority, between)
+}
+
+impl Group<'_> {
+    /// The scopes of its constraints on other pods.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = usize> {
+        let terms = self.affinity.iter().chain(&self.anti).map(|(_, scope)| *scope);
+        terms.chain(self.spreads.iter().map(|spread| spread.scope))
+    }
+
+    /// Whether it states a constraint on other pods, ports or volumes.
+    pub(crate) fn states_any(&self) -> bool {
+        !(self.affinity.is_empty()
+            && self.anti.is_empty()
+            && self.spreads.is_empty()
+            && self.ports.is_empty())
+            || !self.terms.is_empty()
+            || self.exclusive
+            || !self.spec.volumes.is_empty()
+    }
 }

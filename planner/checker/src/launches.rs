@@ -17,13 +17,15 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &mut Ledger, fin
         let counts = std::mem::take(&mut ledger.launch_groups[index]);
         let demand = demand(problem, &counts);
         let offering = find(problem, launch, findings);
+        ledger.launch_kind.push(offering.map(|offering| problem.offerings.list[offering].kind));
         let left = offering.and_then(|offering| {
             let kind = problem.offerings.list[offering].kind;
             check_facts(problem, launch, (offering, &demand), findings);
             count_limits(problem, kind, ledger);
             check_fit(problem, launch, kind, (&counts, &demand), findings).map(|left| (kind, left))
         });
-        alternates::check(problem, launch, (&counts, &demand), findings);
+        let own = ledger.launch_kind[index];
+        alternates::check((problem, &*ledger), launch, (own, &counts, &demand), findings);
         ledger.launch_left.push(left);
         ledger.launch_groups[index] = counts;
     }
@@ -86,9 +88,18 @@ fn check_fit(
 ) -> Option<Vec<i64>> {
     let kind = &problem.offerings.kinds[kind];
     let (slot, instance) = (&launch.slot, &launch.instance_type);
-    for group in counts.keys().filter(|group| !problem.kind_matches(kind, **group)) {
-        let first = &problem.groups[*group].first;
-        findings.add(code::MATCH, format!("slot {slot}: {instance} does not match pods like {first}"));
+    for (group, count) in counts {
+        let (first, cap) = (&problem.pods.groups[*group].first, problem.reach[*group].cap);
+        if !problem.kind_admits(kind, *group) {
+            findings.add(code::MATCH, format!("slot {slot}: {instance} does not match pods like {first}"));
+        } else if !problem.kind_matches(kind, *group) {
+            let message = format!("slot {slot}: constraints keep pods like {first} away from {instance}");
+            findings.add(code::CONSTRAINT, message);
+        } else if *count > cap {
+            let message =
+                format!("slot {slot}: {count} pods like {first}, their constraints allow {cap} per node");
+            findings.add(code::CONSTRAINT, message);
+        }
     }
     match leave(problem, kind.room.as_deref(), demand) {
         Ok(left) => Some(left),

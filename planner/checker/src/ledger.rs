@@ -3,6 +3,7 @@
 use crate::finding::{Findings, code};
 use crate::groups::Pending;
 use crate::problem::Problem;
+use crate::splits::Split;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Plan, UnplacedReason};
@@ -20,6 +21,8 @@ pub(crate) struct Ledger {
     pub(crate) limited: Vec<u64>,
     /// Pods of each launch.
     pub(crate) launch_groups: Vec<Counts>,
+    /// Kind of each launch, if it is an offering.
+    pub(crate) launch_kind: Vec<Option<usize>>,
     /// Kind of each launch and what its pods leave; `None` where it is wrong.
     pub(crate) launch_left: Vec<Option<(usize, Vec<i64>)>>,
     /// What the plan leaves of each existing node.
@@ -30,11 +33,23 @@ pub(crate) struct Ledger {
     pub(crate) pools_with_launches: BTreeSet<String>,
 }
 
+impl Ledger {
+    /// Whether pods of the group state a constraint on other pods, or one of a pod that is placed or runs means them.
+    pub(crate) fn is_watched(&self, problem: &Problem<'_>, group: usize) -> bool {
+        let groups = &problem.pods.groups;
+        let means = problem.pods.watch.means(groups[group].class);
+        let placed = groups.iter().zip(&self.placed).filter(|(_, placed)| **placed > 0).map(|(one, _)| one);
+        groups[group].scopes().next().is_some()
+            || placed.flat_map(|one| one.scopes()).any(|scope| means[scope])
+            || problem.bound_scopes.iter().any(|scope| means[*scope])
+    }
+}
+
 /// Reads the plan and checks that every pending pod is in it once, no other pod is, and reasons are not made up.
 pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) -> Ledger {
     let mut ledger = Ledger {
-        placed: vec![0; problem.groups.len()],
-        limited: vec![0; problem.groups.len()],
+        placed: vec![0; problem.pods.groups.len()],
+        limited: vec![0; problem.pods.groups.len()],
         node_left: problem.nodes.iter().map(|node| node.free.clone()).collect(),
         launched: problem.pools.iter().map(|pool| vec![0; pool.limits.len()]).collect(),
         ..Ledger::default()
@@ -59,7 +74,7 @@ pub(crate) fn read(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) 
             leave_out(problem, pod, entry.reason, &mut ledger, findings);
         }
     }
-    for pod in problem.pending.keys().filter(|pod| !seen.contains(pod)) {
+    for pod in problem.pods.pending.keys().filter(|pod| !seen.contains(pod)) {
         findings.add(code::MISSING_POD, format!("pod {pod} waits for a place and is in the plan 0 times"));
     }
     check_no_fit(problem, plan, findings);
@@ -84,7 +99,7 @@ fn read_list<'p>(
                 format!("pod {pod} is in the plan twice, the second time in {place}"),
             );
         }
-        if !problem.pending.contains_key(pod) {
+        if !problem.pods.pending.contains_key(pod) {
             findings.add(code::UNKNOWN_POD, format!("{place}: pod {pod} does not wait for a place"));
         }
     }
@@ -100,11 +115,14 @@ fn place_pods<'p>(
 ) -> Counts {
     read_list(problem, place, pods, seen, findings);
     for pod in pods {
-        match problem.pending.get(pod) {
+        match problem.pods.pending.get(pod) {
             Some(Pending::Group(group)) => ledger.placed[*group] += 1,
             Some(Pending::Unsupported(why)) => {
                 findings
                     .add(code::UNSUPPORTED_PLACED, format!("{place}: pod {pod} is placed in spite of {why}"));
+            }
+            Some(Pending::Stuck(why)) => {
+                findings.add(code::CONSTRAINT, format!("{place}: pod {pod} cannot be bound anywhere: {why}"));
             }
             None => {}
         }
@@ -116,7 +134,7 @@ fn place_pods<'p>(
 pub(crate) fn count(problem: &Problem<'_>, pods: &[PodRef]) -> Counts {
     let mut counts = Counts::new();
     for pod in pods {
-        if let Some(Pending::Group(group)) = problem.pending.get(pod) {
+        if let Some(Pending::Group(group)) = problem.pods.pending.get(pod) {
             *counts.entry(*group).or_default() += 1;
         }
     }
@@ -130,14 +148,27 @@ fn leave_out(
     ledger: &mut Ledger,
     findings: &mut Findings,
 ) {
-    match (problem.pending.get(pod), reason) {
-        (Some(Pending::Group(_)), UnplacedReason::Unsupported) => {
+    match (problem.pods.pending.get(pod), reason) {
+        (Some(Pending::Stuck(why)), reason) if reason != UnplacedReason::Constraint => {
+            findings.add(
+                code::CONSTRAINT_REASON,
+                format!("pod {pod} is left out for {reason:?}, but it is for its volumes: {why}"),
+            );
+        }
+        (Some(Pending::Group(group)), UnplacedReason::Constraint) if !problem.is_constrained(*group) => {
+            findings.add(
+                code::CONSTRAINT_REASON,
+                format!("pod {pod} is left out for constraints between pods or on volumes and has 0"),
+            );
+        }
+        // Constraints a planner does not know are a reason to leave a pod alone, as long as it has any.
+        (Some(Pending::Group(group)), UnplacedReason::Unsupported) if !problem.is_constrained(*group) => {
             findings.add(
                 code::UNSUPPORTED,
                 format!("pod {pod} is left out as Unsupported and has 0 such constraints"),
             );
         }
-        (Some(Pending::Unsupported(why)), UnplacedReason::NoFit | UnplacedReason::Limits) => {
+        (Some(Pending::Unsupported(why)), reason) if reason != UnplacedReason::Unsupported => {
             findings
                 .add(code::UNSUPPORTED, format!("pod {pod} is left out for {reason:?}, but it is for {why}"));
         }
@@ -151,12 +182,38 @@ fn check_no_fit(problem: &Problem<'_>, plan: &Plan, findings: &mut Findings) {
     let entries = plan.unplaced.iter().filter(|entry| entry.reason == UnplacedReason::NoFit);
     let groups: BTreeSet<usize> = entries.flat_map(|entry| count(problem, &entry.pods).into_keys()).collect();
     for group in groups.into_iter().filter(|group| problem.is_placeable(*group)) {
-        let first = &problem.groups[group].first;
+        let first = &problem.pods.groups[group].first;
         findings.add(
             code::NO_FIT,
             format!("pods like {first} are left out as NoFit, but at least 1 bin holds one"),
         );
     }
+}
+
+/// Pods of each split group by domain; those in no domain are reported elsewhere.
+pub(crate) fn by_domain(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger) -> Vec<Vec<u64>> {
+    let splits = || problem.reach.iter().map(|reach| reach.split.as_ref());
+    let mut pods: Vec<Vec<u64>> =
+        splits().map(|split| vec![0; split.map_or(0, |split| split.domains.len())]).collect();
+    let mut add = |counts: &Counts, domain: &dyn Fn(&Split) -> Option<usize>| {
+        for (group, count) in counts {
+            let split = problem.reach[*group].split.as_ref();
+            if let Some(domain) = split.and_then(domain) {
+                pods[*group][domain] += count;
+            }
+        }
+    };
+    for (counts, kind) in ledger.launch_groups.iter().zip(&ledger.launch_kind) {
+        if let Some(kind) = kind {
+            add(counts, &|split| problem.kind_domain(&problem.offerings.kinds[*kind], split));
+        }
+    }
+    for stated in &plan.existing {
+        if let Some(bin) = problem.node(&stated.name) {
+            add(&count(problem, &stated.pods), &|split| problem.node_domain(bin, split));
+        }
+    }
+    pods
 }
 
 /// What pods ask for together, along the axis.

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod alternates;
+mod between;
+mod binding;
 mod branching;
 mod certificate;
 mod consolidation;
@@ -28,9 +30,10 @@ mod offerings;
 mod parts;
 mod problem;
 mod request;
+mod splits;
+mod storage;
 #[cfg(test)]
 mod tests;
-mod unsupported;
 mod variants;
 
 pub use finding::{Finding, code};
@@ -79,6 +82,7 @@ fn judge(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Fin
     let mut ledger = ledger::read(&problem, plan, findings);
     launches::check(&problem, plan, &mut ledger, findings);
     existing::check(&problem, catalog, plan, &mut ledger, findings);
+    binding::check(&problem, plan, &ledger, findings);
     limits::check(&problem, plan, &ledger, findings);
     figures::check(&problem, catalog, plan, &ledger, findings);
     figures::check_progress(plan, findings);

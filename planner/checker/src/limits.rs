@@ -96,11 +96,15 @@ fn check_left_out(
     findings: &mut Findings,
 ) {
     for (group, _) in ledger.limited.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let first = &problem.groups[group].first;
+        let first = &problem.pods.groups[group].first;
         if !problem.is_placeable(group) {
             let message =
                 format!("pods like {first} are left out for limits, but nothing would hold one anyway");
             findings.add(code::LIMITS_REASON, message);
+            continue;
+        }
+        // Where constraints between pods play a role, room is not all it takes.
+        if problem.reach[group].concerned || problem.pods.groups[group].exclusive {
             continue;
         }
         let mut not_maximal = |place: String| {
@@ -145,7 +149,14 @@ fn check_min_weight(
     let kinds = &problem.offerings.kinds;
     let mut above = None;
     for (Reverse(weight), members) in by_weight {
-        let mut usable = members.iter().filter(|kind| problem.kind_takes(&kinds[**kind], group)).peekable();
+        let inside = |kind: &Kind| match (&row.domain, &problem.reach[group].split) {
+            (Some(domain), Some(split)) => {
+                problem.kind_domain(kind, split).is_some_and(|at| split.domains[at] == *domain)
+            }
+            _ => true,
+        };
+        let takes = |kind: &&usize| problem.kind_takes(&kinds[**kind], group) && inside(&kinds[**kind]);
+        let mut usable = members.iter().filter(takes).peekable();
         if usable.peek().is_none() {
             continue;
         }
@@ -181,22 +192,29 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         let Some(group) = problem.group_of_first(&row.pod) else {
             continue;
         };
-        min_weights.insert(group, row.min_weight);
+        min_weights.insert((group, row.domain.as_deref()), row.min_weight);
         if let Err(why) = check_min_weight(problem, group, row, &by_weight, &open) {
             let weight = row.min_weight;
             findings.add(code::MIN_WEIGHT, format!("row {}: minimal weight is {weight}, but {why}", row.pod));
         }
     }
-    for (launch, groups) in plan.launches.iter().zip(&ledger.launch_groups) {
+    let with_kind = ledger.launch_groups.iter().zip(&ledger.launch_kind);
+    for (launch, (groups, kind)) in plan.launches.iter().zip(with_kind) {
         let pool = problem.pools.iter().find(|pool| pool.pool.name == launch.node_pool);
         let Some(weight) = pool.map(|pool| pool.pool.weight) else {
             continue;
         };
         for group in groups.keys() {
-            let Some(min_weight) = min_weights.get(group).filter(|min_weight| **min_weight > weight) else {
+            let split = problem.reach[*group].split.as_ref();
+            let domain = split.zip(*kind).and_then(|(split, kind)| {
+                let domain = problem.kind_domain(&problem.offerings.kinds[kind], split)?;
+                Some(split.domains[domain].as_str())
+            });
+            let min_weight = min_weights.get(&(*group, domain));
+            let Some(min_weight) = min_weight.filter(|min_weight| **min_weight > weight) else {
                 continue;
             };
-            let first = &problem.groups[*group].first;
+            let first = &problem.pods.groups[*group].first;
             let (slot, pool) = (&launch.slot, &launch.node_pool);
             findings.add(
                 code::WEIGHT,

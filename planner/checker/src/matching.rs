@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::objects::{NodeSelectorTerm, PodSpec, Taint, TaintEffect, Toleration};
-use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
+use stowage_models::selector::{Labels, Operator, Requirement};
 
 /// The only field that `matchFields` may name.
 const FIELD_NAME: &str = "metadata.name";
@@ -47,22 +47,48 @@ pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     })
 }
 
-/// Whether labels satisfy a Kubernetes label selector; the empty one is satisfied by all.
-#[must_use]
-pub(crate) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-        && selector
-            .match_expressions
-            .iter()
-            .all(|requirement| accepts(requirement, labels.get(&requirement.key).map(String::as_str)))
-}
-
 /// The part of a pod template that decides which nodes match it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Constraint<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Constraint<'a> {
     selector: &'a Labels,
     required: Option<&'a Vec<NodeSelectorTerm>>,
     tolerations: &'a Vec<Toleration>,
+    /// Lists of alternatives, one for each volume that has any.
+    volumes: Vec<&'a Vec<NodeSelectorTerm>>,
+}
+
+impl<'a> Constraint<'a> {
+    /// That of a template, and of the volumes its pods have.
+    pub(crate) fn new(spec: &'a PodSpec, volumes: Vec<&'a Vec<NodeSelectorTerm>>) -> Constraint<'a> {
+        Constraint {
+            selector: &spec.node_selector,
+            required: spec.affinity.node_required.as_ref(),
+            tolerations: &spec.tolerations,
+            volumes,
+        }
+    }
+
+    fn terms(&self) -> impl Iterator<Item = &'a NodeSelectorTerm> {
+        self.required.into_iter().chain(self.volumes.clone()).flatten()
+    }
+}
+
+/// What a node's labels and taints are to a [`Constraint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Match {
+    /// Node selector and required node affinity select it.
+    pub(crate) selected: bool,
+    /// All taints that keep pods away are tolerated.
+    pub(crate) tolerated: bool,
+    /// Volumes can be had there.
+    pub(crate) reachable: bool,
+}
+
+impl Match {
+    /// Whether pods may go there.
+    pub(crate) fn holds(self) -> bool {
+        self.selected && self.tolerated && self.reachable
+    }
 }
 
 /// A [`Constraint`] with label keys replaced by their index in [`Rules::keys`].
@@ -70,6 +96,7 @@ struct Constraint<'a> {
 struct Rule<'a> {
     selector: Vec<(usize, &'a str)>,
     terms: Option<Vec<Term<'a>>>,
+    volumes: Vec<Vec<Term<'a>>>,
     tolerations: &'a [Toleration],
 }
 
@@ -84,32 +111,33 @@ struct Term<'a> {
 pub(crate) struct Rules<'a> {
     /// Sorted.
     pub(crate) keys: Vec<&'a str>,
+    /// Those among them that make domains, sorted.
+    pub(crate) topology: Vec<&'a str>,
     rules: Vec<Rule<'a>>,
 }
 
 impl<'a> Rules<'a> {
-    /// Collects the constraints of `specs`; the second result is the rule index of each, in order.
-    pub(crate) fn new(specs: &[&'a PodSpec]) -> (Rules<'a>, Vec<usize>) {
-        let constraints: Vec<Constraint<'a>> = specs
-            .iter()
-            .map(|spec| Constraint {
-                selector: &spec.node_selector,
-                required: spec.affinity.node_required.as_ref(),
-                tolerations: &spec.tolerations,
-            })
-            .collect();
-        let distinct: BTreeSet<Constraint<'a>> = constraints.iter().copied().collect();
-        let mut keys = BTreeSet::new();
+    /// Collects constraints; the second result is the rule index of each, in order. Nodes are told apart by `topology`, too:
+    /// sorted keys whose values are domains.
+    pub(crate) fn new(constraints: &[Constraint<'a>], topology: Vec<&'a str>) -> (Rules<'a>, Vec<usize>) {
+        let distinct: BTreeSet<&Constraint<'a>> = constraints.iter().collect();
+        let mut keys: BTreeSet<&str> = topology.iter().copied().collect();
         for constraint in &distinct {
             keys.extend(constraint.selector.keys().map(String::as_str));
-            let terms = constraint.required.into_iter().flatten();
+            let terms = constraint.terms();
             keys.extend(terms.flat_map(|term| term.match_expressions.iter().map(|one| one.key.as_str())));
         }
         let keys: Vec<&str> = keys.into_iter().collect();
-        let index: BTreeMap<Constraint<'a>, usize> = distinct.iter().copied().zip(0..).collect();
-        let rules = distinct.iter().map(|constraint| compile(*constraint, &keys)).collect();
+        let index: BTreeMap<&Constraint<'a>, usize> = distinct.iter().copied().zip(0..).collect();
+        let rules = distinct.iter().map(|constraint| compile(constraint, &keys)).collect();
         let of_spec = constraints.iter().map(|constraint| index[constraint]).collect();
-        (Rules { keys, rules }, of_spec)
+        (Rules { keys, topology, rules }, of_spec)
+    }
+
+    /// The domains of a node with these values of `keys`, in the order of `topology`.
+    pub(crate) fn domains(&self, values: &[Option<&str>]) -> Vec<Option<String>> {
+        let value = |key: &&str| self.keys.binary_search(key).ok().and_then(|at| values[at]);
+        self.topology.iter().map(|key| value(key).map(str::to_owned)).collect()
     }
 
     /// Which rules a node satisfies. `values` are its labels in the order of `keys`; a planned node has no name.
@@ -118,18 +146,19 @@ impl<'a> Rules<'a> {
         values: &[Option<&str>],
         name: Option<&str>,
         taints: &[Taint],
-    ) -> Vec<bool> {
+    ) -> Vec<Match> {
         let hard: Vec<&Taint> =
             taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule).collect();
         self.rules
             .iter()
             .map(|rule| {
-                rule.selector.iter().all(|(key, want)| values[*key] == Some(*want))
-                    && rule
-                        .terms
-                        .as_ref()
-                        .is_none_or(|terms| terms.iter().any(|term| term.holds(values, name)))
-                    && hard.iter().all(|taint| tolerates(rule.tolerations, taint))
+                let any = |terms: &Vec<Term<'_>>| terms.iter().any(|term| term.holds(values, name));
+                Match {
+                    selected: rule.selector.iter().all(|(key, want)| values[*key] == Some(*want))
+                        && rule.terms.as_ref().is_none_or(any),
+                    tolerated: hard.iter().all(|taint| tolerates(rule.tolerations, taint)),
+                    reachable: rule.volumes.iter().all(any),
+                }
             })
             .collect()
     }
@@ -145,7 +174,7 @@ impl Term<'_> {
     }
 }
 
-fn compile<'a>(constraint: Constraint<'a>, keys: &[&'a str]) -> Rule<'a> {
+fn compile<'a>(constraint: &Constraint<'a>, keys: &[&'a str]) -> Rule<'a> {
     let key = |name: &str| keys.binary_search(&name).expect("every key was collected from these constraints");
     let term = |term: &'a NodeSelectorTerm| Term {
         labels: term.match_expressions.iter().map(|one| (key(&one.key), one)).collect(),
@@ -154,6 +183,7 @@ fn compile<'a>(constraint: Constraint<'a>, keys: &[&'a str]) -> Rule<'a> {
     Rule {
         selector: constraint.selector.iter().map(|(name, value)| (key(name), value.as_str())).collect(),
         terms: constraint.required.map(|terms| terms.iter().map(term).collect()),
+        volumes: constraint.volumes.iter().map(|terms| terms.iter().map(term).collect()).collect(),
         tolerations: constraint.tolerations,
     }
 }

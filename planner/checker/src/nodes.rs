@@ -1,19 +1,30 @@
 //! Existing nodes and what they have left (formulation, section 1.1).
 
-use crate::matching::Rules;
+use crate::filters::host_ports;
+use crate::groups::Port;
+use crate::matching::{Match, Rules};
 use crate::problem::{Axis, usable};
 use crate::request::{effective_request, sum};
+use crate::storage::{ATTACHABLE, Storage, UNLIMITED};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
-use stowage_models::objects::Node;
+use stowage_models::objects::{Node, Pod};
 use stowage_models::quantity::Resources;
 use stowage_models::snapshot::Snapshot;
 
 /// An existing node as a bin.
 #[derive(Debug)]
 pub(crate) struct NodeBin<'a> {
+    /// Its position in the list of nodes.
+    pub(crate) index: usize,
     /// The node.
     pub(crate) node: &'a Node,
+    /// Pods on it that have not ended.
+    pub(crate) pods: Vec<&'a Pod>,
+    /// DaemonSets that match it and have no pod on it: positions in the snapshot's list.
+    pub(crate) missing: Vec<usize>,
+    /// Host ports of its pods, and of those DaemonSets.
+    pub(crate) ports: BTreeSet<Port<'a>>,
     /// Sum of the requests of its pods that have not ended.
     pub(crate) running: Resources,
     /// What is left for pending pods, along the axis.
@@ -21,7 +32,7 @@ pub(crate) struct NodeBin<'a> {
     /// It takes pending pods at all.
     pub(crate) eligible: bool,
     /// Which rules its labels and taints satisfy.
-    pub(crate) matches: Vec<bool>,
+    pub(crate) matches: Vec<Match>,
 }
 
 /// Capacity type by label; EKS managed node groups have their own.
@@ -45,37 +56,50 @@ pub(crate) fn collect<'a>(
     snapshot: &'a Snapshot,
     axis: &Axis,
     slack: i64,
-    rules: &Rules<'_>,
-    daemon_rules: &[usize],
+    (rules, daemon_rules): (&Rules<'_>, &[usize]),
+    storage: &Storage<'a>,
 ) -> Vec<NodeBin<'a>> {
-    let mut running: BTreeMap<&str, Vec<Resources>> = BTreeMap::new();
+    let mut running: BTreeMap<&str, Vec<&'a Pod>> = BTreeMap::new();
     let mut carried: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
         let Some(node) = pod.node.as_deref() else { continue };
-        running.entry(node).or_default().push(effective_request(&pod.spec));
+        running.entry(node).or_default().push(pod);
         if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.kind == "DaemonSet") {
             carried.insert((node, &pod.namespace, &owner.name));
         }
     }
     let daemon_requests: Vec<Resources> =
         snapshot.daemon_sets.iter().map(|set| effective_request(&set.spec)).collect();
-    let bin = |node: &'a Node| {
+    let bin = |(index, node): (usize, &'a Node)| {
         let values: Vec<_> = rules.keys.iter().map(|key| node.labels.get(*key).map(String::as_str)).collect();
         let matches = rules.evaluate(&values, Some(&node.name), &node.taints);
-        let running = sum(running.get(node.name.as_str()).into_iter().flatten());
+        let pods = running.get(node.name.as_str()).cloned().unwrap_or_default();
+        let requests: Vec<Resources> = pods.iter().map(|pod| effective_request(&pod.spec)).collect();
+        let running = sum(&requests);
         let missing = snapshot.daemon_sets.iter().enumerate().filter(|(index, set)| {
-            matches[daemon_rules[*index]]
+            matches[daemon_rules[*index]].holds()
                 && !carried.contains(&(node.name.as_str(), set.namespace.as_str(), set.name.as_str()))
         });
-        let taken = sum(missing.map(|(index, _)| &daemon_requests[index]).chain([&running]));
+        let missing: Vec<usize> = missing.map(|(index, _)| index).collect();
+        let taken = sum(missing.iter().map(|index| &daemon_requests[*index]).chain([&running]));
+        let specs = pods.iter().map(|pod| &pod.spec);
+        let specs = specs.chain(missing.iter().map(|index| &snapshot.daemon_sets[*index].spec));
+        let ports = specs.flat_map(host_ports).collect();
+        let attached = storage.attached(pods.iter().copied());
         let left = |name: &String| {
+            if let Some(driver) = name.strip_prefix(ATTACHABLE) {
+                let limit = node.volume_limits.get(driver);
+                let attached = attached.get(driver).copied().unwrap_or(0);
+                return limit.map_or(UNLIMITED, |limit| limit.saturating_sub(attached).clamp(0, UNLIMITED));
+            }
             let left = usable(name, node.allocatable.get(name), slack) - i128::from(taken.get(name));
             i64::try_from(left.max(0)).unwrap_or(i64::MAX)
         };
         let free = axis.names.iter().map(left).collect();
-        NodeBin { node, running, free, eligible: is_eligible(node), matches }
+        let eligible = is_eligible(node);
+        NodeBin { index, node, pods, missing, ports, running, free, eligible, matches }
     };
     let by_name: BTreeMap<&str, &'a Node> =
         snapshot.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
-    by_name.into_values().map(bin).collect()
+    by_name.into_values().enumerate().map(bin).collect()
 }

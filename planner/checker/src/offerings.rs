@@ -2,11 +2,14 @@
 //!
 //! Offerings that no pod can tell apart share a [`Kind`]: matching and capacity are worked out once for it.
 
-use crate::matching::{Rules, accepts};
+use crate::filters::host_ports;
+use crate::groups::Port;
+use crate::matching::{Match, Rules, accepts};
 use crate::problem::{Axis, Pool, usable};
 use crate::request::{effective_request, sum};
+use crate::storage::{ATTACHABLE, UNLIMITED};
 use crate::variants::custom_keys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::{Catalog, InstanceType, Price, ZoneOffer};
 use stowage_models::labels;
 use stowage_models::quantity::Resources;
@@ -29,11 +32,17 @@ pub(crate) struct Facts<'a> {
 
 /// Nodes of a pool with equal values of all labels that pods or DaemonSets mention.
 #[derive(Debug)]
-pub(crate) struct Class {
-    /// Which rules they satisfy.
-    pub(crate) matches: Vec<bool>,
-    /// Requests of the DaemonSets they will carry.
+pub(crate) struct Class<'a> {
+    /// What the rules say of them.
+    pub(crate) matches: Vec<Match>,
+    /// Their domains, in the order of [`Rules::topology`].
+    pub(crate) domains: Vec<Option<String>>,
+    /// The DaemonSets they will carry: positions in the snapshot's list.
+    pub(crate) carries: Vec<usize>,
+    /// Requests of these.
     pub(crate) daemon_sets: Resources,
+    /// Host ports of these.
+    pub(crate) ports: BTreeSet<Port<'a>>,
 }
 
 /// Offerings that hold the same pods.
@@ -61,11 +70,22 @@ pub(crate) struct Offering<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Offerings<'a> {
     pub(crate) facts: Vec<Facts<'a>>,
-    pub(crate) classes: Vec<Class>,
+    pub(crate) classes: Vec<Class<'a>>,
     pub(crate) kinds: Vec<Kind>,
     /// Sorted by NodePool, instance type, zone, capacity type, variant.
     pub(crate) list: Vec<Offering<'a>>,
 }
+
+/// The label keys every planned node may have beside those of its type, NodePool and variant.
+const OWN_KEYS: [&str; 7] = [
+    labels::ZONE,
+    labels::ZONE_ID,
+    labels::REGION,
+    labels::CAPACITY_TYPE,
+    labels::NODEPOOL,
+    labels::REGISTERED,
+    labels::INITIALIZED,
+];
 
 /// Names of an offering, in the order of the list.
 pub(crate) type Key<'k> = (&'k str, &'k str, &'k str, &'k str, &'k Labels);
@@ -78,6 +98,23 @@ impl Offerings<'_> {
         let instance = self.facts[kind.facts].instance;
         let variant = &pool.variants[offering.variant];
         (&pool.pool.name, &instance.name, offering.zone, offering.capacity_type, variant)
+    }
+
+    /// The labels of a node of this offering, but for its hostname.
+    pub(crate) fn labels(&self, region: &str, pools: &[Pool<'_>], offering: &Offering<'_>) -> Labels {
+        let kind = &self.kinds[offering.kind];
+        let (pool, instance) = (&pools[kind.pool], self.facts[kind.facts].instance);
+        let variant = &pool.variants[offering.variant];
+        let Some(zone) = instance.zones.iter().find(|zone| zone.zone == offering.zone) else {
+            return Labels::new();
+        };
+        let own = instance.labels();
+        let capacity_type = offering.capacity_type;
+        let view = View { region, pool, instance: &own, zone, capacity_type, variant };
+        let keys = own.keys().chain(pool.pool.labels.keys()).chain(variant.keys()).map(String::as_str);
+        let keys = keys.chain(OWN_KEYS).chain([labels::EC2_NODE_CLASS]);
+        let set = keys.filter_map(|key| Some((key.to_owned(), view.get(key)?.to_owned())));
+        set.collect()
     }
 
     /// The offering of that name.
@@ -250,17 +287,24 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
         self.result.kinds.len() - 1
     }
 
-    fn class(&self, view: &View<'e>, values: &[Option<&str>]) -> Class {
+    fn class(&self, view: &View<'e>, values: &[Option<&str>]) -> Class<'a> {
         let matches = self.rules.evaluate(values, None, &view.pool.pool.taints);
-        let carried = self.daemon_rules.iter().zip(&self.daemon_requests).filter(|(rule, _)| matches[**rule]);
-        let daemon_sets = sum(carried.map(|(_, request)| request));
-        Class { matches, daemon_sets }
+        let carries = (0..self.daemon_rules.len()).filter(|set| matches[self.daemon_rules[*set]].holds());
+        let carries: Vec<usize> = carries.collect();
+        let daemon_sets = sum(carries.iter().map(|set| &self.daemon_requests[*set]));
+        let sets = &self.snapshot.daemon_sets;
+        let ports = carries.iter().flat_map(|set| host_ports(&sets[*set].spec)).collect();
+        Class { matches, domains: self.rules.domains(values), carries, daemon_sets, ports }
     }
 
     fn room(&self, facts: usize, class: usize) -> Option<Vec<i64>> {
         let allocatable = &self.result.facts[facts].allocatable;
         let daemon_sets = &self.result.classes[class].daemon_sets;
         let left = |name: &String| {
+            if let Some(driver) = name.strip_prefix(ATTACHABLE) {
+                let limit = self.result.facts[facts].instance.volume_limit(driver);
+                return Some(limit.unwrap_or(UNLIMITED));
+            }
             let left = usable(name, allocatable.get(name), self.slack) - i128::from(daemon_sets.get(name));
             (left >= 0).then(|| i64::try_from(left).unwrap_or(i64::MAX))
         };

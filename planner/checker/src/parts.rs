@@ -1,7 +1,7 @@
 //! Parts of the problem that are proved by branching on numbers of nodes (formulation, section 3.1).
 
 use crate::branching::Priced;
-use crate::certificate::{Item, Proof, explain};
+use crate::certificate::{Item, Proof, explain, most_on};
 use crate::finding::{Findings, code};
 use crate::offerings::Kind;
 use crate::problem::fits;
@@ -103,6 +103,9 @@ struct Vector<'l> {
 impl Proof<'_> {
     /// The sum of the bounds of all parts, scaled. `None`: beyond 128 bits.
     pub(crate) fn parts(&self) -> Option<Result<i128, String>> {
+        if let Some(message) = self.divided_split() {
+            return Some(Err(message));
+        }
         let mut part_of = vec![None; self.items.len()];
         for (index, part) in self.certificate.parts.iter().enumerate() {
             part.rows.iter().for_each(|row| part_of[*row as usize] = Some(index));
@@ -118,6 +121,23 @@ impl Proof<'_> {
             }
         }
         Some(Ok(sum))
+    }
+
+    /// A part has all rows of a split group, or none.
+    fn divided_split(&self) -> Option<String> {
+        let divided = |part: &Part, item: &Item| {
+            let rows =
+                |items: &mut dyn Iterator<Item = &Item>| items.filter(|one| one.group == item.group).count();
+            let all = rows(&mut self.items.iter());
+            rows(&mut part.rows.iter().map(|row| &self.items[*row as usize])) != all
+        };
+        self.certificate.parts.iter().enumerate().find_map(|(index, part)| {
+            let rows = part.rows.iter().map(|row| &self.items[*row as usize]);
+            let mut split = rows.filter(|item| item.domain.is_some());
+            let item = split.find(|item| divided(part, item))?;
+            let first = &self.problem.pods.groups[item.group].first;
+            Some(format!("part {index} has some of the rows of pods like {first}, not all"))
+        })
     }
 
     /// No bin takes pods of two parts, or of one and of the rows in none.
@@ -145,7 +165,9 @@ impl Proof<'_> {
             one_part(&takes, &|| format!("instance type {}", facts.instance.name))?;
         }
         for bin in &self.problem.nodes {
-            let takes = |item: &Item| self.problem.node_takes(bin, &bin.free, item.group);
+            let takes = |item: &Item| {
+                most_on(self.problem, bin, item) > 0 && fits(&self.problem.needs[item.group], &bin.free)
+            };
             one_part(&takes, &|| format!("node {}", bin.node.name))?;
         }
         Ok(())
@@ -262,7 +284,8 @@ impl Proof<'_> {
             }
             let kind = &self.problem.offerings.kinds[offering.kind];
             let Some(room) = &kind.room else { continue };
-            if let Err(why) = proof.holds(&vectors, room, |row| one.admits[row], cost)? {
+            let most = |row: usize| if one.admits[row] { self.problem.reach[rows[row].group].cap } else { 0 };
+            if let Err(why) = proof.holds(&vectors, room, most, cost)? {
                 let (_, instance, zone, capacity_type, _) =
                     self.problem.offerings.key(&self.problem.pools, offering);
                 return Some(Err(format!("{instance} {zone} {capacity_type} costs {cost} / 2^40, {why}")));
@@ -270,14 +293,14 @@ impl Proof<'_> {
         }
         let mut total = proof.covered()?;
         for bin in &self.problem.nodes {
-            let admits = |row: usize| self.problem.node_matches(bin, proof.items[row].group);
+            let most = |row: usize| most_on(self.problem, bin, &proof.items[row]);
             let takes = (0..proof.items.len()).any(|row| {
                 proof.items[row].pods > 0
-                    && admits(row)
+                    && most(row) > 0
                     && fits(&self.problem.needs[proof.items[row].group], &bin.free)
             });
             if takes {
-                total = total.checked_sub(proof.least(&vectors, &bin.free, admits, i128::MIN)?.0)?;
+                total = total.checked_sub(proof.least(&vectors, &bin.free, most, i128::MIN)?.0)?;
             }
         }
         for ((fork, more), multiplier) in above.iter().zip(&leaf.forks) {
@@ -304,17 +327,17 @@ impl Proof<'_> {
         &self,
         vectors: &[Vector<'_>],
         room: &[i64],
-        admits: impl Fn(usize) -> bool,
+        most: impl Fn(usize) -> u64,
         enough: i128,
     ) -> Option<(i128, usize)> {
         let mut least = (i128::MAX, 0);
         for (index, vector) in vectors.iter().enumerate() {
             let mut value = self.dot(vector.entries, room)?;
-            for (row, profit) in vector.gains.iter().filter(|(row, _)| admits(*row)) {
+            for (row, profit) in &vector.gains {
                 let item = &self.items[*row];
                 let priced = Priced {
                     need: &self.problem.needs[item.group],
-                    pods: item.pods,
+                    pods: item.pods.min(most(*row)),
                     multiplier: item.multiplier,
                     takes: 0,
                 };
@@ -333,16 +356,18 @@ impl Proof<'_> {
         &self,
         vectors: &[Vector<'_>],
         room: &[i64],
-        admits: impl Fn(usize) -> bool,
+        most: impl Fn(usize) -> u64,
         cost: i128,
     ) -> Option<Result<(), String>> {
-        let (value, best) = self.least(vectors, room, &admits, cost)?;
+        let (value, best) = self.least(vectors, room, &most, cost)?;
         if value <= cost {
             return Some(Ok(()));
         }
         let entries = vectors[best].entries;
-        let rows = (0..self.items.len()).filter(|row| self.items[*row].pods > 0 && admits(*row));
-        let items = rows.map(|row| self.price(entries, &self.items[row])).collect::<Option<Vec<_>>>()?;
+        let rows = (0..self.items.len()).filter(|row| self.items[*row].pods > 0 && most(*row) > 0);
+        let items = rows
+            .map(|row| Some(self.price(entries, &self.items[row])?.capped(most(row))))
+            .collect::<Option<Vec<_>>>()?;
         self.search(entries, items, room, cost).map(|verdict| explain(&verdict))
     }
 }

@@ -1,15 +1,18 @@
 //! The problem a plan answers, derived from the snapshot with this crate's own code.
 
-use crate::groups::{self, Group, Pending, PendingPods};
+use crate::between::{self, Reach, Scene};
+use crate::groups::{self, Group, Pending, Pods};
 use crate::limits::{self, Limit};
-use crate::matching::Rules;
+use crate::matching::{Constraint, Rules};
 use crate::nodes::{self, NodeBin};
 use crate::offerings::{self, Kind, Offerings};
 use crate::request::effective_request;
+use crate::splits::Split;
+use crate::storage::Storage;
 use crate::variants;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::{Ec2NodeClass, NodePool, PodRef, PodSpec};
+use stowage_models::objects::{Ec2NodeClass, NodePool, PodRef};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -67,10 +70,10 @@ impl Pool<'_> {
 #[derive(Debug)]
 pub(crate) struct Problem<'a> {
     pub(crate) snapshot: &'a Snapshot,
+    pub(crate) region: &'a str,
     pub(crate) axis: Axis,
-    pub(crate) pending: PendingPods,
-    /// In the order of their first pods.
-    pub(crate) groups: Vec<Group<'a>>,
+    pub(crate) pods: Pods<'a>,
+    pub(crate) storage: Storage<'a>,
     /// Requests of the groups along the axis.
     pub(crate) needs: Vec<Vec<i64>>,
     /// Rule of each group.
@@ -80,6 +83,12 @@ pub(crate) struct Problem<'a> {
     /// All NodePools, sorted by name.
     pub(crate) pools: Vec<Pool<'a>>,
     pub(crate) offerings: Offerings<'a>,
+    /// Keys of domains, sorted.
+    pub(crate) topology: Vec<&'a str>,
+    /// What constraints between pods make of each group.
+    pub(crate) reach: Vec<Reach>,
+    /// Scopes of required anti-affinity of pods on nodes.
+    pub(crate) bound_scopes: BTreeSet<usize>,
 }
 
 impl<'a> Problem<'a> {
@@ -90,22 +99,45 @@ impl<'a> Problem<'a> {
         slack: i64,
         named: &[String],
     ) -> Problem<'a> {
-        let (pending, groups) = groups::collect(snapshot);
+        let storage = Storage::new(snapshot);
+        let mut pods = groups::collect(snapshot, &storage);
+        let groups = &pods.groups;
         let mut names: BTreeSet<String> = named.iter().cloned().collect();
         names.extend(groups.iter().flat_map(|group| group.request.0.keys().cloned()));
         names.extend(snapshot.daemon_sets.iter().flat_map(|set| effective_request(&set.spec).0.into_keys()));
         let axis = Axis { names: names.into_iter().collect() };
         let needs = groups.iter().map(|group| axis.project(&group.request)).collect();
-        let daemons = snapshot.daemon_sets.iter().map(|set| &set.spec);
-        let specs: Vec<&PodSpec> = groups.iter().map(|group| group.spec).chain(daemons).collect();
-        let (book, mut rules) = Rules::new(&specs);
+        let daemons = snapshot.daemon_sets.iter().map(|set| Constraint::new(&set.spec, Vec::new()));
+        let own = groups.iter().map(|group| Constraint::new(group.spec, group.terms.clone()));
+        let constraints: Vec<Constraint<'a>> = own.chain(daemons).collect();
+        let on_nodes = snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal());
+        let topology = between::topology(groups, on_nodes);
+        let (book, mut rules) = Rules::new(&constraints, topology.clone());
         let daemon_rules = rules.split_off(groups.len());
-        let nodes = nodes::collect(snapshot, &axis, slack, &book, &daemon_rules);
-        let pools = pools(snapshot, &groups);
+        let nodes = nodes::collect(snapshot, &axis, slack, (&book, &daemon_rules), &storage);
+        let pools = pools(snapshot, groups);
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
         let offerings =
             offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
-        Problem { snapshot, axis, pending, groups, needs, rules, nodes, pools, offerings }
+        let scene = Scene::new(&mut pods.watch, &nodes, &offerings, &topology);
+        let reach = (0..pods.groups.len()).map(|group| scene.reach(&pods, group, rules[group])).collect();
+        let bound_scopes = scene.bound_scopes();
+        let region = &catalog.region;
+        Problem {
+            snapshot,
+            region,
+            axis,
+            pods,
+            storage,
+            needs,
+            rules,
+            nodes,
+            pools,
+            offerings,
+            topology,
+            reach,
+            bound_scopes,
+        }
     }
 
     /// Whether pods of the group match the node and one fits what is left, `free`.
@@ -113,9 +145,27 @@ impl<'a> Problem<'a> {
         self.node_matches(node, group) && fits(&self.needs[group], free)
     }
 
-    /// Whether the node takes pending pods and pods of the group match it.
+    /// Whether the node takes pending pods and at least one of the group may be there.
     pub(crate) fn node_matches(&self, node: &NodeBin<'_>, group: usize) -> bool {
-        node.eligible && node.matches[self.rules[group]]
+        self.node_cap(node, group) > 0
+    }
+
+    /// Pods of the group at most on the node, capacity aside.
+    pub(crate) fn node_cap(&self, node: &NodeBin<'_>, group: usize) -> u64 {
+        let reach = &self.reach[group];
+        let inside = || reach.split.as_ref().is_none_or(|split| self.node_domain(node, split).is_some());
+        if self.node_admits(node, group) && inside() { reach.node(node.index) } else { 0 }
+    }
+
+    /// The domain of a split that the node is in.
+    pub(crate) fn node_domain(&self, node: &NodeBin<'_>, split: &Split) -> Option<usize> {
+        let domain = node.node.labels.get(self.topology[split.key])?;
+        split.domains.binary_search(domain).ok()
+    }
+
+    /// Whether the node takes pending pods and its labels and taints admit those of the group.
+    pub(crate) fn node_admits(&self, node: &NodeBin<'_>, group: usize) -> bool {
+        node.eligible && node.matches[self.rules[group]].holds()
     }
 
     /// Whether the group may use offerings of this kind.
@@ -124,15 +174,39 @@ impl<'a> Problem<'a> {
             && kind.room.as_ref().is_some_and(|room| fits(&self.needs[group], room))
     }
 
-    /// Whether pods of the group match offerings of this kind.
+    /// Whether at least one pod of the group may be on a node of this kind.
     pub(crate) fn kind_matches(&self, kind: &Kind, group: usize) -> bool {
-        self.offerings.classes[kind.class].matches[self.rules[group]]
+        let reach = &self.reach[group];
+        let inside = || reach.split.as_ref().is_none_or(|split| self.kind_domain(kind, split).is_some());
+        self.kind_admits(kind, group) && reach.class(kind.class) && reach.cap > 0 && inside()
+    }
+
+    /// Whether labels and taints of offerings of this kind admit pods of the group.
+    pub(crate) fn kind_admits(&self, kind: &Kind, group: usize) -> bool {
+        self.offerings.classes[kind.class].matches[self.rules[group]].holds()
+    }
+
+    /// The domain of a split that offerings of this kind are in.
+    pub(crate) fn kind_domain(&self, kind: &Kind, split: &Split) -> Option<usize> {
+        let domain = self.offerings.classes[kind.class].domains[split.key].as_ref()?;
+        split.domains.binary_search(domain).ok()
+    }
+
+    /// The node of that name.
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeBin<'a>> {
+        let found = self.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(name));
+        found.ok().map(|index| &self.nodes[index])
+    }
+
+    /// Whether constraints between pods, on ports or on volumes may keep pods of the group out of anything.
+    pub(crate) fn is_constrained(&self, group: usize) -> bool {
+        self.reach[group].concerned || self.pods.groups[group].states_any()
     }
 
     /// The group whose first pod this is.
     pub(crate) fn group_of_first(&self, pod: &PodRef) -> Option<usize> {
-        match self.pending.get(pod) {
-            Some(Pending::Group(group)) if self.groups[*group].first == *pod => Some(*group),
+        match self.pods.pending.get(pod) {
+            Some(Pending::Group(group)) if self.pods.groups[*group].first == *pod => Some(*group),
             _ => None,
         }
     }
@@ -146,13 +220,14 @@ impl<'a> Problem<'a> {
 
 fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>]) -> Vec<Pool<'a>> {
     let mentions = variants::mentions(groups.iter().map(|group| group.spec));
+    let topology = between::topology(groups, std::iter::empty()).into_iter().collect();
     let by_name: BTreeMap<&str, &NodePool> =
         snapshot.node_pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
     let class = |pool: &NodePool| snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
     let pool = |pool: &'a NodePool| Pool {
         pool,
         class: class(pool).cloned().unwrap_or_default(),
-        variants: variants::variants(pool, &mentions),
+        variants: variants::variants(pool, &mentions, &topology),
         limits: limits::of_pool(snapshot, pool),
     };
     by_name.into_values().map(pool).collect()

@@ -8,16 +8,16 @@
 
 use crate::branching::Verdict;
 use crate::certificate::judge_bin;
-use crate::matching::{Rules, accepts, tolerates};
+use crate::matching::{Constraint, Rules, accepts, tolerates};
 use crate::problem::{Problem, fits, usable};
 use crate::request::effective_request;
-use crate::unsupported::{Repulsion, reason};
 use crate::variants::{VARIANTS_MAX, mentions, variants};
+use std::collections::BTreeSet;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::*;
 use stowage_models::quantity::Resources;
-use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
+use stowage_models::selector::{Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
 fn container(cpu: i64, sidecar: bool) -> Container {
@@ -186,9 +186,9 @@ fn required_node_affinity() {
     for (terms, here, planned) in table {
         let mut spec = spec(1);
         spec.affinity.node_required = terms;
-        let (rules, index) = Rules::new(&[&spec]);
+        let (rules, index) = Rules::new(&[Constraint::new(&spec, Vec::new())], Vec::new());
         let values: Vec<_> = rules.keys.iter().map(|key| node_labels.get(*key).map(String::as_str)).collect();
-        let matches = |name| rules.evaluate(&values, name, &[])[index[0]];
+        let matches = |name| rules.evaluate(&values, name, &[])[index[0]].holds();
         assert_eq!((matches(Some("here")), matches(None)), (here, planned), "{:?}", spec.affinity);
         assert!(!matches(Some("there")) || planned);
     }
@@ -197,14 +197,14 @@ fn required_node_affinity() {
 #[test]
 fn hard_taints_only() {
     let spec = spec(1);
-    let (rules, _) = Rules::new(&[&spec]);
+    let (rules, _) = Rules::new(&[Constraint::new(&spec, Vec::new())], Vec::new());
     for (effect, want) in [
         (TaintEffect::NoSchedule, false),
         (TaintEffect::NoExecute, false),
         (TaintEffect::PreferNoSchedule, true),
     ] {
         let taint = Taint { key: "k".into(), value: String::new(), effect };
-        assert_eq!(rules.evaluate(&[], None, &[taint]), [want], "{effect:?}");
+        assert_eq!(rules.evaluate(&[], None, &[taint])[0].holds(), want, "{effect:?}");
     }
 }
 
@@ -368,7 +368,7 @@ fn variants_of_open_labels() {
             requirements.iter().map(|(operator, values)| Requirement::new("k", *operator, values)).collect();
         let specs: Vec<PodSpec> =
             selected.iter().map(|value| PodSpec { node_selector: set(&[("k", value)]), ..spec(1) }).collect();
-        let found = variants(&pool, &mentions(&specs));
+        let found = variants(&pool, &mentions(&specs), &BTreeSet::new());
         let values: Vec<&str> = found.iter().map(|set| set.get("k").map_or("-", String::as_str)).collect();
         assert_eq!(values, want, "{requirements:?} {selected:?}");
     }
@@ -386,7 +386,7 @@ fn variants_are_a_product_cut_off() {
         vec![Requirement::new("a", Operator::In, &values), Requirement::new("b", Operator::In, &values)];
     pod.affinity.node_required =
         Some(vec![NodeSelectorTerm { match_expressions: both, match_fields: Vec::new() }]);
-    let found = variants(&pool, &mentions([&pod]));
+    let found = variants(&pool, &mentions([&pod]), &BTreeSet::new());
     // The last key turns fastest: five full rounds of absent and ten values of `b`, then nine more.
     assert_eq!(found.len(), VARIANTS_MAX);
     assert_eq!(found.iter().filter(|set| set["a"] == "10").count(), 11);
@@ -397,7 +397,7 @@ fn variants_are_a_product_cut_off() {
         Requirement::new(labels::ZONE, Operator::In, &["a"]),
         Requirement::new(labels::NODEPOOL, Operator::Exists, &[]),
     ];
-    assert_eq!(variants(&pool, &mentions([&pod])), [Labels::new()]);
+    assert_eq!(variants(&pool, &mentions([&pod]), &BTreeSet::new()), [Labels::new()]);
 }
 
 #[test]
@@ -426,57 +426,6 @@ fn limits_count_capacity_of_nodes_and_claims() {
 }
 
 #[test]
-fn unsupported_constraints() {
-    let repels = |selector: Option<&[(&str, &str)]>, namespaces: &[&str], everywhere: bool| {
-        let mut other = pod("other", 1);
-        other.namespace = "o".into();
-        other.spec.affinity.anti_required = vec![PodAffinityTerm {
-            label_selector: selector
-                .map(|pairs| LabelSelector { match_labels: set(pairs), ..LabelSelector::default() }),
-            namespaces: namespaces.iter().map(|one| (*one).to_owned()).collect(),
-            namespace_selector: everywhere.then(LabelSelector::default),
-            topology_key: labels::ZONE.into(),
-            ..PodAffinityTerm::default()
-        }];
-        other
-    };
-    let mut waits = pod("waits", 1);
-    waits.labels = set(&[("app", "x")]);
-    let hit = |other: Pod, waits: &Pod| {
-        let snapshot = Snapshot { pods: vec![other], ..Snapshot::default() };
-        reason(waits, &Repulsion::new(&snapshot)).is_some()
-    };
-    let app: &[(&str, &str)] = &[("app", "x")];
-    assert!(!hit(repels(Some(app), &[], false), &waits), "another namespace");
-    assert!(hit(repels(Some(app), &["n"], false), &waits));
-    assert!(hit(repels(Some(&[]), &["m", "n"], false), &waits), "an empty selector selects all");
-    assert!(hit(repels(Some(app), &[], true), &waits), "a namespace selector counts as matching");
-    assert!(!hit(repels(None, &["n"], true), &waits), "no selector selects none");
-    assert!(!hit(repels(Some(&[("app", "y")]), &["n"], false), &waits));
-    let ended = Pod { phase: PodPhase::Succeeded, ..repels(Some(app), &["n"], false) };
-    assert!(!hit(ended, &waits));
-    let changes: [fn(&mut PodSpec); 7] = [
-        |spec| spec.topology_spread.push(TopologySpread { hard: true, ..TopologySpread::default() }),
-        |spec| spec.affinity.pod_required.push(PodAffinityTerm::default()),
-        |spec| spec.affinity.anti_required.push(PodAffinityTerm::default()),
-        |spec| spec.volumes.push(PodVolume::Claim("c".into())),
-        |spec| spec.volumes.push(PodVolume::Other("hostPath".into())),
-        |spec| spec.containers[0].host_ports.push("TCP/0.0.0.0/80".into()),
-        |spec| {
-            spec.init_containers.push(Container { host_ports: vec!["UDP//1".into()], ..Container::default() })
-        },
-    ];
-    for change in changes {
-        let mut waits = waits.clone();
-        change(&mut waits.spec);
-        assert!(reason(&waits, &Repulsion::default()).is_some());
-    }
-    waits.spec.topology_spread.push(TopologySpread { hard: false, ..TopologySpread::default() });
-    waits.spec.affinity.anti_preferred.push(PreferredPodTerm { weight: 1, term: PodAffinityTerm::default() });
-    assert_eq!(reason(&waits, &Repulsion::default()), None);
-}
-
-#[test]
 fn groups_are_pods_that_nothing_tells_apart() {
     let mut pods = vec![pod("b", 1), pod("a", 1), pod("c", 2), pod("d", 1), pod("e", 1)];
     pods[3].spec.priority = 5;
@@ -489,7 +438,8 @@ fn groups_are_pods_that_nothing_tells_apart() {
     // `-` sorts before `/`: by reference, not by namespace.
     pods.push(Pod { namespace: "n-1".into(), ..pod("z", 1) });
     let snapshot = Snapshot { pods, ..Snapshot::default() };
-    let (_, groups) = crate::groups::collect(&snapshot);
+    let storage = crate::storage::Storage::new(&snapshot);
+    let groups = crate::groups::collect(&snapshot, &storage).groups;
     let first: Vec<&str> = groups.iter().map(|group| group.first.0.as_str()).collect();
     assert_eq!(first, ["n-1/z", "n/c", "n/d"]);
 }

@@ -40,12 +40,23 @@ pub(crate) fn custom_keys(pool: &NodePool) -> BTreeSet<&str> {
     pool.requirements.iter().map(|one| one.key.as_str()).filter(|key| is_open(key)).collect()
 }
 
-/// The variants of a pool, sorted. No open key: one empty variant. A key without any candidate: none.
-pub(crate) fn variants(pool: &NodePool, mentions: &Mentions<'_>) -> Vec<Labels> {
+/// The variants of a pool, sorted. `topology` are the keys that constraints between pods name. No open key: one empty variant. A key without any candidate: none.
+pub(crate) fn variants(pool: &NodePool, mentions: &Mentions<'_>, topology: &BTreeSet<&str>) -> Vec<Labels> {
     let nobody = BTreeSet::new();
+    let listed = |key: &str| {
+        let listed = pool.requirements.iter().filter(|one| one.key == key && one.operator == Operator::In);
+        listed.flat_map(|one| one.values.iter().map(String::as_str)).collect::<Vec<_>>()
+    };
     let axes: Vec<(&str, Vec<Option<String>>)> = custom_keys(pool)
         .into_iter()
-        .map(|key| (key, candidates(pool, key, mentions.get(key).unwrap_or(&nobody))))
+        .map(|key| {
+            let mut mentioned = mentions.get(key).unwrap_or(&nobody).clone();
+            // Pods that are spread over the values of a key, or kept together by them, tell them all apart.
+            if topology.contains(key) {
+                mentioned.extend(listed(key));
+            }
+            (key, candidates(pool, key, &mentioned))
+        })
         .collect();
     if axes.iter().any(|(_, candidates)| candidates.is_empty()) {
         return Vec::new();

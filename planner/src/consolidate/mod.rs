@@ -308,7 +308,7 @@ impl Job<'_> {
 
     /// Pods by group that the plan has to place: all that may move, and those that wait and are not left out.
     fn demand(&self, problem: &Problem<'_>, model: &Model, plan: &Plan) -> Vec<i64> {
-        let mut demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+        let mut demand: Vec<i64> = problem.groups.iter().map(|group| group.whole.len() as i64).collect();
         for pod in plan.unplaced.iter().flat_map(|entry| &entry.pods) {
             if let Some(group) = model.group_of.get(pod) {
                 demand[*group as usize] -= 1;

@@ -58,7 +58,7 @@ pub(super) fn settle(
         let homeless = problem
             .no_fit
             .iter()
-            .flat_map(|group| &group.pods)
+            .flat_map(|group| group.whole.iter())
             .chain(problem.unsupported.iter().map(|left| &left.pod));
         let homeless: std::collections::BTreeSet<PodRef> =
             homeless.map(|pod| problem.pod_ref(*pod)).collect();
@@ -90,10 +90,10 @@ impl Model {
             .groups
             .iter()
             .enumerate()
-            .flat_map(|(g, group)| group.pods.iter().map(move |pod| (*pod, g)))
+            .flat_map(|(g, group)| group.whole.iter().map(move |pod| (*pod, g)))
             .map(|(pod, g)| (problem.pod_ref(pod), u32::try_from(g).unwrap_or(u32::MAX)))
             .collect();
-        let demand: Vec<i64> = problem.groups.iter().map(|group| group.pods.len() as i64).collect();
+        let demand: Vec<i64> = problem.groups.iter().map(|group| group.whole.len() as i64).collect();
         let limits: Vec<i64> = problem.limits.iter().map(|limit| limit.remaining).collect();
         let strict = problem.weights_matter().then(|| Core::new(problem, demand.clone(), &limits, true));
         problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);

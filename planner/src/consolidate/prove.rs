@@ -33,7 +33,7 @@ fn bound(problem: &Problem<'_>, model: &Model, core: &Core, certificate: &Certif
         .groups
         .iter()
         .map(|group| {
-            let first = group.pods.iter().map(|pod| problem.pod_ref(*pod)).min();
+            let first = group.whole.iter().map(|pod| problem.pod_ref(*pod)).min();
             i128::from(first.and_then(|pod| multiplier.get(pod.0.as_str()).copied()).unwrap_or(0))
         })
         .collect();

@@ -15,10 +15,23 @@ fn waiting(pod: &Pod) -> Pod {
     pod
 }
 
+/// Whether a pod states a constraint towards other pods, on volumes or on ports of the host.
+fn is_tied(pod: &Pod) -> bool {
+    let spec = &pod.spec;
+    let mut containers = spec.containers.iter().chain(&spec.init_containers);
+    spec.topology_spread.iter().any(|one| one.hard)
+        || !spec.affinity.pod_required.is_empty()
+        || !spec.affinity.anti_required.is_empty()
+        || !spec.volumes.is_empty()
+        || containers.any(|container| !container.host_ports.is_empty())
+}
+
 /// The snapshot with a waiting twin of every pod of a node that may be removed. The pods themselves stay where they are, so
-/// what nodes have left is what they have now.
+/// what nodes have left is what they have now. Waiting pods with constraints towards others, on volumes or ports are left out: the joint
+/// problem is about fewer pods then, which costs no more; they are planned for once it is known which nodes go.
 pub(super) fn with_twins(snapshot: &Snapshot, verdicts: &[Verdict]) -> Snapshot {
     let mut twins = snapshot.clone();
+    twins.pods.retain(|pod| !(pod.is_pending() && is_tied(pod)));
     for verdict in verdicts.iter().filter(|verdict| verdict.kept.is_none()) {
         twins.pods.extend(verdict.moving.iter().map(|pod| waiting(&snapshot.pods[*pod as usize])));
     }

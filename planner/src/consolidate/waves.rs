@@ -132,7 +132,7 @@ impl Schedule<'_> {
     }
 
     fn used(&self, pool: usize, resource: &str) -> i64 {
-        crate::problem::pool_usage(self.snapshot, &self.snapshot.node_pools[pool].name, resource)
+        crate::existing::pool_usage(self.snapshot, &self.snapshot.node_pools[pool].name, resource)
     }
 
     /// What a node of the type counts against each limit.

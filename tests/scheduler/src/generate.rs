@@ -398,7 +398,7 @@ impl Maker {
                 name: name.clone(),
                 // Of a bound claim the class does not matter.
                 storage_class: Some(self.named("waits")),
-                volume: None,
+                ..VolumeClaim::default()
             };
             match self.dice.below(10) {
                 // No such claim.

@@ -290,6 +290,7 @@ fn every_other_kind_comes_back() {
             created: text("2026-08-31T12:00:00Z"),
             capacity: Resources::from([(CPU, 2_000)]),
             allocatable: Resources::from([(CPU, 1_900)]),
+            volume_limits: [("ebs.csi.aws.com".to_owned(), 24)].into(),
             ready: true,
             deleting: true,
             annotations: none,
@@ -314,6 +315,7 @@ fn every_other_kind_comes_back() {
             name: "data".to_owned(),
             volume: text("volume"),
             storage_class: text(""),
+            read_write_once_pod: true,
         }],
         volumes: vec![Volume {
             name: "volume".to_owned(),

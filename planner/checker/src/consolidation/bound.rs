@@ -34,7 +34,7 @@ pub(crate) fn movable<'a>(
         };
         let twins = with_twins(snapshot, subjects.iter().filter(free));
         let problem = Problem::new(&twins, catalog, slack(plan), &[]);
-        let homeless = |pod: &PodRef| match problem.pending.get(pod) {
+        let homeless = |pod: &PodRef| match problem.pods.pending.get(pod) {
             Some(Pending::Group(group)) => !problem.is_placeable(*group),
             _ => true,
         };
@@ -110,14 +110,14 @@ pub(crate) fn check(
 
 /// The rows: groups of the pods that may move or wait. A group may be missing; it then counts for nothing.
 fn items(problem: &Problem<'_>, plan: &Plan, stated: &Consolidation, findings: &mut Findings) -> Vec<Item> {
-    let mut pods = vec![0_u64; problem.groups.len()];
-    for pending in problem.pending.values() {
+    let mut pods = vec![0_u64; problem.pods.groups.len()];
+    for pending in problem.pods.pending.values() {
         if let Pending::Group(group) = pending {
             pods[*group] += 1;
         }
     }
     for pod in plan.unplaced.iter().flat_map(|entry| &entry.pods) {
-        if let Some(Pending::Group(group)) = problem.pending.get(pod) {
+        if let Some(Pending::Group(group)) = problem.pods.pending.get(pod) {
             pods[*group] = pods[*group].saturating_sub(1);
         }
     }
@@ -137,6 +137,7 @@ fn items(problem: &Problem<'_>, plan: &Plan, stated: &Consolidation, findings: &
             {
                 items.push(Item {
                     group,
+                    domain: None,
                     pods: row.pods,
                     multiplier: row.multiplier,
                     min_weight: row.min_weight,
@@ -179,7 +180,7 @@ fn prove(
             let mut leaving = i128::from(policy.removal_rate().0);
             for pod in &subject.pods {
                 leaving += i128::from(policy.eviction_rate(pod_weight(pod)).0);
-                if let Some(Pending::Group(group)) = proof.problem.pending.get(&pod.id()) {
+                if let Some(Pending::Group(group)) = proof.problem.pods.pending.get(&pod.id()) {
                     stays = stays.checked_sub(worth.get(group).copied().unwrap_or(0))?;
                 }
             }

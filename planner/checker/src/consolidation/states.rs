@@ -23,9 +23,19 @@ pub(crate) fn without(snapshot: &Snapshot, removed: &BTreeSet<&str>) -> Snapshot
     after
 }
 
+/// Waits, and asks for something of other pods, of volumes or of the host's ports. The joint bound is about the others.
+fn is_entangled(pod: &Pod) -> bool {
+    let all = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    let ports: usize = all.map(|container| container.host_ports.len()).sum();
+    let terms = pod.spec.affinity.pod_required.len() + pod.spec.affinity.anti_required.len();
+    let spreads = pod.spec.topology_spread.iter().filter(|one| one.hard).count();
+    pod.is_pending() && ports + terms + spreads + pod.spec.volumes.len() > 0
+}
+
 /// Every pod of a node that may be removed waits a second time, without a place.
 pub(crate) fn with_twins<'a>(snapshot: &Snapshot, free: impl Iterator<Item = &'a Subject<'a>>) -> Snapshot {
     let mut twins = snapshot.clone();
+    twins.pods.retain(|pod| !is_entangled(pod));
     for subject in free {
         for pod in &subject.pods {
             let mut twin = (*pod).clone();

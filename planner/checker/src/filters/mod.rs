@@ -2,21 +2,26 @@
 //!
 //! One function per plug-in of Kubernetes 1.36's default profile, named after it, in the order the scheduler runs them.
 //! Compared case by case with the real scheduler in `tests/`. What a snapshot does not record cannot be filtered on:
-//! attach limits of CSI drivers, `ReadWriteOncePod` claims, capacity of storage pools, dynamic resource allocation.
+//! capacity of storage pools, dynamic resource allocation.
 
 mod affinity;
+mod index;
+mod limits;
 mod realise;
+pub(crate) mod scope;
 mod spread;
+mod topology;
 mod volumes;
 
 pub use realise::{Stuck, realise};
 
 use crate::matching::{accepts, tolerates};
 use crate::request::effective_request;
+use index::{Index, Profile};
+use scope::Namespaces;
 use std::collections::BTreeMap;
 use stowage_models::objects::{
-    Namespace, NodeSelectorTerm, Pod, PodSpec, StorageClass, Taint, TaintEffect, Toleration, Volume,
-    VolumeClaim,
+    NodeSelectorTerm, Pod, PodSpec, StorageClass, Taint, TaintEffect, Toleration, Volume, VolumeClaim,
 };
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::selector::Labels;
@@ -38,6 +43,8 @@ pub struct Place<'a> {
     pub unschedulable: bool,
     /// What pods may request.
     pub allocatable: Resources,
+    /// Volumes at most, by CSI driver; no entry: no limit.
+    pub volume_limits: BTreeMap<String, i64>,
     pods: Vec<&'a Pod>,
     used: BTreeMap<String, i128>,
 }
@@ -63,7 +70,7 @@ impl<'a> Place<'a> {
 pub struct World<'a> {
     /// Nodes.
     pub places: Vec<Place<'a>>,
-    namespaces: BTreeMap<&'a str, &'a Labels>,
+    namespaces: Namespaces<'a>,
     claims: BTreeMap<(&'a str, &'a str), &'a VolumeClaim>,
     volumes: BTreeMap<&'a str, &'a Volume>,
     classes: BTreeMap<&'a str, &'a StorageClass>,
@@ -92,10 +99,9 @@ impl<'a> World<'a> {
     /// The cluster of a snapshot with the pods bound to its nodes. Pods that ended hold nothing and are not there.
     #[must_use]
     pub fn of(snapshot: &'a Snapshot) -> World<'a> {
-        let label = |namespace: &'a Namespace| (namespace.name.as_str(), &namespace.labels);
         let mut world = World {
             places: Vec::with_capacity(snapshot.nodes.len()),
-            namespaces: snapshot.namespaces.iter().map(label).collect(),
+            namespaces: Namespaces::new(&snapshot.namespaces),
             claims: snapshot
                 .volume_claims
                 .iter()
@@ -109,7 +115,8 @@ impl<'a> World<'a> {
             index.insert(node.name.as_str(), world.places.len());
             let (labels, taints) = (node.labels.clone(), node.taints.clone());
             let place = Place::new(&node.name, labels, taints, node.allocatable.clone());
-            world.places.push(Place { unschedulable: node.unschedulable, ..place });
+            let (unschedulable, volume_limits) = (node.unschedulable, node.volume_limits.clone());
+            world.places.push(Place { unschedulable, volume_limits, ..place });
         }
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
             if let Some(place) = pod.node.as_deref().and_then(|name| index.get(name)) {
@@ -117,6 +124,13 @@ impl<'a> World<'a> {
             }
         }
         world
+    }
+
+    /// Adds claims that are still to be made; one that is there already stays.
+    pub(crate) fn add_claims(&mut self, claims: &'a [VolumeClaim]) {
+        for claim in claims {
+            self.claims.entry((&claim.namespace, &claim.name)).or_insert(claim);
+        }
     }
 
     /// Whether `pod` may go to the node at `place`.
@@ -127,23 +141,29 @@ impl<'a> World<'a> {
     /// # Panics
     /// If there is no such node.
     pub fn may_go(&self, pod: &Pod, place: usize) -> Result<(), Rejection> {
+        let (mut index, profiles) = Index::build(self, &[pod]);
+        self.filter(pod, place, &mut index, &profiles[0])
+    }
+
+    /// [`World::may_go`] with what is known about the other pods.
+    fn filter(
+        &self,
+        pod: &Pod,
+        place: usize,
+        index: &mut Index<'_>,
+        profile: &Profile,
+    ) -> Result<(), Rejection> {
         let node = &self.places[place];
         node_unschedulable(&pod.spec, node)?;
         taint_toleration(&pod.spec, node)?;
         node_affinity(&pod.spec, node)?;
         node_ports(&pod.spec, node)?;
         node_resources_fit(&pod.spec, node)?;
+        volumes::volume_restrictions(self, pod)?;
+        limits::node_volume_limits(self, pod, node)?;
         volumes::volume_binding(self, pod, node)?;
-        spread::pod_topology_spread(self, pod, node)?;
-        affinity::inter_pod_affinity(self, pod, node)
-    }
-
-    /// Labels of a namespace; one that is not recorded has the label every namespace has.
-    fn namespace_labels(&self, name: &str) -> Labels {
-        const NAME: &str = "kubernetes.io/metadata.name";
-        let mut labels = self.namespaces.get(name).map(|labels| (*labels).clone()).unwrap_or_default();
-        labels.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
-        labels
+        spread::pod_topology_spread(index, profile, place)?;
+        affinity::inter_pod_affinity(index, profile, place)
     }
 }
 
@@ -198,7 +218,7 @@ fn node_affinity(spec: &PodSpec, node: &Place<'_>) -> Result<(), Rejection> {
 }
 
 /// Host ports of a pod as (protocol, address, port).
-fn host_ports(spec: &PodSpec) -> impl Iterator<Item = (&str, &str, &str)> {
+pub(crate) fn host_ports(spec: &PodSpec) -> impl Iterator<Item = (&str, &str, &str)> {
     let sidecars = spec.init_containers.iter().filter(|container| container.sidecar);
     spec.containers.iter().chain(sidecars).flat_map(|container| &container.host_ports).filter_map(|text| {
         let (protocol, rest) = text.split_once('/')?;

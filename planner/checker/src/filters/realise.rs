@@ -1,6 +1,8 @@
 //! Whether the scheduler can carry a plan out: each pod bound where it is meant to go, one after the other.
 
+use super::index::Index;
 use super::{Rejection, World};
+use std::collections::BTreeMap;
 use stowage_models::objects::Pod;
 
 /// A pod that never gets where it is meant to go.
@@ -18,19 +20,33 @@ pub struct Stuck {
 /// What is left over is stuck: no order of attempts was tried in which it fits, and for constraints that only tighten as
 /// pods are added (resources, ports, anti-affinity) there is none.
 pub fn realise<'a>(world: &mut World<'a>, assignments: &[(&'a Pod, usize)]) -> Vec<Stuck> {
+    let pods: Vec<&'a Pod> = assignments.iter().map(|(pod, _)| *pod).collect();
+    let (mut index, profiles) = Index::build(world, &pods);
     let mut waiting: Vec<usize> = (0..assignments.len()).collect();
+    // Which pods are equal, once some of them have to be tried again.
+    let mut alike: Vec<usize> = Vec::new();
     loop {
         let before = waiting.len();
         let mut stuck = Vec::new();
-        waiting.retain(|index| {
-            let (pod, place) = assignments[*index];
-            match world.may_go(pod, place) {
+        let mut rejected: BTreeMap<(usize, usize), Rejection> = BTreeMap::new();
+        waiting.retain(|at| {
+            let (pod, place) = assignments[*at];
+            // Of equal pods on one node, one that is rejected speaks for the rest of the round. Where nothing was bound in the
+            // whole round, which is the last one then, it is right about all of them.
+            let same = alike.get(*at).map(|same| (*same, place));
+            let known = same.and_then(|same| rejected.get(&same)).cloned();
+            let verdict = known.map_or_else(|| world.filter(pod, place, &mut index, &profiles[*at]), Err);
+            match verdict {
                 Ok(()) => {
                     world.places[place].bind(pod);
+                    index.add(&profiles[*at], pod, place);
                     false
                 }
                 Err(rejection) => {
-                    stuck.push(Stuck { assignment: *index, rejection });
+                    if let Some(same) = same {
+                        rejected.insert(same, rejection.clone());
+                    }
+                    stuck.push(Stuck { assignment: *at, rejection });
                     true
                 }
             }
@@ -38,5 +54,22 @@ pub fn realise<'a>(world: &mut World<'a>, assignments: &[(&'a Pod, usize)]) -> V
         if waiting.is_empty() || waiting.len() == before {
             return stuck;
         }
+        if alike.is_empty() {
+            alike = equals(&pods, &waiting);
+        }
     }
+}
+
+/// Equal pods by number; those that do not wait are nobody's equal.
+fn equals(pods: &[&Pod], waiting: &[usize]) -> Vec<usize> {
+    let mut numbers = BTreeMap::new();
+    let mut alike: Vec<usize> = (pods.len()..2 * pods.len()).collect();
+    for at in waiting {
+        let pod = pods[*at];
+        let next = numbers.len();
+        // Claims of ephemeral volumes are named after the pod.
+        let own = (!pod.spec.volumes.is_empty()).then_some(&pod.name);
+        alike[*at] = *numbers.entry((&pod.namespace, &pod.labels, &pod.spec, own)).or_insert(next);
+    }
+    alike
 }

@@ -1,4 +1,4 @@
-//! `VolumeBinding` (and `VolumeZone`, which the importer expresses as node affinity of the volume).
+//! `VolumeRestrictions` for `ReadWriteOncePod` claims, and `VolumeBinding` (and `VolumeZone`, which the importer expresses as node affinity of the volume).
 
 use super::{Place, Rejection, World, reject, term_selects};
 use stowage_models::objects::{Pod, PodVolume, StorageClass};
@@ -6,6 +6,37 @@ use stowage_models::objects::{Pod, PodVolume, StorageClass};
 const PLUGIN: &str = "VolumeBinding";
 /// The provisioner of classes whose volumes are made by hand.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// A claim that one pod at a time may use must not be used by a pod on any node.
+pub(super) fn volume_restrictions(world: &World<'_>, pod: &Pod) -> Result<(), Rejection> {
+    let exclusive: Vec<&str> = claims(pod)
+        .filter(|name| {
+            let claim = world.claims.get(&(pod.namespace.as_str(), *name));
+            claim.is_some_and(|claim| claim.read_write_once_pod)
+        })
+        .collect();
+    if exclusive.is_empty() {
+        return Ok(());
+    }
+    let uses = |other: &&Pod| {
+        other.namespace == pod.namespace && claims(other).any(|name| exclusive.contains(&name))
+    };
+    if world.places.iter().any(|place| place.pods.iter().any(uses)) {
+        return reject(
+            "VolumeRestrictions",
+            "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+        );
+    }
+    Ok(())
+}
+
+/// The claims a pod names; those of ephemeral volumes are its own.
+fn claims(pod: &Pod) -> impl Iterator<Item = &str> {
+    pod.spec.volumes.iter().filter_map(|volume| match volume {
+        PodVolume::Claim(name) => Some(name.as_str()),
+        PodVolume::Ephemeral { .. } | PodVolume::Other(_) => None,
+    })
+}
 
 /// Bound claims must be reachable from the node; claims that wait for their first consumer must be provisionable there;
 /// anything else keeps the pod waiting everywhere.

@@ -510,6 +510,7 @@ fn integer_patterns_prove_more() {
 #[test]
 fn every_code_is_tested() {
     let text = concat!(
+        include_str!("constraints.rs"),
         include_str!("findings.rs"),
         include_str!("parts.rs"),
         include_str!("../../../../benchmarks/tests/consolidation.rs")

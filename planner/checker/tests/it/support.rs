@@ -1,12 +1,13 @@
 //! A naive maker of small plans that are right, bound and all. Written without a look at the referee's code.
 
+use crate::naive;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_checker::{Finding, check, effective_request, tolerates};
 use stowage_models::catalog::{Catalog, InstanceType, Price};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Container, DaemonSet, Ec2NodeClass, Node, NodePool, Owner, Pod, PodPhase, PodRef, PodSpec, Taint,
-    TaintEffect, Toleration,
+    Container, DaemonSet, Ec2NodeClass, Node, NodePool, Owner, Pod, PodPhase, PodRef, PodSpec, PodVolume,
+    Taint, TaintEffect, Toleration,
 };
 use stowage_models::plan::*;
 use stowage_models::quantity::{CPU, Resources};
@@ -145,7 +146,7 @@ pub(crate) fn rich_snapshot() -> Snapshot {
     let mut picky = pod("picky-0", 100, GIB);
     picky.spec.node_selector = labels_of(&[(labels::ARCH, "s390x")]);
     let mut port = pod("port-0", 100, GIB);
-    port.spec.containers[0].host_ports = vec!["TCP/0.0.0.0/80".into()];
+    port.spec.volumes = vec![PodVolume::Other("awsElasticBlockStore".into())];
     snapshot.pods.extend([flexible, picky, port]);
     let mut running = pod("running-0", 400, GIB);
     running.node = Some("old-1".into());
@@ -184,6 +185,7 @@ struct Offer<'a> {
 }
 
 struct Group {
+    labels: Labels,
     spec: PodSpec,
     request: Resources,
     pods: Vec<PodRef>,
@@ -335,13 +337,16 @@ impl Maker<'_> {
         pods.sort_by_key(|pod| pod.id());
         for pod in pods {
             let spec = &pod.spec;
-            if !spec.containers.iter().all(|one| one.host_ports.is_empty()) || !spec.volumes.is_empty() {
+            if !spec.volumes.is_empty() {
                 self.unsupported.push(pod.id());
                 continue;
             }
-            match self.groups.iter_mut().find(|group| group.spec == *spec) {
+            let marks = |labels: &Labels| naive::marks(self.snapshot, labels);
+            let same = |group: &&mut Group| group.spec == *spec && marks(&group.labels) == marks(&pod.labels);
+            match self.groups.iter_mut().find(same) {
                 Some(group) => group.pods.push(pod.id()),
                 None => self.groups.push(Group {
+                    labels: pod.labels.clone(),
                     spec: spec.clone(),
                     request: effective_request(spec),
                     pods: vec![pod.id()],
@@ -406,7 +411,13 @@ impl Maker<'_> {
     fn place(&mut self) {
         for group in 0..self.groups.len() {
             for pod in self.groups[group].pods.clone() {
-                if !self.place_one(group, &pod) {
+                if self.place_one(group, &pod) {
+                    continue;
+                }
+                if naive::is_constrained(self.snapshot, &self.groups[group].labels, &self.groups[group].spec)
+                {
+                    self.left_out.entry(UnplacedReason::Constraint).or_default().push(pod);
+                } else {
                     let fits = self.offers.iter().any(|offer| self.offer_takes(offer, group))
                         || self.snapshot.nodes.iter().any(|node| {
                             self.start
@@ -427,7 +438,7 @@ impl Maker<'_> {
             let Some(free) = self.free.get(node.name.as_str()) else {
                 continue;
             };
-            if self.node_takes(node, free, group) {
+            if self.node_takes(node, free, group) && self.allows(group, naive::Spot::of(node)) {
                 self.free.get_mut(node.name.as_str()).unwrap().sub(&request);
                 self.on_node.entry(&node.name).or_default().push((group, pod.clone()));
                 self.groups[group].placed += 1;
@@ -442,11 +453,15 @@ impl Maker<'_> {
                 offer.pool.weight == weight
                     && self.offer_takes(offer, group)
                     && request.fits(&self.launches[*index].1)
+                    && self.allows(group, naive::Spot::new(&offer.zone, *index))
             });
             let fresh = || {
                 let usable = (0..self.offers.len()).filter(|index| {
                     let offer = &self.offers[*index];
-                    offer.pool.weight == weight && self.offer_takes(offer, group) && self.fits_limits(offer)
+                    offer.pool.weight == weight
+                        && self.offer_takes(offer, group)
+                        && self.fits_limits(offer)
+                        && self.allows(group, naive::Spot::new(&offer.zone, self.launches.len()))
                 });
                 usable.min_by_key(|index| {
                     let offer = &self.offers[*index];
@@ -483,8 +498,10 @@ impl Maker<'_> {
 
     fn alternates(&self, chosen: usize, requested: &Resources, groups: &BTreeSet<usize>) -> Vec<Alternate> {
         let launch = &self.offers[chosen];
+        let constrained = naive::any(self.snapshot);
         let holds = |offer: &Offer<'_>| {
-            groups.iter().all(|group| self.offer_takes(offer, *group))
+            (!constrained || offer.zone == launch.zone)
+                && groups.iter().all(|group| self.offer_takes(offer, *group))
                 && offer.room.as_ref().is_some_and(|room| requested.fits(room))
         };
         let others =
@@ -548,7 +565,7 @@ impl Maker<'_> {
             instance_type: label(labels::INSTANCE_TYPE),
             zone: label(labels::ZONE),
             capacity_type: label(labels::CAPACITY_TYPE),
-            price: price.price("us-east-1a", "on-demand").map(|price| price.usd),
+            price: price.price(&label(labels::ZONE).unwrap(), "on-demand").map(|price| price.usd),
             allocatable: node.allocatable.clone(),
             running,
             requested: self.requested(&pods),
@@ -556,8 +573,15 @@ impl Maker<'_> {
         }
     }
 
-    fn min_weight(&self, group: usize) -> i32 {
-        let usable = self.offers.iter().filter(|offer| self.offer_takes(offer, group));
+    /// Of a group, or of its row for a zone.
+    fn min_weight(&self, group: usize, zone: Option<&String>) -> i32 {
+        let running: Vec<_> = self.others().into_iter().take(self.running()).collect();
+        let one = (&self.groups[group].labels, &self.groups[group].spec);
+        let near = |offer: &Offer<'_>| {
+            naive::repelled(&running, one, &naive::Spot::new(&offer.zone, self.launches.len()))
+        };
+        let usable = self.offers.iter().filter(|offer| self.offer_takes(offer, group) && !near(offer));
+        let usable = usable.filter(|offer| zone.is_none_or(|zone| *zone == offer.zone));
         let top = usable.map(|offer| offer.pool.weight).max().unwrap_or(i32::MIN);
         self.groups[group].weight.unwrap_or(top).min(top)
     }
@@ -566,14 +590,85 @@ impl Maker<'_> {
     fn rows(&self, weighted: bool) -> Vec<(usize, Row)> {
         let with = (0..self.groups.len())
             .filter(|group| self.groups[*group].placed > 0 || self.limited.contains(group));
-        let row = |group: usize| Row {
+        let row = |group: usize, domain: Option<(String, u64)>| Row {
             pod: self.groups[group].pods[0].clone(),
-            domain: None,
-            pods: self.groups[group].placed,
-            min_weight: if weighted { self.min_weight(group) } else { i32::MIN },
+            pods: domain.as_ref().map_or(self.groups[group].placed, |(_, pods)| *pods),
+            min_weight: if weighted {
+                self.min_weight(group, domain.as_ref().map(|(zone, _)| zone))
+            } else {
+                i32::MIN
+            },
+            domain: domain.map(|(name, _)| name),
             multiplier: 0,
         };
-        with.map(|group| (group, row(group))).collect()
+        let rows = with.flat_map(|group| match self.by_zone(group) {
+            Some(zones) => zones.into_iter().map(|zone| (group, row(group, Some(zone)))).collect(),
+            None => vec![(group, row(group, None))],
+        });
+        rows.collect()
+    }
+
+    /// Pods that run; the first of [`Maker::others`].
+    fn running(&self) -> usize {
+        let known = |name: &String| self.snapshot.nodes.iter().any(|node| node.name == *name);
+        self.snapshot.pods.iter().filter(|pod| pod.node.as_ref().is_some_and(known)).count()
+    }
+
+    /// Where the pods placed so far are, and those that run.
+    fn others(&self) -> Vec<(naive::Spot, &Labels, &PodSpec)> {
+        let running = self.snapshot.pods.iter().filter_map(|pod| {
+            let node = self.snapshot.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref())?;
+            Some((naive::Spot::of(node), &pod.labels, &pod.spec))
+        });
+        let there = |group: usize| (&self.groups[group].labels, &self.groups[group].spec);
+        let on_nodes = self.snapshot.nodes.iter().flat_map(|node| {
+            let pods = self.on_node.get(node.name.as_str()).into_iter().flatten();
+            pods.map(|(group, _)| (naive::Spot::of(node), *group))
+        });
+        let new = self.launches.iter().enumerate().flat_map(|(index, (offer, _, pods))| {
+            let spot = naive::Spot::new(&self.offers[*offer].zone, index);
+            pods.iter().map(move |(group, _)| (spot.clone(), *group))
+        });
+        let planned = on_nodes.chain(new).map(|(spot, group)| (spot, there(group).0, there(group).1));
+        running.chain(planned).collect()
+    }
+
+    fn allows(&self, group: usize, spot: naive::Spot) -> bool {
+        let group = &self.groups[group];
+        let zones = self.zones(group);
+        !naive::any(self.snapshot)
+            || naive::allows(&self.others(), &zones, (&group.labels, &group.spec), &spot)
+    }
+
+    /// Zones of nodes and offers that the group selects.
+    fn zones(&self, group: &Group) -> BTreeSet<String> {
+        let selects = |labels: &Labels| admits(&group.spec, labels, &[]);
+        let nodes = self.snapshot.nodes.iter().filter(|node| selects(&node.labels));
+        let nodes = nodes.map(|node| node.labels[labels::ZONE].clone());
+        nodes
+            .chain(self.offers.iter().filter(|one| selects(&one.labels)).map(|one| one.zone.clone()))
+            .collect()
+    }
+
+    /// Pods placed by zone, if a spread by zone counts this group and no other.
+    fn by_zone(&self, group: usize) -> Option<Vec<(String, u64)>> {
+        let one = &self.groups[group];
+        let spread = one.spec.topology_spread.iter().find(|spread| spread.topology_key == labels::ZONE)?;
+        let counts = |labels: &Labels| spread.label_selector.as_ref().is_some_and(|one| one.matches(labels));
+        let others = self.groups.iter().enumerate();
+        if others.clone().any(|(index, other)| counts(&other.labels) != (index == group)) {
+            return None;
+        }
+        let mut zones: BTreeMap<String, u64> = self.zones(one).into_iter().map(|zone| (zone, 0)).collect();
+        let count = |pods: &Placed| pods.iter().filter(|(other, _)| *other == group).count() as u64;
+        let on_nodes = self.snapshot.nodes.iter().filter_map(|node| {
+            Some((&node.labels[labels::ZONE], count(self.on_node.get(node.name.as_str())?)))
+        });
+        let new = self.launches.iter().map(|(offer, _, pods)| (&self.offers[*offer].zone, count(pods)));
+        for (zone, pods) in on_nodes.chain(new).filter(|(_, pods)| *pods > 0) {
+            *zones.entry(zone.clone()).or_default() += pods;
+        }
+        Some(zones.into_iter().collect())
     }
 
     /// The certificate and its bound, both by the rule.

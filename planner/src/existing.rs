@@ -1,0 +1,143 @@
+//! Existing nodes as bins, and what NodePools have used of their limits.
+
+use crate::constraints::nodes::cap_on;
+use crate::constraints::volumes::{ATTACHABLE, UNLIMITED};
+use crate::matching::{effective_request, selects, selects_any, tolerates_all};
+use crate::problem::{ExistingBin, Limit, Problem, usable};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::labels;
+use stowage_models::objects::{DaemonSet, Node, Pod};
+use stowage_models::quantity::Resources;
+use stowage_models::snapshot::Snapshot;
+
+/// Whether a DaemonSet puts a pod on a node with these labels and taints.
+pub(crate) fn daemon_matches<'a>(
+    daemon: &DaemonSet,
+    label: &impl Fn(&str) -> Option<&'a str>,
+    taints: &[stowage_models::objects::Taint],
+    node_name: Option<&str>,
+) -> bool {
+    tolerates_all(&daemon.spec.tolerations, taints) && selects(&daemon.spec, label, node_name)
+}
+
+fn is_destination(node: &Node) -> bool {
+    node.ready
+        && !node.unschedulable
+        && !node.deleting
+        && node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED)
+}
+
+/// Sum of the requests of pods on each node that have not ended, by node name.
+pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<&str, Resources> {
+    let mut running: BTreeMap<&str, Resources> = BTreeMap::new();
+    for pod in &snapshot.pods {
+        if let Some(node) = pod.node.as_deref()
+            && !pod.is_terminal()
+        {
+            running.entry(node).or_default().add(&effective_request(&pod.spec));
+        }
+    }
+    running
+}
+
+/// Existing nodes that can take at least one pod.
+pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
+    let snapshot = problem.snapshot;
+    let running = running_requests(snapshot);
+    let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet")) {
+        if let (Some(node), Some(owner)) = (pod.node.as_deref(), pod.owner.as_ref()) {
+            daemon_pods.insert((node, &pod.namespace, &owner.name));
+        }
+    }
+    let daemon_requests: Vec<Resources> =
+        snapshot.daemon_sets.iter().map(|daemon| effective_request(&daemon.spec)).collect();
+    let limited: Vec<&String> =
+        problem.resources.iter().filter(|name| name.starts_with(ATTACHABLE)).collect();
+    let mut pods_on: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| !limited.is_empty() && !pod.is_terminal()) {
+        if let Some(node) = pod.node.as_deref() {
+            pods_on.entry(node).or_default().push(pod);
+        }
+    }
+    let mut bins = Vec::new();
+    for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(node)) {
+        let label = |key: &str| node.labels.get(key).map(String::as_str);
+        let mut used = running.get(node.name.as_str()).cloned().unwrap_or_default();
+        for (daemon, request) in snapshot.daemon_sets.iter().zip(&daemon_requests) {
+            if !daemon_pods.contains(&(&node.name, &daemon.namespace, &daemon.name))
+                && daemon_matches(daemon, &label, &node.taints, Some(&node.name))
+            {
+                used.add(request);
+            }
+        }
+        let attached = if limited.is_empty() {
+            BTreeMap::new()
+        } else {
+            problem.constraints.storage.attached(pods_on.get(node.name.as_str()).map_or(&[], Vec::as_slice))
+        };
+        let amount = |name: &String| match name.strip_prefix(ATTACHABLE) {
+            Some(driver) => node.volume_limits.get(driver).map_or(UNLIMITED, |limit| {
+                limit.saturating_sub(attached.get(driver).copied().unwrap_or(0)).clamp(0, UNLIMITED)
+            }),
+            None => (usable(name, node.allocatable.get(name), problem.policy) - used.get(name)).max(0),
+        };
+        let free: Vec<i64> = problem.resources.iter().map(amount).collect();
+        let constraints = &problem.constraints;
+        let (meanings, bound) = (&constraints.meanings, &constraints.bound);
+        let has_hostname = node.labels.contains_key(labels::HOSTNAME);
+        let takes = |g: &usize| {
+            let group = &problem.groups[*g];
+            let spec = problem.spec(group);
+            group.request.iter().zip(&free).all(|(w, c)| w <= c)
+                && tolerates_all(&spec.tolerations, &node.taints)
+                && selects(spec, &label, Some(&node.name))
+                && selects_any(&group.wants.volumes, &label, Some(&node.name))
+                && !bound.ports_taken(index, &group.wants)
+                && !bound.keeps_away(meanings, &group.wants, &label)
+        };
+        let capped = (0..problem.groups.len()).filter(takes).map(|g| {
+            let cap = cap_on(meanings, bound, &problem.groups[g].wants, index, has_hostname);
+            (u32::try_from(g).expect("groups fit 32 bits"), cap)
+        });
+        let (groups, caps): (Vec<u32>, Vec<i64>) = capped.filter(|(_, cap)| *cap > 0).unzip();
+        if !groups.is_empty() {
+            bins.push(ExistingBin { node: index, free, groups, caps, held: Vec::new() });
+        }
+    }
+    bins
+}
+
+/// Limit rows of all dynamic NodePools, sorted by pool and resource.
+pub(crate) fn limits(snapshot: &Snapshot) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for (index, pool) in snapshot.node_pools.iter().enumerate() {
+        for (resource, limit) in &pool.limits.0 {
+            let used = pool_usage(snapshot, &pool.name, resource);
+            limits.push(Limit {
+                pool: index,
+                resource: resource.clone(),
+                remaining: limit.saturating_sub(used).max(0),
+            });
+        }
+    }
+    limits
+}
+
+/// What nodes of a pool, and its NodeClaims that have no node yet, use of a limited resource.
+pub(crate) fn pool_usage(snapshot: &Snapshot, pool: &str, resource: &str) -> i64 {
+    let amount = |capacity: &Resources| {
+        if resource == "nodes" { 1 } else { capacity.get(resource) }
+    };
+    let nodes =
+        snapshot.nodes.iter().filter(|node| node.nodepool() == Some(pool)).map(|node| amount(&node.capacity));
+    let claims = snapshot
+        .node_claims
+        .iter()
+        .filter(|claim| claim.labels.get(labels::NODEPOOL).map(String::as_str) == Some(pool))
+        .filter(|claim| {
+            claim.node.as_ref().is_none_or(|name| snapshot.nodes.iter().all(|node| node.name != *name))
+        })
+        .map(|claim| amount(&claim.capacity));
+    nodes.chain(claims).fold(0_i64, i64::saturating_add)
+}

@@ -1,0 +1,69 @@
+//! What a reader should know about the snapshot: preferences, pods that are not looked at, foreign regions.
+
+use crate::problem::Problem;
+use stowage_models::labels;
+use stowage_models::objects::{Pod, PodPhase};
+
+impl Problem<'_> {
+    /// Notes preferences and NodePools that are not planned as written.
+    pub(crate) fn note_preferences(&mut self) {
+        let mut ignored = 0_usize;
+        for pod in self.snapshot.pods.iter().filter(|pod| pod.is_pending()) {
+            let affinity = &pod.spec.affinity;
+            let soft = !affinity.node_preferred.is_empty()
+                || !affinity.pod_preferred.is_empty()
+                || !affinity.anti_preferred.is_empty()
+                || pod.spec.topology_spread.iter().any(|spread| !spread.hard);
+            ignored += usize::from(soft);
+        }
+        if ignored > 0 {
+            self.notes.push(format!(
+                "preferences (preferred affinity, ScheduleAnyway) of {ignored} pods are not part of the objective yet"
+            ));
+        }
+        for pool in &self.snapshot.node_pools {
+            if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {
+                self.notes.push(format!("NodePool {}: minValues is not enforced yet", pool.name));
+            }
+            if pool.deleting {
+                self.notes.push(format!("NodePool {} is being deleted and launches nothing", pool.name));
+            }
+            if pool.replicas.is_some() {
+                self.notes
+                    .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
+            }
+        }
+    }
+
+    /// Notes what is in the snapshot and plays no part in the plan, where a reader would think it does.
+    pub(crate) fn note_surroundings(&mut self) {
+        let waits = |pod: &&Pod| pod.phase == PodPhase::Pending && pod.node.is_none() && !pod.deleting;
+        let waiting = || self.snapshot.pods.iter().filter(waits);
+        let gated = waiting().filter(|pod| !pod.scheduling_gates.is_empty()).count();
+        let foreign = waiting().filter(|pod| pod.spec.scheduler_name.is_some()).count();
+        if gated + foreign > 0 {
+            self.notes.push(format!(
+                "waiting pods that are not looked at: {gated} with scheduling gates, {foreign} of another scheduler"
+            ));
+        }
+        let region = &self.catalog.region;
+        let elsewhere = self.snapshot.nodes.iter().filter(|node| {
+            node.labels.get(labels::REGION).is_some_and(|have| have != region)
+                || node.labels.get(labels::ZONE).is_some_and(|zone| !zone.starts_with(region.as_str()))
+        });
+        let elsewhere = elsewhere.count();
+        if elsewhere > 0 {
+            self.notes.push(format!(
+                "{elsewhere} nodes are not in {region}, the region of the catalogue: types, zones and prices of the                  launches are those of {region}; pass --catalog with one of your region"
+            ));
+        }
+        let in_flight =
+            self.snapshot.node_claims.iter().filter(|claim| claim.node.is_none() && !claim.deleting);
+        let in_flight = in_flight.count();
+        if in_flight > 0 {
+            self.notes.push(format!(
+                "{in_flight} NodeClaims have no node yet: they count against limits, but the pods they were launched                  for are planned again"
+            ));
+        }
+    }
+}
