@@ -219,10 +219,9 @@ impl Group<'_> {
 
     /// Whether it states a constraint on other pods, ports or volumes.
     pub(crate) fn states_any(&self) -> bool {
-        !(self.affinity.is_empty()
-            && self.anti.is_empty()
-            && self.spreads.is_empty()
-            && self.ports.is_empty())
+        let on_pods = self.affinity.len() + self.anti.len() + self.spreads.len();
+        on_pods > 0
+            || !self.ports.is_empty()
             || !self.terms.is_empty()
             || self.exclusive
             || !self.spec.volumes.is_empty()

@@ -38,9 +38,8 @@ fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
 }
 
 fn states_any(spec: &PodSpec) -> bool {
-    !(spec.affinity.pod_required.is_empty() && spec.affinity.anti_required.is_empty())
-        || !spec.topology_spread.is_empty()
-        || !ports(spec).is_empty()
+    let terms = spec.affinity.pod_required.len() + spec.affinity.anti_required.len();
+    terms + spec.topology_spread.len() > 0 || !ports(spec).is_empty()
 }
 
 /// Whether anything here looks at other pods.
