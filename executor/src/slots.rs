@@ -27,7 +27,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     let Some(node) = node_of(seen, instance) else { return };
     let left: Vec<&PlannedPod> = claim.pods.iter().filter(|pod| waiting(seen, pod).is_some()).collect();
     let late = seen.now.since(initialized) >= SLOT_TIMEOUT;
-    if !over && (left.is_empty() || late) {
+    if !over && ((left.is_empty() && !is_wanted(state, seen, claim)) || late) {
         state.slots_over.insert(claim.name.clone());
         for planned in left {
             let let_in = waiting(seen, planned).is_some_and(|pod| pod.slots.contains(&claim.slot));
@@ -44,6 +44,18 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
         let (node, slot) = (node.name.clone(), claim.slot.clone());
         state.ask(Request::OpenNode { node, slot }, seen.now, requests);
     }
+}
+
+/// Whether a pod of the same plan still waits for its own slot: on a node that is open it would find room meanwhile, and the
+/// node planned for it would stay half empty.
+fn is_wanted(state: &State, seen: &Observation, claim: &Claim) -> bool {
+    seen.claims.values().any(|other| {
+        other.ours
+            && other.plan == claim.plan
+            && other.name != claim.name
+            && is_live(state, seen, other)
+            && other.pods.iter().any(|pod| waiting(seen, pod).is_some())
+    })
 }
 
 fn is_kept(claim: &Claim, node: &Node) -> bool {
@@ -99,4 +111,66 @@ pub(crate) fn in_flight(state: &State, seen: &Observation) -> Vec<InFlight> {
         node: None,
     });
     claims.chain(drafts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+    use crate::view::Pod;
+    use stowage_models::objects::{PodRef, Taint, TaintEffect};
+
+    /// Two nodes of a plan, a pod each; the pod of the second is there or not.
+    fn seen(second: Option<&str>) -> Observation {
+        let mut seen = Observation { now: Time(1_000), ..Observation::default() };
+        for (number, on) in [("1", Some("node-1")), ("2", second)] {
+            let id = PodRef(format!("default/pod-{number}"));
+            let uid = format!("uid-{number}");
+            let slot = format!("new-{number}");
+            let claim = Claim {
+                name: format!("claim-{number}"),
+                ours: true,
+                plan: "plan".to_owned(),
+                slot: slot.clone(),
+                pods: vec![PlannedPod { id: id.clone(), uid: uid.clone() }],
+                instance: Some(format!("i-{number}")),
+                initialized: Some(Time(0)),
+                ..Claim::default()
+            };
+            seen.claims.insert(claim.name.clone(), claim);
+            let taint =
+                Taint { key: SLOT_TAINT.to_owned(), value: slot.clone(), effect: TaintEffect::NoSchedule };
+            let node = Node {
+                name: format!("node-{number}"),
+                instance: Some(format!("i-{number}")),
+                ready: true,
+                taints: vec![taint],
+                ..Node::default()
+            };
+            seen.nodes.insert(node.name.clone(), node);
+            let node = on.map(str::to_owned);
+            seen.pods.insert(id, Pod { uid, pending: on.is_none(), node, slots: [slot].into() });
+        }
+        seen
+    }
+
+    fn opened(seen: &Observation) -> Vec<String> {
+        let (mut state, mut requests) = (State::default(), Vec::new());
+        seen.claims.values().for_each(|claim| tend(&mut state, seen, claim, &mut requests));
+        let node = |request| match request {
+            Request::OpenNode { node, .. } => Some(node),
+            _ => None,
+        };
+        requests.into_iter().filter_map(node).collect()
+    }
+
+    #[test]
+    fn a_node_stays_closed_while_a_pod_of_the_plan_could_still_stray_there() {
+        assert_eq!(opened(&seen(None)), Vec::<String>::new());
+        assert_eq!(opened(&seen(Some("node-2"))), ["node-1", "node-2"]);
+        // But not for ever.
+        let mut late = seen(None);
+        late.now = Time(SLOT_TIMEOUT);
+        assert_eq!(opened(&late), ["node-1", "node-2"]);
+    }
 }

@@ -12,6 +12,7 @@ use crate::extract::Dealer;
 use crate::pack::Pattern;
 use crate::placement::{Placement, add, free, more_on, more_on_new, take};
 use crate::problem::Problem;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::PodRef;
@@ -200,6 +201,13 @@ fn replay(
         here.sort();
         waiting.extend(here.into_iter().map(|(_, g, pod)| (at, g, pod)));
     }
+    // Nor is it the best: the scheduler binds first what nothing holds back, so pods with spread constraints wait for the rest,
+    // the strictest longest. What holds then holds in any order in which the rejected are tried again.
+    waiting.sort_by_key(|(_, g, _)| {
+        let skews = problem.groups[*g as usize].wants.terms.spreads.iter().map(|spread| spread.max_skew);
+        let least = skews.min();
+        (least.is_some(), Reverse(least))
+    });
     let mut why: BTreeMap<u32, BTreeSet<Violation>> = BTreeMap::new();
     let mut alike: BTreeMap<u32, usize> = BTreeMap::new();
     loop {

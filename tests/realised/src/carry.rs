@@ -10,7 +10,7 @@ use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{Node, NodePool, Pod, PodPhase, Taint, TaintEffect};
 use stowage_models::plan::{Launch, Plan};
-use stowage_models::quantity::{CPU, MEMORY};
+use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
@@ -93,15 +93,21 @@ pub async fn carry(stage: &Stage, snapshot: &Snapshot, plan: &Plan, way: Way) ->
     for existing in &plan.existing {
         target.extend(existing.pods.iter().map(|pod| (short(pod), existing.name.clone())));
     }
-    let nodes =
+    let nodes: Vec<Node> =
         plan.launches.iter().map(|launch| planned_node(snapshot, launch, way)).collect::<Result<_>>()?;
+    let rooms: BTreeMap<String, Resources> =
+        nodes.iter().map(|node| (node.name.clone(), node.allocatable.clone())).collect();
     let nodes = Snapshot { nodes, ..Snapshot::default() };
+    let waiting: BTreeMap<&str, &Pod> = snapshot.pods.iter().map(|pod| (pod.name.as_str(), pod)).collect();
     let start = Instant::now();
     if way == Way::Steered {
         tolerate(stage, space, &slots).await?;
     }
     let pause = if way == Way::Steered { Duration::from_millis(50) } else { Duration::ZERO };
     stage.add_nodes(&nodes, pause).await?;
+    if way == Way::Steered {
+        bind(stage, space, &waiting, &slots).await?;
+    }
     let mut last = Instant::now();
     let mut bound = 0;
     let seen = loop {
@@ -111,10 +117,23 @@ pub async fn carry(stage: &Stage, snapshot: &Snapshot, plan: &Plan, way: Way) ->
             (bound, last) = (now, Instant::now());
         }
         if way == Way::Steered {
+            let is_bound = |pod: &str| seen.get(pod).is_some_and(|pod| pod.node.is_some());
+            let outside: Vec<Resources> = target
+                .keys()
+                .filter(|pod| !is_bound(pod))
+                .filter_map(|pod| waiting.get(pod.as_str()))
+                .map(|pod| request(pod))
+                .collect();
             let done: Vec<String> = slots
                 .iter()
-                .filter(|(_, pods)| {
-                    pods.iter().all(|pod| seen.get(pod).is_some_and(|pod| pod.node.is_some()))
+                .filter(|(node, pods)| {
+                    pods.iter().all(|pod| is_bound(pod)) && {
+                        let mut room = rooms.get(*node).cloned().unwrap_or_default();
+                        pods.iter()
+                            .filter_map(|pod| waiting.get(pod.as_str()))
+                            .for_each(|pod| room.sub(&request(pod)));
+                        !outside.iter().any(|request| request.fits(&room))
+                    }
                 })
                 .map(|(node, _)| node.clone())
                 .collect();
@@ -144,7 +163,8 @@ pub async fn carry(stage: &Stage, snapshot: &Snapshot, plan: &Plan, way: Way) ->
             }
             None => {
                 outcome.unbound += 1;
-                outcome.wrong.push(format!("{pod} is on no node, planned on {node}"));
+                let why = seen.get(pod).map(|seen| seen.why.as_str()).unwrap_or_default();
+                outcome.wrong.push(format!("{pod} is on no node, planned on {node}: {why}"));
                 left.extend(snapshot.pods.iter().find(|one| one.name == *pod));
             }
         }
@@ -215,6 +235,40 @@ async fn tolerate(stage: &Stage, space: &str, slots: &BTreeMap<String, BTreeSet<
             let path = format!("/api/v1/namespaces/{space}/pods/{pod}");
             let kind = "application/json-patch+json";
             stage.request(http::Method::PATCH, &path, kind, patch.to_string()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a pod takes on a node.
+fn request(pod: &Pod) -> Resources {
+    let mut request = stowage_checker::effective_request(&pod.spec);
+    request.set(PODS, 1);
+    request
+}
+
+/// Binds, while its node is kept for it, every pod with a spread constraint that does not count nodes it does not tolerate: the
+/// scheduler would not count the nodes of other slots.
+async fn bind(
+    stage: &Stage,
+    space: &str,
+    waiting: &BTreeMap<&str, &Pod>,
+    slots: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<()> {
+    let seen = stage.pods(space).await?;
+    for (node, pod) in slots.iter().flat_map(|(node, pods)| pods.iter().map(move |pod| (node, pod))) {
+        let spec = waiting.get(pod.as_str()).map(|pod| &pod.spec);
+        let looks_at_taints =
+            spec.is_some_and(|spec| spec.topology_spread.iter().any(|one| one.hard && one.honor_taints));
+        let Some(seen) = seen.get(pod).filter(|seen| seen.node.is_none()) else { continue };
+        if looks_at_taints {
+            let binding = json!({
+                "apiVersion": "v1",
+                "kind": "Binding",
+                "metadata": {"name": pod, "namespace": space, "uid": seen.uid},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+            });
+            stage.bind(space, pod, &binding).await?;
         }
     }
     Ok(())

@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) node: Option<String>,
     /// The scheduler said it finds no place.
     pub(crate) refused: bool,
+    /// In its words.
+    pub(crate) why: String,
     pub(crate) tolerates: bool,
 }
 
@@ -58,6 +60,8 @@ impl Stage {
         let mut stages: [Vec<Value>; 3] = Default::default();
         for object in objects(snapshot) {
             let stage = match object["kind"].as_str().unwrap_or_default() {
+                // It outlives the case before: a namespace is not deleted at once.
+                "Namespace" if self.has(&object).await => continue,
                 "Namespace" | "Node" | "CSINode" | "StorageClass" | "PersistentVolume" => 0,
                 "PersistentVolumeClaim" => 1,
                 "Pod" => 2,
@@ -74,6 +78,11 @@ impl Stage {
         // What a pod needs must be in the scheduler's cache before the pod is; there is no word for "caught up".
         tokio::time::sleep(Duration::from_millis(700)).await;
         self.create_all(&waiting).await
+    }
+
+    async fn has(&self, object: &Value) -> bool {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        self.get(&format!("/api/v1/namespaces/{name}")).await.is_ok()
     }
 
     async fn create_all(&self, objects: &[Value]) -> Result<()> {
@@ -145,6 +154,18 @@ impl Stage {
         answer.with_context(|| format!("{method} {path}: {body}"))
     }
 
+    /// Binds a pod; a pod the scheduler has bound meanwhile is bound.
+    pub(crate) async fn bind(&self, space: &str, pod: &str, binding: &Value) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{space}/pods/{pod}/binding");
+        match self.request(http::Method::POST, &path, "application/json", binding.to_string()).await {
+            Ok(_) => Ok(()),
+            Err(why) => match why.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                _ => Err(why),
+            },
+        }
+    }
+
     /// The pods of a namespace by name.
     pub(crate) async fn pods(&self, space: &str) -> Result<BTreeMap<String, Seen>> {
         let list = self.get(&format!("/api/v1/namespaces/{space}/pods")).await?;
@@ -152,12 +173,13 @@ impl Stage {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let seen = |pod: &Value| {
             let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let refused =
-                conditions.iter().any(|one| one["type"] == "PodScheduled" && one["status"] == "False");
+            let refusal =
+                conditions.iter().find(|one| one["type"] == "PodScheduled" && one["status"] == "False");
             let seen = Seen {
                 uid: text(&pod["metadata"]["uid"]),
                 node: pod["spec"]["nodeName"].as_str().map(str::to_owned),
-                refused,
+                refused: refusal.is_some(),
+                why: refusal.map(|one| text(&one["message"])).unwrap_or_default(),
                 tolerates: pod["spec"]["tolerations"].is_array(),
             };
             (text(&pod["metadata"]["name"]), seen)

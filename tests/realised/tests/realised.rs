@@ -5,7 +5,7 @@
 //! `docs/realisation.md`:
 //!
 //! ```text
-//! STOWAGE_REALISED_PLANS=30 STOWAGE_REALISED_COMPARE=1 cargo test --release --locked -p stowage-realised-tests -- --ignored --nocapture
+//! STOWAGE_REALISED_PLANS=30 STOWAGE_REALISED_COMPARE=1 cargo test --release --locked --workspace --test realised -- --nocapture
 //! ```
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +21,6 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the planner does not plan for constraints between pods yet"]
 async fn planned_pods_end_up_on_their_planned_nodes() -> Result<()> {
     let first = number("STOWAGE_REALISED_SEED", 0);
     let count = number("STOWAGE_REALISED_PLANS", 2);
