@@ -29,6 +29,7 @@ mod matching;
 mod notes;
 mod numbers;
 mod offerings;
+mod open;
 mod pack;
 mod part;
 mod placement;

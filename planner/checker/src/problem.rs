@@ -220,6 +220,7 @@ impl<'a> Problem<'a> {
 
 fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>]) -> Vec<Pool<'a>> {
     let mentions = variants::mentions(groups.iter().map(|group| group.spec));
+    let asked = variants::asked(groups.iter().map(|group| group.spec));
     let topology = between::topology(groups, std::iter::empty()).into_iter().collect();
     let by_name: BTreeMap<&str, &NodePool> =
         snapshot.node_pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
@@ -227,7 +228,7 @@ fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>]) -> Vec<Pool<'a>> {
     let pool = |pool: &'a NodePool| Pool {
         pool,
         class: class(pool).cloned().unwrap_or_default(),
-        variants: variants::variants(pool, &mentions, &topology),
+        variants: variants::variants(pool, &mentions, &asked, &topology),
         limits: limits::of_pool(snapshot, pool),
     };
     by_name.into_values().map(pool).collect()

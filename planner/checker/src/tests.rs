@@ -11,7 +11,7 @@ use crate::certificate::judge_bin;
 use crate::matching::{Constraint, Rules, accepts, tolerates};
 use crate::problem::{Problem, fits, usable};
 use crate::request::effective_request;
-use crate::variants::{VARIANTS_MAX, mentions, variants};
+use crate::variants::{VARIANTS_MAX, asked, mentions, variants};
 use std::collections::BTreeSet;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -368,7 +368,7 @@ fn variants_of_open_labels() {
             requirements.iter().map(|(operator, values)| Requirement::new("k", *operator, values)).collect();
         let specs: Vec<PodSpec> =
             selected.iter().map(|value| PodSpec { node_selector: set(&[("k", value)]), ..spec(1) }).collect();
-        let found = variants(&pool, &mentions(&specs), &BTreeSet::new());
+        let found = variants(&pool, &mentions(&specs), &asked(&specs), &BTreeSet::new());
         let values: Vec<&str> = found.iter().map(|set| set.get("k").map_or("-", String::as_str)).collect();
         assert_eq!(values, want, "{requirements:?} {selected:?}");
     }
@@ -386,7 +386,7 @@ fn variants_are_a_product_cut_off() {
         vec![Requirement::new("a", Operator::In, &values), Requirement::new("b", Operator::In, &values)];
     pod.affinity.node_required =
         Some(vec![NodeSelectorTerm { match_expressions: both, match_fields: Vec::new() }]);
-    let found = variants(&pool, &mentions([&pod]), &BTreeSet::new());
+    let found = variants(&pool, &mentions([&pod]), &asked([&pod]), &BTreeSet::new());
     // The last key turns fastest: five full rounds of absent and ten values of `b`, then nine more.
     assert_eq!(found.len(), VARIANTS_MAX);
     assert_eq!(found.iter().filter(|set| set["a"] == "10").count(), 11);
@@ -397,7 +397,7 @@ fn variants_are_a_product_cut_off() {
         Requirement::new(labels::ZONE, Operator::In, &["a"]),
         Requirement::new(labels::NODEPOOL, Operator::Exists, &[]),
     ];
-    assert_eq!(variants(&pool, &mentions([&pod]), &BTreeSet::new()), [Labels::new()]);
+    assert_eq!(variants(&pool, &mentions([&pod]), &asked([&pod]), &BTreeSet::new()), [Labels::new()]);
 }
 
 #[test]
