@@ -8,6 +8,7 @@ use crate::output::{self, Console};
 use crate::progress::Progress;
 use crate::render::{self, Subject};
 use crate::style::Palette;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -23,6 +24,9 @@ use stowage_planner::{Limits, Planned};
 /// # Errors
 /// When input cannot be read, the referee refuses the plan, or output cannot be written.
 pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
+    let outputs: Vec<&Path> = args.target.out.as_deref().into_iter().chain(args.report.as_deref()).collect();
+    let read: Vec<PathBuf> = args.inputs.iter().chain(&args.catalog).cloned().collect();
+    input::keep_apart(&read, &outputs)?;
     let inputs = input::read_all(&args.inputs)?;
     let catalog = input::read_catalog(args.catalog.as_deref())?;
     let sources: Vec<Source<'_>> = inputs.iter().map(Input::source).collect();
