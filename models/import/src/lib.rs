@@ -32,7 +32,6 @@ mod node;
 pub mod openb;
 mod pod;
 mod podspec;
-mod printable;
 mod quantities;
 mod requirement;
 mod storage;
