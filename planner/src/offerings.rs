@@ -8,6 +8,7 @@ use crate::constraints::ports::clash;
 use crate::constraints::volumes::{ATTACHABLE, UNLIMITED};
 use crate::existing::daemon_matches;
 use crate::matching::{effective_request, selects, selects_any, tolerates_all};
+use crate::open::{ANY_WORD, Asked};
 use crate::problem::{Bits, Problem, usable, vector};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::InstanceType;
@@ -189,6 +190,7 @@ struct Enumerator<'p, 'a> {
     keys: Vec<String>,
     /// Values of custom keys that problem pods mention.
     mentioned: BTreeMap<String, BTreeSet<String>>,
+    asked: Asked,
     daemon_requests: Vec<Vec<i64>>,
     classes: Classes,
     signatures: Vec<Signature>,
@@ -203,14 +205,14 @@ impl<'p, 'a> Enumerator<'p, 'a> {
     fn new(problem: &'p Problem<'a>, type_labels: &'p [Labels]) -> Enumerator<'p, 'a> {
         let mut keys = BTreeSet::new();
         let mut mentioned: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut asked = Asked::default();
         for spec in problem.groups.iter().map(|group| problem.spec(group)) {
+            asked.add(spec);
             for (key, value) in &spec.node_selector {
                 keys.insert(key.clone());
                 mentioned.entry(key.clone()).or_default().insert(value.clone());
             }
-            let preferred = spec.affinity.node_preferred.iter().filter(|_| problem.prices_preferences);
-            let preferred = preferred.flat_map(|one| &one.preference.match_expressions);
-            for requirement in expressions(spec).chain(preferred) {
+            for requirement in expressions(spec) {
                 keys.insert(requirement.key.clone());
                 if requirement.operator == Operator::In {
                     mentioned
@@ -240,6 +242,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             type_labels,
             keys: keys.into_iter().collect(),
             mentioned,
+            asked,
             daemon_requests,
             classes: Classes::default(),
             signatures: Vec::new(),
@@ -429,6 +432,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                 candidates.push(Some(value));
             }
         }
+        self.asked.complete(key, &requirements, &mut candidates);
         candidates
     }
 
@@ -471,7 +475,7 @@ fn invented_value(requirements: &[&Requirement]) -> String {
                 _ => None,
             }
         })
-        .map_or_else(|| "stowage".to_owned(), |value| value.to_string())
+        .map_or_else(|| ANY_WORD.to_owned(), |value| value.to_string())
 }
 
 /// Whether the type's own labels satisfy the pool's requirements on keys the type defines: a cheap first filter.

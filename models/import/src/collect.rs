@@ -1,10 +1,11 @@
 //! What has been read so far, and how it becomes one snapshot.
 
 use crate::cluster::PriorityClass;
+use crate::error::EXPORT_HINT;
 use crate::merge::{Entries, Named};
 use crate::pod::PriorityFrom;
 use crate::storage::CsiNode;
-use crate::{ImportError, Imported, complete};
+use crate::{ImportError, Imported, complete, printable};
 use std::collections::BTreeMap;
 use stowage_models::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
@@ -168,6 +169,11 @@ impl Collector {
 
     /// Resolves, merges and completes what was read.
     pub(crate) fn finish(mut self) -> Result<Imported, ImportError> {
+        if self.read.is_empty() && !self.skipped.is_empty() {
+            let kinds: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
+            let message = format!("no object here matters to a plan, only of kind {}", kinds.join(", "));
+            return Err(ImportError::new(&self.sources.join(", "), message, EXPORT_HINT));
+        }
         self.resolve_priorities()?;
         let names = &self.sources;
         let lists = self.lists;
@@ -202,6 +208,7 @@ impl Collector {
             complete::complete(&mut snapshot);
         }
         snapshot.normalise();
+        printable::check(&snapshot, &self.sources)?;
         Ok(Imported { snapshot, read: self.read, skipped: self.skipped })
     }
 

@@ -32,6 +32,7 @@ mod node;
 pub mod openb;
 mod pod;
 mod podspec;
+mod printable;
 mod quantities;
 mod requirement;
 mod storage;

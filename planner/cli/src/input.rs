@@ -75,6 +75,26 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     paths.iter().map(|path| read(path)).collect()
 }
 
+/// Keeps outputs apart from inputs and from each other.
+///
+/// # Errors
+/// At the first output that is a file the command reads, or writes twice.
+pub fn keep_apart(inputs: &[PathBuf], outputs: &[&Path]) -> Result<(), Failure> {
+    let file = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
+    for (at, output) in outputs.iter().enumerate() {
+        let same =
+            |other: &Path| other == *output || file(other).is_some_and(|other| Some(other) == file(output));
+        let place = output.display().to_string();
+        if inputs.iter().any(|input| same(input)) {
+            return Err(Failure::new(place, "is an input of this command, too", "write to another file"));
+        }
+        if outputs[..at].iter().any(|other| same(other)) {
+            return Err(Failure::new(place, "would be written twice", "give each output a file of its own"));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a plan document.
 ///
 /// # Errors

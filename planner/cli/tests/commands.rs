@@ -201,6 +201,20 @@ fn out_replaces_a_file_as_a_whole() {
 }
 
 #[test]
+fn outputs_never_replace_inputs() {
+    let directory = support::directory("apart");
+    let input = write(&directory, "cluster.json", &snapshot(2));
+    let other = directory.join("./cluster.json").display().to_string();
+    for output in [&input, &other] {
+        assert_fails(&run(&["plan", &input, "--out", output]), 1, &["is an input of this command, too"]);
+        assert_fails(&run(&["plan", &input, "--report", output]), 1, &["is an input of this command, too"]);
+    }
+    assert_eq!(std::fs::read_to_string(&input).unwrap(), snapshot(2));
+    let report = directory.join("new").display().to_string();
+    assert_fails(&run(&["plan", &input, "--out", &report, "--report", &report]), 1, &["written twice"]);
+}
+
+#[test]
 fn colour_is_asked_for_and_never_in_files() {
     let directory = support::directory("colour");
     let plan = write(&directory, "plan.json", &document::json(&support::short()));

@@ -8,7 +8,6 @@
 use super::domains::Share;
 use super::selectors::Terms;
 use crate::pack::Pattern;
-use crate::preferences::Fines;
 use crate::problem::{Group, Problem};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -112,6 +111,4 @@ pub(crate) fn bundle(group: &mut Group<'_>, groups: &[Group<'_>], bundle: &Patte
         group.priority = group.priority.max(member.priority);
     }
     group.wants = Arc::new(wants);
-    group.fines =
-        Arc::new(Fines::of_bundle(bundle.iter().map(|(h, each)| (&*groups[*h as usize].fines, *each))));
 }

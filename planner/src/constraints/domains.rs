@@ -180,8 +180,7 @@ impl Problem<'_> {
             if self.classes[offering.class as usize].contains(g)
                 && self.value_of(offering.signature as usize, key) == Some(domain)
             {
-                let alone = homogeneous(&group.request, group.cap, &offering.capacity, offering.price);
-                price = price.min(alone + group.fines.on_new(offering.signature) as f64);
+                price = price.min(homogeneous(&group.request, group.cap, &offering.capacity, offering.price));
             }
         }
         if price.is_finite() {

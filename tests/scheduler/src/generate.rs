@@ -45,6 +45,11 @@ const APPS: [&str; 3] = ["web", "db", "cache"];
 const TIERS: [&str; 2] = ["front", "back"];
 const REVISIONS: [&str; 2] = ["r1", "r2"];
 
+/// The CSI driver of every volume.
+const DRIVER: &str = "disk.example.com";
+/// Claims that several pods of a namespace name.
+const SHARED: usize = 3;
+
 struct Maker {
     dice: Dice,
     name: String,
@@ -88,10 +93,24 @@ impl Maker {
             let mut pod = self.pod(&format!("running-{index}"), true);
             pod.node = Some(node);
             pod.phase = PodPhase::Running;
+            if self.dice.chance(30) {
+                self.shared(&mut pod, &mut snapshot);
+            }
             snapshot.pods.push(pod);
         }
         let mut pod = self.pod("waiting", false);
         self.volumes(&mut pod, &mut snapshot);
+        if self.dice.chance(15) {
+            self.shared(&mut pod, &mut snapshot);
+        }
+        // The scheduler says where a pod goes, not where else it might have gone; of one node it says yes or no.
+        if self.dice.chance(50) {
+            let node = self.dice.pick(&snapshot.nodes).name.clone();
+            let there = Requirement::new("metadata.name", Operator::In, &[&node]);
+            let terms =
+                pod.spec.affinity.node_required.get_or_insert_with(|| vec![NodeSelectorTerm::default()]);
+            terms.iter_mut().for_each(|term| term.match_fields = vec![there.clone()]);
+        }
         snapshot.pods.push(pod);
         snapshot.normalise();
         snapshot
@@ -136,6 +155,11 @@ impl Maker {
             name,
             labels,
             taints,
+            // What the driver attaches to it at most.
+            volume_limits: (self.dice.chance(40))
+                .then(|| (DRIVER.to_owned(), 1 + self.dice.below(3) as i64))
+                .into_iter()
+                .collect(),
             unschedulable: self.dice.chance(6),
             capacity: allocatable.clone(),
             allocatable,
@@ -209,7 +233,7 @@ impl Maker {
             affinity.anti_required.push(self.pod_term());
         }
         for kind in ["zone", "host", "rack"] {
-            if self.dice.chance(25) {
+            if self.dice.chance(35) {
                 let spread = self.spread(kind);
                 spec.topology_spread.push(spread);
             }
@@ -233,9 +257,9 @@ impl Maker {
         if self.dice.chance(6) {
             requests.set("example.com/gpu", 1);
         }
-        let ports = [("TCP", 80), ("TCP", 81), ("UDP", 80)];
+        let ports = [("TCP", 80), ("TCP", 80), ("UDP", 80)];
         let mut host_ports = Vec::new();
-        if self.dice.chance(12) {
+        if self.dice.chance(25) {
             let (protocol, port) = self.dice.pick(&ports);
             let ip = *self.dice.pick(&["0.0.0.0", "127.0.0.1", "10.1.1.1"]);
             host_ports.push(format!("{protocol}/{ip}/{port}"));
@@ -379,9 +403,9 @@ impl Maker {
                 allowed_topologies: allowed,
             };
         snapshot.storage_classes = vec![
-            class(self.named("waits"), true, Vec::new(), "example.com/disk"),
-            class(self.named("zonal"), true, vec![there], "example.com/disk"),
-            class(self.named("immediate"), false, Vec::new(), "example.com/disk"),
+            class(self.named("waits"), true, Vec::new(), DRIVER),
+            class(self.named("zonal"), true, vec![there], DRIVER),
+            class(self.named("immediate"), false, Vec::new(), DRIVER),
             class(self.named("by-hand"), true, Vec::new(), "kubernetes.io/no-provisioner"),
         ];
     }
@@ -419,6 +443,31 @@ impl Maker {
         }
     }
 
+    /// One or two claims of the pod's namespace that others may use, too, if they are not for one pod alone.
+    fn shared(&mut self, pod: &mut Pod, snapshot: &mut Snapshot) {
+        for _ in 0..1 + self.dice.below(2) {
+            let claim = format!("{}-shared-{}", pod.namespace, self.dice.below(SHARED));
+            let volume = PodVolume::Claim(claim.clone());
+            if pod.spec.volumes.contains(&volume) {
+                continue;
+            }
+            pod.spec.volumes.push(volume);
+            if snapshot.volume_claims.iter().any(|one| one.name == claim) {
+                continue;
+            }
+            // Nothing says where it is, so that pods of any node may use it.
+            let volume = Volume { node_affinity: None, ..self.volume(&claim) };
+            snapshot.volume_claims.push(VolumeClaim {
+                namespace: pod.namespace.clone(),
+                name: claim,
+                volume: Some(volume.name.clone()),
+                storage_class: Some(self.named("waits")),
+                read_write_once_pod: self.dice.chance(30),
+            });
+            snapshot.volumes.push(volume);
+        }
+    }
+
     fn volume(&mut self, claim: &str) -> Volume {
         let terms = 1 + self.dice.below(2);
         let node_affinity = self.dice.chance(85).then(|| {
@@ -429,6 +478,6 @@ impl Maker {
                 })
                 .collect()
         });
-        Volume { name: format!("{claim}-volume"), driver: Some("disk.example.com".to_owned()), node_affinity }
+        Volume { name: format!("{claim}-volume"), driver: Some(DRIVER.to_owned()), node_affinity }
     }
 }

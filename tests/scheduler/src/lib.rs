@@ -37,7 +37,10 @@ pub enum Decision {
 /// If not exactly one pod waits.
 #[must_use]
 pub fn verdict(case: &Case) -> BTreeMap<String, Option<String>> {
-    let world = World::of(&case.snapshot);
+    read(case, World::of(&case.snapshot))
+}
+
+fn read(case: &Case, world: World<'_>) -> BTreeMap<String, Option<String>> {
     let mut waiting = case.snapshot.pods.iter().filter(|pod| pod.node.is_none());
     let (Some(pod), None) = (waiting.next(), waiting.next()) else {
         panic!("case {}: exactly one pod must wait", case.name);
@@ -51,7 +54,16 @@ pub fn verdict(case: &Case) -> BTreeMap<String, Option<String>> {
 /// What the checker and the scheduler disagree about, in words; `None` if they agree.
 #[must_use]
 pub fn disagreement(case: &Case, decision: &Decision) -> Option<String> {
-    let verdict = verdict(case);
+    compare(&verdict(case), decision)
+}
+
+/// Whether the checker would disagree if it did not know one of the scheduler's plug-ins.
+#[must_use]
+pub fn notices(case: &Case, decision: &Decision, plugin: &'static str) -> bool {
+    compare(&read(case, World::of(&case.snapshot).without(plugin)), decision).is_some()
+}
+
+fn compare(verdict: &BTreeMap<String, Option<String>>, decision: &Decision) -> Option<String> {
     match decision {
         Decision::Node(node) => match verdict.get(node) {
             Some(None) => None,

@@ -185,6 +185,7 @@ fn collection(object: &Value) -> Result<String> {
     Ok(match kind {
         "Namespace" => "/api/v1/namespaces".to_owned(),
         "Node" => "/api/v1/nodes".to_owned(),
+        "CSINode" => "/apis/storage.k8s.io/v1/csinodes".to_owned(),
         "PersistentVolume" => "/api/v1/persistentvolumes".to_owned(),
         "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
         "PersistentVolumeClaim" => format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims"),

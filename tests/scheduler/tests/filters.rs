@@ -1,14 +1,15 @@
 //! The checker's filters and the real kube-scheduler agree, case by case.
 //!
-//! `STOWAGE_SCHEDULER_CASES` says how many random cases (default 200), `STOWAGE_SCHEDULER_SEED` where they begin.
+//! `STOWAGE_SCHEDULER_CASES` says how many random cases (default 300), `STOWAGE_SCHEDULER_SEED` where they begin.
 
 use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use stowage_checker::filters::FILTERS;
 use stowage_import::{Encoding, Source, import, write_snapshot};
 use stowage_scheduler_tests::real::Arena;
 use stowage_scheduler_tests::shrink::shrink;
-use stowage_scheduler_tests::{Case, Decision, disagreement, generate, verdict};
+use stowage_scheduler_tests::{Case, Decision, disagreement, generate, notices, verdict};
 
 /// Cases on the API server at once.
 const BATCH: usize = 50;
@@ -43,12 +44,13 @@ fn kept() -> Result<Vec<Case>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_reads_pods_as_the_scheduler_does() -> Result<()> {
     let first = number("STOWAGE_SCHEDULER_SEED", 0);
-    let count = number("STOWAGE_SCHEDULER_CASES", 200);
+    let count = number("STOWAGE_SCHEDULER_CASES", 300);
     let mut cases = kept()?;
     cases.extend((first..first + count).map(generate::case));
     let arena = Arena::start().await?;
     let start = Instant::now();
     let (mut bound, mut nowhere, mut wrong) = (0, 0, Vec::new());
+    let mut noticed = [0; FILTERS.len()];
     for batch in cases.chunks(BATCH) {
         let decisions = arena.decide(batch).await?;
         for case in batch {
@@ -60,6 +62,9 @@ async fn the_checker_reads_pods_as_the_scheduler_does() -> Result<()> {
             if let Some(what) = disagreement(case, decision) {
                 wrong.push((case.clone(), what));
             }
+            for (plugin, noticed) in FILTERS.into_iter().zip(&mut noticed) {
+                *noticed += usize::from(notices(case, decision, plugin));
+            }
         }
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -69,6 +74,9 @@ async fn the_checker_reads_pods_as_the_scheduler_does() -> Result<()> {
         wrong.len(),
         cases.len() as f64 / seconds
     );
+    for (plugin, noticed) in FILTERS.iter().zip(noticed) {
+        println!("without {plugin}: {noticed} disagreements");
+    }
     for (case, what) in wrong.iter().take(SHOWN) {
         let small = shrink(&arena, case.clone()).await?;
         let text = write_snapshot(&small.snapshot, Encoding::Json);
@@ -86,6 +94,14 @@ async fn the_checker_reads_pods_as_the_scheduler_does() -> Result<()> {
         folder().display()
     );
     // A generator whose pods all fit, or never, would prove little.
+    // Nor would cases that a plug-in does not matter to. Some matter seldom.
+    let unseen: Vec<&str> = FILTERS
+        .into_iter()
+        .zip(noticed)
+        .filter(|(_, noticed)| *noticed == 0)
+        .map(|(plugin, _)| plugin)
+        .collect();
+    ensure!(count < 300 || unseen.is_empty(), "no case would notice that {unseen:?} is missing");
     ensure!(bound * 5 > cases.len() && nowhere * 5 > cases.len(), "{bound} bound, {nowhere} nowhere");
     Ok(())
 }

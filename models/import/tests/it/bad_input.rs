@@ -46,6 +46,29 @@ fn bytes_that_are_no_text() {
 }
 
 #[test]
+fn input_that_is_about_something_else() {
+    check(&refused(r#"{"kind":"Foo"}"#), "a", "only of kind Foo");
+    check(
+        &refused(&list(&[
+            r#"{"kind":"ConfigMap","apiVersion":"v1"}"#,
+            r#"{"kind":"NodePool","apiVersion":"example.com/v1"}"#,
+        ])),
+        "a",
+        "only of kind ConfigMap, NodePool.example.com",
+    );
+    // A cluster may well have nothing yet.
+    assert!(import_text(&list(&[])).is_ok());
+}
+
+#[test]
+fn names_that_steer_a_terminal() {
+    let error = refused(&list(&[&pod("web\\u001b[2J", &requesting("1"))]));
+    check(&error, "a (Pod web\\u{1b}[2J): metadata.name", "control character");
+    let labelled = r#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"n","labels":{"a":"\u0007"}}}"#;
+    check(&refused(&list(&[labelled])), "a (Node n): metadata.labels", "control character");
+}
+
+#[test]
 fn input_without_content() {
     check(&refused(""), "a", "empty");
     check(&refused(" \n\t"), "a", "empty");

@@ -28,8 +28,13 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A name or part of a label, which must not hold control characters.
+fn name() -> impl Strategy<Value = String> {
+    text().prop_map(|text| text.replace(char::is_control, ""))
+}
+
 fn labels() -> impl Strategy<Value = Labels> {
-    btree_map(text(), text(), 0..4)
+    btree_map(name(), name(), 0..4)
 }
 
 fn resources() -> impl Strategy<Value = Resources> {
@@ -151,7 +156,7 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
     ]);
     let body =
         (labels(), option::of(owner), phase, option::of(text()), any::<bool>(), vec(text(), 0..2), spec());
-    btree_map((text(), text().prop_filter("a name", |name| !name.is_empty())), body, 0..4).prop_map(|pods| {
+    btree_map((name(), name().prop_filter("a name", |name| !name.is_empty())), body, 0..4).prop_map(|pods| {
         let pods = pods.into_iter();
         pods.map(|((namespace, name), (labels, owner, phase, node, deleting, scheduling_gates, spec))| Pod {
             namespace,
@@ -172,7 +177,7 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
 fn snapshot() -> impl Strategy<Value = Snapshot> {
     let taint = (text(), text(), effect()).prop_map(|(key, value, effect)| Taint { key, value, effect });
     let others = (
-        text().prop_filter("a name", |name| !name.is_empty()),
+        name().prop_filter("a name", |name| !name.is_empty()),
         labels(),
         resources(),
         vec(taint, 0..2),

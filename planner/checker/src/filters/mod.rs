@@ -27,6 +27,20 @@ use stowage_models::quantity::{PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
 
+/// The plug-ins that filter, by the scheduler's names, in the order in which it runs them.
+pub const FILTERS: [&str; 10] = [
+    "NodeUnschedulable",
+    "TaintToleration",
+    "NodeAffinity",
+    "NodePorts",
+    "NodeResourcesFit",
+    "VolumeRestrictions",
+    "NodeVolumeLimits",
+    "VolumeBinding",
+    "PodTopologySpread",
+    "InterPodAffinity",
+];
+
 /// The taint that stands for `spec.unschedulable`.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
@@ -74,6 +88,7 @@ pub struct World<'a> {
     claims: BTreeMap<(&'a str, &'a str), &'a VolumeClaim>,
     volumes: BTreeMap<&'a str, &'a Volume>,
     classes: BTreeMap<&'a str, &'a StorageClass>,
+    without: Option<&'static str>,
 }
 
 /// Why a pod may not go to a node.
@@ -109,6 +124,7 @@ impl<'a> World<'a> {
                 .collect(),
             volumes: snapshot.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect(),
             classes: snapshot.storage_classes.iter().map(|class| (class.name.as_str(), class)).collect(),
+            without: None,
         };
         let mut index = BTreeMap::new();
         for node in &snapshot.nodes {
@@ -133,6 +149,12 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The same cluster, read as if the scheduler had no such plug-in (one of [`FILTERS`]): shows that tests would notice.
+    #[must_use]
+    pub fn without(self, plugin: &'static str) -> World<'a> {
+        World { without: Some(plugin), ..self }
+    }
+
     /// Whether `pod` may go to the node at `place`.
     ///
     /// # Errors
@@ -154,16 +176,21 @@ impl<'a> World<'a> {
         profile: &Profile,
     ) -> Result<(), Rejection> {
         let node = &self.places[place];
-        node_unschedulable(&pod.spec, node)?;
-        taint_toleration(&pod.spec, node)?;
-        node_affinity(&pod.spec, node)?;
-        node_ports(&pod.spec, node)?;
-        node_resources_fit(&pod.spec, node)?;
-        volumes::volume_restrictions(self, pod)?;
-        limits::node_volume_limits(self, pod, node)?;
-        volumes::volume_binding(self, pod, node)?;
-        spread::pod_topology_spread(index, profile, place)?;
-        affinity::inter_pod_affinity(index, profile, place)
+        for name in FILTERS.into_iter().filter(|name| self.without != Some(*name)) {
+            match name {
+                "NodeUnschedulable" => node_unschedulable(&pod.spec, node),
+                "TaintToleration" => taint_toleration(&pod.spec, node),
+                "NodeAffinity" => node_affinity(&pod.spec, node),
+                "NodePorts" => node_ports(&pod.spec, node),
+                "NodeResourcesFit" => node_resources_fit(&pod.spec, node),
+                "VolumeRestrictions" => volumes::volume_restrictions(self, pod),
+                "NodeVolumeLimits" => limits::node_volume_limits(self, pod, node),
+                "VolumeBinding" => volumes::volume_binding(self, pod, node),
+                "PodTopologySpread" => spread::pod_topology_spread(index, profile, place),
+                _ => affinity::inter_pod_affinity(index, profile, place),
+            }?;
+        }
+        Ok(())
     }
 }
 

@@ -1,20 +1,21 @@
 //! `stowage plan`.
 
 use super::exit_of;
-use crate::args::{ConsolidationArgs, PlanArgs, PlanFormat, PreferencesArg};
+use crate::args::{ConsolidationArgs, PlanArgs, PlanFormat};
 use crate::failure::{Exit, Failure};
 use crate::input::{self, Input};
 use crate::output::{self, Console};
 use crate::progress::Progress;
 use crate::render::{self, Subject};
 use crate::style::Palette;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
-use stowage_models::plan::{Policy, Preferences};
+use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_planner::{Limits, Planned};
 
@@ -23,6 +24,9 @@ use stowage_planner::{Limits, Planned};
 /// # Errors
 /// When input cannot be read, the referee refuses the plan, or output cannot be written.
 pub fn run(args: &PlanArgs, console: &Console) -> Result<Exit, Failure> {
+    let outputs: Vec<&Path> = args.target.out.as_deref().into_iter().chain(args.report.as_deref()).collect();
+    let read: Vec<PathBuf> = args.inputs.iter().chain(&args.catalog).cloned().collect();
+    input::keep_apart(&read, &outputs)?;
     let inputs = input::read_all(&args.inputs)?;
     let catalog = input::read_catalog(args.catalog.as_deref())?;
     let sources: Vec<Source<'_>> = inputs.iter().map(Input::source).collect();
@@ -48,10 +52,6 @@ fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Plann
         slack: args.slack,
         gap: args.gap,
         seed: args.seed,
-        preferences: Some(match args.preferences {
-            PreferencesArg::Respect => Preferences::Respect,
-            PreferencesArg::Ignore => Preferences::Ignore,
-        }),
         consolidation: wanted(&args.consolidation),
     };
     let threads = args
