@@ -12,8 +12,8 @@ pub use cases::{Case, OFFERINGS_MAX, PODS_MAX};
 
 use stowage_models::catalog::{Catalog, InstanceType};
 use stowage_models::labels;
-use stowage_models::objects::{DaemonSet, Node, NodePool, PodSpec, Taint};
-use stowage_models::plan::Policy;
+use stowage_models::objects::{DaemonSet, Node, NodePool, PodSpec, Taint, TaintEffect};
+use stowage_models::plan::{Policy, Preferences};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -41,6 +41,10 @@ pub struct Problem {
     pub pod_offering: Vec<Vec<bool>>,
     /// `pod_node[p][i]`: pod `p` may run on existing node `i`.
     pub pod_node: Vec<Vec<bool>>,
+    /// `fine_offering[p][o]`: what pod `p` misses on offering `o`, in micro-dollars per hour; known to the enumeration only.
+    pub fine_offering: Vec<Vec<i64>>,
+    /// `fine_node[p][i]`: what pod `p` misses on existing node `i`.
+    pub fine_node: Vec<Vec<i64>>,
 }
 
 /// A bin with what decides whether a pod may use it.
@@ -54,13 +58,33 @@ impl Place {
     /// Whether one pod of this template may run here: selectors, taints, and it fits alone.
     fn takes(&self, spec: &PodSpec) -> bool {
         let selected = spec.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value));
-        let tolerated = self.taints.iter().all(|taint| {
-            spec.tolerations
-                .iter()
-                .any(|toleration| toleration.key == taint.key && toleration.value == taint.value)
-        });
+        let hard = self.taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule);
+        let tolerated = hard.clone().all(|taint| tolerates(spec, taint));
         selected && tolerated && request(spec).fits(&self.capacity)
     }
+
+    /// What a pod of this template misses here (`docs/formulation.md` section 1.7), in micro-dollars per hour.
+    fn fine(&self, spec: &PodSpec) -> i64 {
+        let soft = self.taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
+        let taints = soft.filter(|taint| !tolerates(spec, taint)).count() as i64;
+        let missed =
+            spec.affinity.node_preferred.iter().filter(|one| {
+                !one.preference.match_expressions.iter().all(|term| term.matches(&self.labels))
+            });
+        let unmet = missed.map(|one| i64::from(one.weight)).sum::<i64>() + 100 * taints;
+        let request = request(spec);
+        let worth = request.get(CPU) * 12 + request.get(MEMORY) * 1500 / (1 << 30);
+        worth.max(1200) * unmet.min(1000) / 1000
+    }
+}
+
+/// Tolerations of the cases name key, value and effect.
+fn tolerates(spec: &PodSpec, taint: &Taint) -> bool {
+    spec.tolerations.iter().any(|toleration| {
+        toleration.key == taint.key
+            && toleration.value == taint.value
+            && toleration.effect.is_none_or(|effect| effect == taint.effect)
+    })
 }
 
 /// Request of a pod of the oracle's cases: containers only, and itself.
@@ -114,6 +138,10 @@ impl Problem {
                 problem.pods.push(request(&pod.spec));
                 problem.pod_offering.push(by_offering);
                 problem.pod_node.push(by_node);
+                let priced = policy.preferences == Some(Preferences::Respect);
+                let fine = |place: &Place| if priced { place.fine(&pod.spec) } else { 0 };
+                problem.fine_offering.push(offerings.iter().map(|(place, ..)| fine(place)).collect());
+                problem.fine_node.push(nodes.iter().map(fine).collect());
             }
         }
         problem

@@ -229,7 +229,7 @@ fn contradictory_requirements_are_a_note_and_a_reason() {
 fn a_policy_out_of_range_is_an_error() {
     let snapshot = cluster(Vec::new(), Vec::new());
     for (slack, gap) in [(-1, 0), (500_001, 0), (0, -1)] {
-        let policy = Policy { slack: Ppm(slack), gap: Ppm(gap), seed: 0, consolidation: None };
+        let policy = Policy { slack: Ppm(slack), gap: Ppm(gap), seed: 0, ..Policy::default() };
         let answer = stowage_planner::plan(&snapshot, Catalog::embedded(), &policy, &limits(1), &mut |_| {});
         assert!(matches!(answer, Err(PlanError::Policy(_))));
     }

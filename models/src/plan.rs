@@ -20,7 +20,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.3: plans may remove nodes ([`Plan::consolidation`], [`Policy::consolidation`]). A checker of 1.2 does not know the policy's
 /// field and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.3";
+///
+/// 1.4: unmet preferences have a price ([`Policy::preferences`], [`Summary::preference_cost`]). A checker of 1.3 does not know
+/// the policy's field and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.4";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -35,14 +38,52 @@ pub struct Policy {
     pub gap: Ppm,
     /// Seed of the search, mixed with the snapshot's.
     pub seed: u64,
+    /// What preferences of pods count; absent: nothing (what plans before format 1.4 meant, and what a plan says in which no
+    /// preference can count).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<Preferences>,
     /// Consolidate, and how; absent: nodes that exist stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consolidation: Option<ConsolidationPolicy>,
 }
 
+/// What preferences of pods (preferred node affinity, PreferNoSchedule) count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preferences {
+    /// Each has a price (`docs/formulation.md` section 1.7), and the plan pays it where something else is worth more.
+    Respect,
+    /// None.
+    Ignore,
+}
+
+/// What a millicore a pod requests is worth where preferences are priced, in micro-dollars per hour: about what the cheapest
+/// spot capacity costs.
+pub const PREFERENCE_MILLICORE: i64 = 12;
+
+/// What a GiB of memory a pod requests is worth where preferences are priced, in micro-dollars per hour.
+pub const PREFERENCE_GIB: i64 = 1_500;
+
+/// What a pod is worth at least where preferences are priced, in micro-dollars per hour: a tenth of a core.
+pub const PREFERENCE_POD_MIN: i64 = 1_200;
+
+/// A pod's unmet weights count up to this sum, which is worth as much as the pod. A preference of the greatest weight, 100, is
+/// so worth a tenth of its pod: it decides between places that cost nearly the same, and all preferences together never
+/// double a bill.
+pub const PREFERENCE_WEIGHT_MAX: i64 = 1_000;
+
+/// The weight of a PreferNoSchedule taint that is not tolerated: that of the strongest preference a pod can state.
+pub const PREFERENCE_TAINT_WEIGHT: i64 = 100;
+
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { slack: Ppm(10_000), gap: Ppm(10_000), seed: 0, consolidation: None }
+        Policy {
+            slack: Ppm(10_000),
+            gap: Ppm(10_000),
+            seed: 0,
+            preferences: Some(Preferences::Respect),
+            consolidation: None,
+        }
     }
 }
 
@@ -98,9 +139,12 @@ pub struct Summary {
     pub cost_before: UsdMicros,
     /// Price of the nodes to launch.
     pub launch_cost: UsdMicros,
-    /// Proven: no set of launches that places these pods costs less.
+    /// Price of the preferences that placed pods have and the plan does not meet (`docs/formulation.md` section 1.7).
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub preference_cost: UsdMicros,
+    /// Proven: no set of launches that places these pods costs less, unmet preferences included.
     pub launch_bound: UsdMicros,
-    /// `gap(launch_cost, launch_bound)`.
+    /// `gap(launch_cost + preference_cost, launch_bound)`.
     pub gap: Ppm,
     /// The same bound if NodePool weights were not strict; the difference is what the weights may cost. Absent if
     /// weights restrict nothing.
@@ -110,6 +154,18 @@ pub struct Summary {
     pub estimated_cost: UsdMicros,
     /// Existing nodes without a price in the catalogue.
     pub nodes_unpriced: u64,
+}
+
+impl Summary {
+    /// What the bound is about: the price of the nodes to launch and of the preferences that are not met.
+    #[must_use]
+    pub fn total_cost(&self) -> UsdMicros {
+        UsdMicros(self.launch_cost.0.saturating_add(self.preference_cost.0))
+    }
+}
+
+fn is_nothing(amount: &UsdMicros) -> bool {
+    *amount == UsdMicros::ZERO
 }
 
 /// An acceptable substitute for a launch: same NodePool and labels, holds the same pods.

@@ -3,7 +3,7 @@
 //! Taints, selectors and accelerators split clusters into such parts. Each is planned and proved alone: the search sees
 //! fewer rows, small parts are solved exactly, and the branching proof of one does not multiply with that of another.
 
-use crate::core::{Core, Offer, Spare};
+use crate::core::{Core, Fined, Offer, Spare};
 use crate::pack::{PackedNode, Packing, Pattern};
 
 /// A part as a problem of its own, and where its groups, offers and spares stand in the whole.
@@ -128,12 +128,20 @@ fn part(core: &Core, sets: &mut Sets, root: u32) -> Block {
         offers: offers
             .iter()
             .map(|o| &core.offers[*o as usize])
-            .map(|offer| Offer { items: local(&offer.items), ..offer.clone() })
+            .map(|offer| Offer {
+                items: local(&offer.items),
+                fines: Fined(local(&offer.fines.0)),
+                ..offer.clone()
+            })
             .collect(),
         spares: spares
             .iter()
             .map(|s| &core.spares[*s as usize])
-            .map(|spare| Spare { items: local(&spare.items), ..spare.clone() })
+            .map(|spare| Spare {
+                items: local(&spare.items),
+                fines: Fined(local(&spare.fines.0)),
+                ..spare.clone()
+            })
             .collect(),
         limits: core.limits.clone(),
         dominator: Vec::new(),

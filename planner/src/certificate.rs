@@ -5,7 +5,7 @@
 
 use crate::blocks::Block;
 use crate::branching::Tree;
-use crate::core::Core;
+use crate::core::{Core, Fined};
 use crate::part;
 use crate::pricing::{Multipliers, PriceList, Priced};
 use crate::problem::{Group, Problem};
@@ -187,9 +187,9 @@ impl Integers {
             .iter()
             .zip(&integers.spares)
             .map(|(spare, y)| {
-                let mut proof = Proof::new(&integers, core, y, &spare.items);
+                let mut proof = Proof::new(&integers, core, y, (&spare.items, &spare.fines));
                 proof.branches = branches.clamp(SPARE_BRANCHES_MIN, PROOF_BRANCHES_MAX);
-                let fractional = integers.value(core, &spare.capacity, &spare.items, y);
+                let fractional = integers.value(core, &spare.capacity, (&spare.items, &spare.fines), y);
                 let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
                 i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
             })
@@ -225,10 +225,16 @@ impl Integers {
     }
 
     /// Upper bound on the value of a bin, times 2^(2 * MULTIPLIER_BITS).
-    fn value(&self, core: &Core, capacity: &[i64], items: &[(u32, i64)], y: &[i64]) -> i128 {
+    fn value(
+        &self,
+        core: &Core,
+        capacity: &[i64],
+        (items, fines): (&[(u32, i64)], &Fined),
+        y: &[i64],
+    ) -> i128 {
         let mut total = dot(core, y, capacity);
         for (g, copies) in items {
-            let reduced = self.reduced(core, *g as usize, y);
+            let reduced = self.reduced(core, *g as usize, y) - scaled_fine(fines, *g);
             if reduced > 0 {
                 total += reduced * i128::from(*copies);
             }
@@ -251,13 +257,13 @@ impl Integers {
     fn worst_ratio(&self, problem: &Problem<'_>, core: &Core) -> f64 {
         let mut worst = 0.0_f64;
         for (o, offer) in core.offers.iter().enumerate() {
-            let value = self.value(core, &offer.capacity, &offer.items, &self.offers[o]);
+            let value = self.value(core, &offer.capacity, (&offer.items, &offer.fines), &self.offers[o]);
             let mut price = i128::from(offer.price) << (2 * MULTIPLIER_BITS);
             for (row, amount) in &offer.usage {
                 price += self.limit_price(problem, *row, *amount);
             }
             if value > price
-                && Proof::new(self, core, &self.offers[o], &offer.items)
+                && Proof::new(self, core, &self.offers[o], (&offer.items, &offer.fines))
                     .maximum(&offer.capacity, price)
                     .is_none_or(|most| most > price)
             {
@@ -337,6 +343,11 @@ impl Integers {
     }
 }
 
+/// What unmet preferences of a pod cost, times 2^(2 * MULTIPLIER_BITS).
+pub(crate) fn scaled_fine(fines: &Fined, g: u32) -> i128 {
+    i128::from(fines.of(g)) << (2 * MULTIPLIER_BITS)
+}
+
 /// `sum_r y_r * amount_r`, times 2^(2 * MULTIPLIER_BITS).
 pub(crate) fn dot(core: &Core, y: &[i64], amounts: &[i64]) -> i128 {
     let priced = amounts.iter().zip(y).zip(&core.shift);
@@ -346,6 +357,8 @@ pub(crate) fn dot(core: &Core, y: &[i64], amounts: &[i64]) -> i128 {
 /// A group that may go into the bin of a proof.
 struct Candidate {
     group: usize,
+    /// Value of one pod here, times 2^MULTIPLIER_BITS.
+    worth: i128,
     /// Copies at most.
     copies: i64,
     /// Value of one pod above what it takes, times 2^(2 * MULTIPLIER_BITS).
@@ -356,7 +369,6 @@ struct Candidate {
 
 /// A search over integer patterns of one bin, exact in 128-bit integers; the checker repeats it with its own code.
 pub(crate) struct Proof<'a> {
-    pi: &'a [i64],
     core: &'a Core,
     y: &'a [i64],
     /// Groups by falling value per room.
@@ -370,21 +382,30 @@ impl<'a> Proof<'a> {
         integers: &'a Integers,
         core: &'a Core,
         y: &'a [i64],
-        items: &[(u32, i64)],
+        (items, fines): (&[(u32, i64)], &Fined),
     ) -> Proof<'a> {
-        let mut proof = Proof { pi: &integers.pi, core, y, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
+        let mut proof = Proof { core, y, order: Vec::new(), branches: PROOF_BRANCHES_MAX };
         let mut order: Vec<Candidate> = items
             .iter()
-            .filter(|(g, _)| integers.pi[*g as usize] > 0)
             .map(|(g, copies)| {
-                let group = *g as usize;
+                let worth =
+                    i128::from(integers.pi[*g as usize]) - (scaled_fine(fines, *g) >> MULTIPLIER_BITS);
+                (*g as usize, *copies, worth)
+            })
+            .filter(|(.., worth)| *worth > 0)
+            .map(|(group, copies, worth)| {
                 let room = proof.dot(core.weight(group));
-                let reduced = (i128::from(integers.pi[group]) << MULTIPLIER_BITS) - room;
-                Candidate { group, copies: *copies, reduced, room: room.max(1) }
+                Candidate {
+                    group,
+                    copies,
+                    worth,
+                    reduced: (worth << MULTIPLIER_BITS) - room,
+                    room: room.max(1),
+                }
             })
             .collect();
         // pi_a / room_a > pi_b / room_b, cross-multiplied; the sort is stable, so ties stay in row order.
-        let rank = |one: &Candidate, other: &Candidate| i128::from(integers.pi[one.group]) * other.room;
+        let rank = |one: &Candidate, other: &Candidate| one.worth * other.room;
         order.sort_by(|a, b| rank(b, a).cmp(&rank(a, b)));
         proof.order = order;
         proof
@@ -406,8 +427,7 @@ impl<'a> Proof<'a> {
         let densest = &self.order[from];
         if densest.reduced <= 0 {
             // None of them is worth more for the room it takes, so neither are all of them for all the room.
-            let each = i128::from(self.pi[densest.group]);
-            return (each.saturating_mul(room) / densest.room + 1) << MULTIPLIER_BITS;
+            return (densest.worth.saturating_mul(room) / densest.room + 1) << MULTIPLIER_BITS;
         }
         let worth = self.order[from..].iter().take_while(|one| one.reduced > 0);
         let sum =
@@ -425,8 +445,8 @@ impl<'a> Proof<'a> {
             if value + self.rest(next, free) <= *best {
                 return true;
             }
-            let Candidate { group, copies, .. } = self.order[next];
-            let each = i128::from(self.pi[group]) << MULTIPLIER_BITS;
+            let Candidate { group, copies, worth, .. } = self.order[next];
+            let each = worth << MULTIPLIER_BITS;
             for count in (1..=self.core.copies(group, free).min(copies)).rev() {
                 let weight = self.core.weight(group);
                 let rest: Vec<i64> =

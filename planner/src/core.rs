@@ -2,10 +2,43 @@
 
 use crate::constraints::nodes::Rules;
 use crate::constraints::split::{ScaledBy, Split};
+use crate::offerings::Offering;
 use crate::problem::{Bits, Problem};
 use rayon::ThreadPool;
 use std::sync::Arc;
 use stowage_models::plan::{MULTIPLIER_BITS, unit_bits};
+
+/// What unmet preferences cost in a bin, in micro-dollars per hour and pod: (group, fine), by group, fines positive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fined(pub(crate) Vec<(u32, i64)>);
+
+impl Fined {
+    /// Those of `items` for which `fine` says so.
+    fn new(items: &[(u32, i64)], fine: impl Fn(u32) -> i64) -> Fined {
+        Fined(items.iter().map(|(g, _)| (*g, fine(*g))).filter(|(_, fine)| *fine > 0).collect())
+    }
+
+    /// Of a group.
+    pub(crate) fn of(&self, g: u32) -> i64 {
+        if self.0.is_empty() {
+            return 0;
+        }
+        self.0.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| self.0[at].1)
+    }
+
+    /// Of a group, in dollars per hour.
+    pub(crate) fn dollars(&self, g: u32) -> f64 {
+        if self.0.is_empty() { 0.0 } else { self.of(g) as f64 / 1e6 }
+    }
+
+    /// Of all pods of a pattern.
+    pub(crate) fn sum(&self, pattern: &[(u32, i64)]) -> i64 {
+        if self.0.is_empty() {
+            return 0;
+        }
+        pattern.iter().map(|(g, count)| self.of(*g) * count).sum()
+    }
+}
 
 /// A bin that may be bought any number of times.
 #[derive(Clone, Debug)]
@@ -22,6 +55,8 @@ pub(crate) struct Offer {
     pub(crate) cap: Vec<f64>,
     /// Groups that may use it, ascending, with the copies that fit at most (by demand and capacity).
     pub(crate) items: Vec<(u32, i64)>,
+    /// What it costs when preferences of their pods are not met here.
+    pub(crate) fines: Fined,
     /// Limit rows it counts against, with exact amounts.
     pub(crate) usage: Vec<(usize, i64)>,
 }
@@ -37,6 +72,8 @@ pub(crate) struct Spare {
     pub(crate) cap: Vec<f64>,
     /// Groups that may use it, with the copies that fit at most.
     pub(crate) items: Vec<(u32, i64)>,
+    /// What it costs when preferences of their pods are not met here.
+    pub(crate) fines: Fined,
     /// What counts there already, by rule.
     pub(crate) held: Vec<i64>,
 }
@@ -145,7 +182,8 @@ impl Core {
                 .collect();
             if !items.is_empty() {
                 let held = existing.held.clone();
-                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items, held });
+                let fines = Fined::new(&items, |g| problem.groups[g as usize].fines.on_node(existing.node));
+                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items, fines, held });
             }
         }
         let (kept, dominated_by) = undominated(problem, &resources, &wanted);
@@ -168,6 +206,7 @@ impl Core {
                     cost: source.price as f64 / 1e6,
                     cap: scaled(&capacity),
                     usage: usage(problem, offering),
+                    fines: Fined::new(&items, |g| problem.groups[g as usize].fines.on_new(source.signature)),
                     capacity,
                     items,
                 });
@@ -177,6 +216,12 @@ impl Core {
             core.dominator[offering] = position[rank];
         }
         core
+    }
+
+    /// Whether preferences have a price anywhere.
+    pub(crate) fn has_fines(&self) -> bool {
+        self.offers.iter().any(|offer| !offer.fines.0.is_empty())
+            || self.spares.iter().any(|spare| !spare.fines.0.is_empty())
     }
 
     /// Whether some group may have only so many pods on a node.
@@ -260,7 +305,7 @@ pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)>
 }
 
 /// Offerings not dominated by another: one that takes at least the same groups, has at least the same capacity, costs
-/// at most as much, and uses no more of any limit. No optimum is lost, because in any plan the dominated one can be
+/// at most as much, fines for unmet preferences included, and uses no more of any limit. No optimum is lost, because in any plan the dominated one can be
 /// swapped for its dominator. Sorted by price, then canonical order, which also breaks ties.
 ///
 /// Returns the survivors and, for every offering that takes a group with demand, the rank of its dominator among them.
@@ -294,6 +339,15 @@ fn undominated(
     });
     let limited: Vec<bool> =
         (0..pools).map(|pool| problem.limits.iter().any(|limit| limit.pool == pool)).collect();
+    // Whether no group that may use `one` is fined more on `other`.
+    let no_dearer = |one: &Offering, other: &Offering| {
+        one.signature == other.signature
+            || !problem.prices_preferences
+            || problem.classes[one.class as usize].iter().filter(|g| demand[*g] > 0).all(|g| {
+                let fines = &problem.groups[g].fines;
+                fines.on_new(other.signature) <= fines.on_new(one.signature)
+            })
+    };
     let mut kept: Vec<usize> = Vec::new();
     let mut dominated_by = Vec::with_capacity(order.len());
     for o in order {
@@ -301,6 +355,7 @@ fn undominated(
         let dominator = kept.iter().position(|k| {
             let other = &problem.offerings[*k];
             subset[class_of(o)].contains(class_of(*k))
+                && no_dearer(offering, other)
                 && resources.iter().all(|r| other.capacity[*r] >= offering.capacity[*r])
                 && (!limited[other.pool as usize]
                     || (other.pool == offering.pool && other.instance_type == offering.instance_type))

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use stowage_models::labels;
 use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{
-    ALTERNATES_MAX, Alternate, CatalogRef, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Progress,
-    SnapshotRef, Summary,
+    ALTERNATES_MAX, Alternate, CatalogRef, ExistingNode, FORMAT_VERSION, KIND, Launch, Plan, Policy,
+    Preferences, Progress, SnapshotRef, Summary,
 };
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::units::{Ppm, UsdMicros};
@@ -68,6 +68,8 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
     let unplaced = reasons::unplaced(problem, &found.placement.left, &mut dealer);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
+    let preference_cost = UsdMicros(found.placement.missed(problem));
+    let total = launch_cost + preference_cost;
     let summary = Summary {
         pods_pending: sum(problem.snapshot.pods.iter().filter(|pod| pod.is_pending()).count()),
         pods_on_existing: sum(existing.iter().map(|node| node.pods.len()).sum()),
@@ -79,8 +81,9 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         nodes_launched: sum(launches.len()),
         cost_before: existing.iter().filter_map(|node| node.price).sum(),
         launch_cost,
+        preference_cost,
         launch_bound: found.bound,
-        gap: Ppm::gap(launch_cost, found.bound),
+        gap: Ppm::gap(total, found.bound),
         launch_bound_without_weights: None,
         estimated_cost: launches
             .iter()
@@ -114,8 +117,11 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
             on_demand_as_of: problem.catalog.on_demand_as_of.clone(),
             spot_as_of: problem.catalog.spot_as_of.clone(),
         },
-        policy: problem.policy.clone(),
-        progress: progress(timeline, launch_cost, found.bound),
+        policy: Policy {
+            preferences: problem.prices_preferences.then_some(Preferences::Respect),
+            ..problem.policy.clone()
+        },
+        progress: progress(timeline, total, found.bound),
         summary,
         notes,
         launches,

@@ -1,7 +1,7 @@
 //! The fluid relaxation: fractional pods on fractional nodes, solved by sifting over offerings.
 //!
 //! ```text
-//! min   sum_o c_o n_o + sum_g M_g s_g
+//! min   sum_o c_o n_o + sum_go f_go x_go + sum_gk f_gk x_gk + sum_g M_g s_g       f: fines for unmet preferences
 //! (cover)    sum_o x_go + sum_k x_gk + s_g >= d_g           each group g            [pi_g]
 //! (capacity) sum_g w_gr x_go <= C_or n_o                     each offer o, resource r [y_or]
 //! (spare)    sum_g w_gr x_gk <= sum_{i in k} F_ir            each class k of existing nodes
@@ -11,7 +11,7 @@
 //! It is a relaxation of the pattern model, its optimum is a lower bound, and its duals price the patterns. Only the
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
-use crate::core::Core;
+use crate::core::{Core, Fined};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,7 +169,7 @@ impl<'a> Fluid<'a> {
         let mut best: Vec<Option<(usize, f64)>> = vec![None; self.core.demand.len()];
         for (o, offer) in self.core.offers.iter().enumerate() {
             for (g, _) in &offer.items {
-                let price = homogeneous(self.core, *g as usize, o);
+                let price = homogeneous(self.core, *g as usize, o) + offer.fines.dollars(*g);
                 let slot = &mut best[*g as usize];
                 if slot.is_none_or(|(_, have)| price < have) {
                     *slot = Some((o, price));
@@ -195,13 +195,13 @@ impl<'a> Fluid<'a> {
 
     /// Existing nodes that take the same groups are one bin with the sum of their room: a relaxation.
     fn add_spares(&mut self, single: bool) {
-        let mut classes: BTreeMap<(usize, Vec<u32>), Vec<usize>> = BTreeMap::new();
+        let mut classes: BTreeMap<(usize, Vec<u32>, &Fined), Vec<usize>> = BTreeMap::new();
         for (i, spare) in self.core.spares.iter().enumerate() {
             let groups = spare.items.iter().map(|(g, _)| *g).collect();
-            classes.entry((if single { i } else { 0 }, groups)).or_default().push(i);
+            classes.entry((if single { i } else { 0 }, groups, &spare.fines)).or_default().push(i);
         }
         let r = self.core.r();
-        for ((_, groups), spares) in classes {
+        for ((_, groups, fines), spares) in classes {
             let room: Vec<(f64, f64)> = (0..r)
                 .map(|k| (-INFINITY, spares.iter().map(|i| self.core.spares[*i].cap[k]).sum()))
                 .collect();
@@ -209,7 +209,7 @@ impl<'a> Fluid<'a> {
             let mut columns = Columns::default();
             for (position, g) in groups.iter().enumerate() {
                 let copies: i64 = spares.iter().map(|i| self.core.spares[*i].items[position].1).sum();
-                columns.push(0.0, copies as f64, self.item_entries(*g as usize, row));
+                columns.push(fines.dollars(*g), copies as f64, self.item_entries(*g as usize, row));
             }
             self.program.add_columns(&columns);
         }
@@ -243,7 +243,8 @@ impl<'a> Fluid<'a> {
             let limits = offer.usage.iter().map(|(limit, amount)| {
                 (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
             });
-            columns.push(offer.cost, INFINITY, cover.chain(limits));
+            let cost = offer.cost + offer.fines.sum(pattern) as f64 / 1e6;
+            columns.push(cost, INFINITY, cover.chain(limits));
         }
         self.program.add_columns(&columns);
     }
@@ -274,7 +275,7 @@ impl<'a> Fluid<'a> {
             let ranges = ranges.map(|range| (range.row, 1.0));
             columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges).collect::<Vec<_>>());
             for (g, _) in &offer.items {
-                columns.push(0.0, INFINITY, self.item_entries(*g as usize, row));
+                columns.push(offer.fines.dollars(*g), INFINITY, self.item_entries(*g as usize, row));
             }
             let column_nodes = self.program.add_columns(&columns);
             self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1 });

@@ -115,6 +115,7 @@ pub(crate) fn tighten(
             match answer.pattern {
                 Some(pattern) => {
                     let worth: f64 = pattern.iter().map(|(g, n)| own.pi[*g as usize] * *n as f64).sum();
+                    let worth = worth - core.offers[o].fines.sum(&pattern) as f64 / 1e6;
                     if worth > price * (1.0 + 1e-7) {
                         new.push((worth / price, o, Some(pattern)));
                     }
@@ -157,7 +158,7 @@ fn take_modes(modes: &mut [Mode], answers: &[Answer]) {
 fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> Vec<Answer> {
     let one = |knapsack: &mut Knapsack, o: usize| {
         let offer = &core.offers[o];
-        let items = items(&offer.items, &multipliers.pi);
+        let items = items(&offer.items, &offer.fines, &multipliers.pi);
         let value = knapsack.solve(&items, &core.w, &offer.cap);
         let y = knapsack.y.clone();
         let threshold = near * full_price(core, o, multipliers);
@@ -188,7 +189,7 @@ fn bounded(core: &Core, multipliers: &Multipliers, answers: &[Answer]) -> Bounde
     let mut knapsack = Knapsack::default();
     let mut spare_value = 0.0;
     let spares = core.spares.iter().map(|spare| {
-        let value = knapsack.solve(&items(&spare.items, &multipliers.pi), &core.w, &spare.cap);
+        let value = knapsack.solve(&items(&spare.items, &spare.fines, &multipliers.pi), &core.w, &spare.cap);
         spare_value += value;
         Priced { value: value / theta, y: knapsack.y.iter().map(|y| y / theta).collect() }
     });

@@ -56,7 +56,11 @@ impl Kernels {
     #[must_use]
     pub fn price_one(&self, offering: usize) -> f64 {
         let offer = &self.core.offers[offering % self.core.offers.len()];
-        Knapsack::default().solve(&items(&offer.items, &self.multipliers.pi), &self.core.w, &offer.cap)
+        Knapsack::default().solve(
+            &items(&offer.items, &offer.fines, &self.multipliers.pi),
+            &self.core.w,
+            &offer.cap,
+        )
     }
 
     /// Prices everything. Returns the bound it shows, dollars per hour.

@@ -33,6 +33,7 @@ mod open;
 mod pack;
 mod part;
 mod placement;
+mod preferences;
 mod pricing;
 mod problem;
 mod reasons;

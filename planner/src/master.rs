@@ -16,7 +16,7 @@ use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pack::{PackedNode, Packing, Pattern};
-use crate::pricing::{Multipliers, PriceList, Priced, full_price};
+use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
 use rayon::prelude::*;
 
 /// Column generation runs up to this many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
@@ -105,10 +105,12 @@ impl<'a> Master<'a> {
                     let limits = offer.usage.iter().map(|(row, amount)| {
                         (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
                     });
-                    columns.push(offer.cost, INFINITY, cover.chain(limits));
+                    let cost = offer.cost + offer.fines.sum(pattern) as f64 / 1e6;
+                    columns.push(cost, INFINITY, cover.chain(limits));
                 }
                 Bin::Spare(s) => {
-                    columns.push(0.0, INFINITY, cover.chain([(self.spare_row + *s as usize, 1.0)]));
+                    let cost = self.core.spares[*s as usize].fines.sum(pattern) as f64 / 1e6;
+                    columns.push(cost, INFINITY, cover.chain([(self.spare_row + *s as usize, 1.0)]));
                 }
             }
         }
@@ -177,7 +179,7 @@ impl<'a> Master<'a> {
             .into_iter()
             .filter_map(|answer| {
                 let pattern = answer.pattern?;
-                let value: f64 = pattern.iter().map(|(g, count)| own.pi[*g as usize] * *count as f64).sum();
+                let value = self.worth(answer.bin, &pattern, &own.pi);
                 let price = match answer.bin {
                     Bin::Offer(o) => full_price(self.core, o as usize, own),
                     Bin::Spare(s) => sigma[s as usize],
@@ -216,17 +218,18 @@ impl<'a> Master<'a> {
         let price = || {
             bins.into_par_iter()
                 .map_init(Knapsack::default, |knapsack, bin| {
-                    let (list, cap, threshold, held) = match bin {
+                    let (list, fines, cap, threshold, held) = match bin {
                         Bin::Offer(o) => {
                             let offer = &core.offers[o as usize];
-                            (&offer.items, &offer.cap, full_price(core, o as usize, multipliers), &[][..])
+                            let price = full_price(core, o as usize, multipliers);
+                            (&offer.items, &offer.fines, &offer.cap, price, &[][..])
                         }
                         Bin::Spare(s) => {
                             let spare = &core.spares[s as usize];
-                            (&spare.items, &spare.cap, 0.0, &spare.held[..])
+                            (&spare.items, &spare.fines, &spare.cap, 0.0, &spare.held[..])
                         }
                     };
-                    let items = items_of(list, &multipliers.pi);
+                    let items = items(list, fines, &multipliers.pi);
                     let value = knapsack.solve(&items, &core.w, cap);
                     let y = knapsack.y.clone();
                     if value <= threshold * (1.0 + 1e-9) {
@@ -247,6 +250,16 @@ impl<'a> Master<'a> {
                 .collect()
         };
         core.pool.install(price)
+    }
+
+    /// Value of a pattern in a bin, dollars per hour.
+    fn worth(&self, bin: Bin, pattern: &Pattern, pi: &[f64]) -> f64 {
+        let fines = match bin {
+            Bin::Offer(o) => &self.core.offers[o as usize].fines,
+            Bin::Spare(s) => &self.core.spares[s as usize].fines,
+        };
+        let value: f64 = pattern.iter().map(|(g, count)| pi[*g as usize] * *count as f64).sum();
+        value - fines.sum(pattern) as f64 / 1e6
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
@@ -283,7 +296,7 @@ impl<'a> Master<'a> {
     /// plan; of the rest the [`MIP_COLUMNS_MAX`] most promising are kept.
     pub(crate) fn integer(self, proven: &Multipliers, room: f64, seconds_max: f64) -> Option<Packing> {
         let reduced = |(bin, pattern): &(Bin, Pattern)| -> f64 {
-            let value: f64 = pattern.iter().map(|(g, count)| proven.pi[*g as usize] * *count as f64).sum();
+            let value = self.worth(*bin, pattern, &proven.pi);
             match bin {
                 Bin::Offer(o) => full_price(self.core, *o as usize, proven) - value,
                 Bin::Spare(_) => -value,
@@ -332,13 +345,6 @@ impl<'a> Master<'a> {
         }
         (packing.left_out() == 0).then_some(packing)
     }
-}
-
-fn items_of(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
-    list.iter()
-        .filter(|(g, _)| pi[*g as usize] > 0.0)
-        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
-        .collect()
 }
 
 pub(crate) fn pattern_of(items: &[Item], counts: &[i64]) -> Pattern {

@@ -30,7 +30,7 @@ pub(crate) fn effective_request(spec: &PodSpec) -> Resources {
 }
 
 /// Whether one of `tolerations` tolerates `taint`.
-fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| {
         let effect = toleration.effect.is_none_or(|effect| effect == taint.effect);
         let exists = toleration.operator == "Exists";
@@ -64,7 +64,7 @@ pub(crate) fn selects<'a>(
 }
 
 /// Whether a term accepts a node; one without any requirement accepts none.
-fn term_selects<'a>(
+pub(crate) fn term_selects<'a>(
     term: &NodeSelectorTerm,
     label: &impl Fn(&str) -> Option<&'a str>,
     node_name: Option<&str>,

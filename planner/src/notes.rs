@@ -7,19 +7,23 @@ use stowage_models::objects::{Pod, PodPhase};
 impl Problem<'_> {
     /// Notes preferences and NodePools that are not planned as written.
     pub(crate) fn note_preferences(&mut self) {
-        let mut ignored = 0_usize;
+        let (mut ignored, mut about_nodes) = (0_usize, 0_usize);
         for pod in self.snapshot.pods.iter().filter(|pod| pod.is_pending()) {
             let affinity = &pod.spec.affinity;
-            let soft = !affinity.node_preferred.is_empty()
-                || !affinity.pod_preferred.is_empty()
+            about_nodes += usize::from(!affinity.node_preferred.is_empty());
+            let soft = !affinity.pod_preferred.is_empty()
                 || !affinity.anti_preferred.is_empty()
                 || pod.spec.topology_spread.iter().any(|spread| !spread.hard);
             ignored += usize::from(soft);
         }
         if ignored > 0 {
             self.notes.push(format!(
-                "preferences (preferred affinity, ScheduleAnyway) of {ignored} pods are not part of the objective yet"
+                "preferences about other pods (preferred pod affinity, ScheduleAnyway) of {ignored} pods have no price"
             ));
+        }
+        if about_nodes > 0 && !self.prices_preferences {
+            let why = if self.policy.consolidation.is_some() { "in consolidation" } else { "by policy" };
+            self.notes.push(format!("preferred node affinity of {about_nodes} pods has no price {why}"));
         }
         for pool in &self.snapshot.node_pools {
             if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {

@@ -212,7 +212,9 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                 keys.insert(key.clone());
                 mentioned.entry(key.clone()).or_default().insert(value.clone());
             }
-            for requirement in expressions(spec) {
+            let preferred = spec.affinity.node_preferred.iter().filter(|_| problem.prices_preferences);
+            let preferred = preferred.flat_map(|one| &one.preference.match_expressions);
+            for requirement in expressions(spec).chain(preferred) {
                 keys.insert(requirement.key.clone());
                 if requirement.operator == Operator::In {
                     mentioned

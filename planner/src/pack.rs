@@ -6,7 +6,7 @@
 //! up together.
 
 use crate::constraints::nodes::Tally;
-use crate::core::Core;
+use crate::core::{Core, Fined};
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::Item;
 use crate::pricing::{Multipliers, PriceList, full_price};
@@ -22,6 +22,14 @@ pub(crate) struct PackedNode {
     pub(crate) offer: u32,
     /// What it carries.
     pub(crate) pattern: Pattern,
+}
+
+impl PackedNode {
+    /// Its price and that of what its pods miss there, micro-dollars per hour.
+    pub(crate) fn cost(&self, core: &Core) -> i64 {
+        let offer = &core.offers[self.offer as usize];
+        offer.price + offer.fines.sum(&self.pattern)
+    }
 }
 
 /// A complete answer: what goes where, and what is left out.
@@ -48,9 +56,14 @@ impl Packing {
         }
     }
 
-    /// Price of the new nodes, micro-dollars per hour.
+    /// Price of the new nodes and of unmet preferences, micro-dollars per hour.
     pub(crate) fn cost(&self, core: &Core) -> i64 {
-        self.nodes.iter().map(|node| core.offers[node.offer as usize].price).sum()
+        let nodes: i64 = self.nodes.iter().map(|node| node.cost(core)).sum();
+        if !core.has_fines() {
+            return nodes;
+        }
+        let spares = core.spares.iter().zip(&self.spares);
+        nodes + spares.map(|(spare, pattern)| spare.fines.sum(pattern)).sum::<i64>()
     }
 
     /// Pods not placed.
@@ -84,12 +97,16 @@ pub(crate) struct Guide {
     spare_y: Vec<f64>,
     /// Groups each offer takes.
     takes: Vec<Bits>,
+    /// Preferences have a price somewhere.
+    fined: bool,
     /// Price of each offer including its share of limits.
     pub(crate) price: Vec<f64>,
     /// Offers whose best pattern is worth nearly their price, best first.
     pub(crate) near: Vec<u32>,
 }
 
+/// A pod that misses more than it is worth is still to be placed: last.
+const WORTH_MIN: f64 = 1e-9;
 /// Offers worth less than this share of their price are left to the right-sizing step.
 const NEAR: f64 = 0.93;
 /// ... but for this many, which are kept in any case.
@@ -122,6 +139,7 @@ impl Guide {
             y: list.offers.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             takes,
+            fined: core.has_fines(),
             price: (0..core.offers.len()).map(|o| full_price(core, o, multipliers)).collect(),
             near: near.into_iter().map(|(_, o)| o).collect(),
         }
@@ -182,6 +200,11 @@ impl Filler {
                 items.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| items[at].1)
             }
         };
+        let fines = match bin {
+            BinRef::Offer(o) => &core.offers[o].fines,
+            BinRef::Spare(s) => &core.spares[s].fines,
+        };
+        let is_spare = matches!(bin, BinRef::Spare(_));
         let held = match bin {
             BinRef::Offer(_) => &[][..],
             BinRef::Spare(s) => &core.spares[s].held,
@@ -197,7 +220,7 @@ impl Filler {
                 let (g, available) = candidates[k];
                 let count = (*count).min(available).min(core.copies(g as usize, &self.free));
                 let count = count.min(most(g)).min(core.rules.room(&self.tally, g));
-                self.take(core, guide, k, g, count);
+                self.take(core, guide, fines, (k, g, count));
             }
         }
         self.price.clear();
@@ -224,7 +247,18 @@ impl Filler {
                 if !fits {
                     continue;
                 }
-                let score = guide.pi[*g as usize] * bias[k] / room.max(1e-12);
+                let mut worth = guide.pi[*g as usize];
+                if guide.fined {
+                    worth -= fines.dollars(*g);
+                    if worth <= 0.0 {
+                        // What is there already takes nobody whom a place elsewhere costs less; elsewhere is a new node.
+                        if is_spare {
+                            continue;
+                        }
+                        worth = WORTH_MIN;
+                    }
+                }
+                let score = worth * bias[k] / room.max(1e-12);
                 if best.is_none_or(|(have, ..)| score > have) {
                     let room = core.rules.room(&self.tally, *g);
                     if room > 0 {
@@ -236,17 +270,19 @@ impl Filler {
             let g = candidates[k].0;
             // A third of what would fit at once: large groups fill fast, and the balance is still re-judged on the way.
             let copies = core.copies(g as usize, &self.free).min(available);
-            self.take(core, guide, k, g, (copies / 3).max(1));
+            self.take(core, guide, fines, (k, g, (copies / 3).max(1)));
         }
     }
 
-    fn take(&mut self, core: &Core, guide: &Guide, k: usize, g: u32, count: i64) {
+    fn take(&mut self, core: &Core, guide: &Guide, fines: &Fined, (k, g, count): (usize, u32, i64)) {
         for (free, weight) in self.free.iter_mut().zip(core.weight(g as usize)) {
             *free -= weight * count;
         }
         self.counts[k] += count;
         core.rules.take(&mut self.tally, g, count);
-        self.value += guide.pi[g as usize] * count as f64;
+        let worth = guide.pi[g as usize];
+        self.value +=
+            if guide.fined { (worth - fines.dollars(g)).max(WORTH_MIN) } else { worth } * count as f64;
     }
 
     /// The last fill as a pattern.
@@ -283,6 +319,10 @@ pub(crate) fn right_size(
             && pattern.iter().all(|(g, _)| guide.takes(*o, *g))
             && packing.allows(core, *o)
     };
+    if core.limits.is_empty() && guide.fined {
+        let cost = |o: &usize| core.offers[*o].price + core.offers[*o].fines.sum(pattern);
+        return (0..core.offers.len()).filter(holds).min_by_key(|o| (cost(o), *o)).unwrap_or(from);
+    }
     if core.limits.is_empty() {
         // Offers are sorted by price, so the first that holds the pattern is the cheapest.
         return (0..from).find(holds).unwrap_or(from);
@@ -290,7 +330,9 @@ pub(crate) fn right_size(
     // Where a limit is scarce, what an offer uses of it has a price too.
     (0..core.offers.len())
         .filter(holds)
-        .min_by(|a, b| guide.price[*a].total_cmp(&guide.price[*b]).then(a.cmp(b)))
+        .map(|o| (guide.price[o] + core.offers[o].fines.sum(pattern) as f64 / 1e6, o))
+        .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+        .map(|(_, o)| o)
         .unwrap_or(from)
 }
 
@@ -332,7 +374,7 @@ pub(crate) fn best_on_spare(
         .filter(|(g, _)| spare.items.binary_search_by_key(g, |(g, _)| *g).is_ok())
         .map(|(g, available)| Item {
             group: *g as usize,
-            profit: guide.pi[*g as usize],
+            profit: guide.pi[*g as usize] - spare.fines.dollars(*g),
             copies: core.copies(*g as usize, &spare.capacity).min(*available).min(most(*g)) as f64,
         })
         .collect();

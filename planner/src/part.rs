@@ -2,8 +2,8 @@
 
 use crate::blocks::Block;
 use crate::branching::{Leaf, Node, Tree};
-use crate::certificate::{Integers, Proof, dot};
-use crate::core::Core;
+use crate::certificate::{Integers, Proof, dot, scaled_fine};
+use crate::core::{Core, Fined};
 use crate::fluid::Decision;
 use crate::problem::Problem;
 use rayon::prelude::*;
@@ -144,12 +144,12 @@ impl Exact<'_> {
     }
 
     /// The least value over the vectors, and which shows it.
-    fn value(&self, capacity: &[i64], items: &[(u32, i64)]) -> (i128, usize) {
+    fn value(&self, capacity: &[i64], (items, fines): (&[(u32, i64)], &Fined)) -> (i128, usize) {
         let values = self.vectors.iter().zip(&self.gains).enumerate().map(|(k, (y, gains))| {
             let mut value = dot(self.core, y, capacity);
             for (g, gain) in gains {
                 if let Ok(at) = items.binary_search_by_key(g, |(g, _)| *g) {
-                    value += gain * i128::from(items[at].1);
+                    value += (gain - scaled_fine(fines, *g)).max(0) * i128::from(items[at].1);
                 }
             }
             (value, k)
@@ -162,11 +162,12 @@ impl Exact<'_> {
         let mut worst = 0.0_f64;
         for (o, offer) in self.core.offers.iter().enumerate() {
             let price = self.price(o);
-            let (value, k) = self.value(&offer.capacity, &offer.items);
+            let (value, k) = self.value(&offer.capacity, (&offer.items, &offer.fines));
             if value <= price {
                 continue;
             }
-            let mut proof = Proof::new(&self.integers, self.core, &self.vectors[k], &offer.items);
+            let mut proof =
+                Proof::new(&self.integers, self.core, &self.vectors[k], (&offer.items, &offer.fines));
             if price < 0 || proof.maximum(&offer.capacity, price).is_none_or(|most| most > price) {
                 let own = (i128::from(offer.price) << (2 * MULTIPLIER_BITS)) as f64;
                 worst = worst.max(1.0 + (value - price) as f64 / own.max(1.0)).max(1.0 + 1e-12);
@@ -179,7 +180,7 @@ impl Exact<'_> {
         let pi: Vec<i128> = self.integers.pi.iter().map(|pi| i128::from(*pi)).collect();
         let mut total: i128 = self.core.covered(&pi) << MULTIPLIER_BITS;
         for spare in &self.core.spares {
-            total -= self.value(&spare.capacity, &spare.items).0;
+            total -= self.value(&spare.capacity, (&spare.items, &spare.fines)).0;
         }
         for (row, limit) in self.problem.limits.iter().enumerate() {
             total -= self.integers.limit_price(self.problem, row, limit.remaining);

@@ -44,9 +44,28 @@ impl Placement {
         self.limits = later.limits;
     }
 
-    /// Price of the launches.
+    /// Price of the launches and of unmet preferences.
     pub(crate) fn cost(&self, problem: &Problem<'_>) -> i64 {
-        self.launches.iter().map(|(offering, _)| problem.offerings[*offering].price).sum()
+        let launches: i64 =
+            self.launches.iter().map(|(offering, _)| problem.offerings[*offering].price).sum();
+        launches + self.missed(problem)
+    }
+
+    /// Price of unmet preferences.
+    pub(crate) fn missed(&self, problem: &Problem<'_>) -> i64 {
+        if !problem.prices_preferences {
+            return 0;
+        }
+        let fines = |g: u32| &problem.groups[g as usize].fines;
+        let launches = self.launches.iter().flat_map(|(offering, pattern)| {
+            let signature = problem.offerings[*offering].signature;
+            pattern.iter().map(move |(g, count)| fines(*g).on_new(signature) * count)
+        });
+        let existing = self.existing.iter().flat_map(|(bin, pattern)| {
+            let node = problem.existing[*bin].node;
+            pattern.iter().map(move |(g, count)| fines(*g).on_node(node) * count)
+        });
+        launches.chain(existing).sum()
     }
 
     /// Puts pods that are left wherever there is room after all, higher priorities first: the plan is maximal.
@@ -180,7 +199,10 @@ impl Placement {
         (0..problem.offerings.len())
             .filter(|o| problem.may_use(g, &problem.offerings[*o]))
             .filter(|o| usage(problem, *o).iter().all(|(row, amount)| *amount <= self.limits[*row]))
-            .min_by_key(|o| (problem.offerings[*o].price, *o))
+            .min_by_key(|o| {
+                let offering = &problem.offerings[*o];
+                (offering.price + problem.groups[g].fines.on_new(offering.signature), *o)
+            })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Prices every bin against multipliers: how much is the best pattern worth, at most?
 
-use crate::core::Core;
+use crate::core::{Core, Fined};
 use crate::knapsack::{Item, Knapsack};
 use rayon::prelude::*;
 
@@ -55,15 +55,23 @@ pub(crate) fn full_price(core: &Core, o: usize, multipliers: &Multipliers) -> f6
     offer.cost + limits + multipliers.surcharge.get(o).copied().unwrap_or(0.0)
 }
 
-pub(crate) fn items(list: &[(u32, i64)], pi: &[f64]) -> Vec<Item> {
+/// The items of a bin, priced: a pod is worth its multiplier less what its unmet preferences cost there.
+pub(crate) fn items(list: &[(u32, i64)], fines: &Fined, pi: &[f64]) -> Vec<Item> {
     list.iter()
-        .filter(|(g, _)| pi[*g as usize] > 0.0)
-        .map(|(g, copies)| Item { group: *g as usize, profit: pi[*g as usize], copies: *copies as f64 })
+        .map(|(g, copies)| (*g as usize, pi[*g as usize] - fines.dollars(*g), *copies as f64))
+        .filter(|(_, profit, _)| *profit > 0.0)
+        .map(|(group, profit, copies)| Item { group, profit, copies })
         .collect()
 }
 
-fn price_bin(core: &Core, list: &[(u32, i64)], cap: &[f64], pi: &[f64], knapsack: &mut Knapsack) -> Priced {
-    let value = knapsack.solve(&items(list, pi), &core.w, cap);
+fn price_bin(
+    core: &Core,
+    (list, fines): (&[(u32, i64)], &Fined),
+    cap: &[f64],
+    pi: &[f64],
+    knapsack: &mut Knapsack,
+) -> Priced {
+    let value = knapsack.solve(&items(list, fines, pi), &core.w, cap);
     Priced { value, y: knapsack.y.clone() }
 }
 
@@ -75,14 +83,14 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
             .offers
             .par_iter()
             .map_init(Knapsack::default, |knapsack, offer| {
-                price_bin(core, &offer.items, &offer.cap, pi, knapsack)
+                price_bin(core, (&offer.items, &offer.fines), &offer.cap, pi, knapsack)
             })
             .collect();
         let spares: Vec<Priced> = core
             .spares
             .par_iter()
             .map_init(Knapsack::default, |knapsack, spare| {
-                price_bin(core, &spare.items, &spare.cap, pi, knapsack)
+                price_bin(core, (&spare.items, &spare.fines), &spare.cap, pi, knapsack)
             })
             .collect();
         (offers, spares)
@@ -91,7 +99,8 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
         .iter()
         .enumerate()
         .map(|(o, priced)| priced.value / full_price(core, o, multipliers))
-        .fold(0.0, f64::max);
+        // Fines do not shrink with the multipliers, so where there are any, these are never scaled up.
+        .fold(if core.has_fines() { 1.0 } else { 0.0 }, f64::max);
     let mut list = PriceList { offers, spares, theta, bound: 0.0 };
     list.bound = bound(core, multipliers, &list);
     list

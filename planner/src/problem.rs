@@ -7,6 +7,7 @@ use crate::constraints::{Constraints, Wants};
 use crate::existing::{existing_bins, limits};
 use crate::matching::{effective_request, unsupported};
 use crate::offerings::{self, Offering, Signature};
+use crate::preferences::{Fines, have_prices};
 use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(crate) struct Group<'a> {
     pub(crate) split: Option<u32>,
     /// Index into [`Problem::families`] of the split this is one domain of.
     pub(crate) family: Option<u32>,
+    /// What it costs where preferences of its pods are not met.
+    pub(crate) fines: Arc<Fines>,
     /// Labels its bins must have: (index of the key in [`crate::constraints::selectors::Meanings::keys`], value).
     pub(crate) cell: Vec<(u32, Option<String>)>,
 }
@@ -103,6 +106,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Policy.
     pub(crate) policy: &'a Policy,
+    /// Preferences have a price (`docs/formulation.md` section 1.7).
+    pub(crate) prices_preferences: bool,
     /// Resources in a fixed order: cpu, memory, pods, then the others any problem pod asks for, sorted.
     pub(crate) resources: Vec<String>,
     /// Groups, sorted by their first pod.
@@ -235,6 +240,7 @@ impl<'a> Problem<'a> {
             snapshot,
             catalog,
             policy,
+            prices_preferences: have_prices(snapshot, policy),
             resources: Vec::new(),
             groups: Vec::new(),
             families: Vec::new(),
@@ -256,6 +262,7 @@ impl<'a> Problem<'a> {
         problem.note_preferences();
         problem.note_surroundings();
         offerings::enumerate(&mut problem);
+        problem.settle_preferences();
         problem.limits = limits(snapshot);
         problem.existing = existing_bins(&problem);
         problem.set_aside();
@@ -317,7 +324,10 @@ impl<'a> Problem<'a> {
                     names.insert(name.clone());
                 }
             }
-            by_key.entry(GroupKey::new(request, &pod.spec, wants)).or_default().push(index);
+            by_key
+                .entry(GroupKey::new(request, &pod.spec, wants, self.prices_preferences))
+                .or_default()
+                .push(index);
         }
         // A DaemonSet may ask for what no pending pod asks for, and make an offering useless by it.
         for daemon in &self.snapshot.daemon_sets {
@@ -336,6 +346,7 @@ impl<'a> Problem<'a> {
                 wants: Arc::new(key.wants),
                 split: None,
                 family: None,
+                fines: Arc::default(),
                 cell: Vec::new(),
                 demand: pods.len() as i64,
                 whole: {
@@ -460,18 +471,20 @@ struct GroupKey<'a> {
     priority: i32,
     node_selector: &'a stowage_models::selector::Labels,
     node_required: &'a Option<Vec<stowage_models::objects::NodeSelectorTerm>>,
+    node_preferred: &'a [stowage_models::objects::PreferredNodeTerm],
     tolerations: &'a [stowage_models::objects::Toleration],
     wants: Wants<'a>,
 }
 
 impl<'a> GroupKey<'a> {
-    fn new(request: Resources, spec: &'a PodSpec, wants: Wants<'a>) -> GroupKey<'a> {
+    fn new(request: Resources, spec: &'a PodSpec, wants: Wants<'a>, preferences: bool) -> GroupKey<'a> {
         GroupKey {
             wants,
             request,
             priority: spec.priority,
             node_selector: &spec.node_selector,
             node_required: &spec.affinity.node_required,
+            node_preferred: if preferences { &spec.affinity.node_preferred } else { &[] },
             tolerations: &spec.tolerations,
         }
     }

@@ -31,7 +31,7 @@ const ROUND_WORK: u64 = 40;
 impl<'a> Search<'a> {
     /// Starts from a packing.
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Search<'a> {
-        let loss = packing.nodes.iter().map(|node| loss(guide, node)).collect();
+        let loss = packing.nodes.iter().map(|node| loss(core, guide, node)).collect();
         let open = (0..packing.spares.len()).collect();
         let best = (packing.cost(core), packing.clone());
         Search {
@@ -72,7 +72,7 @@ impl<'a> Search<'a> {
     /// Goes back to the best packing.
     pub(crate) fn restart(&mut self) {
         self.packing = self.best.1.clone();
-        self.loss = self.packing.nodes.iter().map(|node| loss(self.guide, node)).collect();
+        self.loss = self.packing.nodes.iter().map(|node| loss(self.core, self.guide, node)).collect();
     }
 
     /// Price of the best packing.
@@ -236,13 +236,16 @@ impl<'a> Search<'a> {
         for i in &chosen {
             let node = &self.packing.nodes[*i];
             let offer = &self.core.offers[node.offer as usize];
-            old_cost += offer.price;
+            old_cost += node.cost(self.core);
             offer.usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
             node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
         }
         for s in &chosen_spares {
             self.packing.spares[*s].iter().for_each(|(g, count)| trial.left[*g as usize] += count);
         }
+        // What moves between existing nodes may miss more or less there.
+        let missed = |s: usize, pattern: &Pattern| self.core.spares[s].fines.sum(pattern);
+        let missed_before: i64 = chosen_spares.iter().map(|s| missed(*s, &self.packing.spares[*s])).sum();
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
         for _ in 0..12 {
             // Squaring prefers the front of the list, where the best value for money stands.
@@ -253,6 +256,10 @@ impl<'a> Search<'a> {
         offers.dedup();
         let noise = 0.1 * self.rng.unit();
         self.refill_spares(&mut trial, &chosen_spares, noise);
+        let missed = |s: usize, pattern: &Pattern| self.core.spares[s].fines.sum(pattern);
+        let missed_after: i64 =
+            chosen_spares.iter().zip(&trial.spares).map(|(s, pattern)| missed(*s, pattern)).sum();
+        let old_cost = old_cost + missed_before - missed_after;
         let mut budget = old_cost;
         if self.heat > 0.0 {
             // Metropolis: a loss is accepted with probability exp(-loss / (heat * price)).
@@ -261,7 +268,7 @@ impl<'a> Search<'a> {
         if !self.repack(&mut trial, &offers, noise, budget) {
             return false;
         }
-        let new_cost = trial.cost(self.core);
+        let new_cost: i64 = trial.nodes.iter().map(|node| node.cost(self.core)).sum();
         if new_cost > budget || trial.left.iter().any(|left| *left > 0) {
             return false;
         }
@@ -283,7 +290,7 @@ impl<'a> Search<'a> {
             self.loss.swap_remove(*i);
         }
         for node in trial.nodes {
-            self.loss.push(loss(self.guide, &node));
+            self.loss.push(loss(self.core, self.guide, &node));
             self.packing.nodes.push(node);
         }
         new_cost < old_cost
@@ -317,11 +324,12 @@ impl<'a> Search<'a> {
                 .collect();
             pattern.sort_unstable();
             let offer = right_size(self.core, self.guide, &pattern, trial, o);
-            cost += self.core.offers[offer].price;
+            let node = PackedNode { offer: offer as u32, pattern };
+            cost += node.cost(self.core);
             if cost > budget {
                 return false;
             }
-            trial.push(self.core, PackedNode { offer: offer as u32, pattern });
+            trial.push(self.core, node);
             let mut kept = 0;
             for k in 0..candidates.len() {
                 let left = candidates[k].1 - counts[k];
@@ -342,7 +350,8 @@ fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
     left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
 }
 
-fn loss(guide: &Guide, node: &PackedNode) -> f64 {
+fn loss(core: &Core, guide: &Guide, node: &PackedNode) -> f64 {
     let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
-    guide.price[node.offer as usize] - value
+    let missed = core.offers[node.offer as usize].fines.sum(&node.pattern) as f64 / 1e6;
+    guide.price[node.offer as usize] + missed - value
 }

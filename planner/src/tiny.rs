@@ -4,7 +4,7 @@
 //! left, together with some sub-multiset. Existing nodes come last, each taking one sub-multiset for free. With six
 //! different pods there are 64 states and 729 (state, part) pairs.
 
-use crate::core::Core;
+use crate::core::{Core, Offer};
 use crate::pack::{PackedNode, Packing, Pattern};
 
 /// (state, part) pairs visited at most, over all bins: some tens of milliseconds.
@@ -90,23 +90,31 @@ pub(crate) fn solve(core: &Core) -> Option<Packing> {
     }
     let states = States::new(core)?;
     let loads: Vec<Vec<i64>> = (0..states.count).map(|state| states.load(core, state)).collect();
+    let fined = core.has_fines();
+    let cost = |o: usize, pattern: &Pattern| core.offers[o].price + core.offers[o].fines.sum(pattern);
     let holder: Vec<Option<usize>> = (0..states.count)
         .map(|state| {
             let pattern = states.pattern(state);
-            // Offers are sorted by price: the first that holds the part is the cheapest.
             if !core.rules.allow(&pattern, &[]) {
                 return None;
             }
-            core.offers.iter().position(|offer| holds(&offer.items, &offer.capacity, &pattern, &loads[state]))
+            let fits = |offer: &Offer| holds(&offer.items, &offer.capacity, &pattern, &loads[state]);
+            if !fined {
+                // Offers are sorted by price: the first that holds the part is the cheapest.
+                return core.offers.iter().position(fits);
+            }
+            let holders = (0..core.offers.len()).filter(|o| fits(&core.offers[*o]));
+            holders.min_by_key(|o| (cost(*o, &pattern), *o))
         })
         .collect();
-    let mut layers: Vec<Vec<(i64, usize)>> = vec![launch_layer(core, &states, &holder)];
+    let mut layers: Vec<Vec<(i64, usize)>> = vec![launch_layer(&states, &holder, &cost)];
     for spare in &core.spares {
-        let fits: Vec<bool> = (0..states.count)
+        let fits: Vec<Option<i64>> = (0..states.count)
             .map(|state| {
                 let pattern = states.pattern(state);
-                holds(&spare.items, &spare.capacity, &pattern, &loads[state])
-                    && core.rules.allow(&pattern, &spare.held)
+                let fits = holds(&spare.items, &spare.capacity, &pattern, &loads[state])
+                    && core.rules.allow(&pattern, &spare.held);
+                fits.then(|| spare.fines.sum(&pattern))
             })
             .collect();
         let last = layers.last().expect("the launch layer is there");
@@ -127,7 +135,14 @@ fn holds(items: &[(u32, i64)], capacity: &[i64], pattern: &Pattern, load: &[i64]
 }
 
 /// `f[s]` and the part the first node takes.
-fn launch_layer(core: &Core, states: &States, holder: &[Option<usize>]) -> Vec<(i64, usize)> {
+fn launch_layer(
+    states: &States,
+    holder: &[Option<usize>],
+    cost: &dyn Fn(usize, &Pattern) -> i64,
+) -> Vec<(i64, usize)> {
+    let costs: Vec<i64> = (0..states.count)
+        .map(|part| holder[part].map_or(0, |offer| cost(offer, &states.pattern(part))))
+        .collect();
     let mut best = vec![(UNREACHABLE, 0_usize); states.count];
     best[0] = (0, 0);
     for state in 1..states.count {
@@ -137,8 +152,8 @@ fn launch_layer(core: &Core, states: &States, holder: &[Option<usize>]) -> Vec<(
         least[first] = 1;
         let mut found = (UNREACHABLE, 0);
         states.parts(state, &least, &mut |part| {
-            if let Some(offer) = holder[part] {
-                let cost = core.offers[offer].price + best[state - part].0;
+            if holder[part].is_some() {
+                let cost = costs[part] + best[state - part].0;
                 if cost < found.0 {
                     found = (cost, part);
                 }
@@ -149,15 +164,17 @@ fn launch_layer(core: &Core, states: &States, holder: &[Option<usize>]) -> Vec<(
     best
 }
 
-/// The layer before with one more existing node, which takes some part for free.
-fn spare_layer(states: &States, before: &[(i64, usize)], fits: &[bool]) -> Vec<(i64, usize)> {
+/// The layer before with one more existing node, which takes some part for no more than what it says there.
+fn spare_layer(states: &States, before: &[(i64, usize)], fits: &[Option<i64>]) -> Vec<(i64, usize)> {
     let zero = vec![0; states.demand.len()];
     (0..states.count)
         .map(|state| {
             let mut found = (UNREACHABLE, 0);
             states.parts(state, &zero, &mut |part| {
-                if fits[part] && before[state - part].0 < found.0 {
-                    found = (before[state - part].0, part);
+                if let Some(fine) = fits[part]
+                    && before[state - part].0 + fine < found.0
+                {
+                    found = (before[state - part].0 + fine, part);
                 }
             });
             found

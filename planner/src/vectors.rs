@@ -4,7 +4,7 @@
 //! bins usually show of all others that they are worth no more than they cost, at a few multiplications each; the knapsack
 //! itself is solved for the rest only.
 
-use crate::core::Core;
+use crate::core::{Core, Fined};
 use crate::knapsack::Knapsack;
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
 
@@ -25,11 +25,11 @@ impl Vector {
     }
 
     /// Upper bound on the value of any pattern of a bin.
-    pub(crate) fn worth(&self, cap: &[f64], items: &[(u32, i64)]) -> f64 {
+    pub(crate) fn worth(&self, cap: &[f64], items: &[(u32, i64)], fines: &Fined) -> f64 {
         let mut total: f64 = self.y.iter().zip(cap).map(|(y, c)| y * c).sum();
         for (g, surplus) in &self.surplus {
             if let Ok(at) = items.binary_search_by_key(g, |(g, _)| *g) {
-                total += surplus * items[at].1 as f64;
+                total += (surplus - fines.dollars(*g)).max(0.0) * items[at].1 as f64;
             }
         }
         total
@@ -68,7 +68,7 @@ pub(crate) fn price_shared(
         let price = full_price(core, o, multipliers);
         let mut value = f64::INFINITY;
         for k in std::iter::once(last).chain(0..vectors.len()).filter(|k| *k < vectors.len()) {
-            let worth = vectors[k].worth(&offer.cap, &offer.items);
+            let worth = vectors[k].worth(&offer.cap, &offer.items, &offer.fines);
             if worth < value {
                 (value, last) = (worth, k);
             }
@@ -77,7 +77,7 @@ pub(crate) fn price_shared(
             }
         }
         if value > price + EXCESS * offer.cost {
-            let exact = knapsack.solve(&items(&offer.items, pi), &core.w, &offer.cap);
+            let exact = knapsack.solve(&items(&offer.items, &offer.fines, pi), &core.w, &offer.cap);
             if exact < value {
                 value = exact;
                 last = vectors.len();
@@ -91,8 +91,8 @@ pub(crate) fn price_shared(
     let whole: f64 = pi.iter().zip(&core.demand).map(|(pi, d)| pi * *d as f64).sum();
     let mut spares = 0.0;
     for spare in &core.spares {
-        let own = knapsack.solve(&items(&spare.items, pi), &core.w, &spare.cap);
-        let shared = vectors.iter().map(|vector| vector.worth(&spare.cap, &spare.items));
+        let own = knapsack.solve(&items(&spare.items, &spare.fines, pi), &core.w, &spare.cap);
+        let shared = vectors.iter().map(|vector| vector.worth(&spare.cap, &spare.items, &spare.fines));
         let (best, at) = shared.zip(0..).fold((f64::INFINITY, 0), |a, b| if b.0 < a.0 { b } else { a });
         if best - own > SPARE_GAIN * whole {
             vectors.push(Vector::new(core, pi, knapsack.y.clone()));
@@ -117,14 +117,14 @@ pub(crate) fn price_list(
 ) -> PriceList {
     let vectors: Vec<Vector> =
         vectors.iter().map(|y| Vector::new(core, &multipliers.pi, y.clone())).collect();
-    let priced = |cap: &[f64], items: &[(u32, i64)]| -> Priced {
-        let all = vectors.iter().map(|vector| (vector.worth(cap, items), vector));
+    let priced = |cap: &[f64], items: &[(u32, i64)], fines: &Fined| -> Priced {
+        let all = vectors.iter().map(|vector| (vector.worth(cap, items, fines), vector));
         let best = all.reduce(|a, b| if b.0 < a.0 { b } else { a });
         best.map_or_else(Priced::default, |(value, vector)| Priced { value, y: vector.y.clone() })
     };
     PriceList {
-        offers: core.offers.iter().map(|offer| priced(&offer.cap, &offer.items)).collect(),
-        spares: core.spares.iter().map(|spare| priced(&spare.cap, &spare.items)).collect(),
+        offers: core.offers.iter().map(|offer| priced(&offer.cap, &offer.items, &offer.fines)).collect(),
+        spares: core.spares.iter().map(|spare| priced(&spare.cap, &spare.items, &spare.fines)).collect(),
         theta: 1.0,
         bound,
     }

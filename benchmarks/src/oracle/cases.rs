@@ -4,7 +4,8 @@ use crate::prng::Prng;
 use stowage_models::catalog::{Arch, Catalog, InstanceType, Price, ZoneOffer};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Container, DaemonSet, Ec2NodeClass, Node, NodePool, Pod, PodSpec, Taint, TaintEffect, Toleration,
+    Container, DaemonSet, Ec2NodeClass, Node, NodePool, NodeSelectorTerm, Pod, PodSpec, PreferredNodeTerm,
+    Taint, TaintEffect, Toleration,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::selector::{Labels, Operator, Requirement};
@@ -41,6 +42,71 @@ impl Case {
                 return Case { snapshot: snapshot(pools, &mut rng, seed), catalog };
             }
         }
+    }
+}
+
+impl Case {
+    /// The case of a seed, with preferences: pods prefer zones, capacity types, architectures and pools, and taints that only
+    /// ask to stay away are on pools and nodes.
+    #[must_use]
+    pub fn preferring(seed: u64) -> Case {
+        let mut case = Case::random(seed);
+        let mut rng = Prng::new(seed ^ 0x00C0_FFEE);
+        let soft = || Taint {
+            key: TAINT.to_owned(),
+            value: "soft".to_owned(),
+            effect: TaintEffect::PreferNoSchedule,
+        };
+        let snapshot = &mut case.snapshot;
+        for taints in snapshot.node_pools.iter_mut().map(|pool| &mut pool.taints) {
+            taints.extend(rng.chance(30).then(soft));
+        }
+        for taints in snapshot.nodes.iter_mut().map(|node| &mut node.taints) {
+            taints.extend(rng.chance(30).then(soft));
+        }
+        let mut kinds: Vec<(PodSpec, PodSpec)> = Vec::new();
+        for pod in &mut snapshot.pods {
+            // Pods that were equal mostly stay so.
+            let known = kinds.iter().find(|(before, _)| *before == pod.spec && !rng.chance(15));
+            if let Some((_, after)) = known {
+                pod.spec = after.clone();
+                continue;
+            }
+            let before = pod.spec.clone();
+            for _ in 0..rng.below(3) {
+                pod.spec.affinity.node_preferred.push(preferred(&mut rng));
+            }
+            if rng.chance(20) {
+                pod.spec.tolerations.push(Toleration {
+                    key: TAINT.to_owned(),
+                    operator: "Equal".to_owned(),
+                    value: "soft".to_owned(),
+                    effect: Some(TaintEffect::PreferNoSchedule),
+                });
+            }
+            kinds.push((before, pod.spec.clone()));
+        }
+        case
+    }
+}
+
+fn preferred(rng: &mut Prng) -> PreferredNodeTerm {
+    let (key, value) = *rng.pick(&[
+        (labels::ZONE, "us-east-1a"),
+        (labels::ZONE, "us-east-1b"),
+        (labels::CAPACITY_TYPE, "spot"),
+        (labels::CAPACITY_TYPE, "on-demand"),
+        (labels::ARCH, "arm64"),
+        (labels::NODEPOOL, "special"),
+        (labels::INSTANCE_TYPE, "m6.1xlarge"),
+    ]);
+    let operator = if rng.chance(80) { Operator::In } else { Operator::NotIn };
+    PreferredNodeTerm {
+        weight: *rng.pick(&[1, 10, 50, 100]),
+        preference: NodeSelectorTerm {
+            match_expressions: vec![Requirement::new(key, operator, &[value])],
+            match_fields: Vec::new(),
+        },
     }
 }
 

@@ -12,7 +12,7 @@ struct Block {
 }
 
 impl Problem {
-    /// Cost of the cheapest set of launches, or `None` if the pods cannot all be placed. Every pod goes to an existing
+    /// Cost of the cheapest set of launches, what pods miss included, or `None` if the pods cannot all be placed. Every pod goes to an existing
     /// node, to a launch that was opened for an earlier pod, or opens one (each partition of the pods is met once); a
     /// launch costs what the cheapest offering that takes its pods costs.
     #[must_use]
@@ -31,7 +31,13 @@ impl Problem {
         best: &mut Option<UsdMicros>,
     ) {
         if pod == self.pods.len() {
+            let missed = nodes
+                .iter()
+                .enumerate()
+                .flat_map(|(index, block)| block.pods.iter().map(move |pod| self.fine_node[*pod][index]));
+            let missed: i64 = missed.sum();
             let cost = launches.iter().map(|block| self.cheapest(block)).sum::<Option<i64>>();
+            let cost = cost.map(|cost| cost + missed);
             if let Some(cost) = cost
                 && best.is_none_or(|best| cost < best.0)
             {
@@ -79,7 +85,10 @@ impl Problem {
         };
         (0..self.offerings.len())
             .filter(|index| takes(*index))
-            .map(|index| self.offerings[index].price.0)
+            .map(|index| {
+                let missed = block.pods.iter().map(|pod| self.fine_offering[*pod][index]);
+                self.offerings[index].price.0 + missed.sum::<i64>()
+            })
             .min()
     }
 }

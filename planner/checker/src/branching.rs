@@ -38,6 +38,12 @@ impl Priced<'_> {
         copies(self.need, room).min(self.pods)
     }
 
+    /// With this much less for each, in micro-dollars per hour: what its unmet preferences cost. `None`: beyond 64 bits.
+    pub(crate) fn fined(self, fine: i64) -> Option<Self> {
+        let fine = fine.checked_mul(1 << MULTIPLIER_BITS)?;
+        Some(Priced { multiplier: self.multiplier.checked_sub(fine)?, ..self })
+    }
+
     fn value(&self) -> i128 {
         i128::from(self.multiplier) << MULTIPLIER_BITS
     }

@@ -106,6 +106,11 @@ pub(crate) fn most_on(problem: &Problem<'_>, node: &NodeBin<'_>, item: &Item) ->
     if inside { problem.node_cap(node, item.group) } else { 0 }
 }
 
+/// The same, with what a pod pays for unmet preferences.
+pub(crate) fn terms_on(problem: &Problem<'_>, node: &NodeBin<'_>, item: &Item) -> (u64, i64) {
+    (most_on(problem, node, item), problem.fine(item.group, problem.node_unmet(node, item.group)))
+}
+
 /// Copies of a pod that fit alone.
 pub(crate) fn copies(need: &[i64], room: &[i64]) -> u64 {
     let per_resource = need.iter().zip(room).filter(|(need, _)| **need > 0).map(|(need, room)| room / need);
@@ -139,30 +144,35 @@ impl Proof<'_> {
         items.map(|item| self.price(vector, item).map(|priced| (item, priced))).collect()
     }
 
-    /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching. `most` are the
-    /// pods of a row it may take, capacity aside.
+    /// Whether no pattern of a bin is worth more than `threshold`: by `value(bin, y)`, or else by branching. `terms` are the
+    /// pods of a row it may take, capacity aside, and what each pays for unmet preferences.
     fn judge(
         &self,
         vector: &[i64],
         prices: &[(&Item, Priced<'_>)],
         room: &[i64],
-        most: impl Fn(&Item) -> u64,
+        terms: impl Fn(&Item) -> (u64, i64),
         threshold: i128,
     ) -> Option<Verdict> {
         let mut value = self.dot(vector, room)?;
         for (item, priced) in prices {
             let profit = priced.profit()?;
             if profit > 0 {
-                let copies = priced.most(room).min(most(item));
+                let (most, fine) = terms(item);
+                let copies = priced.most(room).min(most);
+                let profit = (profit - (i128::from(fine) << SCALE_BITS)).max(0);
                 value = value.checked_add(profit.checked_mul(i128::from(copies))?)?;
             }
         }
         if value <= threshold {
             return Some(Verdict::Holds);
         }
-        let capped = prices.iter().map(|(item, priced)| priced.capped(most(item)));
-        let items = capped.filter(|priced| priced.pods > 0).collect();
-        self.search(vector, items, room, threshold)
+        let capped = prices.iter().map(|(item, priced)| {
+            let (most, fine) = terms(item);
+            priced.capped(most).fined(fine)
+        });
+        let items: Vec<Priced<'_>> = capped.collect::<Option<_>>()?;
+        self.search(vector, items.into_iter().filter(|one| one.pods > 0).collect(), room, threshold)
     }
 
     /// Looks for a pattern worth more than `threshold` by branching.
@@ -192,6 +202,12 @@ impl Proof<'_> {
     /// Pods of the row at most on a node of the kind, capacity aside.
     pub(crate) fn most(&self, kind: &Kind, item: &Item) -> u64 {
         if self.admits(kind, item) { self.problem.reach[item.group].cap } else { 0 }
+    }
+
+    /// The same, with what a pod pays for unmet preferences.
+    pub(crate) fn terms(&self, kind: &Kind, item: &Item) -> (u64, i64) {
+        let fine = self.problem.fine(item.group, self.problem.kind_unmet(kind, item.group));
+        (self.most(kind, item), fine)
     }
 
     /// Price of an offering and of the limits it draws on, scaled.
@@ -229,7 +245,7 @@ impl Proof<'_> {
             for (kind, (cost, index)) in by_kind {
                 let kind = &offerings.kinds[kind];
                 let Some(room) = &kind.room else { continue };
-                let verdict = self.judge(vector, &prices, room, |item| self.most(kind, item), cost)?;
+                let verdict = self.judge(vector, &prices, room, |item| self.terms(kind, item), cost)?;
                 if let Err(why) = explain(&verdict) {
                     let key = offerings.key(&self.problem.pools, &offerings.list[index]);
                     let (pool, instance, zone, capacity_type, _) = key;
@@ -261,9 +277,9 @@ impl Proof<'_> {
             for one in members {
                 let node = self.problem.nodes.binary_search_by(|bin| bin.node.name.as_str().cmp(&one.node));
                 let bin = &self.problem.nodes[node.ok()?];
-                let most = |item: &Item| most_on(self.problem, bin, item);
+                let terms = |item: &Item| terms_on(self.problem, bin, item);
                 let stated = i128::from(one.value) << MULTIPLIER_BITS;
-                let verdict = self.judge(vector, &prices, &bin.free, most, stated)?;
+                let verdict = self.judge(vector, &prices, &bin.free, terms, stated)?;
                 if let Err(why) = explain(&verdict) {
                     return Some(Err(format!(
                         "node {} is stated at {stated} / 2^{SCALE_BITS}, {why}",
@@ -364,7 +380,7 @@ pub(crate) fn judge_bin(
 ) -> Option<Verdict> {
     use stowage_models::{catalog::Catalog, snapshot::Snapshot};
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
-    let mut problem = Problem::new(&snapshot, &catalog, 0, &[]);
+    let mut problem = Problem::new(&snapshot, &catalog, 0, &[], false);
     problem.needs = needs.to_vec();
     let item = |group: usize| Item {
         group,
@@ -378,5 +394,5 @@ pub(crate) fn judge_bin(
     let proof =
         Proof { problem: &problem, certificate: &Certificate::default(), limits: &[], coordinates, items };
     let prices = proof.prices(vector)?;
-    proof.judge(vector, &prices, room, |_| u64::MAX, threshold)
+    proof.judge(vector, &prices, room, |_| (u64::MAX, 0), threshold)
 }

@@ -3,6 +3,7 @@
 use crate::existing;
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
+use crate::preferences;
 use crate::problem::Problem;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Plan;
@@ -36,6 +37,7 @@ pub(crate) fn check(
             (&u128::from(stated), &(actual as u128)),
         );
     }
+    preferences::check(problem, plan, ledger, findings);
     check_money(problem, catalog, plan, findings);
 }
 
@@ -53,12 +55,12 @@ fn check_money(problem: &Problem<'_>, catalog: &Catalog, plan: &Plan, findings: 
     for (name, stated, actual) in costs {
         findings.expect_eq(code::FIGURE, &format!("summary.{name}"), (&i128::from(stated.0), &actual));
     }
-    let gap = Ppm::gap(summary.launch_cost, summary.launch_bound);
+    let gap = Ppm::gap(summary.total_cost(), summary.launch_bound);
     findings.expect_eq(code::GAP, "summary.gap", (&summary.gap.0, &gap.0));
     let bounds = [Some(summary.launch_bound), summary.launch_bound_without_weights];
-    for bound in bounds.into_iter().flatten().filter(|bound| *bound > summary.launch_cost) {
+    for bound in bounds.into_iter().flatten().filter(|bound| *bound > summary.total_cost()) {
         // Cannot happen to a valid plan with a valid proof; said all the same, in case one of the two checks is wrong.
-        let (bound, cost) = (bound.0, summary.launch_cost.0);
+        let (bound, cost) = (bound.0, summary.total_cost().0);
         let message = format!("a bound of {bound} is above the cost of {cost} micro-dollars per hour");
         findings.add(code::BOUND, message);
     }
@@ -84,7 +86,7 @@ pub(crate) fn check_progress(plan: &Plan, findings: &mut Findings) {
     }
     if let Some(last) = plan.progress.last() {
         let last = (last.cost.0, last.bound.0);
-        let end = (plan.summary.launch_cost.0, plan.summary.launch_bound.0);
+        let end = (plan.summary.total_cost().0, plan.summary.launch_bound.0);
         findings.expect_eq(code::PROGRESS, "end of the search (cost, bound)", (&last, &end));
     }
 }

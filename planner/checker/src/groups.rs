@@ -5,7 +5,9 @@ use crate::filters::scope::{Namespaces, Scope, Watch};
 use crate::request::effective_request;
 use crate::storage::{ATTACHABLE, Needs, Storage};
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::objects::{NodeSelectorTerm, Pod, PodRef, PodSpec, PodVolume, Toleration};
+use stowage_models::objects::{
+    NodeSelectorTerm, Pod, PodRef, PodSpec, PodVolume, PreferredNodeTerm, Toleration,
+};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -74,8 +76,10 @@ pub(crate) struct Pods<'a> {
 }
 
 /// What makes two pods equal. Lists compare as written: the order of tolerations or terms counts.
-type Identity<'a> =
-    (Resources, &'a Labels, Option<&'a Vec<NodeSelectorTerm>>, &'a Vec<Toleration>, i32, Stated<'a>);
+type Identity<'a> = (Resources, &'a Labels, NodeTerms<'a>, &'a Vec<Toleration>, i32, Stated<'a>);
+
+/// Required node affinity, and preferred where that counts.
+type NodeTerms<'a> = (Option<&'a Vec<NodeSelectorTerm>>, &'a [PreferredNodeTerm]);
 
 /// The part of it that is about other pods, volumes and ports.
 type Stated<'a> = (
@@ -108,7 +112,7 @@ fn scopes(snapshot: &Snapshot) -> BTreeSet<Scope<'_>> {
 }
 
 /// Sorts the pending pods into groups, themselves in the order of their first pods.
-pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>) -> Pods<'a> {
+pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, preferences: bool) -> Pods<'a> {
     let watch = Watch::new(Namespaces::new(&snapshot.namespaces), scopes(snapshot));
     let mut result = Pods { pending: PendingPods::new(), groups: Vec::new(), watch };
     // By reference, so that the first pod of a group is the first in that order whatever the snapshot's is.
@@ -134,7 +138,7 @@ pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>) -> Pods
             }
         };
         let group = group(&mut result.watch, &id, pod, needs);
-        let identity = identity(&result.watch, pod, &group);
+        let identity = identity(&result.watch, pod, &group, preferences);
         let groups = &mut result.groups;
         let group = *index.entry(identity).or_insert_with(|| {
             groups.push(group);
@@ -189,7 +193,7 @@ fn group<'a>(watch: &mut Watch<'a>, id: &PodRef, pod: &'a Pod, needs: Needs<'a>)
     }
 }
 
-fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>) -> Identity<'a> {
+fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>, preferences: bool) -> Identity<'a> {
     let spec = &pod.spec;
     let stated = spec.topology_spread.iter().filter(|one| one.hard).zip(&group.spreads);
     let spreads = stated
@@ -206,7 +210,8 @@ fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>) -> Identity<
         spreads,
         watch.means(group.class).to_vec(),
     );
-    let required = spec.affinity.node_required.as_ref();
+    let preferred = if preferences { &spec.affinity.node_preferred[..] } else { &[] };
+    let required = (spec.affinity.node_required.as_ref(), preferred);
     (group.request.clone(), &spec.node_selector, required, &spec.tolerations, spec.priority, between)
 }
 

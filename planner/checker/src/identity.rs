@@ -3,7 +3,7 @@
 use crate::finding::{Findings, code};
 use std::collections::BTreeSet;
 use stowage_models::catalog::Catalog;
-use stowage_models::plan::{FORMAT_VERSION, KIND, Plan};
+use stowage_models::plan::{FORMAT_VERSION, KIND, Plan, Preferences};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 
@@ -32,6 +32,12 @@ pub(crate) fn check(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, finding
         findings.expect_eq(code, what, (stated, actual));
     }
     findings.expect_eq(code::SNAPSHOT_REF, "takenAt", (&from.taken_at, &snapshot.taken_at));
+    if plan.policy.consolidation.is_some() && plan.policy.preferences == Some(Preferences::Respect) {
+        findings.add(
+            code::POLICY,
+            "preferences have no price in consolidation, the policy respects them".to_owned(),
+        );
+    }
     let shares = [("slack", plan.policy.slack.0, SLACK_MAX), ("gap", plan.policy.gap.0, i64::MAX)];
     for (what, share, most) in shares.into_iter().filter(|(_, share, most)| !(0..=*most).contains(share)) {
         findings

@@ -28,6 +28,7 @@ mod matching;
 mod nodes;
 mod offerings;
 mod parts;
+mod preferences;
 mod problem;
 mod request;
 mod splits;
@@ -78,7 +79,7 @@ fn judge(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Fin
     let without_weights =
         plan.certificate_without_weights.iter().flat_map(|certificate| &certificate.resources);
     let named: Vec<String> = plan.certificate.resources.iter().chain(without_weights).cloned().collect();
-    let problem = Problem::new(snapshot, catalog, slack, &named);
+    let problem = Problem::new(snapshot, catalog, slack, &named, preferences::respected(plan));
     let mut ledger = ledger::read(&problem, plan, findings);
     launches::check(&problem, plan, &mut ledger, findings);
     existing::check(&problem, catalog, plan, &mut ledger, findings);

@@ -4,7 +4,8 @@
 //! are collected once ([`Rules`]), nodes are reduced to the label keys these mention, and equal reductions share a result.
 
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::objects::{NodeSelectorTerm, PodSpec, Taint, TaintEffect, Toleration};
+use stowage_models::objects::{NodeSelectorTerm, PodSpec, PreferredNodeTerm, Taint, TaintEffect, Toleration};
+use stowage_models::plan::PREFERENCE_TAINT_WEIGHT;
 use stowage_models::selector::{Labels, Operator, Requirement};
 
 /// The only field that `matchFields` may name.
@@ -55,6 +56,8 @@ pub(crate) struct Constraint<'a> {
     tolerations: &'a Vec<Toleration>,
     /// Lists of alternatives, one for each volume that has any.
     volumes: Vec<&'a Vec<NodeSelectorTerm>>,
+    /// Preferences, where they count.
+    preferred: Option<&'a Vec<PreferredNodeTerm>>,
 }
 
 impl<'a> Constraint<'a> {
@@ -65,11 +68,18 @@ impl<'a> Constraint<'a> {
             required: spec.affinity.node_required.as_ref(),
             tolerations: &spec.tolerations,
             volumes,
+            preferred: None,
         }
     }
 
+    /// The same, with what the template prefers.
+    pub(crate) fn with_preferences(self, spec: &'a PodSpec) -> Constraint<'a> {
+        Constraint { preferred: Some(&spec.affinity.node_preferred), ..self }
+    }
+
     fn terms(&self) -> impl Iterator<Item = &'a NodeSelectorTerm> {
-        self.required.into_iter().chain(self.volumes.clone()).flatten()
+        let preferred = self.preferred.into_iter().flatten().map(|one| &one.preference);
+        self.required.into_iter().chain(self.volumes.clone()).flatten().chain(preferred)
     }
 }
 
@@ -82,6 +92,8 @@ pub(crate) struct Match {
     pub(crate) tolerated: bool,
     /// Volumes can be had there.
     pub(crate) reachable: bool,
+    /// Sum of the weights of preferences it leaves unmet.
+    pub(crate) unmet: i64,
 }
 
 impl Match {
@@ -98,6 +110,8 @@ struct Rule<'a> {
     terms: Option<Vec<Term<'a>>>,
     volumes: Vec<Vec<Term<'a>>>,
     tolerations: &'a [Toleration],
+    /// Weights and terms preferred, where preferences count.
+    preferred: Option<Vec<(i64, Term<'a>)>>,
 }
 
 #[derive(Debug)]
@@ -147,8 +161,8 @@ impl<'a> Rules<'a> {
         name: Option<&str>,
         taints: &[Taint],
     ) -> Vec<Match> {
-        let hard: Vec<&Taint> =
-            taints.iter().filter(|taint| taint.effect != TaintEffect::PreferNoSchedule).collect();
+        let (soft, hard): (Vec<&Taint>, Vec<&Taint>) =
+            taints.iter().partition(|taint| taint.effect == TaintEffect::PreferNoSchedule);
         self.rules
             .iter()
             .map(|rule| {
@@ -158,6 +172,13 @@ impl<'a> Rules<'a> {
                         && rule.terms.as_ref().is_none_or(any),
                     tolerated: hard.iter().all(|taint| tolerates(rule.tolerations, taint)),
                     reachable: rule.volumes.iter().all(any),
+                    unmet: rule.preferred.as_ref().map_or(0, |preferred| {
+                        let terms = preferred.iter().filter(|(_, term)| !term.holds(values, name));
+                        let taints = soft.iter().filter(|taint| !tolerates(rule.tolerations, taint)).count();
+                        let taints = i64::try_from(taints).unwrap_or(i64::MAX);
+                        let terms: i64 = terms.map(|(weight, _)| weight).sum();
+                        taints.saturating_mul(PREFERENCE_TAINT_WEIGHT).saturating_add(terms)
+                    }),
                 }
             })
             .collect()
@@ -180,7 +201,14 @@ fn compile<'a>(constraint: &Constraint<'a>, keys: &[&'a str]) -> Rule<'a> {
         labels: term.match_expressions.iter().map(|one| (key(&one.key), one)).collect(),
         fields: &term.match_fields,
     };
+    // An empty preferred term asks for nothing, unlike a required one, and weights below one do not exist.
+    let asks = |one: &&PreferredNodeTerm| {
+        let NodeSelectorTerm { match_expressions, match_fields } = &one.preference;
+        one.weight > 0 && !(match_expressions.is_empty() && match_fields.is_empty())
+    };
+    let weighted = |one: &'a PreferredNodeTerm| (i64::from(one.weight), term(&one.preference));
     Rule {
+        preferred: constraint.preferred.map(|list| list.iter().filter(asks).map(weighted).collect()),
         selector: constraint.selector.iter().map(|(name, value)| (key(name), value.as_str())).collect(),
         terms: constraint.required.map(|terms| terms.iter().map(term).collect()),
         volumes: constraint.volumes.iter().map(|terms| terms.iter().map(term).collect()).collect(),

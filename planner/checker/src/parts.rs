@@ -1,7 +1,7 @@
 //! Parts of the problem that are proved by branching on numbers of nodes (formulation, section 3.1).
 
 use crate::branching::Priced;
-use crate::certificate::{Item, Proof, explain, most_on};
+use crate::certificate::{Item, Proof, explain, most_on, terms_on};
 use crate::finding::{Findings, code};
 use crate::offerings::Kind;
 use crate::problem::fits;
@@ -241,6 +241,12 @@ impl Proof<'_> {
                     && (self.problem.pools[by.pool].limits.is_empty()
                         || (by.pool, by.facts) == (own.pool, own.facts))
                     && other.admits.iter().zip(&admits).all(|(other, own)| *other || !*own)
+                    && (!self.problem.prices_preferences
+                        || rows.iter().zip(&admits).filter(|(_, own)| **own).all(|(item, _)| {
+                            let unmet = |kind| self.problem.kind_unmet(kind, item.group);
+                            let fine = |kind| self.problem.fine(item.group, unmet(kind));
+                            fine(by) <= fine(own)
+                        }))
             });
             if !dominated {
                 kept.push((Undominated { offering, admits }, room, kind));
@@ -284,8 +290,12 @@ impl Proof<'_> {
             }
             let kind = &self.problem.offerings.kinds[offering.kind];
             let Some(room) = &kind.room else { continue };
-            let most = |row: usize| if one.admits[row] { self.problem.reach[rows[row].group].cap } else { 0 };
-            if let Err(why) = proof.holds(&vectors, room, most, cost)? {
+            let terms = |row: usize| {
+                let group = rows[row].group;
+                let most = if one.admits[row] { self.problem.reach[group].cap } else { 0 };
+                (most, self.problem.fine(group, self.problem.kind_unmet(kind, group)))
+            };
+            if let Err(why) = proof.holds(&vectors, room, terms, cost)? {
                 let (_, instance, zone, capacity_type, _) =
                     self.problem.offerings.key(&self.problem.pools, offering);
                 return Some(Err(format!("{instance} {zone} {capacity_type} costs {cost} / 2^40, {why}")));
@@ -293,14 +303,14 @@ impl Proof<'_> {
         }
         let mut total = proof.covered()?;
         for bin in &self.problem.nodes {
-            let most = |row: usize| most_on(self.problem, bin, &proof.items[row]);
+            let terms = |row: usize| terms_on(self.problem, bin, &proof.items[row]);
             let takes = (0..proof.items.len()).any(|row| {
                 proof.items[row].pods > 0
-                    && most(row) > 0
+                    && terms(row).0 > 0
                     && fits(&self.problem.needs[proof.items[row].group], &bin.free)
             });
             if takes {
-                total = total.checked_sub(proof.least(&vectors, &bin.free, most, i128::MIN)?.0)?;
+                total = total.checked_sub(proof.least(&vectors, &bin.free, terms, i128::MIN)?.0)?;
             }
         }
         for ((fork, more), multiplier) in above.iter().zip(&leaf.forks) {
@@ -327,7 +337,7 @@ impl Proof<'_> {
         &self,
         vectors: &[Vector<'_>],
         room: &[i64],
-        most: impl Fn(usize) -> u64,
+        terms: impl Fn(usize) -> (u64, i64),
         enough: i128,
     ) -> Option<(i128, usize)> {
         let mut least = (i128::MAX, 0);
@@ -335,9 +345,11 @@ impl Proof<'_> {
             let mut value = self.dot(vector.entries, room)?;
             for (row, profit) in &vector.gains {
                 let item = &self.items[*row];
+                let (most, fine) = terms(*row);
+                let profit = (profit - (i128::from(fine) << (2 * MULTIPLIER_BITS))).max(0);
                 let priced = Priced {
                     need: &self.problem.needs[item.group],
-                    pods: item.pods.min(most(*row)),
+                    pods: item.pods.min(most),
                     multiplier: item.multiplier,
                     takes: 0,
                 };
@@ -356,17 +368,20 @@ impl Proof<'_> {
         &self,
         vectors: &[Vector<'_>],
         room: &[i64],
-        most: impl Fn(usize) -> u64,
+        terms: impl Fn(usize) -> (u64, i64),
         cost: i128,
     ) -> Option<Result<(), String>> {
-        let (value, best) = self.least(vectors, room, &most, cost)?;
+        let (value, best) = self.least(vectors, room, &terms, cost)?;
         if value <= cost {
             return Some(Ok(()));
         }
         let entries = vectors[best].entries;
-        let rows = (0..self.items.len()).filter(|row| self.items[*row].pods > 0 && most(*row) > 0);
+        let rows = (0..self.items.len()).filter(|row| self.items[*row].pods > 0 && terms(*row).0 > 0);
         let items = rows
-            .map(|row| Some(self.price(entries, &self.items[row])?.capped(most(row))))
+            .map(|row| {
+                let (most, fine) = terms(row);
+                self.price(entries, &self.items[row])?.capped(most).fined(fine)
+            })
             .collect::<Option<Vec<_>>>()?;
         self.search(entries, items, room, cost).map(|verdict| explain(&verdict))
     }

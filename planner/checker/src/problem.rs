@@ -85,6 +85,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) offerings: Offerings<'a>,
     /// Keys of domains, sorted.
     pub(crate) topology: Vec<&'a str>,
+    /// Whether preferences about nodes have a price.
+    pub(crate) prices_preferences: bool,
     /// What constraints between pods make of each group.
     pub(crate) reach: Vec<Reach>,
     /// Scopes of required anti-affinity of pods on nodes.
@@ -93,14 +95,16 @@ pub(crate) struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     /// Derives the problem. `slack` is in parts per million, 0 to all; `named` are further resources to carry along.
+    /// `preferences`: those about nodes have a price.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         catalog: &'a Catalog,
         slack: i64,
         named: &[String],
+        preferences: bool,
     ) -> Problem<'a> {
         let storage = Storage::new(snapshot);
-        let mut pods = groups::collect(snapshot, &storage);
+        let mut pods = groups::collect(snapshot, &storage, preferences);
         let groups = &pods.groups;
         let mut names: BTreeSet<String> = named.iter().cloned().collect();
         names.extend(groups.iter().flat_map(|group| group.request.0.keys().cloned()));
@@ -108,14 +112,17 @@ impl<'a> Problem<'a> {
         let axis = Axis { names: names.into_iter().collect() };
         let needs = groups.iter().map(|group| axis.project(&group.request)).collect();
         let daemons = snapshot.daemon_sets.iter().map(|set| Constraint::new(&set.spec, Vec::new()));
-        let own = groups.iter().map(|group| Constraint::new(group.spec, group.terms.clone()));
+        let own = groups.iter().map(|group| {
+            let constraint = Constraint::new(group.spec, group.terms.clone());
+            if preferences { constraint.with_preferences(group.spec) } else { constraint }
+        });
         let constraints: Vec<Constraint<'a>> = own.chain(daemons).collect();
         let on_nodes = snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal());
         let topology = between::topology(groups, on_nodes);
         let (book, mut rules) = Rules::new(&constraints, topology.clone());
         let daemon_rules = rules.split_off(groups.len());
         let nodes = nodes::collect(snapshot, &axis, slack, (&book, &daemon_rules), &storage);
-        let pools = pools(snapshot, groups);
+        let pools = pools(snapshot, groups, preferences);
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
         let offerings =
             offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
@@ -135,6 +142,7 @@ impl<'a> Problem<'a> {
             pools,
             offerings,
             topology,
+            prices_preferences: preferences,
             reach,
             bound_scopes,
         }
@@ -181,6 +189,16 @@ impl<'a> Problem<'a> {
         self.kind_admits(kind, group) && reach.class(kind.class) && reach.cap > 0 && inside()
     }
 
+    /// Weights that a planned node of this kind leaves unmet for the group.
+    pub(crate) fn kind_unmet(&self, kind: &Kind, group: usize) -> i64 {
+        self.offerings.classes[kind.class].matches[self.rules[group]].unmet
+    }
+
+    /// Weights that an existing node leaves unmet for the group.
+    pub(crate) fn node_unmet(&self, node: &NodeBin<'_>, group: usize) -> i64 {
+        node.matches[self.rules[group]].unmet
+    }
+
     /// Whether labels and taints of offerings of this kind admit pods of the group.
     pub(crate) fn kind_admits(&self, kind: &Kind, group: usize) -> bool {
         self.offerings.classes[kind.class].matches[self.rules[group]].holds()
@@ -218,8 +236,8 @@ impl<'a> Problem<'a> {
     }
 }
 
-fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>]) -> Vec<Pool<'a>> {
-    let mentions = variants::mentions(groups.iter().map(|group| group.spec));
+fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>], preferences: bool) -> Vec<Pool<'a>> {
+    let mentions = variants::mentions(groups.iter().map(|group| group.spec), preferences);
     let asked = variants::asked(groups.iter().map(|group| group.spec));
     let topology = between::topology(groups, std::iter::empty()).into_iter().collect();
     let by_name: BTreeMap<&str, &NodePool> =

@@ -249,7 +249,7 @@ fn what_existing_nodes_have_left() {
         on_a("missing-1", 41, PodPhase::Succeeded, Some("missing")),
     ]);
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 10_000, &[]);
+    let problem = Problem::new(&snapshot, &catalog, 10_000, &[], false);
     let free: Vec<_> = problem.nodes.iter().map(|bin| (bin.running.get("cpu"), bin.free.clone())).collect();
     assert_eq!(problem.axis.names, ["cpu", "pods"]);
     // 990 usable - 334 - 40, and 10 pods - 4 - 1; the full node has less than nothing, which is nothing.
@@ -268,7 +268,7 @@ fn daemon_sets_take_room_on_new_nodes() {
     let daemon = |spec| DaemonSet { spec, ..DaemonSet::default() };
     snapshot.daemon_sets = vec![daemon(spec(50)), daemon(zonal), daemon(gpu)];
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 0, &[]);
+    let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
     let offerings = &problem.offerings;
     let rooms: Vec<_> = offerings
         .list
@@ -289,7 +289,7 @@ fn which_offerings_there_are() {
         snapshot.node_classes = vec![Ec2NodeClass { name: "c".into(), ..Ec2NodeClass::default() }];
         change(&mut snapshot);
         let catalog = catalog();
-        let problem = Problem::new(&snapshot, &catalog, 0, &[]);
+        let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
         let names = problem.offerings.list.iter().map(|one| format!("{} {}", one.zone, one.capacity_type));
         names.collect::<Vec<_>>().join(", ")
     };
@@ -368,7 +368,7 @@ fn variants_of_open_labels() {
             requirements.iter().map(|(operator, values)| Requirement::new("k", *operator, values)).collect();
         let specs: Vec<PodSpec> =
             selected.iter().map(|value| PodSpec { node_selector: set(&[("k", value)]), ..spec(1) }).collect();
-        let found = variants(&pool, &mentions(&specs), &asked(&specs), &BTreeSet::new());
+        let found = variants(&pool, &mentions(&specs, false), &asked(&specs), &BTreeSet::new());
         let values: Vec<&str> = found.iter().map(|set| set.get("k").map_or("-", String::as_str)).collect();
         assert_eq!(values, want, "{requirements:?} {selected:?}");
     }
@@ -386,7 +386,7 @@ fn variants_are_a_product_cut_off() {
         vec![Requirement::new("a", Operator::In, &values), Requirement::new("b", Operator::In, &values)];
     pod.affinity.node_required =
         Some(vec![NodeSelectorTerm { match_expressions: both, match_fields: Vec::new() }]);
-    let found = variants(&pool, &mentions([&pod]), &asked([&pod]), &BTreeSet::new());
+    let found = variants(&pool, &mentions([&pod], false), &asked([&pod]), &BTreeSet::new());
     // The last key turns fastest: five full rounds of absent and ten values of `b`, then nine more.
     assert_eq!(found.len(), VARIANTS_MAX);
     assert_eq!(found.iter().filter(|set| set["a"] == "10").count(), 11);
@@ -397,7 +397,7 @@ fn variants_are_a_product_cut_off() {
         Requirement::new(labels::ZONE, Operator::In, &["a"]),
         Requirement::new(labels::NODEPOOL, Operator::Exists, &[]),
     ];
-    assert_eq!(variants(&pool, &mentions([&pod]), &asked([&pod]), &BTreeSet::new()), [Labels::new()]);
+    assert_eq!(variants(&pool, &mentions([&pod], false), &asked([&pod]), &BTreeSet::new()), [Labels::new()]);
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn limits_count_capacity_of_nodes_and_claims() {
     };
     snapshot.node_claims = vec![claim(None), claim(Some("a")), claim(Some("gone"))];
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 0, &[]);
+    let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
     let limits: Vec<_> =
         problem.pools[0].limits.iter().map(|one| (one.resource, one.used, one.remaining())).collect();
     assert_eq!(limits, [("cpu", 214, 0), ("gpu", 0, 0), ("nodes", 4, 5)]);
@@ -439,7 +439,7 @@ fn groups_are_pods_that_nothing_tells_apart() {
     pods.push(Pod { namespace: "n-1".into(), ..pod("z", 1) });
     let snapshot = Snapshot { pods, ..Snapshot::default() };
     let storage = crate::storage::Storage::new(&snapshot);
-    let groups = crate::groups::collect(&snapshot, &storage).groups;
+    let groups = crate::groups::collect(&snapshot, &storage, false).groups;
     let first: Vec<&str> = groups.iter().map(|group| group.first.0.as_str()).collect();
     assert_eq!(first, ["n-1/z", "n/c", "n/d"]);
 }

@@ -20,14 +20,17 @@ pub(crate) type Mentions<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 /// Requirements of pods, by key.
 pub(crate) type Asked = BTreeMap<String, Vec<Requirement>>;
 
-/// What the given templates name in node selectors and `In` requirements of required node affinity.
-pub(crate) fn mentions<'a>(specs: impl IntoIterator<Item = &'a PodSpec>) -> Mentions<'a> {
+/// What the given templates name in node selectors and `In` requirements of required node affinity, and of preferred if
+/// that counts.
+pub(crate) fn mentions<'a>(specs: impl IntoIterator<Item = &'a PodSpec>, preferences: bool) -> Mentions<'a> {
     let mut mentions = Mentions::new();
     for spec in specs {
         for (key, value) in &spec.node_selector {
             mentions.entry(key).or_default().insert(value);
         }
-        let terms = spec.affinity.node_required.iter().flatten();
+        let preferred = spec.affinity.node_preferred.iter().filter(|_| preferences);
+        let preferred = preferred.map(|one| &one.preference);
+        let terms = spec.affinity.node_required.iter().flatten().chain(preferred);
         for one in terms.flat_map(|term| &term.match_expressions).filter(|one| one.operator == Operator::In) {
             mentions.entry(&one.key).or_default().extend(one.values.iter().map(String::as_str));
         }

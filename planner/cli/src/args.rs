@@ -102,6 +102,15 @@ pub enum PlanFormat {
     Html,
 }
 
+/// What preferences of pods count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PreferencesArg {
+    /// One of weight 100 is worth a tenth of its pod: it decides between places that cost nearly the same
+    Respect,
+    /// Nothing: the cheapest nodes, whatever pods prefer
+    Ignore,
+}
+
 /// `stowage plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -126,6 +135,9 @@ pub struct PlanArgs {
     /// Share of cpu and memory to keep free on every node
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::slack, allow_hyphen_values = true)]
     pub slack: Ppm,
+    /// What preferences of pods count: preferred node affinity and PreferNoSchedule taints
+    #[arg(long, value_enum, default_value_t = PreferencesArg::Respect, value_name = "WHAT")]
+    pub preferences: PreferencesArg,
     /// Seed of the search; the same seed, input and limit give the same plan unless the clock stops it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,

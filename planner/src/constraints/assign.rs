@@ -73,6 +73,7 @@ fn cells(problem: &Problem<'_>, g: usize, keys: &[u32]) -> Vec<Cell> {
     let mut by_signature: BTreeMap<u32, (f64, i64)> = BTreeMap::new();
     for offering in problem.offerings.iter().filter(|offering| problem.may_use(g, offering)) {
         let price = homogeneous(&group.request, group.cap, &offering.capacity, offering.price);
+        let price = price + group.fines.on_new(offering.signature) as f64;
         let have = by_signature.entry(offering.signature).or_insert((f64::INFINITY, i64::MAX));
         *have = (have.0.min(price), have.1.min(offering.price));
     }

@@ -8,6 +8,7 @@
 use super::domains::Share;
 use super::selectors::Terms;
 use crate::pack::Pattern;
+use crate::preferences::Fines;
 use crate::problem::{Group, Problem};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -111,4 +112,6 @@ pub(crate) fn bundle(group: &mut Group<'_>, groups: &[Group<'_>], bundle: &Patte
         group.priority = group.priority.max(member.priority);
     }
     group.wants = Arc::new(wants);
+    group.fines =
+        Arc::new(Fines::of_bundle(bundle.iter().map(|(h, each)| (&*groups[*h as usize].fines, *each))));
 }

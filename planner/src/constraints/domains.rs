@@ -180,7 +180,8 @@ impl Problem<'_> {
             if self.classes[offering.class as usize].contains(g)
                 && self.value_of(offering.signature as usize, key) == Some(domain)
             {
-                price = price.min(homogeneous(&group.request, group.cap, &offering.capacity, offering.price));
+                let alone = homogeneous(&group.request, group.cap, &offering.capacity, offering.price);
+                price = price.min(alone + group.fines.on_new(offering.signature) as f64);
             }
         }
         if price.is_finite() {

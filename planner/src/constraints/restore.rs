@@ -350,7 +350,8 @@ fn launch_for(
             continue;
         }
         let count = take(&group.request, &mut offering.capacity.clone(), pods.min(group.cap));
-        let each = offering.price as f64 / count.max(1) as f64;
+        let missed = group.fines.on_new(offering.signature);
+        let each = offering.price as f64 / count.max(1) as f64 + missed as f64;
         let have = best.entry(offering.signature).or_insert((f64::INFINITY, o, 0));
         if count > 0 && each < have.0 {
             *have = (each, o, count);

@@ -33,7 +33,7 @@ pub(crate) fn movable<'a>(
             subject.stays.is_none() && !stuck
         };
         let twins = with_twins(snapshot, subjects.iter().filter(free));
-        let problem = Problem::new(&twins, catalog, slack(plan), &[]);
+        let problem = Problem::new(&twins, catalog, slack(plan), &[], false);
         let homeless = |pod: &PodRef| match problem.pods.pending.get(pod) {
             Some(Pending::Group(group)) => !problem.is_placeable(*group),
             _ => true,
@@ -65,7 +65,7 @@ pub(crate) fn check(
         movable.iter().filter(|(_, stuck)| stuck.is_none()).map(|(node, _)| *node).collect();
     let is_free = |subject: &&Subject<'_>| free.contains(subject.node.name.as_str());
     let twins = with_twins(snapshot, subjects.iter().filter(is_free));
-    let problem = Problem::new(&twins, catalog, slack(plan), &certificate.resources);
+    let problem = Problem::new(&twins, catalog, slack(plan), &certificate.resources, false);
     let before = findings.0.len();
     if !certificate.parts.is_empty() || !certificate.limits.is_empty() {
         findings.add(code::CERT_PARTS, format!("{title}: it has parts or limits, which it may not"));

@@ -314,7 +314,8 @@ struct Maker<'a> {
 
 /// A right plan for a small problem.
 pub(crate) fn make_plan(snapshot: &Snapshot, catalog: &Catalog, rule: Rule) -> Plan {
-    let policy = Policy::default();
+    // The maker does not look at preferences.
+    let policy = Policy { preferences: None, ..Policy::default() };
     let mut maker = Maker {
         snapshot,
         offers: offers(snapshot, catalog, policy.slack),

@@ -1,7 +1,7 @@
 //! `stowage plan`.
 
 use super::exit_of;
-use crate::args::{ConsolidationArgs, PlanArgs, PlanFormat};
+use crate::args::{ConsolidationArgs, PlanArgs, PlanFormat, PreferencesArg};
 use crate::failure::{Exit, Failure};
 use crate::input::{self, Input};
 use crate::output::{self, Console};
@@ -15,7 +15,7 @@ use std::time::Instant;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
-use stowage_models::plan::Policy;
+use stowage_models::plan::{Policy, Preferences};
 use stowage_models::snapshot::Snapshot;
 use stowage_planner::{Limits, Planned};
 
@@ -52,6 +52,10 @@ fn make(args: &PlanArgs, snapshot: &Snapshot, catalog: &Catalog) -> Result<Plann
         slack: args.slack,
         gap: args.gap,
         seed: args.seed,
+        preferences: Some(match args.preferences {
+            PreferencesArg::Respect => Preferences::Respect,
+            PreferencesArg::Ignore => Preferences::Ignore,
+        }),
         consolidation: wanted(&args.consolidation),
     };
     let threads = args

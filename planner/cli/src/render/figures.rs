@@ -152,10 +152,10 @@ pub fn cost_after(plan: &Plan) -> UsdMicros {
     plan.summary.cost_before + plan.summary.launch_cost
 }
 
-/// What could at most still be saved: cost less bound.
+/// What could at most still be saved: cost, unmet preferences included, less bound.
 #[must_use]
 pub fn left_to_save(plan: &Plan) -> UsdMicros {
-    UsdMicros((plan.summary.launch_cost - plan.summary.launch_bound).0.max(0))
+    UsdMicros((plan.summary.total_cost() - plan.summary.launch_bound).0.max(0))
 }
 
 /// Part of the launch cost that rests on estimated prices.

@@ -49,6 +49,9 @@ fn figures_table(plan: &Plan) -> String {
     let mut text = "| | per hour | per month |\n|---|---:|---:|\n".to_owned();
     text.push_str(&row("before", summary.cost_before));
     text.push_str(&row("**launch**", summary.launch_cost));
+    if summary.preference_cost > UsdMicros::ZERO {
+        text.push_str(&row("preferences not met", summary.preference_cost));
+    }
     text.push_str(&row("bound: nothing costs less", summary.launch_bound));
     text.push_str(&row("after", figures::cost_after(plan)));
     text

@@ -179,6 +179,8 @@ pub fn plan(launches: usize, nodes: usize, pods: usize) -> Plan {
         certificate: certificate(),
         ..Plan::default()
     };
+    // As a plan says it in which there is nothing to prefer.
+    plan.policy.preferences = None;
     summarise(&mut plan, pods, on_existing, on_new, out);
     plan.id = plan.compute_id();
     plan
@@ -272,6 +274,7 @@ fn summarise(plan: &mut Plan, pods: usize, on_existing: usize, on_new: usize, ou
         nodes_launched: plan.launches.len() as u64,
         cost_before: plan.existing.iter().filter_map(|node| node.price).sum(),
         launch_cost: cost,
+        preference_cost: UsdMicros::ZERO,
         launch_bound: bound,
         gap: Ppm::gap(cost, bound),
         launch_bound_without_weights: Some(UsdMicros(bound.0 - bound.0 / 100)),

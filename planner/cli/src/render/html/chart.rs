@@ -92,7 +92,7 @@ fn timed(report: &stowage_planner::Report, summary: &stowage_models::plan::Summa
     if points.len() < 2 {
         return None;
     }
-    points.push(Point { x: WIDTH, cost: summary.launch_cost, bound: summary.launch_bound });
+    points.push(Point { x: WIDTH, cost: summary.total_cost(), bound: summary.launch_bound });
     let quarter = |part: u32| {
         let class = ["first", "", "", "", "last"][part as usize];
         let text = if part == 0 { "0 s".to_owned() } else { figures::seconds(report.elapsed * part / 4) };
@@ -122,7 +122,7 @@ fn staged(subject: &Subject<'_>) -> Option<Series> {
         .collect();
     points.push(Point {
         x: WIDTH,
-        cost: subject.plan.summary.launch_cost,
+        cost: subject.plan.summary.total_cost(),
         bound: subject.plan.summary.launch_bound,
     });
     let ticks = stage_ticks(progress);

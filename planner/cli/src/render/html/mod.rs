@@ -119,12 +119,20 @@ fn money(plan: &Plan) -> Vec<Money> {
     let before = format!("{}{unpriced}", figures::nodes(summary.nodes_before));
     let after = figures::nodes(summary.nodes_before + summary.nodes_launched);
     let launched = figures::nodes(summary.nodes_launched);
-    vec![
-        Money::new("before", "Before", "costBefore", summary.cost_before, before),
-        Money::new("launch", "Launch", "launchCost", summary.launch_cost, launched),
+    let unmet = (summary.preference_cost > UsdMicros::ZERO).then(|| {
+        let remark = "what pods prefer and do not get, priced".to_owned();
+        Money::new("unmet", "Preferences", "preferenceCost", summary.preference_cost, remark)
+    });
+    let launch = Money::new("launch", "Launch", "launchCost", summary.launch_cost, launched);
+    let rest = [
         Money::new("bound", "Bound", "launchBound", summary.launch_bound, "no launches cost less".to_owned()),
         Money::new("after", "After", "costAfter", figures::cost_after(plan), after),
-    ]
+    ];
+    [Money::new("before", "Before", "costBefore", summary.cost_before, before), launch]
+        .into_iter()
+        .chain(unmet)
+        .chain(rest)
+        .collect()
 }
 
 fn head_context(subject: &Subject<'_>) -> Value {

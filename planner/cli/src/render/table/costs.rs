@@ -27,8 +27,12 @@ fn proof(plan: &Plan) -> Vec<Vec<String>> {
     let summary = &plan.summary;
     let launched = format!("{} for {}", figures::nodes(summary.nodes_launched), pods(summary.pods_on_new));
     let proven = "proven: no launches that place these pods cost less".to_owned();
-    let mut rows =
-        vec![money("launch", summary.launch_cost, launched), money("bound", summary.launch_bound, proven)];
+    let mut rows = vec![money("launch", summary.launch_cost, launched)];
+    if summary.preference_cost > UsdMicros::ZERO {
+        let remark = "what pods prefer and do not get, priced".to_owned();
+        rows.push(money("unmet", summary.preference_cost, remark));
+    }
+    rows.push(money("bound", summary.launch_bound, proven));
     if let Some(bound) = summary.launch_bound_without_weights {
         rows.push(money("bound", bound, "if NodePool weights were not strict".to_owned()));
     }
