@@ -17,4 +17,5 @@ pub mod quantity;
 pub mod schedule;
 pub mod selector;
 pub mod snapshot;
+mod storage;
 pub mod units;

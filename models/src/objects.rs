@@ -3,6 +3,8 @@
 //! Field names follow the Kubernetes API. Environment variables, arguments, images, secrets and annotations outside
 //! [`crate::labels::DO_NOT_DISRUPT`] and `controller.kubernetes.io/pod-deletion-cost` are dropped on import.
 
+pub use crate::storage::{StorageClass, Volume, VolumeClaim};
+
 use crate::quantity::Resources;
 use crate::selector::{LabelSelector, Labels, Requirement};
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ impl std::fmt::Display for PodRef {
     }
 }
 
-fn is_false(value: &bool) -> bool {
+pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }
 
@@ -452,6 +454,10 @@ pub struct NodePool {
     /// Has a deletion timestamp: launches nothing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleting: bool,
+    /// What its Ready condition says if that is not True (its EC2NodeClass is missing, say): launches nothing. `None` if it
+    /// is ready, or nobody has looked yet, as in a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
 }
 
 /// A NodeClaim (`karpenter.sh/v1`).
@@ -556,57 +562,6 @@ pub struct PodDisruptionBudget {
     /// `status.disruptionsAllowed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruptions_allowed: Option<i64>,
-}
-
-/// A PersistentVolumeClaim.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VolumeClaim {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// The volume it is bound to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<String>,
-    /// StorageClass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storage_class: Option<String>,
-    /// Its access mode is `ReadWriteOncePod`: one pod at a time uses it.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub read_write_once_pod: bool,
-}
-
-/// A PersistentVolume.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Volume {
-    /// Name.
-    pub name: String,
-    /// CSI driver, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
-    /// Required node affinity (terms are alternatives).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_affinity: Option<Vec<NodeSelectorTerm>>,
-}
-
-/// A StorageClass.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StorageClass {
-    /// Name.
-    pub name: String,
-    /// Provisioner (CSI driver).
-    pub provisioner: String,
-    /// `WaitForFirstConsumer` (true) or `Immediate`.
-    pub wait_for_first_consumer: bool,
-    /// Is the cluster's default class.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub is_default: bool,
-    /// `allowedTopologies`, alternatives.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allowed_topologies: Vec<NodeSelectorTerm>,
 }
 
 /// A namespace with its labels.

@@ -32,6 +32,9 @@ impl Problem<'_> {
             if pool.deleting {
                 self.notes.push(format!("NodePool {} is being deleted and launches nothing", pool.name));
             }
+            if let Some(why) = &pool.not_ready {
+                self.notes.push(format!("NodePool {} is not ready and launches nothing: {why}", pool.name));
+            }
             if pool.replicas.is_some() {
                 self.notes
                     .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));

@@ -140,7 +140,7 @@ pub(crate) fn enumerate(problem: &mut Problem<'_>) {
     let mut offerings = Vec::new();
     let mut notes = Vec::new();
     for (index, pool) in problem.snapshot.node_pools.iter().enumerate() {
-        if pool.replicas.is_some() || pool.deleting {
+        if pool.replicas.is_some() || pool.deleting || pool.not_ready.is_some() {
             continue;
         }
         let before = offerings.len();

@@ -53,10 +53,14 @@ pub(crate) fn node_pool(pool: &NodePool) -> Value {
         spec.insert("weight".to_owned(), json!(pool.weight));
     }
     put(&mut spec, "replicas", json!(pool.replicas));
+    let status = match &pool.not_ready {
+        None => json!({"conditions": conditions(["Ready"].into_iter())}),
+        Some(why) => json!({"conditions": [{"type": "Ready", "status": "False", "message": why}]}),
+    };
     json!({
         "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "spec": spec,
         "metadata": meta(None, &pool.name, &Labels::new(), &Labels::new(), pool.deleting),
-        "status": {"conditions": conditions(["Ready"].into_iter())},
+        "status": status,
     })
 }
 

@@ -1,6 +1,6 @@
 //! NodePools and NodeClaims (`karpenter.sh/v1`) and EC2NodeClasses (`karpenter.k8s.aws/v1`).
 
-use crate::meta::{Condition, Meta, RawTaint, taints, true_conditions};
+use crate::meta::{Condition, Meta, RawTaint, not_ready, taints, true_conditions};
 use crate::quantities::{Bytes, IntOrString, Quantities, Weight, nonzero, stated};
 use crate::requirement::{PoolRequirement, modernise};
 use serde::Deserialize;
@@ -13,6 +13,12 @@ use stowage_models::selector::Labels;
 pub(crate) struct RawNodePool {
     metadata: Meta,
     spec: RawPoolSpec,
+    status: Option<RawPoolStatus>,
+}
+
+#[derive(Deserialize)]
+struct RawPoolStatus {
+    conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +81,7 @@ impl RawNodePool {
         let disruption = self.spec.disruption.unwrap_or_default();
         NodePool {
             deleting: self.metadata.is_deleting(),
+            not_ready: self.status.and_then(|status| not_ready(status.conditions)),
             name: self.metadata.name,
             labels: modernise(template.metadata.and_then(|metadata| metadata.labels)),
             // The order of a pool's requirements is kept: the first comparison on a custom key decides its label.

@@ -132,6 +132,17 @@ pub(crate) struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+/// What the Ready condition says, if there is one and it is not True.
+pub(crate) fn not_ready(conditions: Option<Vec<Condition>>) -> Option<String> {
+    let ready = conditions.unwrap_or_default().into_iter().find(|condition| condition.kind == "Ready")?;
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let why =
+        given(ready.message).or(given(ready.reason)).unwrap_or_else(|| format!("Ready is {}", ready.status));
+    (ready.status != "True").then_some(why)
 }
 
 /// Types of the conditions that are True, sorted.

@@ -196,7 +196,7 @@ pub(crate) fn enumerate<'e, 'a: 'e>(
     let types: BTreeMap<&str, (&'a InstanceType, &'e Labels)> =
         catalog.types.iter().zip(instance_labels).map(|(one, set)| (one.name.as_str(), (one, set))).collect();
     for (index, pool) in pools.iter().enumerate() {
-        if pool.pool.replicas.is_some() || pool.pool.deleting {
+        if pool.pool.replicas.is_some() || pool.pool.deleting || pool.pool.not_ready.is_some() {
             continue;
         }
         for (instance, labels) in types.values() {

@@ -302,6 +302,7 @@ fn which_offerings_there_are() {
     assert_eq!(offerings(&|_| {}), all);
     assert_eq!(offerings(&|snapshot| snapshot.node_pools[0].replicas = Some(0)), "");
     assert_eq!(offerings(&|snapshot| snapshot.node_pools[0].deleting = true), "");
+    assert_eq!(offerings(&|snapshot| snapshot.node_pools[0].not_ready = Some("why".to_owned())), "");
     assert_eq!(offerings(&|snapshot| snapshot.node_classes[0].zones = vec!["us-east-1b".into()]), &all[39..]);
     assert_eq!(offerings(&require(labels::ZONE_ID, Operator::In, &["use1-az4"])), &all[39..]);
     assert_eq!(

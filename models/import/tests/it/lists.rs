@@ -191,6 +191,30 @@ fn priority_classes_resolve() {
     );
 }
 
+/// Goal: a pool that Karpenter would not launch from says so; a manifest, which has no status yet, is ready.
+#[test]
+fn node_pools_that_are_not_ready() {
+    let read = |status: &str| {
+        let pool = format!(
+            r#"{{"apiVersion":"karpenter.sh/v1","kind":"NodePool","metadata":{{"name":"p"}},"spec":{{"template":{{"spec":{{}}}}}}{status}}}"#
+        );
+        import_text(&list(&[&pool])).unwrap().snapshot.node_pools[0].not_ready.clone()
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(
+        read(r#","status":{"conditions":[{"type":"Ready","status":"True","message":"","reason":"Ready"}]}"#),
+        None
+    );
+    assert_eq!(
+        read(r#","status":{"conditions":[{"type":"ValidationSucceeded","status":"True"},{"type":"Ready","status":"False","message":"NodeClass not found"}]}"#).as_deref(),
+        Some("NodeClass not found")
+    );
+    assert_eq!(
+        read(r#","status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"AwaitingReconciliation"}]}"#).as_deref(),
+        Some("AwaitingReconciliation")
+    );
+}
+
 /// Goal: a NodePool keeps what its author wrote, contradictions and zero limits included.
 #[test]
 fn node_pools_are_read_as_they_are() {
