@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod compose;
+pub mod consolidation;
 pub mod fleet;
 pub mod manifests;
 pub mod measure;

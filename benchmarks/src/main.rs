@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use stowage_bench::compose::{self, COMPOSITIONS, Composition};
+use stowage_bench::consolidation::contest;
+use stowage_bench::consolidation::days::{self, Keeper};
 use stowage_bench::measure::{Effort, measure};
 use stowage_bench::oracle::{Case, Problem};
 use stowage_bench::peers::input::{self, Allowance};
@@ -47,6 +49,29 @@ enum Command {
     Report {
         /// The JSON lines file of the comparison.
         rows: PathBuf,
+    },
+    /// Consolidate snapshots jointly and by plain baselines, also with no more moves than these; print a table
+    Consolidation {
+        /// Snapshots [default: scaledown-30, scaledown-100, scaledown-1k].
+        names: Vec<String>,
+        /// Time limit of each plan, e.g. `10s`.
+        #[arg(long, default_value = "10s", value_parser = duration)]
+        time_limit: Duration,
+        /// Threads of the planner.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Also write the lines as JSON lines.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Live simulated days of arrivals and departures, once with joint plans and once removing empty nodes only; print a table
+    Days {
+        /// Days, at most 30.
+        #[arg(default_value_t = 30)]
+        days: u64,
+        /// Seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Plan a folder of snapshots, or one share of it, with results that survive a kill (see docs/fleet.md).
     Fleet(fleets::FleetArguments),
@@ -230,6 +255,16 @@ fn run() -> Result<ExitCode> {
             println!("{}", serde_json::to_string(&answer)?);
             Ok(())
         }
+        Command::Consolidation { names, time_limit, threads, out } => {
+            consolidation(&names, contest::Effort { time: time_limit, threads }, out.as_deref())
+        }
+        Command::Days { days, seed } => {
+            let keepers = [("joint plans", Keeper::Joint), ("empty nodes only", Keeper::WhenEmpty)];
+            let live = |(name, keeper)| Ok((name, days::live(days, seed, keeper)?));
+            let lives = keepers.into_iter().map(live).collect::<Result<Vec<_>>>()?;
+            print!("{}", days::markdown(&lives));
+            Ok(())
+        }
         Command::Question { name, out, consolidate } => question(&name, out.as_deref(), consolidate),
         Command::Roadef { name, out } => roadef(name.as_deref().zip(out.as_deref())),
         Command::Measure { name, seed, effort } => {
@@ -242,6 +277,21 @@ fn run() -> Result<ExitCode> {
         }
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints how the joint plan and the baselines consolidate, snapshot by snapshot.
+fn consolidation(names: &[String], effort: contest::Effort, out: Option<&Path>) -> Result<()> {
+    let usual = ["scaledown-30", "scaledown-100", "scaledown-1k"].map(str::to_owned);
+    let names = if names.is_empty() { &usual[..] } else { names };
+    let mut lines = Vec::new();
+    for name in names {
+        eprintln!("consolidating {name}");
+        lines.extend(contest::contest(name, &load(name, None)?, effort)?);
+    }
+    print!("{}", contest::markdown(&lines));
+    let Some(out) = out else { return Ok(()) };
+    let lines = lines.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>()?;
+    std::fs::write(out, lines.join("\n") + "\n").with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// Writes a question for a peer.

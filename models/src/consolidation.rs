@@ -34,6 +34,15 @@ pub struct ConsolidationPolicy {
     /// Only nodes of these NodePools may be removed; empty: of all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_pools: Vec<String>,
+    /// Nodes with own pods are removed only when they are known to be this old, or their age is not known. Default an hour; zero, and
+    /// absent: no such rule.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_node_age_minutes: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(minutes: &u32) -> bool {
+    *minutes == 0
 }
 
 impl Default for ConsolidationPolicy {
@@ -47,6 +56,7 @@ impl Default for ConsolidationPolicy {
             ignore_pdbs: false,
             budget: None,
             node_pools: Vec::new(),
+            min_node_age_minutes: 60,
         }
     }
 }
@@ -97,7 +107,7 @@ pub enum NodeReason {
     Unpriced,
     /// The NodePool consolidates empty nodes only and this one is not, or never.
     Policy,
-    /// `consolidateAfter` has not passed.
+    /// `consolidateAfter`, or the policy's least age, has not passed.
     Young,
     /// A pod on it may not move: see [`NodeDecision::pod`].
     Pod,

@@ -19,3 +19,4 @@ pub mod selector;
 pub mod snapshot;
 mod storage;
 pub mod units;
+pub mod whatif;

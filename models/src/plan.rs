@@ -8,6 +8,7 @@ use crate::objects::PodRef;
 use crate::quantity::Resources;
 use crate::selector::Labels;
 use crate::units::{Ppm, UsdMicros};
+use crate::whatif::WhatIf;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate writes. Readers ignore unknown fields of a higher minor and refuse another major.
@@ -23,7 +24,11 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.4: unmet preferences have a price ([`Policy::preferences`], [`Summary::preference_cost`]). A checker of 1.3 does not know
 /// the policy's field and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.4";
+///
+/// 1.5: plans may answer another question than the input's ([`Plan::what_if`]). A checker of 1.4 meets a snapshot with another digest
+/// and calls the plan stale. Nodes may have a least age ([`ConsolidationPolicy::min_node_age_minutes`]); a checker of 1.4 does not know
+/// the field and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.5";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -489,6 +494,9 @@ pub struct Plan {
     pub catalog: CatalogRef,
     /// Under which policy.
     pub policy: Policy,
+    /// What was changed before planning: `snapshot` and `catalog` are the changed ones. Such a plan is not for carrying out.
+    #[serde(default, skip_serializing_if = "WhatIf::is_empty")]
+    pub what_if: WhatIf,
     /// Figures.
     pub summary: Summary,
     /// What a reader should know: assumptions, constraints ignored as preferences, defaults used.

@@ -20,6 +20,7 @@ use stowage_models::plan::{
 };
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::units::{Ppm, UsdMicros};
+use stowage_models::whatif::WhatIf;
 
 /// Hands out the pods of each group in order. Shares of one group draw on the same pods, which are equal.
 #[derive(Default)]
@@ -121,6 +122,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
             preferences: problem.prices_preferences.then_some(Preferences::Respect),
             ..problem.policy.clone()
         },
+        what_if: WhatIf::default(),
         progress: progress(timeline, total, found.bound),
         summary,
         notes,

@@ -20,8 +20,11 @@ pub(crate) const BETA_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-c
 /// Annotations that may enter a snapshot; everything else may hold secrets and is dropped.
 const KEPT: [&str; 2] = [DO_NOT_DISRUPT, POD_DELETION_COST];
 
+/// What [`DO_NOT_DISRUPT`] was called before Karpenter v1; kept under the new name, which wins where both are there.
+const DO_NOT_EVICT: &str = "karpenter.sh/do-not-evict";
+
 /// Annotations that are read but not kept.
-const READ: [&str; 4] = [MIRROR_POD, DEFAULT_CLASS[0], DEFAULT_CLASS[1], BETA_STORAGE_CLASS];
+const READ: [&str; 5] = [DO_NOT_EVICT, MIRROR_POD, DEFAULT_CLASS[0], DEFAULT_CLASS[1], BETA_STORAGE_CLASS];
 
 /// Object metadata. The name has been checked before an object is read into its type.
 #[derive(Debug, Default, Deserialize)]
@@ -71,9 +74,14 @@ impl Meta {
     /// The annotations of the allow-list.
     pub(crate) fn kept_annotations(&self) -> Labels {
         let all = self.annotations.iter().flat_map(|annotations| &annotations.0);
-        all.filter(|(key, _)| KEPT.contains(&key.as_str()))
+        let mut kept: Labels = all
+            .filter(|(key, _)| KEPT.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+            .collect();
+        if let Some(value) = self.annotation(DO_NOT_EVICT) {
+            kept.entry(DO_NOT_DISRUPT.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        kept
     }
 }
 
@@ -184,5 +192,25 @@ impl RawTerm {
             match_expressions: plain(self.match_expressions),
             match_fields: plain(self.match_fields),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(annotations: &str) -> Labels {
+        let meta: Meta =
+            serde_json::from_str(&format!("{{\"name\": \"a\", \"annotations\": {annotations}}}")).unwrap();
+        meta.kept_annotations()
+    }
+
+    #[test]
+    fn the_old_name_of_do_not_disrupt_is_understood() {
+        let of = |value: &str| Labels::from([(DO_NOT_DISRUPT.to_owned(), value.to_owned())]);
+        assert_eq!(kept(r#"{"karpenter.sh/do-not-evict": "true", "secret": "x"}"#), of("true"));
+        let both = r#"{"karpenter.sh/do-not-evict": "true", "karpenter.sh/do-not-disrupt": "1h"}"#;
+        assert_eq!(kept(both), of("1h"));
+        assert_eq!(kept("{}"), Labels::new());
     }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 use stowage_models::units::{Ppm, UsdMicros};
+use stowage_models::whatif::WhatIf;
 
 /// Printed below every command's help.
 const EXIT_CODES: &str = "\
@@ -55,6 +56,9 @@ pub enum Command {
     /// Plan launches for the pods that wait
     #[command(after_help = EXIT_CODES)]
     Plan(PlanArgs),
+    /// What would allowing arm64, spot or one more zone save? A table of variants of the question, each planned and proven
+    #[command(after_help = EXIT_CODES, name = "whatif")]
+    WhatIf(WhatIfTableArgs),
     /// Check a plan against its snapshot: cost, feasibility and bound, in exact arithmetic
     #[command(after_help = EXIT_CODES)]
     Check(CheckArgs),
@@ -126,12 +130,30 @@ pub struct PlanArgs {
     /// Also write the HTML report to FILE
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
+    /// How hard to try, and with what.
+    #[command(flatten)]
+    pub effort: EffortArgs,
+    /// Exit 2 if the plan changes something, 0 if not
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// What if.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+    /// Consolidation.
+    #[command(flatten)]
+    pub consolidation: ConsolidationArgs,
+}
+
+/// How hard a planning run tries, and with what.
+#[derive(Debug, Args)]
+pub struct EffortArgs {
     /// Stop once the cost is proven to be within this share of the bound
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::gap, allow_hyphen_values = true)]
     pub gap: Ppm,
     /// Sizes the search, and is its safety stop on the wall clock; a run that the clock stops may differ from the next
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = values::time_limit, allow_hyphen_values = true)]
-    pub time_limit: Duration,
+    /// [default: 1s; with --consolidate 2s, and 10ms more for each node that exists]
+    #[arg(long, value_name = "TIME", value_parser = values::time_limit, allow_hyphen_values = true)]
+    pub time_limit: Option<Duration>,
     /// Share of cpu and memory to keep free on every node
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::slack, allow_hyphen_values = true)]
     pub slack: Ppm,
@@ -147,12 +169,24 @@ pub struct PlanArgs {
     /// Use this catalogue instead of the embedded one
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub catalog: Option<PathBuf>,
-    /// Exit 2 if the plan changes something, 0 if not
-    #[arg(long)]
-    pub detailed_exitcode: bool,
-    /// Consolidation.
-    #[command(flatten)]
-    pub consolidation: ConsolidationArgs,
+}
+
+/// Changes to the question that leave its input alone. A plan that was made with them is stale for the cluster as it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What if")]
+pub struct WhatIfArgs {
+    /// Launch no node of this instance type; `t3.*` means all whose name begins so. May be given several times
+    #[arg(long, value_name = "TYPE")]
+    pub exclude_type: Vec<String>,
+    /// Multiply prices of a capacity type, e.g. spot=1.3. May be given several times
+    #[arg(long, value_name = "CAPACITY=FACTOR", value_parser = values::factor)]
+    pub price_factor: Vec<(String, Ppm)>,
+    /// Let NodePools launch nodes with this label value besides, e.g. arch=arm64, capacity-type=spot or zone=us-east-1c
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::label)]
+    pub allow: Vec<(String, String)>,
+    /// Let no NodePool launch nodes with this label value
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::label)]
+    pub forbid: Vec<(String, String)>,
 }
 
 /// What `stowage plan` may do about nodes that exist.
@@ -177,6 +211,9 @@ pub struct ConsolidationArgs {
     /// What removing a node costs beside its pods, once, in dollars
     #[arg(long, value_name = "USD", default_value = "0.01", value_parser = values::dollars, requires = "consolidate")]
     pub removal_cost: UsdMicros,
+    /// Leave nodes with pods alone until they are this old, so that what was launched is used; 0m: no such rule
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::age, requires = "consolidate")]
+    pub min_node_age: u32,
     /// What if there were no PodDisruptionBudgets?
     #[arg(long, requires = "consolidate")]
     pub ignore_pdb: bool,
@@ -186,6 +223,52 @@ pub struct ConsolidationArgs {
     /// Only remove nodes of this NodePool; may be given several times
     #[arg(long, value_name = "NAME", requires = "consolidate")]
     pub only_nodepool: Vec<String>,
+}
+
+/// `stowage whatif`.
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Plans the question as it is and variants of it, and says what each would save per month: with arm64, with spot, with each \
+further zone, on demand only, with dearer spot, and without PodDisruptionBudgets or with all budgets open where nodes may be \
+removed. Variants that change nothing are named and not planned.
+
+With --consolidate the running cluster is replanned; without, only the pods that wait. Options under 'What if' change all rows. \
+Every figure comes with a bound: no plan of that variant costs less, so the saving is proven from both sides.
+
+  stowage whatif cluster.json --consolidate
+  stowage whatif cluster.json --consolidate --variant forbid:zone=us-east-1a --variant exclude:t3.*")]
+pub struct WhatIfTableArgs {
+    /// Kubernetes lists or snapshot files, JSON or YAML, also zstd; several are merged; `-` is stdin
+    #[arg(required = true, value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = WhatIfFormat::Table, value_name = "FORMAT")]
+    pub output: WhatIfFormat,
+    /// Where it goes.
+    #[command(flatten)]
+    pub target: Target,
+    /// Plan this variant instead of the usual ones, e.g. allow:arch=arm64, forbid:zone=us-east-1a, exclude:t3.* or
+    /// price:spot=1.3; may be given several times
+    #[arg(long, value_name = "VARIANT", value_parser = values::variant)]
+    pub variant: Vec<WhatIf>,
+    /// How hard to try, and with what.
+    #[command(flatten)]
+    pub effort: EffortArgs,
+    /// What if.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+    /// Consolidation.
+    #[command(flatten)]
+    pub consolidation: ConsolidationArgs,
+}
+
+/// Forms in which a table of variants is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhatIfFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 /// `stowage check`.

@@ -1,7 +1,9 @@
 //! Flag values: shares and durations, parsed exactly (no floating point between the terminal and the plan).
 
 use std::time::Duration;
+use stowage_models::labels;
 use stowage_models::units::{Ppm, UsdMicros};
+use stowage_models::whatif::WhatIf;
 
 /// Longest accepted `--time-limit`. A plan older than a day describes another cluster.
 const TIME_LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,6 +81,14 @@ pub fn minutes(text: &str) -> Result<u32, String> {
     }
 }
 
+/// `--min-node-age`: a time in whole minutes, also none.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn age(text: &str) -> Result<u32, String> {
+    if stowage_models::schedule::duration(text) == Some(0) { Ok(0) } else { minutes(text) }
+}
+
 /// Dollars with at most six decimals, not negative.
 ///
 /// # Errors
@@ -107,6 +117,66 @@ pub fn budget(text: &str) -> Result<String, String> {
     } else {
         Err("a number of nodes or a percentage, for example 3 or 10%".to_owned())
     }
+}
+
+/// `--price-factor`: a capacity type and a positive factor, as `spot=1.3`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn factor(text: &str) -> Result<(String, Ppm), String> {
+    let accepted = "a capacity type and a factor from 0.000001 to 1000, for example spot=1.3";
+    let (name, number) = text.split_once('=').ok_or(accepted)?;
+    let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let factor = decimal_millionths(number).filter(|_| decimals <= 6 && !name.is_empty()).ok_or(accepted)?;
+    let factor = i64::try_from(factor).map_err(|_| accepted)?;
+    if (1..=1000 * Ppm::ONE).contains(&factor) {
+        Ok((name.to_owned(), Ppm(factor)))
+    } else {
+        Err(accepted.to_owned())
+    }
+}
+
+/// `--allow` and `--forbid`: a label key and a value; `arch`, `zone`, `capacity-type` and `instance-type` are short for their keys.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    let accepted = "a label and a value, for example arch=arm64, capacity-type=spot or zone=us-east-1c";
+    let (key, value) =
+        text.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty()).ok_or(accepted)?;
+    let key = match key {
+        "arch" => labels::ARCH,
+        "zone" => labels::ZONE,
+        "capacity-type" => labels::CAPACITY_TYPE,
+        "instance-type" => labels::INSTANCE_TYPE,
+        key => labels::normalise(key),
+    };
+    if labels::OFFERING_KEYS.contains(&key) {
+        Ok((key.to_owned(), value.to_owned()))
+    } else {
+        Err(format!("{key} is no label that instance types, zones and capacity types have; {accepted}"))
+    }
+}
+
+/// `--variant`: one change to the question, as `allow:arch=arm64`, `forbid:zone=us-east-1a`, `exclude:t3.*` or `price:spot=1.3`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn variant(text: &str) -> Result<WhatIf, String> {
+    let accepted = "for example allow:arch=arm64, forbid:zone=us-east-1a, exclude:t3.* or price:spot=1.3";
+    let (kind, rest) = text.split_once(':').ok_or(accepted)?;
+    let mut variant = WhatIf::default();
+    match kind {
+        "allow" | "forbid" => {
+            let (key, value) = label(rest)?;
+            let of = if kind == "allow" { &mut variant.allow } else { &mut variant.forbid };
+            of.entry(key).or_default().insert(value);
+        }
+        "exclude" if !rest.is_empty() => drop(variant.exclude_types.insert(rest.to_owned())),
+        "price" => variant.price_factors.extend([factor(rest)?]),
+        _ => return Err(accepted.to_owned()),
+    }
+    Ok(variant)
 }
 
 /// A signed share in parts per million. Anything that parts per million cannot hold is refused, not rounded.
@@ -159,6 +229,26 @@ mod tests {
         assert!(slack("0.500001").is_err());
         assert!(slack("2").is_err());
         assert_eq!(slack("50%"), Ok(Ppm(500_000)));
+    }
+
+    #[test]
+    fn changes_of_the_question() {
+        assert_eq!(factor("spot=1.3"), Ok(("spot".to_owned(), Ppm(1_300_000))));
+        assert_eq!(label("arch=arm64"), Ok((labels::ARCH.to_owned(), "arm64".to_owned())));
+        assert_eq!(label("beta.kubernetes.io/arch=arm64"), label("arch=arm64"));
+        for text in
+            ["", "spot", "spot=", "=2", "spot=0", "spot=-1", "spot=1e3", "spot=1001", "spot=1.0000001"]
+        {
+            assert!(factor(text).is_err(), "{text}");
+        }
+        for text in ["", "arch", "arch=", "=x", "team=a"] {
+            assert!(label(text).is_err(), "{text}");
+        }
+        assert_eq!(variant("exclude:t3.*").unwrap().describe(), ["without t3.*"]);
+        assert_eq!(variant("price:spot=1.3").unwrap().describe(), ["spot prices times 1.3"]);
+        for text in ["", "arch=arm64", "allow:", "exclude:", "price:spot", "drop:x"] {
+            assert!(variant(text).is_err(), "{text}");
+        }
     }
 
     #[test]

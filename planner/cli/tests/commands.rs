@@ -335,3 +335,76 @@ fn no_pods_is_no_change() {
         assert_ok(&run(&["plan", &cluster, "-o", format]));
     }
 }
+
+/// The plan of a cluster in a file, with more options.
+fn planned(cluster: &str, options: &[&str]) -> stowage_models::plan::Plan {
+    let printed =
+        assert_ok(&run(&[&["plan", cluster, "-o", "json", "--time-limit", "10s"], options].concat()));
+    serde_json::from_str(&printed).expect("the plan is JSON")
+}
+
+#[test]
+fn what_if_changes_the_question_and_not_the_input() {
+    let directory = support::directory("what-if");
+    let cluster = write(&directory, "cluster.json", &snapshot(9));
+    let base = planned(&cluster, &[]);
+    assert!(base.what_if.is_empty());
+    let without = planned(&cluster, &["--exclude-type", "c6i.*"]);
+    assert!(
+        base.launches.iter().any(|launch| launch.instance_type.starts_with("c6i.")),
+        "else nothing is tested"
+    );
+    assert!(without.launches.iter().all(|launch| !launch.instance_type.starts_with("c6i.")));
+    assert!(without.summary.launch_cost >= base.summary.launch_cost);
+    let dearer = planned(&cluster, &["--price-factor", "on-demand=2"]);
+    assert_eq!(dearer.summary.launch_cost.0, 2 * base.summary.launch_cost.0);
+    let on_spot = planned(&cluster, &["--allow", "capacity-type=spot"]);
+    assert!(on_spot.summary.launch_cost < base.summary.launch_cost);
+    assert!(
+        on_spot.notes[0].starts_with("what if: karpenter.sh/capacity-type spot allowed"),
+        "{:?}",
+        on_spot.notes
+    );
+    // The referee repeats the change; without it the plan is stale, so nobody carries it out.
+    let saved = write(&directory, "plan.json", &document::json(&on_spot));
+    assert!(assert_ok(&run(&["check", &cluster, &saved])).starts_with("accepted"));
+    let mut bare = on_spot.clone();
+    bare.what_if = stowage_models::whatif::WhatIf::default();
+    bare.id = bare.compute_id();
+    let bare = write(&directory, "bare.json", &document::json(&bare));
+    assert_fails(&run(&["check", &cluster, &bare]), 3, &["stale"]);
+    assert_fails(&run(&["plan", &cluster, "--exclude-type", "m5.lrge"]), 1, &["m5.lrge", "m5.", "hint: "]);
+    assert_fails(&run(&["plan", &cluster, "--price-factor", "sopt=2"]), 1, &["sopt", "spot"]);
+    assert_fails(&run(&["plan", &cluster, "--price-factor", "spot=0"]), 1, &["spot=1.3"]);
+    assert_fails(&run(&["plan", &cluster, "--allow", "team=a"]), 1, &["arch=arm64"]);
+}
+
+#[test]
+fn variants_stand_side_by_side() {
+    let directory = support::directory("variants");
+    let cluster = write(&directory, "cluster.json", &snapshot(9));
+    let printed = assert_ok(&run(&["whatif", &cluster, "-o", "json", "--time-limit", "10s"]));
+    let answers: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let base = planned(&cluster, &[]);
+    assert_eq!(answers["asIs"]["cost"], serde_json::json!(base.summary.launch_cost.0));
+    assert_eq!(answers["asIs"]["plan"], serde_json::json!(base.id));
+    let names: Vec<&str> =
+        answers["variants"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"with spot") && names.contains(&"with zone us-east-1b"), "{names:?}");
+    assert!(!names.contains(&"with zone us-east-1a") && !names.contains(&"with arm64"), "{names:?}");
+    let spot = answers["variants"].as_array().unwrap().iter().find(|one| one["name"] == "with spot").unwrap();
+    let on_spot = planned(&cluster, &["--allow", "capacity-type=spot"]);
+    assert_eq!(spot["plan"], serde_json::json!(on_spot.id), "a row is a plan that can be made again");
+    assert_eq!(spot["saves"], serde_json::json!((base.summary.launch_cost - on_spot.summary.launch_cost).0));
+    let table = assert_ok(&run(&[
+        "whatif",
+        &cluster,
+        "--time-limit",
+        "10s",
+        "--variant",
+        "allow:capacity-type=spot",
+    ]));
+    assert!(table.contains("Most is saved karpenter.sh/capacity-type spot allowed"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert_fails(&run(&["whatif", &cluster, "--variant", "spot"]), 1, &["allow:arch=arm64"]);
+}

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use stowage_cli::render::{Subject, html};
+use stowage_cli::args::PlanFormat;
+use stowage_cli::render::{self, Subject, html};
+use stowage_cli::style::Palette;
+use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
-use stowage_models::units::UsdMicros;
+use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::{Moment, Report, Stop};
 
 /// The page of a plan, as `show` makes it.
@@ -243,4 +246,85 @@ fn samples() {
         let json = stowage_cli::render::document::json(&plan);
         std::fs::write(directory.join(format!("{name}.json")), json).expect("writable");
     }
+}
+
+/// A plan that also removes nodes: two of the nodes that exist leave, in two waves.
+fn leaving() -> Plan {
+    use stowage_models::consolidation::{
+        Consolidation, ConsolidationSummary, Move, NodeDecision, NodeReason, Wave,
+    };
+    let mut plan = support::short();
+    let decide = |node: &str, reason, message: &str| NodeDecision {
+        node: node.to_owned(),
+        reason,
+        pod: None,
+        budget: None,
+        message: message.to_owned(),
+        price: Some(UsdMicros(400_000)),
+    };
+    let moved = |pod: &str, from: &str| Move {
+        pod: PodRef(pod.to_owned()),
+        from: from.to_owned(),
+        to: plan.launches[0].slot.clone(),
+    };
+    plan.consolidation = Some(Consolidation {
+        summary: ConsolidationSummary {
+            cost_before: UsdMicros(2_000_000),
+            cost_after: UsdMicros(1_500_000),
+            nodes_removed: 2,
+            pods_moved: 2,
+            disruption_cost: UsdMicros(30_000),
+            disruption_rate: UsdMicros(1_250),
+            cost_fixed: UsdMicros(400_000),
+            bound: UsdMicros(1_480_000),
+            left: UsdMicros(21_250),
+            left_share: Ppm(10_625),
+        },
+        nodes: vec![
+            decide("a-leaves", NodeReason::Underutilized, "2 pods move"),
+            decide("b-leaves", NodeReason::Empty, "0 pods move"),
+            decide("c-stays", NodeReason::PodDisruptionBudget, "pod db/pg-0: <pg> allows none"),
+        ],
+        moves: vec![moved("shop/x-1", "a-leaves"), moved("shop/x-2", "a-leaves")],
+        waves: vec![
+            Wave { removals: vec!["b-leaves".to_owned()], ..Wave::default() },
+            Wave { removals: vec!["a-leaves".to_owned()], ..Wave::default() },
+        ],
+        ..Consolidation::default()
+    });
+    plan.id = plan.compute_id();
+    plan
+}
+
+#[test]
+fn nodes_that_leave_and_stay_are_in_every_report() {
+    let plan = leaving();
+    let page = page(&plan);
+    let found = figures(&page);
+    assert_eq!(found["leftShare"], [10_625], "the large figure is about all nodes");
+    assert!(!found.contains_key("gap"));
+    assert_eq!(found["consolidation.saved"], [500_000]);
+    assert_eq!(found["consolidation.left"], [21_250]);
+    assert_eq!(found["consolidation.nodesRemoved"], [2]);
+    assert_eq!(found["consolidation.podsMoved"], [2]);
+    for part in ["a-leaves", "2 to new-0001", "stays for a PDB", "&lt;pg&gt; allows none", "1.07"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let markdown = render::plan(
+        &Subject { plan: &plan, report: None, checked: true },
+        PlanFormat::Markdown,
+        Palette::PLAIN,
+    );
+    for part in [
+        "### Stowage: Remove 2 nodes, launch 4: saves $365.00 a month",
+        "| removed, underutilized | 1 | $292.00 | a-leaves: 2 pods move |",
+        "| stays for a PDB | 1 | $292.00 | c-stays: pod db/pg-0: <pg> allows none |",
+        "| 2 | a-leaves | $0.4000 | 2 | 2 to new-0001 |",
+    ] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    assert!(
+        !self::page(&support::short()).contains("Nodes that leave"),
+        "without consolidation there is no section"
+    );
 }

@@ -30,6 +30,13 @@ pub(super) struct Removable {
     pub(super) spare: Option<usize>,
 }
 
+impl Removable {
+    /// Pods that would move.
+    pub(super) fn pods(&self) -> i64 {
+        self.own.iter().map(|(_, count)| count).sum()
+    }
+}
+
 /// The joint problem.
 pub(super) struct Model {
     /// Pods by group, offers and existing nodes as spares. Weights are not strict here: the bound ignores them.

@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 const SIFT_TOLERANCE: f64 = 1e-5;
 const SIFT_ROUNDS_MAX: usize = 60;
 const SIFT_OFFERS_PER_ROUND: usize = 40;
+/// The first program may take this long whatever the clock says: without it nothing is known, neither what to remove nor what is left to
+/// save. It takes 2 s at 5,000 nodes.
+const FIRST_PROGRAM_SECONDS: f64 = 60.0;
 /// Leaving a pod out costs this many times the price of the pod on its best offer, or this many dollars if it has none.
 const LEAVE_OUT_FACTOR: f64 = 20.0;
 
@@ -63,7 +66,8 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
             }
             program.add_columns(&columns);
         }
-        program.set_time_limit(seconds_left());
+        let least = if best.is_none() { FIRST_PROGRAM_SECONDS } else { 0.0 };
+        program.set_time_limit(seconds_left().max(least));
         match program.run(Simplex::Primal, i32::MAX) {
             Ok(solution) => best = Some(solution),
             Err(fault) if best.is_none() => return Err(fault),

@@ -192,6 +192,15 @@ impl<'a> Facts<'a> {
                 format!("NodePool {}: consolidateAfter: Never", pool.name),
             ));
         }
+        let least = i64::from(self.policy.min_node_age_minutes) * 60;
+        let created = node.created.as_deref().and_then(instant);
+        if !verdict.moving.is_empty()
+            && let (Some(created), Some(now)) = (created, self.now)
+            && now < created.saturating_add(least)
+        {
+            let minutes = self.policy.min_node_age_minutes;
+            return Some(Kept::new(NodeReason::Young, format!("it is less than {minutes} minutes old")));
+        }
         (!self.is_settled(node, pool, claim.copied())).then(|| {
             let after = pool.consolidate_after.as_deref().unwrap_or_default();
             Kept::new(

@@ -20,6 +20,8 @@ const STEPS_MIN: usize = 4_000;
 const STEPS_MAX: usize = 60_000;
 /// The clock is looked at every so many steps.
 const STEPS_PER_LOOK: usize = 64;
+/// Launches that are weighed against keeping a node after all.
+const UNDO_LAUNCHES: usize = 6;
 /// Kept in a random choice: nodes whose pods are near in kind make better sets. Candidates drawn per partner.
 const DRAWS: usize = 6;
 
@@ -234,7 +236,38 @@ impl<'m> Search<'m> {
             }
             self.step(state);
         }
+        self.undo_moves(state);
         steps
+    }
+
+    /// Looks once more at every node that goes, those with most pods first: where keeping it makes a launch superfluous and costs no
+    /// more, its pods need not move.
+    fn undo_moves(&self, state: &mut State<'_>) {
+        let mut gone: Vec<usize> = (0..state.kept.len()).filter(|index| !state.kept[*index]).collect();
+        gone.sort_by_key(|index| (std::cmp::Reverse(state.model.removable[*index].pods()), *index));
+        for index in gone {
+            if (self.stopped)() {
+                return;
+            }
+            let own = &state.model.removable[index].own;
+            let mut launches: Vec<(std::cmp::Reverse<usize>, usize)> = state
+                .launches
+                .iter()
+                .enumerate()
+                .filter_map(|(at, launched)| {
+                    Some((std::cmp::Reverse(overlap(own, &launched.as_ref()?.load)), at))
+                })
+                .collect();
+            launches.sort_unstable();
+            for (_, at) in launches.into_iter().take(UNDO_LAUNCHES) {
+                if !state.kept[index] && state.launches.get(at).is_some_and(Option::is_some) {
+                    self.attempt(state, |state| {
+                        state.dissolve(at);
+                        state.reopen(index)
+                    });
+                }
+            }
+        }
     }
 
     /// Worth of a node's pods per price.
@@ -271,9 +304,10 @@ impl<'m> Search<'m> {
         });
     }
 
-    /// Makes a change, places what it leaves homeless, and keeps it if that is cheaper (or places pods that had no place).
+    /// Makes a change, places what it leaves homeless, and keeps it if that is cheaper (or places pods that had no place), or as cheap with
+    /// fewer moves.
     fn attempt(&self, state: &mut State<'_>, change: impl FnOnce(&mut State<'_>) -> bool) {
-        let (cost, homeless) = (state.cost, state.homeless.clone());
+        let (cost, moves, homeless) = (state.cost, state.moves, state.homeless.clone());
         let before: i64 = homeless.iter().sum();
         let is_possible = change(state);
         if is_possible {
@@ -285,11 +319,12 @@ impl<'m> Search<'m> {
             }
         }
         let after: i64 = state.homeless.iter().sum();
-        if is_possible && (after, state.cost) < (before, cost) {
+        if is_possible && (after, state.cost, state.moves) < (before, cost, moves) {
             state.commit();
         } else {
             state.undo();
             state.cost = cost;
+            state.moves = moves;
             state.homeless = homeless;
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct State<'m> {
     pub(super) homeless: Vec<i64>,
     /// Micro-dollars per hour: nodes kept, nodes launched, leaving costs.
     pub(super) cost: i64,
+    /// Pods that move.
+    pub(super) moves: i64,
     journal: Vec<Undo>,
 }
 
@@ -94,6 +96,7 @@ impl<'m> State<'m> {
             limits: core.limits.clone(),
             homeless,
             cost,
+            moves: 0,
             journal: Vec::new(),
         }
     }
@@ -106,7 +109,7 @@ impl<'m> State<'m> {
         }
     }
 
-    /// Takes everything since the last [`State::commit`] back; cost and homeless pods are the caller's to restore.
+    /// Takes everything since the last [`State::commit`] back; cost, moves and homeless pods are the caller's to restore.
     pub(super) fn undo(&mut self) {
         while let Some(step) = self.journal.pop() {
             match step {
@@ -148,6 +151,7 @@ impl<'m> State<'m> {
         self.kept[index] = false;
         self.journal.push(Undo::Kept(index));
         self.cost += one.leaving - one.price;
+        self.moves += one.pods();
         one.own.iter().for_each(|(g, count)| self.homeless[*g as usize] += count);
         if let Some(spare) = one.spare {
             self.empty(spare);
@@ -182,6 +186,7 @@ impl<'m> State<'m> {
         self.kept[index] = true;
         self.journal.push(Undo::Kept(index));
         self.cost += one.price - one.leaving;
+        self.moves -= one.pods();
         for (g, count) in &one.own {
             let mut missing = *count;
             let waiting = self.homeless[*g as usize].min(missing);

@@ -147,7 +147,11 @@ impl View<'_> {
         if only_empty || pool.consolidate_after.as_deref() == Some("Never") {
             return plain(NodeReason::Policy);
         }
-        if self.is_young(subject, pool, claim) { plain(NodeReason::Young) } else { None }
+        let age = |born: i64| Some(self.now?.saturating_sub(born));
+        let age = node.created.as_deref().and_then(schedule::instant).and_then(age);
+        let least = i64::from(self.policy.min_node_age_minutes) * 60;
+        let too_new = !subject.pods.is_empty() && age.is_some_and(|age| age < least);
+        if too_new || self.is_young(subject, pool, claim) { plain(NodeReason::Young) } else { None }
     }
 
     fn is_young(&self, subject: &Subject<'_>, pool: &NodePool, claim: Option<&NodeClaim>) -> bool {

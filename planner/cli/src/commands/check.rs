@@ -1,5 +1,6 @@
 //! `stowage check`.
 
+use super::question::changed;
 use crate::args::CheckArgs;
 use crate::failure::{Exit, Failure};
 use crate::input::{self, Input};
@@ -21,6 +22,7 @@ pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
     let plan = stowage_import::read_plan(plan_input.source())?;
     let sources: Vec<Source<'_>> = inputs.iter().map(Input::source).collect();
     let snapshot = stowage_import::import(&sources)?.snapshot;
+    let (snapshot, catalog) = changed(&plan.what_if, &snapshot, &catalog);
     let findings = stowage_checker::check(&snapshot, &catalog, &plan);
     if !findings.is_empty() {
         return Err(Failure::Refused { place: plan_input.name, findings });

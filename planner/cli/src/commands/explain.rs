@@ -1,5 +1,6 @@
 //! `stowage explain`.
 
+use super::question::changed;
 use crate::args::{ExplainArgs, ExplainFormat, Subject};
 use crate::explanation;
 use crate::failure::{Exit, Failure};
@@ -7,6 +8,7 @@ use crate::input::{self, Input};
 use crate::output::Console;
 use crate::render::{document, explain};
 use stowage_import::Source;
+use stowage_models::catalog::Catalog;
 use stowage_models::plan::Plan;
 use stowage_models::snapshot::Snapshot;
 
@@ -37,6 +39,7 @@ fn read_snapshot(args: &ExplainArgs, plan: &Plan) -> Result<Option<Snapshot>, Fa
     let inputs = input::read_all(&args.snapshot)?;
     let sources: Vec<Source<'_>> = inputs.iter().map(Input::source).collect();
     let snapshot = stowage_import::import(&sources)?.snapshot;
+    let snapshot = changed(&plan.what_if, &snapshot, Catalog::embedded()).0.into_owned();
     if snapshot.digest() != plan.snapshot.digest {
         let finding = stowage_checker::Finding {
             code: stowage_checker::code::STALE_SNAPSHOT,

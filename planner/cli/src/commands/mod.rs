@@ -7,7 +7,9 @@ pub mod explain;
 pub mod import;
 pub mod manual;
 pub mod plan;
+mod question;
 pub mod show;
+pub mod whatif;
 
 use crate::args::{Cli, Command};
 use crate::failure::{Exit, Failure};
@@ -20,6 +22,7 @@ use crate::output::Console;
 pub fn run(cli: &Cli, console: &Console) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Plan(args) => plan::run(args, console),
+        Command::WhatIf(args) => whatif::run(args, console),
         Command::Check(args) => check::run(args, console),
         Command::Show(args) => show::run(args, console),
         Command::Diff(args) => diff::run(args, console),

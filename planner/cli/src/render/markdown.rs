@@ -2,13 +2,18 @@
 
 use super::Subject;
 use super::figures::{self, per_hour, per_month, pods};
-use super::{groups, table};
+use super::{groups, leaving, table};
 use stowage_models::plan::{Plan, Unplaced};
 use stowage_models::quantity::{CPU, MEMORY};
 use stowage_models::units::{Ppm, UsdMicros};
 
 /// Kinds of launches shown before the rest is summed up. GitHub cuts comments at 65,536 characters; a row takes 120.
 const KINDS_MAX: usize = 25;
+/// Waves and nodes that leave shown at most, for the same reason: a node takes 150 characters.
+const WAVES_MAX: usize = 20;
+const LEAVERS_MAX: usize = 100;
+/// Places of a node's pods named at most.
+const PLACES_MAX: usize = 3;
 
 /// Renders the plan.
 #[must_use]
@@ -26,6 +31,9 @@ pub fn render(subject: &Subject<'_>) -> String {
 }
 
 fn heading(plan: &Plan) -> String {
+    if let Some(headline) = leaving::headline(plan) {
+        return format!("### Stowage: {headline}\n\n");
+    }
     let summary = &plan.summary;
     if summary.nodes_launched == 0 {
         return "### Stowage: nothing to launch\n\n".to_owned();
@@ -64,6 +72,51 @@ fn consolidation(plan: &Plan) -> String {
     for sentence in table::sentences(stated) {
         text.push_str(&format!("- {sentence}\n"));
     }
+    text.push_str("\n| | nodes | per month | such as |\n|---|---:|---:|---|\n");
+    for one in leaving::by_reason(stated) {
+        let such = one.nodes.first().map_or_else(String::new, |node| match node.message.as_str() {
+            "" => node.node.clone(),
+            message => format!("{}: {message}", node.node),
+        });
+        text.push_str(&format!(
+            "| {} | {} | {} | {} |\n",
+            table::words(one.reason),
+            figures::thousands(one.nodes.len() as u64),
+            figures::cents(one.cost.per_month()),
+            cell(&such)
+        ));
+    }
+    if stated.waves.is_empty() {
+        return text;
+    }
+    text.push_str("\n| wave | launch | evict | remove |\n|---:|---:|---:|---:|\n");
+    for (index, wave) in stated.waves.iter().enumerate().take(WAVES_MAX) {
+        let (launches, evictions, removals) =
+            (wave.launches.len(), wave.evictions.len(), wave.removals.len());
+        text.push_str(&format!("| {} | {launches} | {evictions} | {removals} |\n", index + 1));
+    }
+    if stated.waves.len() > WAVES_MAX {
+        text.push_str(&format!("\n... and {} more waves.\n", stated.waves.len() - WAVES_MAX));
+    }
+    let leavers = leaving::leavers(stated);
+    text.push_str(&format!("\n<details><summary>What leaves ({})</summary>\n\n", leavers.len()));
+    text.push_str("| wave | node | $/h | pods | go |\n|---:|---|---:|---:|---|\n");
+    for one in leavers.iter().take(LEAVERS_MAX) {
+        let price = one.decision.price.map_or_else(String::new, |price| price.to_string());
+        let to = leaving::places(&one.to, PLACES_MAX);
+        let row = format!(
+            "| {} | {} | {price} | {} | {} |\n",
+            one.wave,
+            cell(&one.decision.node),
+            one.pods,
+            cell(&to)
+        );
+        text.push_str(&row);
+    }
+    if leavers.len() > LEAVERS_MAX {
+        text.push_str(&format!("\n... and {} more.\n", leavers.len() - LEAVERS_MAX));
+    }
+    text.push_str("\n</details>\n");
     text
 }
 

@@ -10,8 +10,10 @@ pub mod figures;
 pub mod grid;
 pub mod groups;
 pub mod html;
+pub mod leaving;
 pub mod markdown;
 pub mod table;
+pub mod whatif;
 
 use crate::args::PlanFormat;
 use crate::style::Palette;

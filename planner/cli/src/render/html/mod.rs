@@ -6,6 +6,7 @@
 
 mod bars;
 mod chart;
+mod leaving;
 mod nodes;
 
 use super::Subject;
@@ -17,9 +18,10 @@ use stowage_models::plan::Plan;
 use stowage_models::units::{Ppm, UsdMicros};
 
 /// The parts of the page. Names end in `.html`, so that everything put into them is escaped.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("page.html", include_str!("../report/page.html")),
     ("head.html", include_str!("../report/head.html")),
+    ("consolidation.html", include_str!("../report/consolidation.html")),
     ("launches.html", include_str!("../report/launches.html")),
     ("nodes.html", include_str!("../report/nodes.html")),
     ("facts.html", include_str!("../report/facts.html")),
@@ -51,6 +53,7 @@ fn page_context(subject: &Subject<'_>) -> Value {
         data => embedded(&nodes::names(plan)),
         title => format!("Stowage plan {}", figures::short_digest(&plan.id)),
         chart => value(chart::Chart::new(subject)),
+        leaving => value(leaving::section(plan)),
         by_type => value(bars::by(plan, "type", |launch| &launch.instance_type)),
         by_zone => value(bars::by(plan, "zone", |launch| &launch.zone)),
         by_capacity => value(bars::by(plan, "capacity", |launch| &launch.capacity_type)),
@@ -117,7 +120,8 @@ fn money(plan: &Plan) -> Vec<Money> {
         without => format!(", {} unpriced", thousands(without)),
     };
     let before = format!("{}{unpriced}", figures::nodes(summary.nodes_before));
-    let after = figures::nodes(summary.nodes_before + summary.nodes_launched);
+    let removed = plan.consolidation.as_ref().map_or(0, |stated| stated.summary.nodes_removed);
+    let after = figures::nodes((summary.nodes_before + summary.nodes_launched).saturating_sub(removed));
     let launched = figures::nodes(summary.nodes_launched);
     let unmet = (summary.preference_cost > UsdMicros::ZERO).then(|| {
         let remark = "what pods prefer and do not get, priced".to_owned();
@@ -125,7 +129,7 @@ fn money(plan: &Plan) -> Vec<Money> {
     });
     let launch = Money::new("launch", "Launch", "launchCost", summary.launch_cost, launched);
     let rest = [
-        Money::new("bound", "Bound", "launchBound", summary.launch_bound, "no launches cost less".to_owned()),
+        Money::new("bound", "Bound", "launchBound", summary.launch_bound, bound_remark(plan)),
         Money::new("after", "After", "costAfter", figures::cost_after(plan), after),
     ];
     [Money::new("before", "Before", "costBefore", summary.cost_before, before), launch]
@@ -135,11 +139,22 @@ fn money(plan: &Plan) -> Vec<Money> {
         .collect()
 }
 
+fn bound_remark(plan: &Plan) -> String {
+    let given = if plan.consolidation.is_some() { ", given what leaves" } else { "" };
+    format!("no launches cost less{given}")
+}
+
 fn head_context(subject: &Subject<'_>) -> Value {
     let plan = subject.plan;
     let summary = &plan.summary;
     let part = |class, figure, value, name| PodPart { class, figure, value, text: thousands(value), name };
-    let gap = summary.gap.to_string();
+    // With consolidation, what is left to save is about all nodes, not only those launched.
+    let joint = plan.consolidation.as_ref().map(|stated| &stated.summary);
+    let (label, figure, share) = match joint {
+        Some(joint) => ("Left to save, at most", "leftShare", joint.left_share),
+        None => ("Proven gap", "gap", summary.gap),
+    };
+    let gap = share.to_string();
     let (text, unit) = gap.split_once(' ').unwrap_or((&gap, ""));
     context! {
         id_short => figures::short_digest(&plan.id),
@@ -154,13 +169,16 @@ fn head_context(subject: &Subject<'_>) -> Value {
             part("old", "podsOnExisting", summary.pods_on_existing, "on existing nodes"),
             part("out", "podsUnplaced", summary.pods_unplaced, "left out"),
         ]),
-        gap => context! { value => summary.gap.0, text, unit },
+        gap => context! { label, figure, value => share.0, text, unit },
         gap_sentence => gap_sentence(plan),
         money => value(money(plan)),
     }
 }
 
 fn headline(plan: &Plan) -> String {
+    if let Some(headline) = super::leaving::headline(plan) {
+        return headline;
+    }
     let summary = &plan.summary;
     if summary.nodes_launched == 0 {
         return "Nothing to launch".to_owned();
@@ -170,6 +188,12 @@ fn headline(plan: &Plan) -> String {
 }
 
 fn gap_sentence(plan: &Plan) -> String {
+    if let Some(stated) = &plan.consolidation {
+        let left = cents(stated.summary.left.per_month());
+        return format!(
+            "Of today's cost, {left} a month: proven for all removals and launches under this policy."
+        );
+    }
     if plan.summary.gap == Ppm::UNBOUNDED {
         return "There is no bound yet, so nothing is known about what is left to save.".to_owned();
     }

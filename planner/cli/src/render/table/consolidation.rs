@@ -83,7 +83,9 @@ fn reasons(stated: &Consolidation, palette: Palette) -> String {
     format!("\n{}", grid::lay_out(&columns, &rows, 2, palette))
 }
 
-fn words(reason: NodeReason) -> &'static str {
+/// Whether nodes stay or go, and why, in a few words.
+#[must_use]
+pub fn words(reason: NodeReason) -> &'static str {
     match reason {
         NodeReason::Unmanaged => "stays, not managed",
         NodeReason::OutOfScope => "stays, not asked about",

@@ -75,7 +75,8 @@ fn gap(plan: &Plan) -> (String, String) {
     } else if left == UsdMicros::ZERO {
         "nothing costs less".to_owned()
     } else {
-        format!("at most {} left to save", per_month(left))
+        let given = if plan.consolidation.is_some() { " on launches, given what leaves" } else { "" };
+        format!("at most {} left to save{given}", per_month(left))
     };
     (gap.to_string(), worth)
 }
