@@ -210,7 +210,14 @@ impl World {
 
     fn plan(&self) -> Result<Plan> {
         let policy = Policy { consolidation: Some(ConsolidationPolicy::default()), ..Policy::default() };
-        let plan = stowage_planner::consolidate(&self.snapshot, Catalog::embedded(), &policy, &self.limits(), &mut |_| {})?.plan;
+        let plan = stowage_planner::consolidate(
+            &self.snapshot,
+            Catalog::embedded(),
+            &policy,
+            &self.limits(),
+            &mut |_| {},
+        )?
+        .plan;
         let findings = stowage_checker::check(&self.snapshot, Catalog::embedded(), &plan);
         ensure!(findings.is_empty(), "minute {}: the referee refuses the plan: {findings:?}", self.minute);
         Ok(plan)

@@ -78,17 +78,16 @@ impl<'a> Question<'a> {
     ) -> Result<Planned, Failure> {
         let (snapshot, catalog) = changed(&self.what_if, &self.snapshot, &self.catalog);
         let effort = self.effort;
-        let policy =
-            Policy {
-                slack: effort.slack,
-                gap: effort.gap,
-                seed: effort.seed,
-                preferences: Some(match effort.preferences {
-                    PreferencesArg::Respect => Preferences::Respect,
-                    PreferencesArg::Ignore => Preferences::Ignore,
-                }),
-                consolidation: wanted,
-            };
+        let policy = Policy {
+            slack: effort.slack,
+            gap: effort.gap,
+            seed: effort.seed,
+            preferences: Some(match effort.preferences {
+                PreferencesArg::Respect => Preferences::Respect,
+                PreferencesArg::Ignore => Preferences::Ignore,
+            }),
+            consolidation: wanted,
+        };
         let is_consolidation = policy.consolidation.is_some();
         let threads = effort.threads.map_or_else(
             || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
