@@ -75,7 +75,7 @@ fn gap(plan: &Plan) -> (String, String) {
     } else if left == UsdMicros::ZERO {
         "nothing costs less".to_owned()
     } else {
-        let given = if plan.consolidation.is_some() { " on launches, given what leaves" } else { "" };
+        let given = if plan.consolidation.is_some() { " on launches" } else { "" };
         format!("at most {} left to save{given}", per_month(left))
     };
     (gap.to_string(), worth)
