@@ -1,10 +1,9 @@
 //! Whether kube-scheduler can bind every pod where the plan puts it (formulation, section 2.3).
 
-use crate::filters::{Place, World, realise};
+use crate::filters::{Place, World, realise_in_any_order};
 use crate::finding::{Findings, code};
 use crate::ledger::{Ledger, by_domain};
 use crate::problem::Problem;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use stowage_models::labels::HOSTNAME;
 use stowage_models::objects::{Owner, Pod, PodRef};
@@ -112,10 +111,7 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         let place = world.places.len() - 1;
         assignments.extend(launch.pods.iter().filter_map(|pod| Some((*pods.get(pod)?, place))));
     }
-    // The scheduler asks nobody for a good order: pods that may go at once fill domains before those that must not be in a much
-    // fuller one than others. What binds in this order binds in any in which the rejected are tried again.
-    assignments.sort_by_key(|(pod, _)| patience(pod));
-    let stuck = realise(&mut world, &assignments);
+    let stuck = realise_in_any_order(&mut world, &assignments);
     for one in stuck.iter().take(FINDINGS_MAX) {
         let (pod, place) = assignments[one.assignment];
         let node = world.places[place].name.trim_start_matches("planned/");
@@ -126,11 +122,4 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         let more = stuck.len() - FINDINGS_MAX;
         findings.add(code::CONSTRAINT, format!("{more} more pods cannot be bound where the plan puts them"));
     }
-}
-
-/// How late a pod is bound at worst: without hard spread constraints first, then by falling skew, the strictest last.
-fn patience(pod: &Pod) -> (bool, Reverse<i32>) {
-    let least =
-        pod.spec.topology_spread.iter().filter(|spread| spread.hard).map(|spread| spread.max_skew).min();
-    (least.is_some(), Reverse(least.unwrap_or(0)))
 }

@@ -12,7 +12,6 @@ use crate::extract::Dealer;
 use crate::pack::Pattern;
 use crate::placement::{Placement, add, free, more_on, more_on_new, take};
 use crate::problem::Problem;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::PodRef;
@@ -129,6 +128,9 @@ enum Place {
     New(u32),
 }
 
+/// How often pods that cannot be bound are put elsewhere: where they go others may become too many.
+const PASSES: usize = 3;
+
 /// Makes a placement one that can be bound pod by pod. What cannot be placed moves to [`Problem::blocked`]; true if anything
 /// changed.
 pub(crate) fn restore(problem: &mut Problem<'_>, placement: &mut Placement) -> bool {
@@ -138,7 +140,7 @@ pub(crate) fn restore(problem: &mut Problem<'_>, placement: &mut Placement) -> b
     let mut changed = false;
     let mut out: BTreeMap<u32, (i64, BTreeSet<Violation>)> = BTreeMap::new();
     for pass in 0.. {
-        let (mut taken, stuck) = replay(problem, placement, pass == 0);
+        let (mut taken, stuck) = replay(problem, placement, pass < PASSES);
         let trimmed = trim(problem, placement);
         for (g, pods) in trimmed {
             taken.entry(g).or_default().0 += pods;
@@ -201,13 +203,7 @@ fn replay(
         here.sort();
         waiting.extend(here.into_iter().map(|(_, g, pod)| (at, g, pod)));
     }
-    // Nor is it the best: the scheduler binds first what nothing holds back, so pods with spread constraints wait for the rest,
-    // the strictest longest. What holds then holds in any order in which the rejected are tried again.
-    waiting.sort_by_key(|(_, g, _)| {
-        let skews = problem.groups[*g as usize].wants.terms.spreads.iter().map(|spread| spread.max_skew);
-        let least = skews.min();
-        (least.is_some(), Reverse(least))
-    });
+    let mut bound = waiting.clone();
     let mut why: BTreeMap<u32, BTreeSet<Violation>> = BTreeMap::new();
     let mut alike: BTreeMap<u32, usize> = BTreeMap::new();
     loop {
@@ -234,6 +230,19 @@ fn replay(
         }
         if waiting.is_empty() || waiting.len() == before {
             break;
+        }
+    }
+    // Nobody tells the scheduler a good order, and what nothing holds back is bound at once: every pod must be within its spread's
+    // skew among all others.
+    let early: BTreeSet<(usize, u32, u32)> = waiting.iter().copied().collect();
+    bound.retain(|one| !early.contains(one) && replay.sim.is_spread(one.1 as usize));
+    for (at, g, pod) in bound.into_iter().rev() {
+        replay.bind(g, &places[at].1, -1);
+        if let Err(violation @ Violation::Spread(_)) = replay.sim.check(g as usize, &places[at].1.1) {
+            why.entry(g).or_default().insert(violation);
+            waiting.push((at, g, pod));
+        } else {
+            replay.bind(g, &places[at].1, 1);
         }
     }
     let stuck = !waiting.is_empty();

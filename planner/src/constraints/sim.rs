@@ -206,6 +206,11 @@ impl Sim {
             || !counted.is_empty()
     }
 
+    /// Whether the group has a hard spread constraint.
+    pub(crate) fn is_spread(&self, g: usize) -> bool {
+        !self.facts[g].spreads.is_empty()
+    }
+
     /// Whether where the group's pods are changes what others of the group may do.
     pub(crate) fn depends_on_itself(&self, g: usize) -> bool {
         let facts = &self.facts[g];

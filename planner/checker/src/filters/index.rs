@@ -72,6 +72,11 @@ impl Spread {
         (present.clone().count(), present.min().copied())
     }
 
+    /// Whether pods on a place count.
+    pub(super) fn looks_at(&self, place: usize) -> bool {
+        self.looks_at[place]
+    }
+
     /// Pods in the domain of a place; `None` if the place lacks the key.
     pub(super) fn here(&self, topology: &Topology<'_>, place: usize) -> Option<i64> {
         let domain = topology.domain(self.key, place)?;

@@ -13,7 +13,7 @@ mod spread;
 mod topology;
 mod volumes;
 
-pub use realise::{Stuck, realise};
+pub use realise::{Stuck, realise, realise_in_any_order};
 
 use crate::matching::{accepts, tolerates};
 use crate::request::effective_request;

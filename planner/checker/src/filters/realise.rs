@@ -1,7 +1,7 @@
 //! Whether the scheduler can carry a plan out: each pod bound where it is meant to go, one after the other.
 
-use super::index::Index;
-use super::{Rejection, World};
+use super::index::{Index, Profile};
+use super::{Rejection, World, spread};
 use std::collections::BTreeMap;
 use stowage_models::objects::Pod;
 
@@ -20,6 +20,30 @@ pub struct Stuck {
 /// What is left over is stuck: no order of attempts was tried in which it fits, and for constraints that only tighten as
 /// pods are added (resources, ports, anti-affinity) there is none.
 pub fn realise<'a>(world: &mut World<'a>, assignments: &[(&'a Pod, usize)]) -> Vec<Stuck> {
+    bind(world, assignments).0
+}
+
+/// [`realise`], and every pod could also come last: nobody tells the scheduler a good order, and pods that nothing holds back
+/// are bound at once. A pod that is within its spread's skew only as long as others are not there yet is stuck, too.
+///
+/// Enough for any order in which rejected pods are tried again, if one constraint is looked at: a pod that is rejected although
+/// it could come last is so because another domain is not as full yet as it will be, and what is missing there is not rejected.
+pub fn realise_in_any_order<'a>(world: &mut World<'a>, assignments: &[(&'a Pod, usize)]) -> Vec<Stuck> {
+    let (mut stuck, index, profiles) = bind(world, assignments);
+    if stuck.is_empty() {
+        let last = |at: usize| spread::could_come_last(&index, &profiles[at], assignments[at].1).err();
+        stuck.extend(
+            (0..assignments.len())
+                .filter_map(|at| last(at).map(|rejection| Stuck { assignment: at, rejection })),
+        );
+    }
+    stuck
+}
+
+fn bind<'a>(
+    world: &mut World<'a>,
+    assignments: &[(&'a Pod, usize)],
+) -> (Vec<Stuck>, Index<'a>, Vec<Profile>) {
     let pods: Vec<&'a Pod> = assignments.iter().map(|(pod, _)| *pod).collect();
     let (mut index, profiles) = Index::build(world, &pods);
     let mut waiting: Vec<usize> = (0..assignments.len()).collect();
@@ -52,7 +76,7 @@ pub fn realise<'a>(world: &mut World<'a>, assignments: &[(&'a Pod, usize)]) -> V
             }
         });
         if waiting.is_empty() || waiting.len() == before {
-            return stuck;
+            return (stuck, index, profiles);
         }
         if alike.is_empty() {
             alike = equals(&pods, &waiting);

@@ -12,6 +12,15 @@ pub(super) fn pod_topology_spread(
     profile: &Profile,
     place: usize,
 ) -> Result<(), Rejection> {
+    within(index, profile, place, false)
+}
+
+/// The same of a pod that is there and counted already: whether it could have come last of all.
+pub(super) fn could_come_last(index: &Index<'_>, profile: &Profile, place: usize) -> Result<(), Rejection> {
+    within(index, profile, place, true)
+}
+
+fn within(index: &Index<'_>, profile: &Profile, place: usize, is_there: bool) -> Result<(), Rejection> {
     for one in &profile.spreads {
         let spread = &index.spreads[one.spread];
         let Some(here) = spread.here(&index.topology, place) else {
@@ -24,7 +33,8 @@ pub(super) fn pod_topology_spread(
         let few = (domains as i64) < one.min_domains;
         // Without any domain the scheduler's minimum is the largest number there is, and nothing is too much.
         let least = if few { 0 } else { least.unwrap_or(i64::from(i32::MAX)) };
-        if here + i64::from(one.own) - least > one.max_skew {
+        let counted = is_there && spread.looks_at(place);
+        if here + i64::from(one.own && !counted) - least > one.max_skew {
             return reject(PLUGIN, "node(s) didn't match pod topology spread constraints");
         }
     }
