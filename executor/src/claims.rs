@@ -2,7 +2,7 @@
 
 use crate::request::{Failure, Key, Reason, Request, Verb};
 use crate::state::State;
-use crate::time::{LAUNCH_TIMEOUT, REGISTRATION_TIMEOUT};
+use crate::time::LAUNCH_TIMEOUT;
 use crate::view::{Claim, Instance, InstanceState, Node, Observation};
 use stowage_models::labels;
 
@@ -100,7 +100,7 @@ fn register(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut
         return;
     }
     let since = claim.launched.unwrap_or(claim.created);
-    if seen.now.since(since) >= REGISTRATION_TIMEOUT
+    if seen.now.since(since) >= state.settings.registration_timeout
         && give_up(state, seen, &claim.name, Reason::RegistrationTimeout, requests)
     {
         state.lessons.registered(&claim.pool, false, seen.now);

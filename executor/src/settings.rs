@@ -1,6 +1,6 @@
 //! What an operator may set.
 
-use crate::time::SECOND;
+use crate::time::{REGISTRATION_TIMEOUT, SECOND};
 
 /// What the controller may do by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +23,21 @@ pub struct Settings {
     pub batch_max: i64,
     /// Nodes carry a taint, and planned pods the toleration, so that the plan is what happens.
     pub steer: bool,
+    /// A machine that has not registered after this long is given back, in milliseconds.
+    pub registration_timeout: i64,
     /// Stops everything.
     pub stop: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { mode: Mode::Shadow, batch_idle: SECOND, batch_max: 10 * SECOND, steer: true, stop: false }
+        Settings {
+            mode: Mode::Shadow,
+            batch_idle: SECOND,
+            batch_max: 10 * SECOND,
+            steer: true,
+            registration_timeout: REGISTRATION_TIMEOUT,
+            stop: false,
+        }
     }
 }

@@ -57,13 +57,16 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
                 state.failed(key(Verb::Plan, ""), now);
             }
         }
-        Answer::Launched { claim, instance } => {
+        Answer::Launched { claim, launched } => {
             state.over(&key(Verb::Launch, claim));
+            let instance = &launched.instance;
+            launched.missing.iter().for_each(|offering| state.stock.miss(offering.clone(), now));
             let offering =
                 (instance.instance_type.clone(), instance.zone.clone(), instance.capacity_type.clone());
             state.stock.hit(&offering);
-            state.launched.insert(claim.clone(), instance.clone());
+            state.launched.insert(claim.clone(), launched.instance.clone());
         }
+        Answer::NotPrepared { claim, why } => not_prepared(state, claim, why, now),
         Answer::NotLaunched { claim, why } => claims::not_launched(state, seen, claim, why, requests),
         Answer::Listed(listing) => {
             state.over(&key(Verb::List, ""));
@@ -73,6 +76,22 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
         }
         Answer::Done(done) => state.done(done.clone(), now),
         Answer::Failed(failed, _) => state.failed(failed.clone(), now),
+    }
+}
+
+/// A claim that was not created. What can never be is not asked for again: its pods are planned anew.
+fn not_prepared(state: &mut State, claim: &str, why: &Failure, now: Time) {
+    let key = Key { verb: Verb::CreateClaim, object: claim.to_owned() };
+    state.note_missing(why, now);
+    if matches!(why, Failure::Later(_)) {
+        state.failed(key, now);
+        return;
+    }
+    state.over(&key);
+    if let Some((draft, _)) = state.drafts.remove(claim)
+        && matches!(why, Failure::Never(_))
+    {
+        draft.intent.pods.iter().for_each(|pod| state.settle(&pod.uid, now));
     }
 }
 

@@ -180,8 +180,15 @@ pub enum Answer {
     Launched {
         /// Claim.
         claim: String,
-        /// The machine.
-        instance: Instance,
+        /// The machine, and what had no capacity before it.
+        launched: crate::ports::Launched,
+    },
+    /// A launch could not be prepared; its claim was not created.
+    NotPrepared {
+        /// Claim.
+        claim: String,
+        /// Why.
+        why: crate::request::Failure,
     },
     /// No machine.
     NotLaunched {

@@ -1,22 +1,28 @@
 //! Carries requests out against the API server and the cloud.
 
 use crate::lease::{Leadership, WRITE};
-use crate::objects;
+use crate::metrics::Metrics;
+use crate::{objects, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use stowage_executor::{Answer, Cloud, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time};
+use std::sync::Arc;
+use std::time::Instant;
+use stowage_executor::{
+    Answer, Cloud, Draft, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time,
+};
 use stowage_models::labels;
-use stowage_observe::KINDS;
+use stowage_observe::{KINDS, SLOT};
 
 /// Access to a cluster and a cloud.
 pub(crate) struct Ports<C> {
     pub(crate) client: Client,
     pub(crate) cloud: C,
     pub(crate) leadership: Leadership,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 type Outcome = Result<(), String>;
@@ -43,17 +49,32 @@ impl<C: Cloud> Ports<C> {
             return key.map(|key| Answer::Failed(key, "the lease is lost".to_owned()));
         }
         match request {
-            Request::Launch { claim, token, body } => Some(match self.cloud.launch(&token, &body).await {
-                Ok(instance) => Answer::Launched { claim, instance },
-                Err(why) => Answer::NotLaunched { claim, why },
-            }),
+            Request::Launch { claim, token, body } => {
+                Some(match self.timed("Create", self.cloud.launch(&token, &body)).await {
+                    Ok(launched) => Answer::Launched { claim, launched },
+                    Err(why) => Answer::NotLaunched { claim, why },
+                })
+            }
+            Request::CreateClaim(draft) => {
+                let claim = draft.name.clone();
+                let key = key?;
+                let draft = match self.prepare(*draft).await {
+                    Ok(draft) => draft,
+                    Err(why) => return Some(Answer::NotPrepared { claim, why }),
+                };
+                let done = tokio::time::timeout(WRITE, self.create_claim(&draft)).await;
+                Some(match done.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+                    Ok(()) => Answer::Done(key),
+                    Err(error) => Answer::Failed(key, error),
+                })
+            }
             Request::List => Some(match self.list(now).await {
                 Ok(listing) => Answer::Listed(listing),
                 Err(error) => Answer::Failed(key?, error),
             }),
             Request::Terminate { instance, why } => {
                 let key = key?;
-                Some(match self.cloud.terminate(&instance, why).await {
+                Some(match self.timed("Delete", self.cloud.terminate(&instance, why)).await {
                     Ok(()) => Answer::Done(key),
                     Err(error) => Answer::Failed(key, error.0),
                 })
@@ -70,13 +91,39 @@ impl<C: Cloud> Ports<C> {
         }
     }
 
+    /// A call to the cloud, measured under Karpenter's name for it.
+    async fn timed<T, E>(&self, method: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let begun = Instant::now();
+        let outcome = call.await;
+        telling::call(&self.metrics, method, begun.elapsed(), outcome.is_ok());
+        outcome
+    }
+
+    /// Has the cloud look up what a launch needs, and writes it into the draft.
+    async fn prepare(&self, mut draft: Draft) -> Result<Draft, Failure> {
+        let later = |error: String| Failure::Later(error);
+        let classes = api(&self.client, "EC2NodeClass").map_err(later)?;
+        let found = tokio::time::timeout(WRITE, classes.get_opt(&draft.intent.class)).await;
+        let found = found.map_err(|_| Failure::Later("no answer in time".to_owned()))?;
+        let class = found.map_err(|error| Failure::Later(error.to_string()))?;
+        let class = class
+            .ok_or_else(|| Failure::Never(format!("there is no EC2NodeClass {}", draft.intent.class)))?;
+        let class = serde_json::to_string(&class).map_err(|error| Failure::Never(error.to_string()))?;
+        draft.body = self.cloud.prepare(&draft.body, &class).await?;
+        // Preparing takes as long as the cloud takes; the lease may be another's by now.
+        if self.leadership.epoch().is_none() {
+            return Err(Failure::Later("the lease is lost".to_owned()));
+        }
+        Ok(draft)
+    }
+
+    async fn create_claim(&self, draft: &Draft) -> Outcome {
+        let object = serde_json::from_value(objects::claim(draft)).map_err(|error| error.to_string())?;
+        fine(api(&self.client, "NodeClaim")?.create(&PostParams::default(), &object).await, 409)
+    }
+
     async fn write(&self, request: Request) -> Outcome {
         match request {
-            Request::CreateClaim(draft) => {
-                let object =
-                    serde_json::from_value(objects::claim(&draft)).map_err(|error| error.to_string())?;
-                fine(api(&self.client, "NodeClaim")?.create(&PostParams::default(), &object).await, 409)
-            }
             Request::RecordLaunch { claim, instance } => {
                 let provider = format!("aws:///{}/{}", instance.zone, instance.id);
                 self.status(&claim, "Launched", json!({ "providerID": provider, "imageID": instance.image }))
@@ -98,10 +145,8 @@ impl<C: Cloud> Ports<C> {
             }
             Request::Tolerate { pod, slot } => self.tolerate(&pod, &slot).await,
             Request::OpenNode { node, slot } => {
-                self.without_taint(&node, &json!({}), |taint| {
-                    taint["key"] == SLOT_TAINT && taint["value"] == slot
-                })
-                .await
+                let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
+                self.change_taints(&node, &json!({}), of_slot, None).await
             }
             Request::DeleteClaim { claim, why } => self.delete_claim(&claim, why).await,
             Request::DeleteNode { node, uid } => {
@@ -122,6 +167,7 @@ impl<C: Cloud> Ports<C> {
             }
             Request::Plan { .. }
             | Request::Show(_)
+            | Request::CreateClaim(_)
             | Request::Launch { .. }
             | Request::List
             | Request::Terminate { .. } => Ok(()),
@@ -130,7 +176,7 @@ impl<C: Cloud> Ports<C> {
 
     /// Instances, and only then claims.
     async fn list(&self, now: Time) -> Result<Listing, String> {
-        let instances = self.cloud.list().await.map_err(|error| error.0)?;
+        let instances = self.timed("List", self.cloud.list()).await.map_err(|error| error.0)?;
         let claims = api(&self.client, "NodeClaim")?.list_metadata(&ListParams::default()).await;
         let claims = claims.map_err(|error| error.to_string())?;
         Ok(Listing {
@@ -179,19 +225,38 @@ impl<C: Cloud> Ports<C> {
             wanted[key] = value.into();
         }
         let change = json!({ "metadata": { "labels": wanted } });
-        self.without_taint(node, &change, |taint| taint["key"] == labels::TAINT_UNREGISTERED).await?;
+        // The node is kept for its pods from the moment on at which it is open to pods at all.
+        let slot = found.metadata.annotations.unwrap_or_default().remove(SLOT).unwrap_or_default();
+        let keep =
+            (!slot.is_empty()).then(|| json!({ "key": SLOT_TAINT, "value": slot, "effect": "NoSchedule" }));
+        let unregistered = |taint: &Value| taint["key"] == labels::TAINT_UNREGISTERED;
+        self.change_taints(node, &change, unregistered, keep).await?;
         let name = json!({ "nodeName": node });
         self.status(claim, "Registered", name).await
     }
 
-    /// Removes taints of a node, and only these, and changes it otherwise as told.
-    async fn without_taint(&self, node: &str, change: &Value, remove: impl Fn(&Value) -> bool) -> Outcome {
+    /// Removes taints of a node, and only these, and changes it otherwise as told. If something was removed, another may come in its
+    /// place.
+    async fn change_taints(
+        &self,
+        node: &str,
+        change: &Value,
+        remove: impl Fn(&Value) -> bool,
+        instead: Option<Value>,
+    ) -> Outcome {
         let nodes = api(&self.client, "Node")?;
         let Some(found) = nodes.get_opt(node).await.map_err(|error| error.to_string())? else {
             return Ok(());
         };
         let mut taints = found.data["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        let before = taints.len();
         taints.retain(|taint| !remove(taint));
+        if let Some(instead) = instead
+            && taints.len() < before
+            && taints.iter().all(|taint| taint["key"] != instead["key"])
+        {
+            taints.push(instead);
+        }
         let mut patch = change.clone();
         patch["metadata"]["resourceVersion"] = found.metadata.resource_version.into();
         patch["spec"]["taints"] = if taints.is_empty() { Value::Null } else { taints.into() };

@@ -46,6 +46,9 @@ impl Leadership {
 /// Takes and keeps a lease while it lives.
 #[derive(Debug)]
 pub struct Lease {
+    api: Api<LeaseObject>,
+    name: String,
+    identity: String,
     leadership: Leadership,
     task: JoinHandle<()>,
 }
@@ -55,14 +58,34 @@ impl Lease {
     #[must_use]
     pub fn start(client: Client, namespace: &str, name: &str, identity: &str) -> Lease {
         let leadership = Leadership::default();
+        let api: Api<LeaseObject> = Api::namespaced(client, namespace);
         let keeper = Keeper {
-            api: Api::namespaced(client, namespace),
+            api: api.clone(),
             name: name.to_owned(),
             identity: identity.to_owned(),
             leadership: leadership.clone(),
             seen: None,
         };
-        Lease { leadership, task: tokio::spawn(keeper.run()) }
+        let (name, identity) = (name.to_owned(), identity.to_owned());
+        Lease { api, name, identity, leadership, task: tokio::spawn(keeper.run()) }
+    }
+
+    /// Gives it up, so that another need not wait until it has run out.
+    pub async fn release(self) {
+        self.task.abort();
+        self.leadership.set(0, None);
+        let released = async {
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() == Some(&self.identity) {
+                spec.holder_identity = Some(String::new());
+                // The version is part of the object: what another holds by now stays.
+                conflict(self.api.replace(&self.name, &PostParams::default(), &lease).await)?;
+            }
+            Ok::<(), kube::Error>(())
+        };
+        // It runs out by itself.
+        let _ = tokio::time::timeout(DEADLINE, released).await;
     }
 
     /// To ask whether this process leads.

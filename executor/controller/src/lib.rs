@@ -5,11 +5,19 @@
 //! behind `stowage_executor::Cloud`.
 
 mod act;
+mod classes;
+mod health;
 mod intents;
 mod lease;
+mod metrics;
 mod objects;
 mod publish;
 mod run;
+mod serve;
+mod telling;
 
+pub use health::Health;
 pub use lease::{Leadership, Lease};
+pub use metrics::{Family, Metrics};
 pub use run::{Controller, Options};
+pub use serve::serve;

@@ -1,31 +1,27 @@
-//! `stowage-controller`. In shadow mode it plans what waits and publishes plans, and changes nothing else, so it may run
-//! beside Karpenter. It has no cloud yet, so other modes are refused.
+//! `stowage-controller`. In shadow mode it plans what waits and publishes plans, and changes nothing else, so it may run beside Karpenter. In
+//! auto mode it carries plans out on EC2.
 
+mod arguments;
+
+use arguments::Arguments;
 use kube::{Client, Config};
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use stowage_aws::Aws;
 use stowage_controller::{Controller, Lease, Options};
-use stowage_executor::{Cloud, CloudError, Failure, Instance, Mode, Reason, Settings};
+use stowage_executor::{Cloud, CloudError, Failure, Instance, Launched, Reason, Settings};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
-
-const HELP: &str = "\
-Plans the pods of a cluster that wait, and publishes the plans: `kubectl get plans`.
-
-Usage: stowage-controller [--mode shadow] [--namespace NAME]
-
-  --mode MODE       shadow: plan, publish, change nothing else (the only mode so far)
-  --namespace NAME  Where the lease is [default: kube-system]
-  -h, --help        Print this
-
-The cluster is that of KUBECONFIG, ~/.kube/config, or the pod's service account. The custom resources in charts/stowage-crd
-must be installed.
-";
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a plan may take.
 const PLAN_TIME: Duration = Duration::from_secs(2);
 /// How long a request to the API server may take, watches aside.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often prices and offerings are looked up.
+const REFRESH: Duration = Duration::from_secs(3600);
 
 /// The cloud of a controller that never launches.
 struct NoCloud;
@@ -33,7 +29,7 @@ struct NoCloud;
 const NONE: &str = "this controller has no cloud";
 
 impl Cloud for NoCloud {
-    async fn launch(&self, _: &str, _: &str) -> Result<Instance, Failure> {
+    async fn launch(&self, _: &str, _: &str) -> Result<Launched, Failure> {
         Err(Failure::Later(NONE.to_owned()))
     }
 
@@ -46,32 +42,7 @@ impl Cloud for NoCloud {
     }
 }
 
-/// The namespace of the lease; `None`: help was asked for.
-fn arguments() -> Result<Option<String>, String> {
-    let mut namespace = "kube-system".to_owned();
-    let mut given = std::env::args().skip(1);
-    while let Some(argument) = given.next() {
-        let (name, inline) = match argument.split_once('=') {
-            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-            None => (argument, None),
-        };
-        if matches!(name.as_str(), "-h" | "--help") {
-            return Ok(None);
-        }
-        let hint = "see `stowage-controller --help`";
-        let value =
-            inline.or_else(|| given.next()).ok_or_else(|| format!("{name} needs a value\n  hint: {hint}"))?;
-        match name.as_str() {
-            "--mode" if value == "shadow" => {}
-            "--mode" => return Err(format!("mode {value} is not there yet\n  hint: use --mode shadow")),
-            "--namespace" => namespace = value,
-            _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
-        }
-    }
-    Ok(Some(namespace))
-}
-
-async fn run(namespace: &str) -> Result<(), String> {
+async fn run(arguments: Arguments) -> Result<(), String> {
     let hint = "does `kubectl get nodes` work?";
     let mut config = Config::infer().await.map_err(|error| format!("{error}\n  hint: {hint}"))?;
     // Repeating is the step machine's business.
@@ -79,25 +50,77 @@ async fn run(namespace: &str) -> Result<(), String> {
     config.connect_timeout = Some(TIMEOUT);
     let client = || Client::try_from(config.clone()).map_err(|error| error.to_string());
     let identity = format!("{}-{}", std::env::var("HOSTNAME").unwrap_or_default(), std::process::id());
-    let lease = Lease::start(client()?, namespace, "stowage-controller", &identity);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = Options {
-        settings: Settings { mode: Mode::Shadow, ..Settings::default() },
+        settings: Settings { mode: arguments.mode, ..Settings::default() },
         policy: Policy::default(),
         catalog: Catalog::embedded().clone(),
         plan_time: PLAN_TIME,
         threads,
     };
-    Controller::new(client()?, NoCloud, lease.leadership(), options).run().await;
+    let address = arguments.listen;
+    let lease = Lease::start(client()?, &arguments.namespace, "stowage-controller", &identity);
+    if let Some(mut settings) = arguments.aws {
+        let version =
+            client()?.apiserver_version().await.map_err(|error| format!("{error}\n  hint: {hint}"))?;
+        let minor: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+        settings.version = format!("{}.{minor}", version.major);
+        if settings.endpoint.is_empty() {
+            settings.endpoint = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        }
+        let cloud = Arc::new(Aws::connect(settings, Catalog::embedded().clone()).await);
+        let refreshing = tokio::spawn(refresh(cloud.clone()));
+        let controller = Controller::new(client()?, cloud, lease.leadership(), options);
+        operate(controller, address).await?;
+        refreshing.abort();
+    } else {
+        let controller = Controller::new(client()?, NoCloud, lease.leadership(), options);
+        operate(controller, address).await?;
+    }
+    lease.release().await;
     Ok(())
+}
+
+/// Keeps prices and offerings fresh.
+async fn refresh(cloud: Arc<Aws>) {
+    loop {
+        let outcome = cloud.refresh().await;
+        for stale in &outcome.stale {
+            eprintln!("planning with {stale}");
+        }
+        if outcome.unknown > 0 {
+            eprintln!("{} instance types are offered that this version does not know", outcome.unknown);
+        }
+        tokio::time::sleep(REFRESH).await;
+    }
+}
+
+/// Runs a controller until the process is asked to stop.
+async fn operate<C: Cloud>(controller: Controller<C>, address: SocketAddr) -> Result<(), String> {
+    let (metrics, health) = (controller.metrics(), controller.health());
+    let listening = |address| eprintln!("metrics and health: http://{address}/metrics, /healthz, /readyz");
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        eprintln!("stopping");
+    };
+    tokio::select! {
+        () = controller.run_until(stop) => Ok(()),
+        served = stowage_controller::serve(address, metrics, health, listening) => {
+            served.map_err(|error| format!("cannot listen on {address}: {error}\n  hint: --listen ADDRESS:PORT"))
+        }
+    }
 }
 
 #[tokio::main(flavor = "multi_thread")]
 async fn main() -> ExitCode {
-    let outcome = match arguments() {
-        Ok(Some(namespace)) => run(&namespace).await,
+    let outcome = match Arguments::parse(std::env::args().skip(1), |name| std::env::var(name).ok()) {
+        Ok(Some(arguments)) => run(arguments).await,
         Ok(None) => {
-            print!("{HELP}");
+            print!("{}", arguments::HELP);
             Ok(())
         }
         Err(error) => Err(error),

@@ -1,9 +1,13 @@
 //! The loop.
 
 use crate::act::Ports;
+use crate::classes::Classes;
+use crate::health::Health;
 use crate::intents;
 use crate::lease::Leadership;
+use crate::metrics::Metrics;
 use crate::publish;
+use crate::telling;
 use jiff::Timestamp;
 use kube::Client;
 use std::collections::BTreeMap;
@@ -25,6 +29,13 @@ const TICK: Duration = Duration::from_millis(500);
 /// Requests under way at once; below the API server's default limits for one client.
 const REQUESTS_MAX: usize = 64;
 
+/// How long a stopped controller waits for what is under way; Kubernetes gives it 30 s.
+const FAREWELL: Duration = Duration::from_secs(20);
+/// How often node classes are looked at.
+const CLASSES_EVERY: Duration = Duration::from_secs(60);
+/// How often what launches leave behind is removed.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
+
 /// How the controller works.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,7 +43,7 @@ pub struct Options {
     pub settings: Settings,
     /// Policy of plans.
     pub policy: Policy,
-    /// Types and prices.
+    /// Types and prices, if the cloud does not say.
     pub catalog: Catalog,
     /// Budget of a plan.
     pub plan_time: Duration,
@@ -45,6 +56,9 @@ pub struct Controller<C> {
     ports: Arc<Ports<C>>,
     view: Arc<View>,
     options: Arc<Options>,
+    classes: Arc<Classes>,
+    metrics: Arc<Metrics>,
+    health: Health,
     epoch: Time,
     begun: Instant,
 }
@@ -54,10 +68,15 @@ impl<C: Cloud> Controller<C> {
     #[must_use]
     pub fn new(client: Client, cloud: C, leadership: Leadership, options: Options) -> Controller<C> {
         let view = Arc::new(View::start(&client));
+        let metrics = Arc::new(Metrics::default());
+        telling::build(&metrics);
         Controller {
-            ports: Arc::new(Ports { client, cloud, leadership }),
+            health: Health::new(view.clone()),
+            metrics: metrics.clone(),
+            ports: Arc::new(Ports { client, cloud, leadership, metrics }),
             view,
             options: Arc::new(options),
+            classes: Arc::default(),
             epoch: Time(Timestamp::now().as_millisecond()),
             begun: Instant::now(),
         }
@@ -68,18 +87,46 @@ impl<C: Cloud> Controller<C> {
         self.epoch.plus(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// Its numbers.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Whether it is well.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     /// Runs until the future is dropped.
     pub async fn run(self) {
+        self.run_until(std::future::pending()).await;
+    }
+
+    /// Runs until `stop`; then nothing new is begun, and what is under way is waited for, up to a deadline. All of it could be lost without
+    /// harm; what is not lost is not done twice.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
         let mut plans: BTreeMap<String, usize> = BTreeMap::new();
+        let mut inputs = String::new();
+        let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
                 () = self.view.changed() => {}
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
+                () = &mut stop => {
+                    let all = u32::try_from(REQUESTS_MAX).unwrap_or(u32::MAX);
+                    if tokio::time::timeout(FAREWELL, permits.acquire_many(all)).await.is_err() {
+                        eprintln!("stopped with requests under way; whoever follows finds them");
+                    }
+                    return;
+                }
             }
             tokio::time::sleep(PAUSE).await;
             while let Ok(answer) = receiver.try_recv() {
@@ -93,15 +140,36 @@ impl<C: Cloud> Controller<C> {
             seen.leader = shadow || self.ports.leadership.epoch().is_some();
             seen.answers = std::mem::take(&mut answers);
             for answer in &seen.answers {
-                tell(answer);
+                telling::answer(&self.metrics, answer);
             }
+            self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
+            telling::seen(&self.metrics, &seen);
             state = next;
             for request in requests {
                 self.start(request, &sender, &permits);
             }
-            if !shadow && seen.leader {
+            if !shadow && seen.leader && seen.synced {
                 self.progress(&seen, &mut plans);
+                if inputs != seen.inputs {
+                    inputs.clone_from(&seen.inputs);
+                    classes_due = Instant::now();
+                }
+                if Instant::now() >= classes_due && self.classes.begin() {
+                    classes_due = Instant::now() + CLASSES_EVERY;
+                    let (classes, ports, view) =
+                        (self.classes.clone(), self.ports.clone(), self.view.clone());
+                    tokio::spawn(async move { classes.look(&ports, &view).await });
+                }
+                if Instant::now() >= tidy_due {
+                    tidy_due = Instant::now() + TIDY_EVERY;
+                    let ports = self.ports.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = ports.cloud.tidy().await {
+                            eprintln!("unused launch templates are not removed: {error}");
+                        }
+                    });
+                }
             }
         }
     }
@@ -110,9 +178,9 @@ impl<C: Cloud> Controller<C> {
     fn start(&self, request: Request, sender: &mpsc::UnboundedSender<Answer>, permits: &Arc<Semaphore>) {
         let (ports, sender, permits, now) = (self.ports.clone(), sender.clone(), permits.clone(), self.now());
         if let Request::Plan { ticket, input } = request {
-            let (view, options) = (self.view.clone(), self.options.clone());
+            let (view, options, classes) = (self.view.clone(), self.options.clone(), self.classes.clone());
             tokio::spawn(async move {
-                let answer = match plan_now(&ports.client, &view, options, *input).await {
+                let answer = match plan_now(&ports, &view, &classes, options, *input).await {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
                     Err(error) => Answer::NotPlanned(ticket, error),
                 };
@@ -151,25 +219,11 @@ impl<C: Cloud> Controller<C> {
     }
 }
 
-/// Failures are told; what succeeds is in the objects.
-fn tell(answer: &Answer) {
-    match answer {
-        Answer::NotPlanned(_, error) => eprintln!("no plan: {error}"),
-        Answer::NotLaunched { claim, why } => {
-            eprintln!("claim={claim} not launched: {}", crate::act::refusal(why))
-        }
-        Answer::Failed(key, error) => eprintln!("{:?} {}: {error}", key.verb, key.object),
-        Answer::Planned(_, batch) if !batch.launches.is_empty() => {
-            eprintln!("plan={} launches={}", batch.plan, batch.launches.len());
-        }
-        _ => {}
-    }
-}
-
 /// Plans what waits, has the referee check it, and publishes it.
-async fn plan_now(
-    client: &Client,
+async fn plan_now<C: Cloud>(
+    ports: &Ports<C>,
     view: &View,
+    classes: &Classes,
     options: Arc<Options>,
     input: PlanInput,
 ) -> Result<PlannedBatch, String> {
@@ -180,8 +234,20 @@ async fn plan_now(
     // The same cluster at another time is another snapshot, so no two plans have the same id, nor two launches the same token.
     snapshot.taken_at = Some(Timestamp::now().to_string());
     let mode = if options.settings.mode == Mode::Shadow { "shadow" } else { "auto" };
+    if mode == "auto" {
+        // What a class that is not ready would launch cannot be launched.
+        let Some(unready) = classes.unready() else {
+            return Err("the node classes have not been looked at yet".to_owned());
+        };
+        snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        if snapshot.node_pools.is_empty() {
+            return Err("no NodePool has a node class that is ready".to_owned());
+        }
+    }
+    let live = ports.cloud.catalog();
     let work = move || -> Result<_, String> {
-        let view = planning_view(&snapshot, &options.catalog, &input);
+        let catalog = live.as_deref().unwrap_or(&options.catalog);
+        let view = planning_view(&snapshot, catalog, &input);
         let begun = Instant::now();
         let limits = Limits {
             time: options.plan_time,
@@ -197,9 +263,11 @@ async fn plan_now(
         }
         Ok((planned.plan, view))
     };
+    let begun = Instant::now();
     let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
+    telling::plan(&ports.metrics, &plan, begun.elapsed());
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {
-        publish::publish(client, &plan, mode, &view.left_out)
+        publish::publish(&ports.client, &plan, mode, &view.left_out)
             .await
             .map_err(|error| format!("the plan is not published: {error}"))?;
     }

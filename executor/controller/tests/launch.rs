@@ -1,11 +1,12 @@
 //! Goal: five hundred pods from nothing end on planned nodes at the planned price, on a real control plane, and nothing leaks when
 //! the controller ends at any moment. The cloud is in this process and keeps EC2's word about client tokens.
 
+mod common;
+
+use common::{LATER, SOON, all_bound, pods, prepare};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, PostParams};
-use kube::core::DynamicObject;
-use kube::{Api, Client, ResourceExt as _};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,13 +14,10 @@ use std::time::Duration;
 use stowage_cluster::{Cluster, Kubelet, NodeSpec, eventually};
 use stowage_controller::{Controller, Lease, Options};
 use stowage_executor::{
-    Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Mode, Reason, Settings, Time,
+    Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Launched, Mode, Reason, Settings, Time,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
-
-const SOON: Duration = Duration::from_secs(60);
-const LATER: Duration = Duration::from_secs(240);
 
 /// A cloud whose machines become nodes of the fake kubelet.
 #[derive(Clone)]
@@ -40,7 +38,7 @@ struct State {
 }
 
 impl Cloud for Fake {
-    async fn launch(&self, token: &str, text: &str) -> Result<Instance, Failure> {
+    async fn launch(&self, token: &str, text: &str) -> Result<Launched, Failure> {
         let body = LaunchBody::parse(text).map_err(Failure::Never)?;
         let offering = body.offerings.first().cloned().ok_or_else(|| Failure::Never("nothing".to_owned()))?;
         let (instance, new) = {
@@ -94,7 +92,7 @@ impl Cloud for Fake {
                 kubelet.add(node).await.expect("the node registers");
             });
         }
-        Ok(instance)
+        Ok(Launched { instance, missing: Vec::new() })
     }
 
     async fn terminate(&self, instance: &str, _: Reason) -> Result<(), CloudError> {
@@ -120,93 +118,16 @@ fn options(mode: Mode) -> Options {
     }
 }
 
-async fn create(client: &Client, plural: &str, object: Value) {
-    let version = object["apiVersion"].as_str().expect("apiVersion").to_owned();
-    let (group, version) = version.split_once('/').expect("a group");
-    let kind = kube::core::GroupVersionKind::gvk(group, version, object["kind"].as_str().expect("kind"));
-    let resource = kube::core::ApiResource::from_gvk_with_plural(&kind, plural);
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let object = serde_json::from_value(object).expect("an object");
-    api.create(&PostParams::default(), &object).await.expect(plural);
-}
-
-async fn prepare(cluster: &Cluster) {
-    let client = cluster.client();
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in stowage_api::definitions().expect("definitions") {
-        let name = definition.name_any();
-        definitions.create(&PostParams::default(), &definition).await.expect(&name);
-        eventually(&name, SOON, || async {
-            let found = definitions.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-            let holds = conditions.iter().any(|one| one.type_ == "Established" && one.status == "True");
-            holds.then_some(()).ok_or_else(String::new)
-        })
-        .await
-        .expect("it is established");
-    }
-    create(&client, "ec2nodeclasses", json!({
-        "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": { "name": "default" },
-        "spec": {
-            "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
-            "subnetSelectorTerms": [{ "id": "subnet-1" }], "securityGroupSelectorTerms": [{ "id": "sg-1" }],
-        },
-    }))
-    .await;
-    create(&client, "nodepools", json!({
-        "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": "default" },
-        "spec": { "template": { "spec": {
-            "nodeClassRef": { "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default" },
-            "requirements": [
-                { "key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"] },
-                { "key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["c", "m", "r"] },
-                { "key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"] },
-            ],
-        } } },
-    }))
-    .await;
-    cluster.create_namespace("test").await.expect("the namespace");
-}
-
-async fn pods(client: &Client, count: usize) {
-    let api: Api<Pod> = Api::namespaced(client.clone(), "test");
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..count {
-        let (cpu, memory) = [("250m", "512Mi"), ("1", "1Gi"), ("500m", "4Gi"), ("2", "3Gi")][n % 4];
-        let pod: Pod = serde_json::from_value(json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("pod-{n:04}") },
-            "spec": { "containers": [{
-                "name": "main", "image": "example.com/image",
-                "resources": { "requests": { "cpu": cpu, "memory": memory } },
-            }] },
-        }))
-        .expect("a pod");
-        let api = api.clone();
-        tasks.spawn(async move { api.create(&PostParams::default(), &pod).await.expect("a pod").name_any() });
-        if tasks.len() >= 16 {
-            tasks.join_next().await;
-        }
-    }
-    while tasks.join_next().await.is_some() {}
-}
-
-/// Everything is bound where the claims say.
-async fn all_bound(client: &Client, count: usize) -> Result<(), String> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), "test");
-    let pods = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-    let bound =
-        pods.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())).count();
-    (pods.len() == count && bound == count)
-        .then_some(())
-        .ok_or_else(|| format!("{bound} of {} bound", pods.len()))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
     const PODS: usize = 500;
     let builder = Cluster::builder().controller_manager(true).scheduler(true);
     let cluster = builder.start().await.expect("the cluster starts");
-    prepare(&cluster).await;
+    let class = json!({
+        "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
+        "subnetSelectorTerms": [{ "id": "subnet-1" }], "securityGroupSelectorTerms": [{ "id": "sg-1" }],
+    });
+    prepare(&cluster, class).await;
     let client = cluster.client();
     let kubelet = Arc::new(Kubelet::start(cluster.client()));
     let cloud = Fake { kubelet, state: Arc::default() };
@@ -218,7 +139,7 @@ async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
         Controller::new(cluster.client(), watching.clone(), shadow.leadership(), options(Mode::Shadow));
     let shadow_task = tokio::spawn(controller.run());
 
-    pods(&client, PODS).await;
+    pods(&client, "pod", PODS).await;
     let plans: Api<stowage_api::Plan> = Api::all(client.clone());
     let shown = || async {
         let found = plans.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;

@@ -145,6 +145,7 @@ async fn answer(
 
 async fn send(reply: Reply, kind: &str) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let mut body = reply.body.into_bytes();
+    let whole = body.len();
     match reply.then {
         Then::Send => {}
         Then::SendAfter(by) => tokio::time::sleep(Duration::from_millis(by)).await,
@@ -153,5 +154,7 @@ async fn send(reply: Reply, kind: &str) -> Result<Response<Full<Bytes>>, std::io
         Then::SendHalf => body.truncate(body.len() / 2),
     }
     let response = Response::builder().status(reply.status).header("content-type", kind);
+    // Of a cut answer too: whoever reads notices that the connection ends too early.
+    let response = response.header("content-length", whole);
     response.body(Full::new(Bytes::from(body))).map_err(std::io::Error::other)
 }

@@ -94,10 +94,7 @@ impl World {
                 }
                 for (from, price) in self.history(&one.name, &offer.zone, price) {
                     // The price that holds is always shown; older ones if asked for.
-                    if self.clock(from) >= since
-                        || shown.is_empty()
-                        || from == self.changed(&one.name, &offer.zone)
-                    {
+                    if self.clock(from) >= since || from == self.changed(&one.name, &offer.zone) {
                         shown.push(vec![
                             text("availabilityZone", &offer.zone),
                             text("instanceType", &one.name),

@@ -130,6 +130,11 @@ impl World {
         self.struck.push((0, 0));
     }
 
+    /// Sets capacity and price of offerings from now on; it comes before other rules.
+    pub fn add_pool(&mut self, rule: crate::script::PoolRule) {
+        self.script.pools.insert(0, rule);
+    }
+
     /// What was called so far.
     #[must_use]
     pub fn calls(&self) -> &[Call] {
@@ -223,17 +228,20 @@ impl World {
     /// The first fault that strikes.
     fn fault(&mut self, action: &str) -> Option<Effect> {
         let now = self.now;
+        let mut effect = None;
         for (fault, (seen, struck)) in self.script.faults.iter().zip(&mut self.struck) {
             if !glob(&fault.action, action) || now < fault.from || now > fault.until {
                 continue;
             }
+            // Every fault counts every call, also those that another strikes.
             *seen += 1;
-            if *seen > fault.skip && *struck < fault.times && self.rng.chance(fault.permille) {
+            let due = effect.is_none() && *seen > fault.skip && *struck < fault.times;
+            if due && self.rng.chance(fault.permille) {
                 *struck += 1;
-                return Some(fault.effect.clone());
+                effect = Some(fault.effect.clone());
             }
         }
-        None
+        effect
     }
 
     /// Takes a token of the action's bucket.

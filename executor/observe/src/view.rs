@@ -162,6 +162,14 @@ impl View {
         stores.get(plural)?.objects.get(&key).map(|entry| entry.text.clone())
     }
 
+    /// Names of the objects of a kind without namespaces.
+    #[must_use]
+    pub fn names(&self, plural: &str) -> Vec<String> {
+        let stores = lock(&self.stores);
+        let keys = stores.get(plural).map(|store| store.objects.keys());
+        keys.into_iter().flatten().map(|(_, name)| name.clone()).collect()
+    }
+
     /// How many objects of a kind there are.
     #[must_use]
     pub fn count(&self, plural: &str) -> usize {

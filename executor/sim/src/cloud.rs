@@ -1,7 +1,7 @@
 //! A cloud that keeps its word about tokens, and little else.
 
 use std::collections::BTreeMap;
-use stowage_executor::{Failure, Instance, InstanceState, LaunchBody, Time};
+use stowage_executor::{Failure, Instance, InstanceState, LaunchBody, Launched, Time};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +38,13 @@ impl Cloud {
         text: &str,
         now: Time,
         visible: Time,
-    ) -> Result<Instance, Failure> {
+    ) -> Result<Launched, Failure> {
         if let Some((id, body)) = self.tokens.get(token) {
             if body != text {
                 return Err(Failure::Never("IdempotentParameterMismatch".to_owned()));
             }
-            return Ok(self.instances[id].instance.clone());
+            let instance = self.instances[id].instance.clone();
+            return Ok(Launched { instance, missing: Vec::new() });
         }
         let body = LaunchBody::parse(text).map_err(Failure::Never)?;
         let mut missing = Vec::new();
@@ -69,7 +70,7 @@ impl Cloud {
             self.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));
             let machine = Machine { instance: instance.clone(), visible, body, ended: None };
             self.instances.insert(id, machine);
-            return Ok(instance);
+            return Ok(Launched { instance, missing });
         }
         Err(Failure::Capacity(missing))
     }

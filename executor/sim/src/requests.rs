@@ -160,7 +160,8 @@ impl World {
         let before = self.cloud.instances.len();
         let launched = self.cloud.launch(token, body, self.now, self.now.plus(invisible));
         match launched {
-            Ok(instance) => {
+            Ok(launched) => {
+                let instance = &launched.instance;
                 if self.cloud.instances.len() > before {
                     let boot = Time(self.now.0 + self.rng.between(20_000, 90_000));
                     if !self.fault(faults.never_registers) {
@@ -171,7 +172,7 @@ impl World {
                         self.at(dies, Event::Dies(instance.id.clone()));
                     }
                 }
-                Answer::Launched { claim: claim.to_owned(), instance }
+                Answer::Launched { claim: claim.to_owned(), launched }
             }
             Err(why) => Answer::NotLaunched { claim: claim.to_owned(), why },
         }

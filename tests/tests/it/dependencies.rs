@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// What each crate of the workspace may use of the workspace, tests left aside. A new edge is a decision: it is written
 /// here and in ARCHITECTURE.md.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("stowage-models", &[]),
     ("stowage-import", &["stowage-models"]),
     ("stowage-checker", &["stowage-models"]),
@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "stowage-controller",
         &[
             "stowage-api",
+            "stowage-aws",
             "stowage-checker",
             "stowage-executor",
             "stowage-models",
@@ -27,6 +28,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "stowage-planner",
         ],
     ),
+    // Alone links the AWS SDK.
+    ("stowage-aws", &["stowage-api", "stowage-executor", "stowage-models"]),
+    // AWS for tests and labs; knows of Stowage no more than the catalogue.
+    ("stowage-fake-cloud", &["stowage-models"]),
     ("stowage-sim", &["stowage-executor", "stowage-models"]),
     ("stowage-bench", &["stowage-checker", "stowage-import", "stowage-models", "stowage-planner"]),
     // Starts programs for tests and knows nothing of planning.
@@ -160,6 +165,18 @@ fn what_tests_run_on_is_for_tests_alone() {
             assert!(!direct.contains(only), "{} uses {only}", graph.names[id]);
         }
     }
+}
+
+#[test]
+fn only_one_crate_sees_the_aws_sdk() {
+    let graph = Graph::read();
+    for id in graph.members.iter().filter(|id| graph.names[*id] != "stowage-aws") {
+        let direct = graph.direct(id, true);
+        assert!(!direct.iter().any(|name| name.starts_with("aws-")), "{} uses {direct:?}", graph.names[id]);
+    }
+    // A newcomer's first build compiles none of it.
+    let brought = graph.reachable(graph.id("stowage"));
+    assert!(!brought.iter().any(|name| name.starts_with("aws-")), "the command line brings the AWS SDK");
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! The port: machines, all of them.
+
+use crate::client::Aws;
+use crate::errors::{Kind, Trouble};
+use crate::limits::Class;
+use crate::network::Network;
+use crate::prepare::{TAG_CLAIM, TAG_CLUSTER};
+use aws_sdk_ec2::types as ec2;
+use serde_json::json;
+use std::sync::Arc;
+use stowage_api::Ec2NodeClass;
+use stowage_executor::{Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time};
+use stowage_models::catalog::Catalog;
+
+/// Instances of a page.
+const PAGE: i32 = 1000;
+
+impl Cloud for Aws {
+    async fn prepare(&self, body: &str, class: &str) -> Result<String, Failure> {
+        let order = self.order(body, class).await?;
+        serde_json::to_string(&order).map_err(|error| Failure::Never(error.to_string()))
+    }
+
+    async fn launch(&self, token: &str, body: &str) -> Result<Launched, Failure> {
+        self.send_order(token, body).await
+    }
+
+    async fn terminate(&self, instance: &str, _: Reason) -> Result<(), CloudError> {
+        let request = self.ec2.terminate_instances().instance_ids(instance).send();
+        match self.write("TerminateInstances", Class::Terminate, request).await {
+            Ok(_) => Ok(()),
+            // Long gone, or not visible yet; if it shows up, it is asked for again.
+            Err(trouble) if trouble.kind == Kind::NotFound => Ok(()),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
+        let mut found = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .read("DescribeInstances", Class::Read, || {
+                    let name = format!("tag:{TAG_CLUSTER}");
+                    let ours = ec2::Filter::builder().name(name).values(&self.settings.cluster).build();
+                    let request = self.ec2.describe_instances().filters(ours).max_results(PAGE);
+                    request.set_next_token(next.clone()).send()
+                })
+                .await?;
+            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+            found.extend(instances.filter_map(instance));
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn class_status(&self, class: &str) -> Result<Option<String>, CloudError> {
+        let class: Ec2NodeClass =
+            serde_json::from_str(class).map_err(|error| CloudError(format!("not a node class: {error}")))?;
+        let network = self.network(&class.spec).await;
+        let images = self.images(&class.spec).await;
+        Ok(Some(status(&network, &images).to_string()))
+    }
+
+    fn catalog(&self) -> Option<Arc<Catalog>> {
+        Some(Aws::catalog(self))
+    }
+
+    async fn tidy(&self) -> Result<(), CloudError> {
+        Ok(self.delete_unused_templates().await.map(drop)?)
+    }
+}
+
+/// An image with the architectures it is for.
+type Images = Vec<(String, &'static str)>;
+
+impl Aws {
+    /// Images for the usual type of each architecture; one is enough.
+    async fn images(&self, class: &stowage_api::Ec2NodeClassSpec) -> Result<Images, Trouble> {
+        crate::images::family(class)?;
+        let catalog = self.catalog();
+        let (mut images, mut trouble) = (Images::new(), None);
+        for (name, arch) in [("m5.large", "amd64"), ("m6g.large", "arm64")] {
+            let Some(kind) = catalog.get(name) else { continue };
+            match self.image(class, kind).await {
+                Ok(image) => images.push((image, arch)),
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        match trouble {
+            Some(error) if images.is_empty() => Err(error),
+            _ => Ok(images),
+        }
+    }
+}
+
+/// What the status of a node class says; conditions without times.
+fn status(network: &Result<Network, Trouble>, images: &Result<Images, Trouble>) -> serde_json::Value {
+    let found = network.clone().unwrap_or_default();
+    let condition = |kind: &str, trouble: Option<String>| {
+        json!({
+            "type": kind, "status": if trouble.is_none() { "True" } else { "False" },
+            "reason": if trouble.is_none() { kind } else { "NotFound" }, "message": trouble.unwrap_or_default(),
+        })
+    };
+    let lacks = |empty: bool, what: &str| match network {
+        Err(trouble) => Some(trouble.text.clone()),
+        Ok(_) if empty => Some(format!("no {what} is selected")),
+        Ok(_) => None,
+    };
+    let subnets = lacks(found.subnets.is_empty(), "subnet");
+    let groups = lacks(found.groups.is_empty(), "security group");
+    let no_image = images.as_ref().err().map(|trouble| trouble.text.clone());
+    let all: Vec<String> = [&subnets, &groups, &no_image].into_iter().flatten().cloned().collect();
+    let ready = (!all.is_empty()).then(|| all.join("; "));
+    let images = images.clone().unwrap_or_default();
+    json!({
+        "subnets": found.subnets.iter().map(|one| {
+            json!({ "id": one.id, "zone": one.zone, "zoneID": one.zone_id })
+        }).collect::<Vec<_>>(),
+        "securityGroups": found.groups.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect::<Vec<_>>(),
+        "amis": images.iter().map(|(id, arch)| json!({
+            "id": id,
+            "requirements": [{ "key": "kubernetes.io/arch", "operator": "In", "values": [arch] }],
+        })).collect::<Vec<_>>(),
+        "conditions": [
+            condition("SubnetsReady", subnets),
+            condition("SecurityGroupsReady", groups),
+            condition("AMIsReady", no_image),
+            condition("Ready", ready),
+        ],
+    })
+}
+
+fn instance(found: &ec2::Instance) -> Option<Instance> {
+    let tag = |key: &str| {
+        let tag = found.tags().iter().find(|tag| tag.key() == Some(key));
+        tag.and_then(|tag| tag.value()).unwrap_or_default().to_owned()
+    };
+    let state = match found.state().and_then(|state| state.name()) {
+        Some(ec2::InstanceStateName::Pending) => InstanceState::Pending,
+        Some(ec2::InstanceStateName::ShuttingDown | ec2::InstanceStateName::Terminated) => {
+            InstanceState::Ended
+        }
+        // One that was stopped can be started again and still costs: it is there until it is terminated.
+        _ => InstanceState::Running,
+    };
+    let launched = found.launch_time().and_then(|time| time.to_millis().ok()).unwrap_or_default();
+    let spot = found.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot);
+    Some(Instance {
+        id: found.instance_id()?.to_owned(),
+        claim: tag(TAG_CLAIM),
+        // Filtered by the tag of this cluster's Stowage; without a claim's name it is none of its.
+        ours: !tag(TAG_CLAIM).is_empty() && !tag(TAG_CLUSTER).is_empty(),
+        state,
+        launched: Time(launched),
+        instance_type: found.instance_type().map(|one| one.as_str().to_owned()).unwrap_or_default(),
+        zone: found.placement().and_then(|place| place.availability_zone()).unwrap_or_default().to_owned(),
+        capacity_type: if spot { "spot" } else { "on-demand" }.to_owned(),
+        image: found.image_id().unwrap_or_default().to_owned(),
+    })
+}

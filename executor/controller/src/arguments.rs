@@ -1,0 +1,142 @@
+//! The command line of `stowage-controller`.
+
+use std::net::SocketAddr;
+use stowage_aws::Settings;
+use stowage_executor::Mode;
+
+pub(crate) const HELP: &str = "\
+Plans the pods of a cluster that wait, publishes the plans (`kubectl get plans`), and carries them out on EC2 if told so.
+
+Usage: stowage-controller [--mode shadow|auto] [--namespace NAME] [--cluster-name NAME ...]
+
+  --mode MODE               shadow: plan, publish, change nothing else
+                            auto: launch what was planned [default: shadow]
+  --namespace NAME          Where the lease is [default: kube-system]
+  --listen ADDRESS          Where /metrics, /healthz and /readyz are [default: 0.0.0.0:8080]
+  -h, --help                Print this
+
+With auto:
+  --cluster-name NAME       Name of the cluster, in tags and user data [env: CLUSTER_NAME]
+  --cluster-endpoint URL    Where nodes find the API server [env: CLUSTER_ENDPOINT; default: where we find it]
+  --cluster-ca-bundle TEXT  Certificate of its authority, in base64 [env: CLUSTER_CA_BUNDLE]
+  --service-cidr CIDR       Addresses of services, for AL2023 [env: CLUSTER_SERVICE_CIDR]
+  --region REGION           Region [default: where the AWS SDK finds it, AWS_REGION first]
+  --aws-endpoint URL        Asked instead of AWS, for tests and labs; what is sent there is signed with a made-up key
+
+The cluster is that of KUBECONFIG, ~/.kube/config, or the pod's service account; credentials for AWS are found as its SDK does. The
+custom resources in charts/stowage-crd must be installed.
+";
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// Mode.
+    pub(crate) mode: Mode,
+    /// Namespace of the lease.
+    pub(crate) namespace: String,
+    /// Where metrics and health are.
+    pub(crate) listen: SocketAddr,
+    /// EC2, in auto mode.
+    pub(crate) aws: Option<Settings>,
+}
+
+impl Arguments {
+    /// Reads the arguments after the program's name; `None`: help was asked for.
+    ///
+    /// # Errors
+    /// A text that ends in a hint.
+    pub(crate) fn parse(
+        mut given: impl Iterator<Item = String>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Arguments>, String> {
+        let hint = "see `stowage-controller --help`";
+        let mut found = Arguments {
+            mode: Mode::Shadow,
+            namespace: "kube-system".to_owned(),
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            aws: None,
+        };
+        let from = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let mut settings = Settings::new(&from("CLUSTER_NAME").unwrap_or_default(), "");
+        settings.endpoint = from("CLUSTER_ENDPOINT").unwrap_or_default();
+        settings.ca_bundle = from("CLUSTER_CA_BUNDLE").unwrap_or_default();
+        settings.service_cidr = from("CLUSTER_SERVICE_CIDR");
+        while let Some(argument) = given.next() {
+            let (name, inline) = match argument.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (argument, None),
+            };
+            if matches!(name.as_str(), "-h" | "--help") {
+                return Ok(None);
+            }
+            let value = inline
+                .or_else(|| given.next())
+                .ok_or_else(|| format!("{name} needs a value\n  hint: {hint}"))?;
+            match name.as_str() {
+                "--mode" if value == "shadow" => found.mode = Mode::Shadow,
+                "--mode" if value == "auto" => found.mode = Mode::Auto,
+                "--mode" => return Err(format!("there is no mode {value}\n  hint: use shadow or auto")),
+                "--namespace" => found.namespace = value,
+                "--listen" => {
+                    let wrong = |error| format!("--listen {value}: {error}\n  hint: such as 127.0.0.1:8080");
+                    found.listen = value.parse().map_err(wrong)?;
+                }
+                "--cluster-name" => settings.cluster = value,
+                "--cluster-endpoint" => settings.endpoint = value,
+                "--cluster-ca-bundle" => settings.ca_bundle = value,
+                "--service-cidr" => settings.service_cidr = Some(value),
+                "--region" => settings.region = Some(value),
+                "--aws-endpoint" => {
+                    settings.fake_credentials = true;
+                    settings.aws_endpoint = Some(value);
+                }
+                _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
+            }
+        }
+        if found.mode == Mode::Auto {
+            if settings.cluster.is_empty() {
+                let text =
+                    "auto mode needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
+                return Err(text.to_owned());
+            }
+            found.aws = Some(settings);
+        }
+        Ok(Some(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Option<Arguments>, String> {
+        let value = |name: &str| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        Arguments::parse(text.split_whitespace().map(str::to_owned), value)
+    }
+
+    #[test]
+    fn shadow_needs_nothing_and_auto_a_cluster() {
+        let shadow = parse("", &[]).expect("arguments").expect("no help");
+        assert_eq!((shadow.mode, shadow.aws), (Mode::Shadow, None));
+        assert_eq!(parse("--mode auto -h", &[]), Ok(None));
+        assert!(parse("--mode auto", &[]).expect_err("no name").contains("--cluster-name"));
+        assert!(parse("--mode auto", &[("CLUSTER_NAME", "")]).is_err());
+        let auto = parse("--mode=auto --region eu-west-1", &[("CLUSTER_NAME", "demo")]);
+        let aws = auto.expect("arguments").expect("no help").aws.expect("a cloud");
+        assert_eq!(
+            (aws.cluster.as_str(), aws.region.as_deref(), aws.fake_credentials),
+            ("demo", Some("eu-west-1"), false)
+        );
+        let lab = parse("--mode auto --cluster-name a --aws-endpoint http://127.0.0.1:1", &[]);
+        assert!(lab.expect("arguments").expect("no help").aws.expect("a cloud").fake_credentials);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_a_hint() {
+        for text in ["--mode", "--mode review", "--nonsense x", "--namespace", "--listen here"] {
+            assert!(parse(text, &[]).expect_err(text).contains("hint:"), "{text}");
+        }
+    }
+}

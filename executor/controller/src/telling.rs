@@ -1,0 +1,158 @@
+//! What is told: failures on stderr, everything in numbers.
+
+use crate::act::refusal;
+use crate::metrics::{Family, Metrics};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use stowage_executor::{Answer, Failure, Observation, Verb};
+use stowage_models::plan::Plan;
+
+const fn family(name: &'static str, help: &'static str) -> Family {
+    Family { name, help }
+}
+
+const BUILD: Family = family("karpenter_build_info", "Version of this program.");
+const CALLS: Family = family("karpenter_cloudprovider_duration_seconds", "How long calls to the cloud take.");
+const CALL_ERRORS: Family = family("karpenter_cloudprovider_errors_total", "Calls to the cloud that failed.");
+const SYNCED: Family = family("karpenter_cluster_state_synced", "1 if the view is complete and fresh.");
+const NODES: Family = family("karpenter_cluster_state_node_count", "Nodes of the cluster.");
+const CREATED: Family = family("karpenter_nodeclaims_created_total", "Machines launched for NodeClaims.");
+const TERMINATED: Family =
+    family("karpenter_nodeclaims_terminated_total", "NodeClaims whose machine has ended.");
+const DISRUPTED: Family = family("karpenter_nodeclaims_disrupted_total", "NodeClaims given up, by reason.");
+const QUEUE: Family = family("karpenter_scheduler_queue_depth", "Pods that wait for a place.");
+const SCHEDULING: Family = family("karpenter_scheduler_scheduling_duration_seconds", "How long plans take.");
+const UNSCHEDULABLE: Family =
+    family("karpenter_scheduler_unschedulable_pods_count", "Pods the last plan left out.");
+const USAGE: Family = family(
+    "karpenter_nodepools_usage",
+    "Capacity of nodes and machines in flight, by pool; CPU in cores, others in base units.",
+);
+const LEADER: Family = family("stowage_leader", "1 if this process acts.");
+const COST: Family = family("stowage_plan_cost_dollars", "Dollars an hour of what the last plan launches.");
+const BOUND: Family = family("stowage_plan_bound_dollars", "Proven lower bound of that cost.");
+const GAP: Family = family("stowage_plan_gap_ratio", "(cost - bound) / bound of the last plan.");
+const PLANS: Family = family("stowage_plans_total", "Plans, by outcome.");
+const LAUNCHES: Family = family("stowage_launches_total", "Answers to launches, by outcome.");
+const MISSING: Family = family("stowage_offerings_missing_total", "Times an offering had no capacity.");
+const CLAIMS: Family = family("stowage_nodeclaims", "NodeClaims by pool and how far they are.");
+
+pub(crate) fn build(metrics: &Metrics) {
+    let version = env!("CARGO_PKG_VERSION");
+    metrics.set(BUILD, &[("version", version), ("goarch", std::env::consts::ARCH)], 1_000_000);
+}
+
+/// A call to the cloud.
+pub(crate) fn call(metrics: &Metrics, method: &str, took: Duration, ok: bool) {
+    let labels = [("controller", "stowage"), ("method", method), ("provider", "aws")];
+    metrics.observe(CALLS, &labels, took);
+    if !ok {
+        metrics.count(CALL_ERRORS, &labels, 1);
+    }
+}
+
+/// A plan that was made.
+pub(crate) fn plan(metrics: &Metrics, plan: &Plan, took: Duration) {
+    metrics.observe(SCHEDULING, &[("controller", "provisioner")], took);
+    let summary = &plan.summary;
+    metrics.set(COST, &[], summary.launch_cost.0);
+    metrics.set(BOUND, &[], summary.launch_bound.0);
+    metrics.set(GAP, &[], summary.gap.0);
+    let left: usize = plan.unplaced.iter().map(|left| left.pods.len()).sum();
+    let left = i64::try_from(left).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    metrics.set(UNSCHEDULABLE, &[("controller", "provisioner")], left);
+}
+
+/// What is seen.
+pub(crate) fn seen(metrics: &Metrics, seen: &Observation) {
+    let yes = |holds: bool| if holds { 1_000_000 } else { 0 };
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    metrics.set(LEADER, &[], yes(seen.leader));
+    metrics.set(SYNCED, &[], yes(seen.synced));
+    metrics.set(NODES, &[], number(seen.nodes.len()));
+    let waiting = seen.pods.values().filter(|pod| pod.pending).count();
+    metrics.set(QUEUE, &[("controller", "provisioner")], number(waiting));
+    let mut phases: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut usage: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for claim in seen.claims.values() {
+        let phase = match claim {
+            claim if claim.deleting => "Terminating",
+            claim if claim.initialized.is_some() => "Initialized",
+            claim if claim.registered.is_some() => "Registered",
+            claim if claim.instance.is_some() => "Launched",
+            _ => "Pending",
+        };
+        *phases.entry((&claim.pool, phase)).or_default() += 1;
+        for (resource, amount) in &claim.capacity.0 {
+            // CPU is in thousandths.
+            let scale = if resource == "cpu" { 1000 } else { 1_000_000 };
+            let sum = usage.entry((&claim.pool, resource)).or_default();
+            *sum = sum.saturating_add(amount.saturating_mul(scale));
+        }
+    }
+    let phases = phases
+        .into_iter()
+        .map(|((pool, phase), count)| (vec![("nodepool", pool), ("phase", phase)], number(count)));
+    metrics.set_all(CLAIMS, phases.collect());
+    let usage = usage
+        .into_iter()
+        .map(|((pool, resource), amount)| (vec![("nodepool", pool), ("resource_type", resource)], amount));
+    metrics.set_all(USAGE, usage.collect());
+}
+
+/// What came of a request: counted, and failures told; what succeeds is in the objects.
+pub(crate) fn answer(metrics: &Metrics, answer: &Answer) {
+    match answer {
+        Answer::NotPlanned(_, error) => {
+            metrics.count(PLANS, &[("outcome", "none")], 1);
+            eprintln!("no plan: {error}");
+        }
+        Answer::Planned(_, batch) => {
+            metrics.count(PLANS, &[("outcome", "planned")], 1);
+            if !batch.launches.is_empty() {
+                eprintln!("plan={} launches={}", batch.plan, batch.launches.len());
+            }
+        }
+        Answer::Launched { launched, .. } => {
+            metrics.count(LAUNCHES, &[("outcome", "launched")], 1);
+            let instance = &launched.instance;
+            let labels =
+                [("zone", instance.zone.as_str()), ("capacity_type", instance.capacity_type.as_str())];
+            metrics.count(CREATED, &labels, 1);
+            missing(metrics, &launched.missing);
+        }
+        Answer::NotPrepared { claim, why } => {
+            refused(metrics, why);
+            eprintln!("claim={claim} not created: {}", refusal(why));
+        }
+        Answer::NotLaunched { claim, why } => {
+            refused(metrics, why);
+            eprintln!("claim={claim} not launched: {}", refusal(why));
+        }
+        Answer::Failed(key, error) => eprintln!("{:?} {}: {error}", key.verb, key.object),
+        Answer::Done(key) => match key.verb {
+            Verb::ReleaseClaim => metrics.count(TERMINATED, &[], 1),
+            Verb::DeleteClaim => metrics.count(DISRUPTED, &[], 1),
+            _ => {}
+        },
+        Answer::Listed(_) => {}
+    }
+}
+
+fn refused(metrics: &Metrics, why: &Failure) {
+    let outcome = match why {
+        Failure::Capacity(offerings) => {
+            missing(metrics, offerings);
+            "no capacity"
+        }
+        Failure::Later(_) => "later",
+        Failure::Never(_) => "never",
+    };
+    metrics.count(LAUNCHES, &[("outcome", outcome)], 1);
+}
+
+fn missing(metrics: &Metrics, offerings: &[(String, String, String)]) {
+    for (_, zone, capacity_type) in offerings {
+        metrics.count(MISSING, &[("zone", zone), ("capacity_type", capacity_type)], 1);
+    }
+}
