@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// What each crate of the workspace may use of the workspace, tests left aside. A new edge is a decision: it is written
 /// here and in ARCHITECTURE.md.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("stowage-models", &[]),
     ("stowage-import", &["stowage-models"]),
     ("stowage-checker", &["stowage-models"]),
@@ -42,6 +42,18 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "stowage-realised-tests",
         &["stowage-checker", "stowage-cluster", "stowage-import", "stowage-models", "stowage-planner"],
+    ),
+    // Puts everything together, for people to try.
+    (
+        "stowage-lab",
+        &[
+            "stowage-aws",
+            "stowage-cluster",
+            "stowage-controller",
+            "stowage-executor",
+            "stowage-fake-cloud",
+            "stowage-models",
+        ],
     ),
     ("stowage-tests", &[]),
 ];
@@ -158,10 +170,10 @@ fn pure_crates_bring_no_runtime() {
 fn what_tests_run_on_is_for_tests_alone() {
     let graph = Graph::read();
     // Those that run on it are crates of their own, and for tests alone themselves.
-    const RUN_ON_IT: [&str; 2] = ["stowage-realised-tests", "stowage-scheduler-tests"];
+    const RUN_ON_IT: [&str; 3] = ["stowage-lab", "stowage-realised-tests", "stowage-scheduler-tests"];
     for id in graph.members.iter().filter(|id| !RUN_ON_IT.contains(&graph.names[*id].as_str())) {
         let direct = graph.direct(id, false);
-        for only in ["stowage-cluster", "stowage-realised-tests", "stowage-scheduler-tests"] {
+        for only in ["stowage-cluster", "stowage-lab", "stowage-realised-tests", "stowage-scheduler-tests"] {
             assert!(!direct.contains(only), "{} uses {only}", graph.names[id]);
         }
     }

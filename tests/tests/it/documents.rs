@@ -58,11 +58,25 @@ fn links_between_documents_lead_somewhere() {
 fn the_readme_commands_exist() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let commands: Vec<&str> = readme.lines().filter(|line| line.starts_with(".ci/")).collect();
-    assert_eq!(commands.len(), 2, "the README has two commands: {commands:?}");
+    let programs: Vec<&str> =
+        commands.iter().filter_map(|command| command.split_whitespace().next()).collect();
+    // Two to begin with, and the lab's three.
+    assert_eq!(programs, [".ci/demo", ".ci/test", ".ci/lab", ".ci/lab", ".ci/lab"], "{commands:?}");
     for command in commands {
         let program = command.split_whitespace().next().expect("a word");
         let mode = std::fs::metadata(root().join(program)).expect(program).permissions().mode();
         assert!(mode & 0o111 != 0, "{program} is not executable");
+    }
+}
+
+#[test]
+fn setup_does_not_take_the_arguments_of_scripts_for_its_own() {
+    // Bash hands them to a sourced script that is given none.
+    for script in [".ci/demo", ".ci/lab"] {
+        let text = std::fs::read_to_string(root().join(script)).expect(script);
+        assert!(text.contains(". .ci/setup"), "{script} prepares the machine");
+        let bare = text.lines().any(|line| line.trim() == ". .ci/setup");
+        assert!(!bare, "{script} takes arguments, so it sources .ci/setup in a function");
     }
 }
 
