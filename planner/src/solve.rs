@@ -433,7 +433,8 @@ fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     if part.exact || effort.is_done(cost, part.proof.bound()) {
         return;
     }
-    let better = master.integer(&multipliers, room, seconds);
+    // Its branches are counted; the clock is only to stop what got out of hand, not what a busy machine slows down.
+    let better = master.integer(&multipliers, room, (3.0 * seconds).min(seconds + 2.0));
     if let Some(better) = better.filter(|better| better.cost(core) < cost) {
         part.packing = better;
         effort.note("integer", part.packing.cost(core), part.proof.bound(), run);
