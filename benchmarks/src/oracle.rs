@@ -10,10 +10,11 @@ mod model;
 
 pub use cases::{Case, OFFERINGS_MAX, PODS_MAX};
 
+use std::collections::BTreeSet;
 use stowage_models::catalog::{Catalog, InstanceType};
-use stowage_models::labels;
+use stowage_models::labels::{self, CAPACITY_RESERVATION_ID as RESERVATION_ID};
 use stowage_models::objects::{DaemonSet, Node, NodePool, PodSpec, Taint, TaintEffect};
-use stowage_models::plan::{Policy, Preferences};
+use stowage_models::plan::{MinValues, Policy, Preferences};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -26,6 +27,25 @@ pub struct Offering {
     pub capacity: Resources,
     /// Price per hour.
     pub price: UsdMicros,
+    /// The capacity reservation it draws on, and its stock.
+    pub stock: Option<(String, i64)>,
+    /// What its NodePool asks several values of: pool and key, the value here, how many.
+    pub asked: Vec<(String, Option<String>, usize)>,
+}
+
+impl Offering {
+    /// Whether those of `all` that may stand in have as many values as the NodePool asks for.
+    fn is_covered(&self, all: &[Offering], may: impl Fn(usize) -> bool) -> bool {
+        self.asked.iter().all(|(key, _, least)| {
+            let values =
+                all.iter().enumerate().filter(|(index, _)| may(*index)).flat_map(|(_, one)| &one.asked);
+            let values: BTreeSet<&String> = values
+                .filter(|(other, ..)| other == key)
+                .filter_map(|(_, value, _)| value.as_ref())
+                .collect();
+            values.len() >= *least
+        })
+    }
 }
 
 /// A case reduced to arithmetic. Pods that fit no bin are left out already.
@@ -118,20 +138,37 @@ impl Problem {
         let mut problem = Problem {
             offerings: offerings
                 .iter()
-                .map(|(place, price, _)| Offering { capacity: place.capacity.clone(), price: *price })
+                .map(|(place, price, _)| Offering {
+                    capacity: place.capacity.clone(),
+                    price: *price,
+                    stock: place.labels.get(RESERVATION_ID).map(|id| {
+                        let all = snapshot.node_classes.iter().flat_map(|class| &class.capacity_reservations);
+                        let left = all.filter(|one| one.id == *id).filter_map(|one| one.available).min();
+                        (id.clone(), left.unwrap_or(0))
+                    }),
+                    asked: if policy.min_values == Some(MinValues::Strict) {
+                        asked(snapshot, place)
+                    } else {
+                        Vec::new()
+                    },
+                })
                 .collect(),
             nodes: nodes.iter().map(|place| place.capacity.clone()).collect(),
             ..Problem::default()
         };
         for pod in snapshot.pods.iter().filter(|pod| pod.is_pending()) {
-            let weight = offerings
-                .iter()
-                .filter(|(place, _, _)| place.takes(&pod.spec))
-                .map(|(_, _, weight)| *weight)
-                .max();
+            let takes: Vec<bool> = offerings.iter().map(|(place, ..)| place.takes(&pod.spec)).collect();
+            let takes: Vec<bool> = (0..takes.len())
+                .map(|at| {
+                    takes[at] && problem.offerings[at].is_covered(&problem.offerings, |other| takes[other])
+                })
+                .collect();
+            let weights = offerings.iter().zip(&takes).filter(|(_, takes)| **takes);
+            let weight = weights.map(|((_, _, weight), _)| *weight).max();
             let by_offering: Vec<bool> = offerings
                 .iter()
-                .map(|(place, _, own)| Some(*own) == weight && place.takes(&pod.spec))
+                .zip(&takes)
+                .map(|((_, _, own), takes)| Some(*own) == weight && *takes)
                 .collect();
             let by_node: Vec<bool> = nodes.iter().map(|place| place.takes(&pod.spec)).collect();
             if by_offering.iter().chain(&by_node).any(|may| *may) {
@@ -148,16 +185,38 @@ impl Problem {
     }
 }
 
+/// What the NodePool of an offering asks several values of.
+fn asked(snapshot: &Snapshot, place: &Place) -> Vec<(String, Option<String>, usize)> {
+    let pool = snapshot.node_pools.iter().find(|pool| place.labels.get(labels::NODEPOOL) == Some(&pool.name));
+    let several = pool.into_iter().flat_map(|pool| pool.requirements.iter().map(move |one| (pool, one)));
+    several
+        .filter_map(|(pool, one)| {
+            let least = one.min_values.filter(|least| *least > 1)? as usize;
+            Some((format!("{}/{}", pool.name, one.key), place.labels.get(&one.key).cloned(), least))
+        })
+        .collect()
+}
+
 /// All offerings with price and weight of their pool.
 fn offerings(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Vec<(Place, UsdMicros, i32)> {
     let mut found = Vec::new();
     for pool in &snapshot.node_pools {
         for machine in &catalog.types {
             for zone in &machine.zones {
-                let spot = zone.spot.map(|price| ("spot", price.usd));
-                let on_demand = machine.on_demand.map(|usd| ("on-demand", usd));
-                for (capacity_type, price) in spot.into_iter().chain(on_demand) {
-                    let labels = offering_labels(pool, machine, &zone.zone, capacity_type);
+                let spot = zone.spot.map(|price| ("spot", price.usd, None));
+                let on_demand = machine.on_demand.map(|usd| ("on-demand", usd, None));
+                let class = snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
+                let reserved =
+                    class.into_iter().flat_map(|class| &class.capacity_reservations).filter(|one| {
+                        one.instance_type == machine.name && one.zone == zone.zone && one.available > Some(0)
+                    });
+                let reserved = reserved.filter_map(|one| {
+                    let price = UsdMicros((machine.on_demand?.0 + 9_999) / 10_000);
+                    Some(("reserved", price, Some(&one.id)))
+                });
+                for (capacity_type, price, id) in spot.into_iter().chain(on_demand).chain(reserved) {
+                    let mut labels = offering_labels(pool, machine, &zone.zone, capacity_type);
+                    labels.extend(id.map(|id| (RESERVATION_ID.to_owned(), id.clone())));
                     if pool.requirements.iter().all(|requirement| requirement.matches(&labels)) {
                         let class = snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
                         let class = class.cloned().unwrap_or_default();

@@ -16,6 +16,12 @@ pub const OS: &str = "kubernetes.io/os";
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// `karpenter.sh/capacity-type`: `spot`, `on-demand` or `reserved`.
 pub const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+/// The label that names the capacity reservation a reserved node is launched into.
+pub const CAPACITY_RESERVATION_ID: &str = "karpenter.k8s.aws/capacity-reservation-id";
+/// The kind of that reservation: `default` or `capacity-block`.
+pub const CAPACITY_RESERVATION_TYPE: &str = "karpenter.k8s.aws/capacity-reservation-type";
+/// The capacity type of nodes launched into a capacity reservation.
+pub const RESERVED: &str = "reserved";
 /// `karpenter.sh/nodepool`.
 pub const NODEPOOL: &str = "karpenter.sh/nodepool";
 /// `karpenter.sh/registered`.

@@ -522,6 +522,27 @@ pub struct Ec2NodeClass {
     /// `instanceStorePolicy: RAID0`: ephemeral storage is the sum of local disks.
     #[serde(default, skip_serializing_if = "is_false")]
     pub instance_store_raid0: bool,
+    /// Active capacity reservations it may launch into (`status.capacityReservations`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity_reservations: Vec<CapacityReservation>,
+}
+
+/// A capacity reservation: so many nodes of a type in a zone that are paid for whether they run or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacityReservation {
+    /// Id, e.g. `cr-0123456789abcdef0`.
+    pub id: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Nodes it has left; absent if the class does not say, and then none is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<i64>,
+    /// `default` or `capacity-block`, as written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reservation_type: String,
 }
 
 /// A DaemonSet: every new node that its template matches carries one of its pods.

@@ -28,7 +28,10 @@ use serde::{Deserialize, Serialize};
 /// 1.5: plans may answer another question than the input's ([`Plan::what_if`]). A checker of 1.4 meets a snapshot with another digest
 /// and calls the plan stale. Nodes may have a least age ([`ConsolidationPolicy::min_node_age_minutes`]); a checker of 1.4 does not know
 /// the field and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.5";
+///
+/// 1.6: `minValues` of NodePools count ([`Policy::min_values`]). A checker of 1.5 does not know this field of the policy and
+/// refuses the plan.
+pub const FORMAT_VERSION: &str = "1.6";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -47,6 +50,10 @@ pub struct Policy {
     /// preference can count).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferences: Option<Preferences>,
+    /// What `minValues` of NodePool requirements count; absent: nothing (what plans before format 1.6 meant, and what a plan says
+    /// in which no NodePool asks for several values).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_values: Option<MinValues>,
     /// Consolidate, and how; absent: nodes that exist stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consolidation: Option<ConsolidationPolicy>,
@@ -61,6 +68,24 @@ pub enum Preferences {
     /// None.
     Ignore,
 }
+
+/// What `minValues` of NodePool requirements count, as Karpenter's setting `MIN_VALUES_POLICY` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MinValues {
+    /// A launch and its alternates have at least so many values of the key, or it is none.
+    Strict,
+    /// As many as there are; a note says where they are too few.
+    BestEffort,
+}
+
+/// A node in a capacity reservation costs this share of its price on demand, rounded up to whole micro-dollars: so little that
+/// reserved nodes come first, and still less for smaller ones.
+pub const RESERVED_SHARE: i64 = 10_000;
+
+/// What precedes the id of a capacity reservation where its stock stands in the place of a NodePool's limit
+/// ([`LimitMultiplier::resource`], with an empty NodePool).
+pub const STOCK: &str = "capacity-reservation/";
 
 /// What a millicore a pod requests is worth where preferences are priced, in micro-dollars per hour: about what the cheapest
 /// spot capacity costs.
@@ -87,6 +112,7 @@ impl Default for Policy {
             gap: Ppm(10_000),
             seed: 0,
             preferences: Some(Preferences::Respect),
+            min_values: Some(MinValues::Strict),
             consolidation: None,
         }
     }
@@ -188,7 +214,7 @@ pub struct Alternate {
 }
 
 /// Alternates listed per launch at most: enough for EC2 to find capacity, few enough to read. Karpenter asks for 15
-/// types before it replaces spot by spot.
+/// types before it replaces spot by spot. NodePools that ask for several values of a key may add as many as these.
 pub const ALTERNATES_MAX: usize = 15;
 
 /// A node to launch, with exactly the pods it is for.
@@ -203,13 +229,16 @@ pub struct Launch {
     pub instance_type: String,
     /// Zone.
     pub zone: String,
-    /// `spot` or `on-demand`.
+    /// `spot`, `on-demand` or `reserved`.
     pub capacity_type: String,
-    /// Custom labels that the NodePool's requirements left open and this plan fixed.
+    /// Custom labels that the NodePool's requirements left open and this plan fixed, and those of the capacity reservation.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     /// Price per hour.
     pub price: UsdMicros,
+    /// Of a reserved node, which is paid for whether it runs or not: what it costs on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_price: Option<UsdMicros>,
     /// The price is an estimate (no recorded spot price).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub price_estimated: bool,
@@ -346,9 +375,9 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitMultiplier {
-    /// NodePool.
+    /// NodePool; empty for the stock of a capacity reservation.
     pub node_pool: String,
-    /// Limited resource (`nodes` for their number).
+    /// Limited resource (`nodes` for their number), or [`STOCK`] and the id of a capacity reservation.
     pub resource: String,
     /// Price of one unit (see [`unit_bits`]) in micro-dollars per hour, over `2^20`.
     pub multiplier: i64,

@@ -315,7 +315,7 @@ impl Integers {
             .zip(&problem.limits)
             .filter(|(mu, _)| **mu > 0)
             .map(|(mu, limit)| LimitMultiplier {
-                node_pool: problem.snapshot.node_pools[limit.pool].name.clone(),
+                node_pool: problem.limit_owner(limit),
                 resource: limit.resource.clone(),
                 multiplier: *mu,
             })

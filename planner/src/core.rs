@@ -3,7 +3,7 @@
 use crate::constraints::nodes::Rules;
 use crate::constraints::split::{ScaledBy, Split};
 use crate::offerings::Offering;
-use crate::problem::{Bits, Problem};
+use crate::problem::{Bits, Limit, Problem};
 use rayon::ThreadPool;
 use std::sync::Arc;
 use stowage_models::plan::{MULTIPLIER_BITS, unit_bits};
@@ -286,8 +286,9 @@ fn copies_that_fit(weights: &[i64], capacity: &[i64], g: usize) -> i64 {
 /// Limit rows an offering counts against.
 pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)> {
     let source = &problem.offerings[offering];
-    let rows: Vec<usize> =
-        (0..problem.limits.len()).filter(|row| problem.limits[*row].pool == source.pool as usize).collect();
+    let rows: Vec<usize> = (0..problem.limits.len())
+        .filter(|row| problem.is_limited_by(source, &problem.limits[*row]))
+        .collect();
     if rows.is_empty() {
         return Vec::new();
     }
@@ -297,8 +298,8 @@ pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)>
         .capacity(&problem.snapshot.settings, &class.unwrap_or_default());
     rows.into_iter()
         .map(|row| {
-            let resource = &problem.limits[row].resource;
-            (row, if resource == "nodes" { 1 } else { capacity.get(resource) })
+            let Limit { pool, resource, .. } = &problem.limits[row];
+            (row, if pool.is_none() || resource == "nodes" { 1 } else { capacity.get(resource) })
         })
         .filter(|(_, amount)| *amount > 0)
         .collect()
@@ -338,7 +339,7 @@ fn undominated(
         x.price.cmp(&y.price).then_with(|| y.capacity.cmp(&x.capacity)).then(a.cmp(b))
     });
     let limited: Vec<bool> =
-        (0..pools).map(|pool| problem.limits.iter().any(|limit| limit.pool == pool)).collect();
+        (0..pools).map(|pool| problem.limits.iter().any(|limit| limit.pool == Some(pool))).collect();
     // Whether no group that may use `one` is fined more on `other`.
     let no_dearer = |one: &Offering, other: &Offering| {
         one.signature == other.signature
@@ -356,6 +357,7 @@ fn undominated(
             let other = &problem.offerings[*k];
             subset[class_of(o)].contains(class_of(*k))
                 && no_dearer(offering, other)
+                && (!other.reserved || (offering.reserved && other.variant == offering.variant))
                 && resources.iter().all(|r| other.capacity[*r] >= offering.capacity[*r])
                 && (!limited[other.pool as usize]
                     || (other.pool == offering.pool && other.instance_type == offering.instance_type))

@@ -83,6 +83,28 @@ impl<'a> Run<'a> {
 /// Plans a problem with all its constraints: assigns groups to domains where the bound does not, searches, replays the plan
 /// pod by pod, and certifies what is placed.
 pub(crate) fn plan(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
+    let found = plan_between(problem, run);
+    cover(problem, found, run)
+}
+
+/// Splits launches that leave too little to choose from for `minValues` of their pool.
+fn cover(problem: &mut Problem<'_>, mut found: Found, run: &mut Run<'_>) -> Found {
+    if !problem.split_uncovered(&mut found.placement) {
+        return found;
+    }
+    for _ in 0..PASSES_MAX {
+        if !restore(problem, &mut found.placement) || !problem.split_uncovered(&mut found.placement) {
+            break;
+        }
+    }
+    while problem.drop_uncovered(&mut found.placement) {
+        restore(problem, &mut found.placement);
+    }
+    let stop = found.stop;
+    Found { stop, ..certify_fixed(problem, found.placement, run) }
+}
+
+fn plan_between(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     let Some(assigned) = assign(problem) else {
         let mut found = search(problem, run);
         if restore(problem, &mut found.placement) {

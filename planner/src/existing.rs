@@ -6,7 +6,8 @@ use crate::matching::{effective_request, selects, selects_any, tolerates_all};
 use crate::problem::{ExistingBin, Limit, Problem, usable};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
-use stowage_models::objects::{DaemonSet, Node, Pod};
+use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, Taint};
+use stowage_models::plan::STOCK;
 use stowage_models::quantity::Resources;
 use stowage_models::snapshot::Snapshot;
 
@@ -20,8 +21,34 @@ pub(crate) fn daemon_matches<'a>(
     tolerates_all(&daemon.spec.tolerations, taints) && selects(&daemon.spec, label, node_name)
 }
 
-fn is_destination(node: &Node) -> bool {
-    node.ready
+/// Taints that nodes get while they start and lose by themselves, as Karpenter knows them; the last is a prefix.
+const EPHEMERAL: [&str; 5] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    labels::TAINT_UNREGISTERED,
+    "readiness.k8s.io/",
+];
+
+/// The NodePool of a node that is still starting: it is one of the snapshot's, and nobody has called the node initialised yet.
+fn starting<'s>(snapshot: &'s Snapshot, node: &Node) -> Option<&'s NodePool> {
+    let initialized = node.labels.get(labels::INITIALIZED).is_some_and(|value| value == "true");
+    let name = node.nodepool().filter(|_| !initialized)?;
+    snapshot.node_pools.iter().find(|pool| pool.name == name)
+}
+
+/// The taints a node keeps: all of them, but for a node that is still starting those of its start.
+pub(crate) fn lasting_taints(snapshot: &Snapshot, node: &Node) -> Vec<Taint> {
+    let Some(pool) = starting(snapshot, node) else { return node.taints.clone() };
+    let goes = |taint: &&Taint| {
+        EPHEMERAL.iter().any(|key| taint.key == *key || (key.ends_with('/') && taint.key.starts_with(key)))
+            || pool.startup_taints.iter().any(|one| one.key == taint.key && one.effect == taint.effect)
+    };
+    node.taints.iter().filter(|taint| !goes(taint)).cloned().collect()
+}
+
+fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
+    (node.ready || starting(snapshot, node).is_some())
         && !node.unschedulable
         && !node.deleting
         && node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED)
@@ -61,12 +88,14 @@ pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
         }
     }
     let mut bins = Vec::new();
-    for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(node)) {
+    for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(snapshot, node))
+    {
+        let taints = lasting_taints(snapshot, node);
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         let mut used = running.get(node.name.as_str()).cloned().unwrap_or_default();
         for (daemon, request) in snapshot.daemon_sets.iter().zip(&daemon_requests) {
             if !daemon_pods.contains(&(&node.name, &daemon.namespace, &daemon.name))
-                && daemon_matches(daemon, &label, &node.taints, Some(&node.name))
+                && daemon_matches(daemon, &label, &taints, Some(&node.name))
             {
                 used.add(request);
             }
@@ -90,7 +119,7 @@ pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
             let group = &problem.groups[*g];
             let spec = problem.spec(group);
             group.request.iter().zip(&free).all(|(w, c)| w <= c)
-                && tolerates_all(&spec.tolerations, &node.taints)
+                && tolerates_all(&spec.tolerations, &taints)
                 && selects(spec, &label, Some(&node.name))
                 && selects_any(&group.wants.volumes, &label, Some(&node.name))
                 && !bound.ports_taken(index, &group.wants)
@@ -108,19 +137,36 @@ pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
     bins
 }
 
-/// Limit rows of all dynamic NodePools, sorted by pool and resource.
+/// Limit rows of all dynamic NodePools, sorted by pool and resource, then the stocks of capacity reservations, by id.
 pub(crate) fn limits(snapshot: &Snapshot) -> Vec<Limit> {
     let mut limits = Vec::new();
     for (index, pool) in snapshot.node_pools.iter().enumerate() {
         for (resource, limit) in &pool.limits.0 {
             let used = pool_usage(snapshot, &pool.name, resource);
             limits.push(Limit {
-                pool: index,
+                pool: Some(index),
                 resource: resource.clone(),
                 remaining: limit.saturating_sub(used).max(0),
             });
         }
     }
+    let mut stock: BTreeMap<&str, i64> = BTreeMap::new();
+    for one in snapshot.node_classes.iter().flat_map(|class| &class.capacity_reservations) {
+        let left = one.available.unwrap_or(0);
+        stock.entry(&one.id).and_modify(|have| *have = left.min(*have)).or_insert(left);
+    }
+    // What is launched and has no node yet may not be known where the stock is counted.
+    for claim in snapshot.node_claims.iter().filter(|claim| claim.node.is_none()) {
+        let id = claim.labels.get(labels::CAPACITY_RESERVATION_ID);
+        if let Some(left) = id.and_then(|id| stock.get_mut(id.as_str())) {
+            *left -= 1;
+        }
+    }
+    limits.extend(stock.into_iter().map(|(id, left)| Limit {
+        pool: None,
+        resource: format!("{STOCK}{id}"),
+        remaining: left.max(0),
+    }));
     limits
 }
 

@@ -100,6 +100,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
                 .to_owned(),
         );
     }
+    notes.extend(problem.note_uncovered(&found.placement));
     notes.sort();
     notes.dedup();
     Plan {
@@ -120,6 +121,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         },
         policy: Policy {
             preferences: problem.prices_preferences.then_some(Preferences::Respect),
+            min_values: problem.policy.min_values.filter(|_| problem.has_min_values()),
             ..problem.policy.clone()
         },
         what_if: WhatIf::default(),
@@ -177,6 +179,7 @@ fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -
                 capacity_type: CAPACITY_TYPES[offering.capacity_type as usize].to_owned(),
                 labels: (*offering.variant).clone(),
                 price: UsdMicros(offering.price),
+                list_price: offering.reserved.then_some(instance_type.on_demand).flatten(),
                 price_estimated: offering.estimated,
                 allocatable: instance_type
                     .allocatable(&problem.snapshot.settings, &class.cloned().unwrap_or_default()),
@@ -190,7 +193,7 @@ fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -
 }
 
 /// Offering indices by (price, type, zone, capacity type).
-fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
+pub(crate) fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..problem.offerings.len()).collect();
     order.sort_by_key(|o| {
         let offering = &problem.offerings[*o];
@@ -199,7 +202,7 @@ fn offerings_by_price(problem: &Problem<'_>) -> Vec<usize> {
     order
 }
 
-/// The cheapest substitutes: same NodePool and labels, room for the same pods, within what limits leave.
+/// The cheapest substitutes, and more where the NodePool asks for more values.
 fn alternates(
     problem: &Problem<'_>,
     index: usize,
@@ -207,40 +210,64 @@ fn alternates(
     placement: &Placement,
     by_price: &[usize],
 ) -> Vec<Alternate> {
-    let own = &problem.offerings[index];
-    let own_usage = usage(problem, index);
-    let mut load = vec![0_i64; problem.resources.len()];
-    for (g, count) in pattern {
-        load.iter_mut().zip(&problem.groups[*g as usize].request).for_each(|(sum, w)| *sum += w * count);
-    }
-    // Where constraints between pods are in play, a substitute is in all the same domains.
-    let concerned = pattern.iter().any(|(g, _)| problem.groups[*g as usize].wants.concern_pods());
-    let keys = 0..problem.constraints.meanings.keys.len() as u32;
-    let same_domains = |other: &Offering| {
-        let value = |offering: &Offering, key| problem.value_of(offering.signature as usize, key);
-        other.signature == own.signature || keys.clone().all(|key| value(other, key) == value(own, key))
-    };
-    let substitutes = |o: &usize| {
-        let other = &problem.offerings[*o];
-        *o != index
-            && other.pool == own.pool
-            && load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
-            && other.variant == own.variant
-            && (!concerned || same_domains(other))
-            && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
-            && usage(problem, *o).iter().all(|(row, amount)| {
-                let freed = own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
-                *amount <= placement.limits[*row].saturating_add(freed)
-            })
-    };
-    by_price
-        .iter()
-        .filter(|o| substitutes(o))
-        .take(ALTERNATES_MAX)
-        .map(|o| alternate(problem, &problem.offerings[*o]))
-        .collect()
+    let stands_in = Substitutes::new(problem, placement, (index, pattern));
+    let may = by_price.iter().copied().filter(|o| stands_in.may(*o));
+    let substitutes: Vec<usize> =
+        if problem.has_min_values() { may.collect() } else { may.take(ALTERNATES_MAX).collect() };
+    let (picked, _) = problem.choose_alternates(index, &substitutes);
+    picked.into_iter().map(|o| alternate(problem, &problem.offerings[o])).collect()
 }
 
+/// What may stand in for a launch: same NodePool and labels, room for the same pods, within what limits leave.
+pub(crate) struct Substitutes<'s, 'a> {
+    problem: &'s Problem<'a>,
+    placement: &'s Placement,
+    index: usize,
+    pattern: &'s Pattern,
+    own_usage: Vec<(usize, i64)>,
+    load: Vec<i64>,
+    concerned: bool,
+}
+
+impl<'s, 'a> Substitutes<'s, 'a> {
+    /// For a launch of an offering with a pattern.
+    pub(crate) fn new(
+        problem: &'s Problem<'a>,
+        placement: &'s Placement,
+        (index, pattern): (usize, &'s Pattern),
+    ) -> Substitutes<'s, 'a> {
+        let mut load = vec![0_i64; problem.resources.len()];
+        for (g, count) in pattern {
+            let request = &problem.groups[*g as usize].request;
+            load.iter_mut().zip(request).for_each(|(sum, w)| *sum += w * count);
+        }
+        // Where constraints between pods are in play, a substitute is in all the same domains.
+        let concerned = pattern.iter().any(|(g, _)| problem.groups[*g as usize].wants.concern_pods());
+        let own_usage = usage(problem, index);
+        Substitutes { problem, placement, index, pattern, own_usage, load, concerned }
+    }
+
+    /// Whether an offering may stand in.
+    pub(crate) fn may(&self, o: usize) -> bool {
+        let Substitutes { problem, placement, index, pattern, .. } = *self;
+        let (own, other) = (&problem.offerings[index], &problem.offerings[o]);
+        let keys = 0..problem.constraints.meanings.keys.len() as u32;
+        let same_domains = || {
+            let value = |offering: &Offering, key| problem.value_of(offering.signature as usize, key);
+            other.signature == own.signature || keys.clone().all(|key| value(other, key) == value(own, key))
+        };
+        o != index
+            && other.pool == own.pool
+            && self.load.iter().zip(&other.capacity).all(|(l, c)| l <= c)
+            && other.variant == own.variant
+            && (!self.concerned || same_domains())
+            && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
+            && usage(problem, o).iter().all(|(row, amount)| {
+                let freed = self.own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
+                *amount <= placement.limits[*row].saturating_add(freed)
+            })
+    }
+}
 fn alternate(problem: &Problem<'_>, offering: &Offering) -> Alternate {
     let instance_type = &problem.catalog.types[offering.instance_type as usize];
     Alternate {

@@ -26,6 +26,7 @@ mod knapsack;
 mod lp;
 mod master;
 mod matching;
+mod min_values;
 mod notes;
 mod numbers;
 mod offerings;

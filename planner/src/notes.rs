@@ -25,10 +25,19 @@ impl Problem<'_> {
             let why = if self.policy.consolidation.is_some() { "in consolidation" } else { "by policy" };
             self.notes.push(format!("preferred node affinity of {about_nodes} pods has no price {why}"));
         }
+        let reservations = self.snapshot.node_classes.iter().flat_map(|class| &class.capacity_reservations);
+        let unknown: Vec<&str> =
+            reservations.clone().filter(|one| one.available.is_none()).map(|one| one.id.as_str()).collect();
+        if !unknown.is_empty() {
+            self.notes.push(format!(
+                "capacity reservations that do not say availableInstanceCount are not used: {}",
+                unknown.join(", ")
+            ));
+        }
+        if self.policy.consolidation.is_some() && reservations.count() > unknown.len() {
+            self.notes.push("capacity reservations are not used in consolidation".to_owned());
+        }
         for pool in &self.snapshot.node_pools {
-            if pool.requirements.iter().any(|requirement| requirement.min_values.is_some()) {
-                self.notes.push(format!("NodePool {}: minValues is not enforced yet", pool.name));
-            }
             if pool.deleting {
                 self.notes.push(format!("NodePool {} is being deleted and launches nothing", pool.name));
             }

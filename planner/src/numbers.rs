@@ -173,7 +173,7 @@ pub fn numbers(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Resul
             .limits
             .iter()
             .map(|limit| NumbersLimit {
-                node_pool: snapshot.node_pools[limit.pool].name.clone(),
+                node_pool: problem.limit_owner(limit),
                 resource: limit.resource.clone(),
                 remaining: limit.remaining,
             })

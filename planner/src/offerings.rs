@@ -11,18 +11,20 @@ use crate::matching::{effective_request, selects, selects_any, tolerates_all};
 use crate::open::{ANY_WORD, Asked};
 use crate::problem::{Bits, Problem, usable, vector};
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::catalog::InstanceType;
+use stowage_models::catalog::{InstanceType, Price};
 use stowage_models::labels;
 use stowage_models::objects::{Ec2NodeClass, NodePool, PodSpec};
+use stowage_models::plan::RESERVED_SHARE;
 use stowage_models::quantity::Resources;
 use stowage_models::selector::{Labels, Operator, Requirement};
+use stowage_models::units::UsdMicros;
 
 /// Variants of custom labels per NodePool at most. Karpenter users have one or two custom keys with a handful of
 /// values; 64 leaves room and bounds the number of offerings.
 pub(crate) const VARIANTS_MAX: usize = 64;
 
 /// Capacity types offered, in byte order.
-pub(crate) const CAPACITY_TYPES: [&str; 2] = ["on-demand", "spot"];
+pub(crate) const CAPACITY_TYPES: [&str; 3] = ["on-demand", labels::RESERVED, "spot"];
 
 /// The hostname of a planned node: exists, but no pod can name it.
 const PLANNED_HOSTNAME: &str = "stowage.dev/planned";
@@ -40,6 +42,8 @@ pub(crate) struct Offering {
     pub(crate) capacity_type: u32,
     /// Custom labels of the variant.
     pub(crate) variant: std::sync::Arc<Labels>,
+    /// It is a node in a capacity reservation, which the variant names.
+    pub(crate) reserved: bool,
     /// Price in micro-dollars per hour.
     pub(crate) price: i64,
     /// The price is an estimate.
@@ -278,10 +282,14 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                     continue;
                 }
                 for (capacity_index, capacity_type) in CAPACITY_TYPES.iter().enumerate() {
-                    let Some(price) = instance_type.price(&zone.zone, capacity_type) else {
-                        continue;
+                    let price = instance_type.price(&zone.zone, capacity_type);
+                    let is_reserved = *capacity_type == labels::RESERVED;
+                    let (price, own) = match price {
+                        _ if is_reserved => self.reserved(&class, instance_type, &zone.zone, &variants),
+                        Some(price) => (price, None),
+                        None => continue,
                     };
-                    for variant in &variants {
+                    for variant in own.as_ref().unwrap_or(&variants) {
                         let layers = Layers {
                             type_labels,
                             fixed: fixed(
@@ -310,8 +318,9 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                             pool: u32::try_from(index).expect("pools fit 32 bits"),
                             instance_type: u32::try_from(type_index).expect("types fit 32 bits"),
                             zone: u32::try_from(zone_index).expect("zones fit 32 bits"),
-                            capacity_type: u32::try_from(capacity_index).expect("two capacity types"),
+                            capacity_type: u32::try_from(capacity_index).expect("three capacity types"),
                             variant: variant.clone(),
+                            reserved: is_reserved,
                             price: price.usd.0,
                             estimated: price.estimated,
                             capacity,
@@ -322,6 +331,43 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                 }
             }
         }
+    }
+
+    /// Price of nodes of this type and zone in capacity reservations of the class, and the labels of each: variant and
+    /// reservation.
+    fn reserved(
+        &self,
+        class: &Ec2NodeClass,
+        instance_type: &InstanceType,
+        zone: &str,
+        variants: &[std::sync::Arc<Labels>],
+    ) -> (Price, Option<Vec<std::sync::Arc<Labels>>>) {
+        let list =
+            instance_type.price(zone, "on-demand").filter(|_| self.problem.policy.consolidation.is_none());
+        let Some(list) = list else {
+            return (Price { usd: UsdMicros::ZERO, estimated: false }, Some(Vec::new()));
+        };
+        let open = class.capacity_reservations.iter().filter(|one| {
+            one.instance_type == instance_type.name
+                && one.zone == zone
+                && one.available.is_some_and(|left| left > 0)
+        });
+        let mut sets: Vec<Labels> = open
+            .flat_map(|one| {
+                let with = |variant: &std::sync::Arc<Labels>| {
+                    let mut labels = (**variant).clone();
+                    labels.insert(labels::CAPACITY_RESERVATION_ID.to_owned(), one.id.clone());
+                    labels.insert(labels::CAPACITY_RESERVATION_TYPE.to_owned(), one.reservation_type.clone());
+                    labels
+                };
+                variants.iter().map(with).collect::<Vec<_>>()
+            })
+            .collect();
+        sets.sort();
+        sets.dedup();
+        let price =
+            Price { usd: UsdMicros((list.usd.0 + RESERVED_SHARE - 1) / RESERVED_SHARE), estimated: false };
+        (price, Some(sets.into_iter().map(std::sync::Arc::new).collect()))
     }
 
     fn usable(&self, allocatable: &Resources, instance_type: &InstanceType) -> Vec<i64> {

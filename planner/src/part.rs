@@ -196,7 +196,7 @@ impl Exact<'_> {
         let limits = self.integers.mu.iter().zip(&self.problem.limits).filter(|(mu, _)| **mu > 0);
         let mut limits: Vec<LimitMultiplier> = limits
             .map(|(mu, limit)| LimitMultiplier {
-                node_pool: self.problem.snapshot.node_pools[limit.pool].name.clone(),
+                node_pool: self.problem.limit_owner(limit),
                 resource: limit.resource.clone(),
                 multiplier: *mu,
             })

@@ -3,6 +3,7 @@
 //! Preferred node affinity and PreferNoSchedule taints are about a pod and a node alone, so they are part of the model: a pod
 //! of a group in a bin is worth its multiplier less the *fine* of the group there.
 
+use crate::existing::lasting_taints;
 use crate::matching::{term_selects, tolerates};
 use crate::offerings::Signature;
 use crate::problem::{Group, Problem};
@@ -113,7 +114,7 @@ impl Problem<'_> {
         };
         let on_node = |node: &stowage_models::objects::Node| {
             let label = |key: &str| node.labels.get(key).map(String::as_str);
-            price(unmet(spec, &label, &node.taints, Some(&node.name)))
+            price(unmet(spec, &label, &lasting_taints(self.snapshot, node), Some(&node.name)))
         };
         let fines = Fines {
             by_signature: self.signatures.iter().map(on_signature).collect(),

@@ -100,7 +100,7 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
         .enumerate()
         .map(|(o, priced)| priced.value / full_price(core, o, multipliers))
         // Fines do not shrink with the multipliers, so where there are any, these are never scaled up.
-        .fold(if core.has_fines() { 1.0 } else { 0.0 }, f64::max);
+        .fold(if core.has_fines() || offers.is_empty() { 1.0 } else { 0.0 }, f64::max);
     let mut list = PriceList { offers, spares, theta, bound: 0.0 };
     list.bound = bound(core, multipliers, &list);
     list

@@ -6,14 +6,16 @@ use crate::constraints::split::Split;
 use crate::constraints::{Constraints, Wants};
 use crate::existing::{existing_bins, limits};
 use crate::matching::{effective_request, unsupported};
+use crate::min_values::{self, Choices};
 use crate::offerings::{self, Offering, Signature};
 use crate::preferences::{Fines, have_prices};
 use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
+use stowage_models::labels;
 use stowage_models::objects::{NodePool, PodRef, PodSpec};
-use stowage_models::plan::{Blocking, Policy};
+use stowage_models::plan::{Blocking, Policy, STOCK};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
@@ -76,9 +78,9 @@ impl ExistingBin {
 /// A limit row.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
-    /// Index into the snapshot's NodePools.
-    pub(crate) pool: usize,
-    /// Limited resource.
+    /// Index into the snapshot's NodePools; `None` for the stock of a capacity reservation.
+    pub(crate) pool: Option<usize>,
+    /// Limited resource, or [`STOCK`] and the id of the reservation.
     pub(crate) resource: String,
     /// Limit less what nodes and NodeClaims of the pool use already; zero if they use more.
     pub(crate) remaining: i64,
@@ -108,6 +110,10 @@ pub(crate) struct Problem<'a> {
     pub(crate) policy: &'a Policy,
     /// Preferences have a price (`docs/formulation.md` section 1.7).
     pub(crate) prices_preferences: bool,
+    /// NodePools that cannot offer as many values as they ask for are not used (section 1.9).
+    pub(crate) min_values_strict: bool,
+    /// What pools that ask for several values have to choose from.
+    pub(crate) choices: Arc<Choices>,
     /// Resources in a fixed order: cpu, memory, pods, then the others any problem pod asks for, sorted.
     pub(crate) resources: Vec<String>,
     /// Groups, sorted by their first pod.
@@ -241,6 +247,8 @@ impl<'a> Problem<'a> {
             catalog,
             policy,
             prices_preferences: have_prices(snapshot, policy),
+            min_values_strict: min_values::are_strict(snapshot, policy),
+            choices: Arc::default(),
             resources: Vec::new(),
             groups: Vec::new(),
             families: Vec::new(),
@@ -263,6 +271,7 @@ impl<'a> Problem<'a> {
         problem.note_surroundings();
         offerings::enumerate(&mut problem);
         problem.settle_preferences();
+        problem.settle_min_values();
         problem.limits = limits(snapshot);
         problem.existing = existing_bins(&problem);
         problem.set_aside();
@@ -284,6 +293,22 @@ impl<'a> Problem<'a> {
     /// The NodePool of an offering.
     pub(crate) fn pool(&self, offering: &Offering) -> &'a NodePool {
         &self.snapshot.node_pools[offering.pool as usize]
+    }
+
+    /// Name of the NodePool of a limit; empty for a stock.
+    pub(crate) fn limit_owner(&self, limit: &Limit) -> String {
+        limit.pool.map_or_else(String::new, |pool| self.snapshot.node_pools[pool].name.clone())
+    }
+
+    /// Whether a launch of an offering counts towards a limit.
+    pub(crate) fn is_limited_by(&self, offering: &Offering, limit: &Limit) -> bool {
+        match limit.pool {
+            Some(pool) => pool == offering.pool as usize,
+            None => {
+                let id = offering.variant.get(labels::CAPACITY_RESERVATION_ID);
+                offering.reserved && id.map(String::as_str) == limit.resource.strip_prefix(STOCK)
+            }
+        }
     }
 
     /// Whether group `g` may use offering `o`: it matches, one pod fits, and the weight allows it.

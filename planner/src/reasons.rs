@@ -40,9 +40,14 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer)
         problem.catalog.types.iter().map(InstanceType::labels).collect()
     };
     for group in &problem.no_fit {
-        let (message, hint, nearest) = no_fit(problem, group, &type_labels);
         let pods = group.whole.iter().map(|pod| problem.pod_ref(*pod));
-        let key = (UnplacedReason::NoFit, message, hint, nearest, Vec::new());
+        let key = match problem.short_of(group) {
+            Some(out) => (UnplacedReason::Constraint, out.message, out.hint, None, out.blocking),
+            None => {
+                let (message, hint, nearest) = no_fit(problem, group, &type_labels);
+                (UnplacedReason::NoFit, message, hint, nearest, Vec::new())
+            }
+        };
         entries.entry(key).or_default().extend(pods);
     }
     for (g, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {

@@ -1,6 +1,7 @@
 //! The optimum by trying everything.
 
 use super::Problem;
+use std::collections::BTreeMap;
 use stowage_models::quantity::Resources;
 use stowage_models::units::UsdMicros;
 
@@ -36,7 +37,7 @@ impl Problem {
                 .enumerate()
                 .flat_map(|(index, block)| block.pods.iter().map(move |pod| self.fine_node[*pod][index]));
             let missed: i64 = missed.sum();
-            let cost = launches.iter().map(|block| self.cheapest(block)).sum::<Option<i64>>();
+            let cost = self.cheapest_of(launches, &mut BTreeMap::new());
             let cost = cost.map(|cost| cost + missed);
             if let Some(cost) = cost
                 && best.is_none_or(|best| cost < best.0)
@@ -78,13 +79,39 @@ impl Problem {
         with
     }
 
-    fn cheapest(&self, block: &Block) -> Option<i64> {
+    /// Cheapest offerings for all blocks, within the stocks of capacity reservations.
+    fn cheapest_of<'p>(&'p self, blocks: &[Block], used: &mut BTreeMap<&'p str, i64>) -> Option<i64> {
+        let Some((first, rest)) = blocks.split_first() else { return Some(0) };
+        if self.offerings.iter().all(|offering| offering.stock.is_none()) {
+            return Some(self.cheapest(first, |_| true)? + self.cheapest_of(rest, used)?);
+        }
+        let mut best = match self.cheapest(first, |index| self.offerings[index].stock.is_none()) {
+            Some(cost) => self.cheapest_of(rest, used).map(|others| cost + others),
+            None => None,
+        };
+        for (index, offering) in self.offerings.iter().enumerate() {
+            let Some((id, stock)) = &offering.stock else { continue };
+            if used.get(id.as_str()).is_some_and(|used| used >= stock) {
+                continue;
+            }
+            let Some(cost) = self.cheapest(first, |other| other == index) else { continue };
+            *used.entry(id).or_default() += 1;
+            let found = self.cheapest_of(rest, used).map(|others| cost + others);
+            *used.entry(id).or_default() -= 1;
+            best = best.into_iter().chain(found).min();
+        }
+        best
+    }
+
+    fn cheapest(&self, block: &Block, among: impl Fn(usize) -> bool) -> Option<i64> {
         let takes = |index: usize| {
             block.sum.fits(&self.offerings[index].capacity)
                 && block.pods.iter().all(|pod| self.pod_offering[*pod][index])
         };
         (0..self.offerings.len())
-            .filter(|index| takes(*index))
+            .filter(|index| {
+                among(*index) && takes(*index) && self.offerings[*index].is_covered(&self.offerings, takes)
+            })
             .map(|index| {
                 let missed = block.pods.iter().map(|pod| self.fine_offering[*pod][index]);
                 self.offerings[index].price.0 + missed.sum::<i64>()

@@ -115,9 +115,19 @@ pub(crate) fn node_class(class: &Ec2NodeClass) -> Value {
         .enumerate()
         .map(|(index, zone)| json!({"id": format!("subnet-{index}"), "zone": zone}))
         .collect();
+    let mut status = json!({"subnets": subnets, "conditions": conditions(["Ready"].into_iter())});
+    if !class.capacity_reservations.is_empty() {
+        let reservations = class.capacity_reservations.iter().map(|one| {
+            json!({
+                "id": one.id, "instanceType": one.instance_type, "availabilityZone": one.zone,
+                "availableInstanceCount": one.available, "reservationType": one.reservation_type, "state": "active",
+            })
+        });
+        status["capacityReservations"] = reservations.collect();
+    }
     json!({
         "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "spec": spec,
         "metadata": meta(None, &class.name, &Labels::new(), &Labels::new(), false),
-        "status": {"subnets": subnets, "conditions": conditions(["Ready"].into_iter())},
+        "status": status,
     })
 }

@@ -5,7 +5,7 @@ use crate::quantities::{Bytes, IntOrString, Quantities, Weight, nonzero, stated}
 use crate::requirement::{PoolRequirement, modernise};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use stowage_models::objects::{Budget, Ec2NodeClass, NodeClaim, NodePool};
+use stowage_models::objects::{Budget, CapacityReservation, Ec2NodeClass, NodeClaim, NodePool};
 use stowage_models::selector::Labels;
 
 /// A NodePool.
@@ -206,8 +206,10 @@ struct Ebs {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawClassStatus {
     subnets: Option<Vec<Subnet>>,
+    capacity_reservations: Option<Vec<RawReservation>>,
 }
 
 #[derive(Deserialize)]
@@ -215,11 +217,39 @@ struct Subnet {
     zone: Option<String>,
 }
 
+/// A capacity reservation as the class' status lists it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawReservation {
+    id: Option<String>,
+    instance_type: Option<String>,
+    availability_zone: Option<String>,
+    available_instance_count: Option<i64>,
+    reservation_type: Option<String>,
+    state: Option<String>,
+}
+
 impl RawNodeClass {
     pub(crate) fn convert(self) -> Ec2NodeClass {
         let root_volume_bytes = self.spec.root_volume_bytes();
         let kubelet = self.spec.kubelet.unwrap_or_default();
-        let subnets = self.status.unwrap_or_default().subnets.unwrap_or_default();
+        let status = self.status.unwrap_or_default();
+        let reservations = status.capacity_reservations.unwrap_or_default();
+        let active =
+            reservations.into_iter().filter(|one| one.state.as_deref().is_none_or(|s| s == "active"));
+        let mut capacity_reservations: Vec<CapacityReservation> = active
+            .filter_map(|one| {
+                Some(CapacityReservation {
+                    id: one.id?,
+                    instance_type: one.instance_type?,
+                    zone: one.availability_zone?,
+                    available: one.available_instance_count,
+                    reservation_type: one.reservation_type.unwrap_or_else(|| "default".to_owned()),
+                })
+            })
+            .collect();
+        capacity_reservations.sort_by(|a, b| a.id.cmp(&b.id));
+        let subnets = status.subnets.unwrap_or_default();
         let mut zones: Vec<String> = subnets.into_iter().filter_map(|subnet| subnet.zone).collect();
         zones.sort();
         zones.dedup();
@@ -233,6 +263,7 @@ impl RawNodeClass {
             eviction_memory: kubelet.eviction_hard.and_then(|mut signals| signals.remove("memory.available")),
             root_volume_bytes,
             instance_store_raid0: self.spec.instance_store_policy.as_deref() == Some("RAID0"),
+            capacity_reservations,
         }
     }
 }

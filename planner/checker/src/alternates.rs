@@ -2,6 +2,7 @@
 
 use crate::finding::{Findings, code};
 use crate::ledger::{Counts, Ledger, leave};
+use crate::min_values;
 use crate::offerings::Kind;
 use crate::problem::Problem;
 use stowage_models::plan::{ALTERNATES_MAX, Alternate, Launch};
@@ -14,10 +15,11 @@ pub(crate) fn check(
     findings: &mut Findings,
 ) {
     let (slot, count) = (&launch.slot, launch.alternates.len());
-    if count > ALTERNATES_MAX {
-        findings
-            .add(code::ALTERNATE_COUNT, format!("slot {slot}: {count} alternates, at most {ALTERNATES_MAX}"));
+    let most = ALTERNATES_MAX + min_values::extra(problem, launch);
+    if count > most {
+        findings.add(code::ALTERNATE_COUNT, format!("slot {slot}: {count} alternates, at most {most}"));
     }
+    min_values::check(problem, launch, findings);
     for pair in launch.alternates.windows(2) {
         let (one, next) = (rank(&pair[0]), rank(&pair[1]));
         if one >= next {

@@ -78,6 +78,8 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
     let place_of: BTreeMap<String, usize> =
         world.places.iter().enumerate().map(|(index, place)| (place.name.clone(), index)).collect();
     for bin in &problem.nodes {
+        // Pods wait for what goes when the node has started.
+        world.places[place_of[&bin.node.name]].taints = crate::nodes::taints(snapshot, bin.node);
         for set in &bin.missing {
             world.places[place_of[&bin.node.name]].bind(&daemons[*set]);
         }

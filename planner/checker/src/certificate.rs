@@ -7,12 +7,13 @@ use crate::branching::{Priced, Verdict, search};
 use crate::finding::{Findings, code};
 use crate::form::Form;
 use crate::ledger::{Ledger, by_domain};
+use crate::limits::stock;
 use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
 use std::collections::BTreeMap;
 use stowage_models::plan::{
-    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, unit_bits,
+    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, STOCK, unit_bits,
 };
 
 /// Binary digits after the point of everything here.
@@ -89,6 +90,11 @@ pub(crate) fn check(
         ),
         _ => findings.add(code::CERT_RANGE, format!("{title}: its terms need more than 128 bits")),
     }
+}
+
+/// The capacity reservation whose stock a multiplier is about.
+pub(crate) fn stock_of(limit: &LimitMultiplier) -> Option<&str> {
+    limit.resource.strip_prefix(STOCK).filter(|_| limit.node_pool.is_empty())
 }
 
 /// Whether the node takes a pod of some row.
@@ -221,6 +227,11 @@ impl Proof<'_> {
             let product = (i128::from(limit.multiplier) * amount).checked_mul(1 << shift)?;
             cost = cost.checked_add(product)?;
         }
+        if let Some(id) = offering.reservation(&self.problem.pools[kind.pool]) {
+            let own = self.limits.iter().find(|limit| stock_of(limit) == Some(id));
+            cost =
+                cost.checked_add(own.map_or(0, |limit| i128::from(limit.multiplier) << MULTIPLIER_BITS))?;
+        }
         Some(cost)
     }
 
@@ -313,6 +324,12 @@ impl Proof<'_> {
         // So far in multiples of 2^-20.
         total = total.checked_mul(1 << MULTIPLIER_BITS)?;
         for stated in self.limits {
+            if let Some(id) = stock_of(stated) {
+                let left = stock(self.problem.snapshot, id)?;
+                let product = i128::from(stated.multiplier).checked_mul(left)?;
+                total = total.checked_sub(product.checked_mul(1 << MULTIPLIER_BITS)?)?;
+                continue;
+            }
             let pool = self.problem.pools.iter().find(|pool| pool.pool.name == stated.node_pool)?;
             let limit = pool.limits.iter().find(|limit| limit.resource == stated.resource)?;
             let shift = MULTIPLIER_BITS - unit_bits(&stated.resource);
@@ -380,7 +397,7 @@ pub(crate) fn judge_bin(
 ) -> Option<Verdict> {
     use stowage_models::{catalog::Catalog, snapshot::Snapshot};
     let (snapshot, catalog) = (Snapshot::default(), Catalog::default());
-    let mut problem = Problem::new(&snapshot, &catalog, 0, &[], false);
+    let mut problem = Problem::new(&snapshot, &catalog, 0, &[], crate::problem::Asked::default());
     problem.needs = needs.to_vec();
     let item = |group: usize| Item {
         group,

@@ -105,6 +105,8 @@ codes! {
     ALTERNATE_PRICE = "alternate-price";
     /// An alternate that cannot hold the pods.
     ALTERNATE_FIT = "alternate-fit";
+    /// A launch and its alternates have fewer values of a key than the NodePool asks for.
+    MIN_VALUES = "min-values";
     /// The list of existing nodes is not that of the snapshot.
     NODE_LIST = "node-list";
     /// Wrong facts about an existing node.

@@ -1,8 +1,10 @@
 //! The form of a certificate: which rows, multipliers and vectors there are. What they prove is [`crate::certificate`]'s.
 
+use crate::certificate::stock_of;
 use crate::certificate::{Item, is_useful};
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
+use crate::limits::stock;
 use crate::nodes::NodeBin;
 use crate::parts;
 use crate::problem::{Problem, fits};
@@ -89,7 +91,9 @@ impl Form<'_> {
         for limit in limits {
             let (pool, resource) = (&limit.node_pool, &limit.resource);
             let known = self.problem.pools.iter().find(|one| one.pool.name == *pool);
-            if !known.is_some_and(|one| one.limits.iter().any(|limit| limit.resource == resource)) {
+            let stocked = stock_of(limit).is_some_and(|id| stock(self.problem.snapshot, id).is_some());
+            if !stocked && !known.is_some_and(|one| one.limits.iter().any(|limit| limit.resource == resource))
+            {
                 self.add(
                     code::CERT_LIMITS,
                     &format!("NodePool {pool} has 0 limits on {resource}, 1 has a multiplier"),

@@ -3,8 +3,11 @@
 use crate::alternates;
 use crate::finding::{Findings, code};
 use crate::ledger::{Counts, Ledger, by_name, demand, leave, same};
+use crate::offerings::Offering;
 use crate::problem::Problem;
+use stowage_models::labels::RESERVED;
 use stowage_models::plan::{Launch, Plan};
+use stowage_models::units::UsdMicros;
 
 /// Checks every launch and records what it uses.
 pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &mut Ledger, findings: &mut Findings) {
@@ -22,6 +25,10 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &mut Ledger, fin
             let kind = problem.offerings.list[offering].kind;
             check_facts(problem, launch, (offering, &demand), findings);
             count_limits(problem, kind, ledger);
+            let pool = &problem.pools[problem.offerings.kinds[kind].pool];
+            if let Some(id) = problem.offerings.list[offering].reservation(pool) {
+                *ledger.from_stock.entry(id.to_owned()).or_default() += 1;
+            }
             check_fit(problem, launch, kind, (&counts, &demand), findings).map(|left| (kind, left))
         });
         let own = ledger.launch_kind[index];
@@ -55,6 +62,8 @@ fn check_facts(
     let kind = &problem.offerings.kinds[offering.kind];
     let price = (&launch.price, &offering.price.usd);
     findings.expect_eq(code::PRICE, &format!("slot {slot}: price"), price);
+    let list_price = instance_list_price(problem, offering);
+    findings.expect_eq(code::PRICE, &format!("slot {slot}: list price"), (&launch.list_price, &list_price));
     let estimated = (&launch.price_estimated, &offering.price.estimated);
     findings.expect_eq(code::ESTIMATED, &format!("slot {slot}: price is an estimate"), estimated);
     let allocatable = &problem.offerings.facts[kind.facts].allocatable;
@@ -68,6 +77,12 @@ fn check_facts(
     for (code, stated, actual) in amounts.into_iter().filter(|(_, stated, actual)| !same(stated, actual)) {
         findings.expect_eq(code, &format!("slot {slot}: {code}"), (stated, actual));
     }
+}
+
+/// What a reserved node costs on demand.
+fn instance_list_price(problem: &Problem<'_>, offering: &Offering<'_>) -> Option<UsdMicros> {
+    let facts = &problem.offerings.facts[problem.offerings.kinds[offering.kind].facts];
+    facts.instance.on_demand.filter(|_| offering.capacity_type == RESERVED)
 }
 
 fn count_limits(problem: &Problem<'_>, kind: usize, ledger: &mut Ledger) {

@@ -29,6 +29,8 @@ pub(crate) struct Ledger {
     pub(crate) node_left: Vec<Vec<i64>>,
     /// Capacity launched by pool and limit.
     pub(crate) launched: Vec<Vec<i128>>,
+    /// Launches into each capacity reservation, by id.
+    pub(crate) from_stock: BTreeMap<String, i128>,
     /// Names of pools that launch.
     pub(crate) pools_with_launches: BTreeSet<String>,
 }

@@ -25,6 +25,7 @@ mod launches;
 mod ledger;
 mod limits;
 mod matching;
+mod min_values;
 mod nodes;
 mod offerings;
 mod parts;
@@ -43,7 +44,7 @@ pub use request::effective_request;
 pub use variants::VARIANTS_MAX;
 
 use finding::Findings;
-use problem::Problem;
+use problem::{Asked, Problem};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Plan;
 use stowage_models::snapshot::Snapshot;
@@ -79,7 +80,7 @@ fn judge(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Fin
     let without_weights =
         plan.certificate_without_weights.iter().flat_map(|certificate| &certificate.resources);
     let named: Vec<String> = plan.certificate.resources.iter().chain(without_weights).cloned().collect();
-    let problem = Problem::new(snapshot, catalog, slack, &named, preferences::respected(plan));
+    let problem = Problem::new(snapshot, catalog, slack, &named, Asked::of(plan));
     let mut ledger = ledger::read(&problem, plan, findings);
     launches::check(&problem, plan, &mut ledger, findings);
     existing::check(&problem, catalog, plan, &mut ledger, findings);

@@ -2,12 +2,15 @@
 
 use crate::finding::{Findings, code};
 use crate::ledger::Ledger;
+use crate::min_values;
 use crate::offerings::Kind;
 use crate::problem::Problem;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use stowage_models::labels::CAPACITY_RESERVATION_ID;
 use stowage_models::objects::NodePool;
 use stowage_models::plan::{Plan, Row};
+use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
 
 /// The name under which a pool limits the number of its nodes.
@@ -27,6 +30,16 @@ impl Limit<'_> {
     pub(crate) fn remaining(&self) -> i128 {
         (i128::from(self.limit) - self.used).max(0)
     }
+}
+
+/// What is left of a capacity reservation: the least of what the classes that list it say, less its NodeClaims that have no
+/// node. `None` if nobody lists it.
+pub(crate) fn stock(snapshot: &Snapshot, id: &str) -> Option<i128> {
+    let listed = snapshot.node_classes.iter().flat_map(|class| &class.capacity_reservations);
+    let left = listed.filter(|one| one.id == id).map(|one| i128::from(one.available.unwrap_or(0))).min()?;
+    let own = |labels: &Labels| labels.get(CAPACITY_RESERVATION_ID).is_some_and(|of| of == id);
+    let claims = snapshot.node_claims.iter().filter(|claim| claim.node.is_none() && own(&claim.labels));
+    Some((left - claims.count() as i128).max(0))
 }
 
 /// The limits of a pool, sorted by resource. A limit of zero is a limit.
@@ -69,6 +82,14 @@ impl Problem<'_> {
 
 /// Limits hold: what was used and what the plan launches stay within them, in every pool that launches.
 fn check_sums(problem: &Problem<'_>, ledger: &Ledger, findings: &mut Findings) {
+    for (id, launched) in &ledger.from_stock {
+        let stock = stock(problem.snapshot, id).unwrap_or(0);
+        if *launched > stock {
+            let message =
+                format!("capacity reservation {id} has {stock} nodes left, {launched} are launched into it");
+            findings.add(code::LIMIT, message);
+        }
+    }
     for (pool, launched) in problem.pools.iter().zip(&ledger.launched) {
         if !ledger.pools_with_launches.contains(pool.pool.name.as_str()) {
             continue;
@@ -119,7 +140,9 @@ fn check_left_out(
             }
         }
         for (launch, left) in plan.launches.iter().zip(&ledger.launch_left) {
+            // More pods may leave too little to choose from.
             if let Some((kind, left)) = left
+                && !min_values::counts(problem, problem.offerings.kinds[*kind].pool)
                 && problem.kind_matches(&problem.offerings.kinds[*kind], group)
                 && crate::problem::fits(&problem.needs[group], left)
             {
@@ -129,9 +152,9 @@ fn check_left_out(
         // A pool of any weight counts: where those above are exhausted, the group may use the next (and where they are
         // not, they have room themselves).
         let found = problem.offerings.kinds.iter().zip(open);
-        if let Some((kind, _)) =
-            found.into_iter().find(|(kind, open)| **open && problem.kind_takes(kind, group))
-        {
+        if let Some((kind, _)) = found.into_iter().find(|(kind, open)| {
+            **open && problem.kind_takes(kind, group) && !min_values::counts(problem, kind.pool)
+        }) {
             let instance = &problem.offerings.facts[kind.facts].instance.name;
             not_maximal(format!("a new {instance} of NodePool {}", problem.pools[kind.pool].pool.name));
         }
@@ -180,7 +203,18 @@ fn check_min_weight(
 pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
     check_sums(problem, ledger, findings);
     let kinds = &problem.offerings.kinds;
-    let open: Vec<bool> = kinds.iter().map(|kind| problem.is_open(kind, ledger)).collect();
+    // A kind of which every offering is reserved is open as long as one of the reservations is.
+    let mut stocked = vec![false; kinds.len()];
+    for offering in &problem.offerings.list {
+        let stocked = &mut stocked[offering.kind];
+        *stocked = *stocked
+            || offering.reservation(&problem.pools[kinds[offering.kind].pool]).is_none_or(|id| {
+                let launched = ledger.from_stock.get(id).copied().unwrap_or(0);
+                stock(problem.snapshot, id).unwrap_or(0) > launched
+            });
+    }
+    let open: Vec<bool> =
+        kinds.iter().zip(stocked).map(|(kind, stocked)| stocked && problem.is_open(kind, ledger)).collect();
     check_left_out(problem, plan, ledger, &open, findings);
     let mut by_weight: BTreeMap<Reverse<i32>, Vec<usize>> = BTreeMap::new();
     for (index, kind) in kinds.iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::request::{effective_request, sum};
 use crate::storage::{ATTACHABLE, Storage, UNLIMITED};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
-use stowage_models::objects::{Node, Pod};
+use stowage_models::objects::{Node, NodePool, Pod, Taint};
 use stowage_models::quantity::Resources;
 use stowage_models::snapshot::Snapshot;
 
@@ -46,9 +46,38 @@ pub(crate) fn capacity_type(node: &Node) -> Option<&str> {
     own.or_else(|| node.labels.get(labels::EKS_CAPACITY_TYPE).and_then(eks))
 }
 
-fn is_eligible(node: &Node) -> bool {
+/// The NodePool of a managed node that is not initialised yet.
+fn pool_of_start<'a>(snapshot: &'a Snapshot, node: &Node) -> Option<&'a NodePool> {
+    if node.labels.get(labels::INITIALIZED).map(String::as_str) == Some("true") {
+        return None;
+    }
+    snapshot.node_pools.iter().find(|pool| Some(pool.name.as_str()) == node.nodepool())
+}
+
+/// Whether a taint goes by itself when a node of the pool has started.
+fn passes(taint: &Taint, pool: &NodePool) -> bool {
+    let key = taint.key.as_str();
+    let known = matches!(
+        key,
+        "node.kubernetes.io/not-ready"
+            | "node.kubernetes.io/unreachable"
+            | "node.cloudprovider.kubernetes.io/uninitialized"
+            | labels::TAINT_UNREGISTERED
+    );
+    let startup = |one: &Taint| one.key == key && one.effect == taint.effect;
+    known || key.starts_with("readiness.k8s.io/") || pool.startup_taints.iter().any(startup)
+}
+
+/// The taints that count on a node: those it has, without those of a start that is not over.
+pub(crate) fn taints(snapshot: &Snapshot, node: &Node) -> Vec<Taint> {
+    let pool = pool_of_start(snapshot, node);
+    node.taints.iter().filter(|taint| pool.is_none_or(|pool| !passes(taint, pool))).cloned().collect()
+}
+
+fn is_eligible(snapshot: &Snapshot, node: &Node) -> bool {
+    let up = node.ready || pool_of_start(snapshot, node).is_some();
     let disrupted = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
-    node.ready && !node.unschedulable && !node.deleting && !disrupted
+    up && !node.unschedulable && !node.deleting && !disrupted
 }
 
 /// All nodes, sorted by name. `daemon_rules` has the rule of each DaemonSet, in the snapshot's order.
@@ -72,7 +101,7 @@ pub(crate) fn collect<'a>(
         snapshot.daemon_sets.iter().map(|set| effective_request(&set.spec)).collect();
     let bin = |(index, node): (usize, &'a Node)| {
         let values: Vec<_> = rules.keys.iter().map(|key| node.labels.get(*key).map(String::as_str)).collect();
-        let matches = rules.evaluate(&values, Some(&node.name), &node.taints);
+        let matches = rules.evaluate(&values, Some(&node.name), &taints(snapshot, node));
         let pods = running.get(node.name.as_str()).cloned().unwrap_or_default();
         let requests: Vec<Resources> = pods.iter().map(|pod| effective_request(&pod.spec)).collect();
         let running = sum(&requests);
@@ -96,7 +125,7 @@ pub(crate) fn collect<'a>(
             i64::try_from(left.max(0)).unwrap_or(i64::MAX)
         };
         let free = axis.names.iter().map(left).collect();
-        let eligible = is_eligible(node);
+        let eligible = is_eligible(snapshot, node);
         NodeBin { index, node, pods, missing, ports, running, free, eligible, matches }
     };
     let by_name: BTreeMap<&str, &'a Node> =

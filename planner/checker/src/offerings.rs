@@ -12,12 +12,14 @@ use crate::variants::custom_keys;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::{Catalog, InstanceType, Price, ZoneOffer};
 use stowage_models::labels;
+use stowage_models::plan::RESERVED_SHARE;
 use stowage_models::quantity::Resources;
 use stowage_models::selector::{Labels, Requirement};
 use stowage_models::snapshot::Snapshot;
+use stowage_models::units::UsdMicros;
 
 /// Capacity types there are prices for, sorted.
-const CAPACITY_TYPES: [&str; 2] = ["on-demand", "spot"];
+const CAPACITY_TYPES: [&str; 3] = ["on-demand", labels::RESERVED, "spot"];
 
 /// The value of `kubernetes.io/hostname` on planned nodes; no label value may contain a slash, so no pod can name it.
 const PLANNED_HOSTNAME: &str = "stowage.dev/planned";
@@ -61,7 +63,7 @@ pub(crate) struct Offering<'a> {
     pub(crate) kind: usize,
     pub(crate) zone: &'a str,
     pub(crate) capacity_type: &'static str,
-    /// Index into [`Pool::variants`].
+    /// Index for [`Pool::variant`].
     pub(crate) variant: usize,
     pub(crate) price: Price,
 }
@@ -87,8 +89,25 @@ const OWN_KEYS: [&str; 7] = [
     labels::INITIALIZED,
 ];
 
+/// Keys whose value differs between the offerings of an instance type.
+const LATE_KEYS: [&str; 5] = [
+    labels::ZONE,
+    labels::ZONE_ID,
+    labels::CAPACITY_TYPE,
+    labels::CAPACITY_RESERVATION_ID,
+    labels::CAPACITY_RESERVATION_TYPE,
+];
+
 /// Names of an offering, in the order of the list.
 pub(crate) type Key<'k> = (&'k str, &'k str, &'k str, &'k str, &'k Labels);
+
+impl Offering<'_> {
+    /// The capacity reservation it draws on.
+    pub(crate) fn reservation<'k>(&self, pool: &'k Pool<'_>) -> Option<&'k str> {
+        let id = pool.variant(self.variant).get(labels::CAPACITY_RESERVATION_ID);
+        id.map(String::as_str).filter(|_| self.capacity_type == labels::RESERVED)
+    }
+}
 
 impl Offerings<'_> {
     /// Names of an offering.
@@ -96,7 +115,7 @@ impl Offerings<'_> {
         let kind = &self.kinds[offering.kind];
         let pool = &pools[kind.pool];
         let instance = self.facts[kind.facts].instance;
-        let variant = &pool.variants[offering.variant];
+        let variant = pool.variant(offering.variant);
         (&pool.pool.name, &instance.name, offering.zone, offering.capacity_type, variant)
     }
 
@@ -104,7 +123,7 @@ impl Offerings<'_> {
     pub(crate) fn labels(&self, region: &str, pools: &[Pool<'_>], offering: &Offering<'_>) -> Labels {
         let kind = &self.kinds[offering.kind];
         let (pool, instance) = (&pools[kind.pool], self.facts[kind.facts].instance);
-        let variant = &pool.variants[offering.variant];
+        let variant = pool.variant(offering.variant);
         let Some(zone) = instance.zones.iter().find(|zone| zone.zone == offering.zone) else {
             return Labels::new();
         };
@@ -160,6 +179,12 @@ impl<'a> View<'a> {
     }
 }
 
+/// A ten thousandth of the price on demand, rounded up.
+fn reserved_price(instance: &InstanceType) -> Option<Price> {
+    let usd = UsdMicros(instance.on_demand?.0.checked_add(RESERVED_SHARE - 1)? / RESERVED_SHARE);
+    Some(Price { usd, estimated: false })
+}
+
 /// Builds [`Offerings`]; the maps find what was seen before.
 struct Enumeration<'e, 'a> {
     snapshot: &'a Snapshot,
@@ -213,12 +238,10 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
         region: &'e str,
         (index, pool): (usize, &'e Pool<'a>),
         instance: &'a InstanceType,
-        labels: &'e Labels,
+        own_labels: &'e Labels,
     ) {
         let open = custom_keys(pool.pool);
-        let varies = |key: &str| {
-            [labels::ZONE, labels::ZONE_ID, labels::CAPACITY_TYPE].contains(&key) || open.contains(key)
-        };
+        let varies = |key: &str| LATE_KEYS.contains(&key) || open.contains(key);
         let (late, early): (Vec<&Requirement>, Vec<&Requirement>) =
             pool.pool.requirements.iter().partition(|requirement| varies(&requirement.key));
         let zones: BTreeMap<&str, &'a ZoneOffer> =
@@ -226,14 +249,29 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
         let mut facts = None;
         for zone in zones.into_values().filter(|zone| pool.allows_zone(&zone.zone)) {
             for capacity_type in CAPACITY_TYPES {
-                let Some(price) = instance.price(&zone.zone, capacity_type) else {
+                let count = pool.variants.len();
+                let reserved = capacity_type == labels::RESERVED;
+                let price = if reserved {
+                    reserved_price(instance)
+                } else {
+                    instance.price(&zone.zone, capacity_type)
+                };
+                let Some(price) = price else {
                     continue;
                 };
-                for (variant, labels_of_variant) in pool.variants.iter().enumerate() {
+                let here = |index: &usize| {
+                    let Some(one) = index.checked_sub(count).map(|at| pool.reserved[at].from) else {
+                        return true;
+                    };
+                    one.instance_type == instance.name && one.zone == zone.zone
+                };
+                let range = if reserved { count..count + pool.reserved.len() } else { 0..count };
+                for variant in range.filter(here) {
+                    let labels_of_variant = pool.variant(variant);
                     let view = View {
                         region,
                         pool,
-                        instance: labels,
+                        instance: own_labels,
                         zone,
                         capacity_type,
                         variant: labels_of_variant,

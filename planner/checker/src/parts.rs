@@ -212,11 +212,14 @@ impl Proof<'_> {
                 useful.then(|| rows.iter().map(admitted).collect())
             })
             .collect();
-        let mut cheapest: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+        // By kind, and those in capacity reservations by reservation: they draw on a stock.
+        let mut cheapest: BTreeMap<(usize, Option<&str>), (i64, usize)> = BTreeMap::new();
         for (index, offering) in offerings.list.iter().enumerate() {
             if admits[offering.kind].is_some() {
                 let one = (offering.price.usd.0, index);
-                cheapest.entry(offering.kind).and_modify(|least| *least = one.min(*least)).or_insert(one);
+                let pool = &self.problem.pools[offerings.kinds[offering.kind].pool];
+                let key = (offering.kind, offering.reservation(pool));
+                cheapest.entry(key).and_modify(|least| *least = one.min(*least)).or_insert(one);
             }
         }
         let room = |kind: &Kind| -> Vec<i64> {
@@ -225,23 +228,29 @@ impl Proof<'_> {
         };
         let mut order: Vec<_> = cheapest
             .into_iter()
-            .map(|(kind, (price, index))| {
+            .map(|((kind, _), (price, index))| {
                 let taken = admits[kind].as_ref().map_or(0, |rows| rows.iter().filter(|one| **one).count());
                 (price, Reverse(room(&offerings.kinds[kind])), Reverse(taken), index, kind)
             })
             .collect();
         order.sort();
         let mut kept: Vec<(Undominated, Vec<i64>, usize)> = Vec::new();
+        let labels = |index: usize| {
+            let offering = &offerings.list[index];
+            let pool = &self.problem.pools[offerings.kinds[offering.kind].pool];
+            offering.reservation(pool).map(|_| pool.variant(offering.variant))
+        };
         for (_, Reverse(room), _, offering, kind) in order {
             let Some(admits) = admits[kind].clone() else { continue };
             let own = &offerings.kinds[kind];
             let dominated = kept.iter().any(|(other, more, by)| {
                 let by = &offerings.kinds[*by];
                 more.iter().zip(&room).all(|(more, room)| more >= room)
+                    && (labels(other.offering).is_none() || labels(other.offering) == labels(offering))
                     && (self.problem.pools[by.pool].limits.is_empty()
                         || (by.pool, by.facts) == (own.pool, own.facts))
                     && other.admits.iter().zip(&admits).all(|(other, own)| *other || !*own)
-                    && (!self.problem.prices_preferences
+                    && (!self.problem.asked.preferences
                         || rows.iter().zip(&admits).filter(|(_, own)| **own).all(|(item, _)| {
                             let unmet = |kind| self.problem.kind_unmet(kind, item.group);
                             let fine = |kind| self.problem.fine(item.group, unmet(kind));

@@ -4,17 +4,12 @@ use crate::finding::{Findings, code};
 use crate::ledger::{Counts, Ledger, count};
 use crate::problem::Problem;
 use stowage_models::plan::{
-    PREFERENCE_GIB, PREFERENCE_MILLICORE, PREFERENCE_POD_MIN, PREFERENCE_WEIGHT_MAX, Plan, Preferences,
+    PREFERENCE_GIB, PREFERENCE_MILLICORE, PREFERENCE_POD_MIN, PREFERENCE_WEIGHT_MAX, Plan,
 };
 use stowage_models::quantity::{CPU, MEMORY};
 
 /// A fine at most, in micro-dollars per hour.
 const FINE_MAX: i128 = 100_000_000_000;
-
-/// Whether the plan prices preferences.
-pub(crate) fn respected(plan: &Plan) -> bool {
-    plan.policy.preferences == Some(Preferences::Respect)
-}
 
 impl Problem<'_> {
     /// What a pod of the group pays for unmet weights, in micro-dollars per hour.

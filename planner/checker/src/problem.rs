@@ -12,7 +12,9 @@ use crate::storage::Storage;
 use crate::variants;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::{Ec2NodeClass, NodePool, PodRef};
+use stowage_models::labels::{CAPACITY_RESERVATION_ID, CAPACITY_RESERVATION_TYPE};
+use stowage_models::objects::{CapacityReservation, Ec2NodeClass, NodePool, PodRef};
+use stowage_models::plan::{MinValues, Plan, Preferences};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -57,12 +59,49 @@ pub(crate) struct Pool<'a> {
     pub(crate) variants: Vec<Labels>,
     /// Sorted by resource.
     pub(crate) limits: Vec<Limit<'a>>,
+    /// Capacity reservations it may launch into, with each variant; sorted by labels.
+    pub(crate) reserved: Vec<Reserved<'a>>,
+}
+
+/// A capacity reservation of a pool and a variant.
+#[derive(Debug)]
+pub(crate) struct Reserved<'a> {
+    pub(crate) from: &'a CapacityReservation,
+    /// Of the variant and of the reservation.
+    pub(crate) labels: Labels,
 }
 
 impl Pool<'_> {
+    /// The custom labels of a variant, or beyond the variants of a reservation.
+    pub(crate) fn variant(&self, index: usize) -> &Labels {
+        self.variants.get(index).unwrap_or_else(|| &self.reserved[index - self.variants.len()].labels)
+    }
+
     /// Whether its subnets reach the zone.
     pub(crate) fn allows_zone(&self, zone: &str) -> bool {
         self.class.zones.is_empty() || self.class.zones.iter().any(|one| one == zone)
+    }
+}
+
+/// What a policy makes count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    /// Preferences about nodes have a price.
+    pub(crate) preferences: bool,
+    /// NodePools are used as far as they offer as many values as they ask for.
+    pub(crate) min_values: bool,
+    /// Capacity reservations are used.
+    pub(crate) reserved: bool,
+}
+
+impl Asked {
+    /// By the policy of a plan.
+    pub(crate) fn of(plan: &Plan) -> Asked {
+        Asked {
+            preferences: plan.policy.preferences == Some(Preferences::Respect),
+            min_values: plan.policy.min_values == Some(MinValues::Strict),
+            reserved: plan.policy.consolidation.is_none(),
+        }
     }
 }
 
@@ -85,8 +124,10 @@ pub(crate) struct Problem<'a> {
     pub(crate) offerings: Offerings<'a>,
     /// Keys of domains, sorted.
     pub(crate) topology: Vec<&'a str>,
-    /// Whether preferences about nodes have a price.
-    pub(crate) prices_preferences: bool,
+    /// What counts.
+    pub(crate) asked: Asked,
+    /// Pairs of a class of offerings and a group of which one pod leaves too little to choose from, if that counts.
+    pub(crate) short: BTreeSet<(usize, usize)>,
     /// What constraints between pods make of each group.
     pub(crate) reach: Vec<Reach>,
     /// Scopes of required anti-affinity of pods on nodes.
@@ -95,14 +136,14 @@ pub(crate) struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     /// Derives the problem. `slack` is in parts per million, 0 to all; `named` are further resources to carry along.
-    /// `preferences`: those about nodes have a price.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         catalog: &'a Catalog,
         slack: i64,
         named: &[String],
-        preferences: bool,
+        asked: Asked,
     ) -> Problem<'a> {
+        let Asked { preferences, min_values, reserved } = asked;
         let storage = Storage::new(snapshot);
         let mut pods = groups::collect(snapshot, &storage, preferences);
         let groups = &pods.groups;
@@ -122,7 +163,7 @@ impl<'a> Problem<'a> {
         let (book, mut rules) = Rules::new(&constraints, topology.clone());
         let daemon_rules = rules.split_off(groups.len());
         let nodes = nodes::collect(snapshot, &axis, slack, (&book, &daemon_rules), &storage);
-        let pools = pools(snapshot, groups, preferences);
+        let pools = pools(snapshot, groups, preferences, reserved);
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
         let offerings =
             offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
@@ -130,7 +171,7 @@ impl<'a> Problem<'a> {
         let reach = (0..pods.groups.len()).map(|group| scene.reach(&pods, group, rules[group])).collect();
         let bound_scopes = scene.bound_scopes();
         let region = &catalog.region;
-        Problem {
+        let mut problem = Problem {
             snapshot,
             region,
             axis,
@@ -142,10 +183,15 @@ impl<'a> Problem<'a> {
             pools,
             offerings,
             topology,
-            prices_preferences: preferences,
+            asked,
+            short: BTreeSet::new(),
             reach,
             bound_scopes,
+        };
+        if min_values {
+            problem.short = crate::min_values::short(&problem);
         }
+        problem
     }
 
     /// Whether pods of the group match the node and one fits what is left, `free`.
@@ -186,7 +232,11 @@ impl<'a> Problem<'a> {
     pub(crate) fn kind_matches(&self, kind: &Kind, group: usize) -> bool {
         let reach = &self.reach[group];
         let inside = || reach.split.as_ref().is_none_or(|split| self.kind_domain(kind, split).is_some());
-        self.kind_admits(kind, group) && reach.class(kind.class) && reach.cap > 0 && inside()
+        self.kind_admits(kind, group)
+            && reach.class(kind.class)
+            && reach.cap > 0
+            && inside()
+            && !self.short.contains(&(kind.class, group))
     }
 
     /// Weights that a planned node of this kind leaves unmet for the group.
@@ -216,9 +266,11 @@ impl<'a> Problem<'a> {
         found.ok().map(|index| &self.nodes[index])
     }
 
-    /// Whether constraints between pods, on ports or on volumes may keep pods of the group out of anything.
+    /// Whether constraints between pods, on ports or on volumes, or minValues of a pool, may keep pods of the group out of anything.
     pub(crate) fn is_constrained(&self, group: usize) -> bool {
-        self.reach[group].concerned || self.pods.groups[group].states_any()
+        self.reach[group].concerned
+            || self.pods.groups[group].states_any()
+            || self.short.iter().any(|(_, short)| *short == group)
     }
 
     /// The group whose first pod this is.
@@ -236,18 +288,38 @@ impl<'a> Problem<'a> {
     }
 }
 
-fn pools<'a>(snapshot: &'a Snapshot, groups: &[Group<'a>], preferences: bool) -> Vec<Pool<'a>> {
+fn pools<'a>(
+    snapshot: &'a Snapshot,
+    groups: &[Group<'a>],
+    preferences: bool,
+    use_reserved: bool,
+) -> Vec<Pool<'a>> {
     let mentions = variants::mentions(groups.iter().map(|group| group.spec), preferences);
     let asked = variants::asked(groups.iter().map(|group| group.spec));
     let topology = between::topology(groups, std::iter::empty()).into_iter().collect();
     let by_name: BTreeMap<&str, &NodePool> =
         snapshot.node_pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
     let class = |pool: &NodePool| snapshot.node_classes.iter().find(|class| class.name == pool.node_class);
-    let pool = |pool: &'a NodePool| Pool {
-        pool,
-        class: class(pool).cloned().unwrap_or_default(),
-        variants: variants::variants(pool, &mentions, &asked, &topology),
-        limits: limits::of_pool(snapshot, pool),
+    let pool = |pool: &'a NodePool| {
+        let variants = variants::variants(pool, &mentions, &asked, &topology);
+        let open = class(pool).into_iter().flat_map(|class| &class.capacity_reservations);
+        let open = open.filter(|one| use_reserved && one.available.unwrap_or(0) > 0);
+        let mut reserved: Vec<Reserved<'a>> = Vec::new();
+        for from in open {
+            for variant in &variants {
+                let mut labels = variant.clone();
+                labels.insert(CAPACITY_RESERVATION_ID.to_owned(), from.id.clone());
+                labels.insert(CAPACITY_RESERVATION_TYPE.to_owned(), from.reservation_type.clone());
+                reserved.push(Reserved { from, labels });
+            }
+        }
+        reserved.sort_by(|one, other| one.labels.cmp(&other.labels));
+        reserved.dedup_by(|one, other| {
+            (&one.labels, &one.from.zone, &one.from.instance_type)
+                == (&other.labels, &other.from.zone, &other.from.instance_type)
+        });
+        let limits = limits::of_pool(snapshot, pool);
+        Pool { pool, class: class(pool).cloned().unwrap_or_default(), variants, limits, reserved }
     };
     by_name.into_values().map(pool).collect()
 }

@@ -9,7 +9,7 @@
 use crate::branching::Verdict;
 use crate::certificate::judge_bin;
 use crate::matching::{Constraint, Rules, accepts, tolerates};
-use crate::problem::{Problem, fits, usable};
+use crate::problem::{Asked, Problem, fits, usable};
 use crate::request::effective_request;
 use crate::variants::{VARIANTS_MAX, asked, mentions, variants};
 use std::collections::BTreeSet;
@@ -249,7 +249,7 @@ fn what_existing_nodes_have_left() {
         on_a("missing-1", 41, PodPhase::Succeeded, Some("missing")),
     ]);
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 10_000, &[], false);
+    let problem = Problem::new(&snapshot, &catalog, 10_000, &[], Asked::default());
     let free: Vec<_> = problem.nodes.iter().map(|bin| (bin.running.get("cpu"), bin.free.clone())).collect();
     assert_eq!(problem.axis.names, ["cpu", "pods"]);
     // 990 usable - 334 - 40, and 10 pods - 4 - 1; the full node has less than nothing, which is nothing.
@@ -268,7 +268,7 @@ fn daemon_sets_take_room_on_new_nodes() {
     let daemon = |spec| DaemonSet { spec, ..DaemonSet::default() };
     snapshot.daemon_sets = vec![daemon(spec(50)), daemon(zonal), daemon(gpu)];
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
+    let problem = Problem::new(&snapshot, &catalog, 0, &[], Asked::default());
     let offerings = &problem.offerings;
     let rooms: Vec<_> = offerings
         .list
@@ -289,7 +289,7 @@ fn which_offerings_there_are() {
         snapshot.node_classes = vec![Ec2NodeClass { name: "c".into(), ..Ec2NodeClass::default() }];
         change(&mut snapshot);
         let catalog = catalog();
-        let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
+        let problem = Problem::new(&snapshot, &catalog, 0, &[], Asked::default());
         let names = problem.offerings.list.iter().map(|one| format!("{} {}", one.zone, one.capacity_type));
         names.collect::<Vec<_>>().join(", ")
     };
@@ -420,7 +420,7 @@ fn limits_count_capacity_of_nodes_and_claims() {
     };
     snapshot.node_claims = vec![claim(None), claim(Some("a")), claim(Some("gone"))];
     let catalog = catalog();
-    let problem = Problem::new(&snapshot, &catalog, 0, &[], false);
+    let problem = Problem::new(&snapshot, &catalog, 0, &[], Asked::default());
     let limits: Vec<_> =
         problem.pools[0].limits.iter().map(|one| (one.resource, one.used, one.remaining())).collect();
     assert_eq!(limits, [("cpu", 214, 0), ("gpu", 0, 0), ("nodes", 4, 5)]);

@@ -106,6 +106,15 @@ pub enum PlanFormat {
     Html,
 }
 
+/// What minValues of NodePool requirements count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MinValuesArg {
+    /// A launch and its alternates have at least so many values, or it is none
+    Strict,
+    /// As many as there are; a note says where they are too few
+    BestEffort,
+}
+
 /// What preferences of pods count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PreferencesArg {
@@ -160,6 +169,9 @@ pub struct EffortArgs {
     /// What preferences of pods count: preferred node affinity and PreferNoSchedule taints
     #[arg(long, value_enum, default_value_t = PreferencesArg::Respect, value_name = "WHAT")]
     pub preferences: PreferencesArg,
+    /// What minValues of NodePool requirements count, as Karpenter's MIN_VALUES_POLICY
+    #[arg(long, value_enum, default_value_t = MinValuesArg::Strict, value_name = "WHAT")]
+    pub min_values: MinValuesArg,
     /// Seed of the search; the same seed, input and limit give the same plan unless the clock stops it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,

@@ -151,7 +151,10 @@ impl Job<'_> {
             }
             if chosen.is_none() {
                 let own = adopt(&after, self.catalog, self.policy, &self.rest(0.2), &choice.foreign);
-                chosen = own.ok().and_then(carry_out);
+                // What the search over removals chose knows nothing of minValues.
+                let covered =
+                    |planned: &Planned| crate::min_values::is_met(&after, self.catalog, &planned.plan);
+                chosen = own.ok().filter(covered).and_then(carry_out);
             }
         }
         let (removed, mut planned, moves, waves) = match chosen {

@@ -3,7 +3,7 @@
 use super::Wants;
 use super::ports::{Port, clash, host_ports};
 use super::selectors::Meanings;
-use crate::existing::daemon_matches;
+use crate::existing::{daemon_matches, lasting_taints};
 use crate::problem::Bits;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::snapshot::Snapshot;
@@ -71,9 +71,10 @@ impl<'a> Bound<'a> {
         }
         for (at, node) in snapshot.nodes.iter().enumerate() {
             let label = |key: &str| node.labels.get(key).map(String::as_str);
+            let taints = lasting_taints(snapshot, node);
             for daemon in &snapshot.daemon_sets {
                 if !daemons.contains(&(at, &daemon.namespace, &daemon.name))
-                    && daemon_matches(daemon, &label, &node.taints, Some(&node.name))
+                    && daemon_matches(daemon, &label, &taints, Some(&node.name))
                 {
                     bound.ports[at].extend(host_ports(&daemon.spec));
                 }

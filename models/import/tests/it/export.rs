@@ -269,6 +269,13 @@ fn every_other_kind_comes_back() {
             eviction_memory: text("5%"),
             root_volume_bytes: Some(50 << 30),
             instance_store_raid0: true,
+            capacity_reservations: vec![CapacityReservation {
+                id: "cr-0123".to_owned(),
+                instance_type: "m5.large".to_owned(),
+                zone: "us-east-1a".to_owned(),
+                available: Some(3),
+                reservation_type: "default".to_owned(),
+            }],
         }],
         node_claims: vec![NodeClaim {
             name: "claim".to_owned(),

@@ -6,7 +6,7 @@ use crate::certificate::{Item, Proof};
 use crate::finding::{Findings, code};
 use crate::form::Form;
 use crate::groups::Pending;
-use crate::problem::Problem;
+use crate::problem::{Asked, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy};
@@ -33,7 +33,8 @@ pub(crate) fn movable<'a>(
             subject.stays.is_none() && !stuck
         };
         let twins = with_twins(snapshot, subjects.iter().filter(free));
-        let problem = Problem::new(&twins, catalog, slack(plan), &[], false);
+        let problem =
+            Problem::new(&twins, catalog, slack(plan), &[], Asked { preferences: false, ..Asked::of(plan) });
         let homeless = |pod: &PodRef| match problem.pods.pending.get(pod) {
             Some(Pending::Group(group)) => !problem.is_placeable(*group),
             _ => true,
@@ -65,7 +66,13 @@ pub(crate) fn check(
         movable.iter().filter(|(_, stuck)| stuck.is_none()).map(|(node, _)| *node).collect();
     let is_free = |subject: &&Subject<'_>| free.contains(subject.node.name.as_str());
     let twins = with_twins(snapshot, subjects.iter().filter(is_free));
-    let problem = Problem::new(&twins, catalog, slack(plan), &certificate.resources, false);
+    let problem = Problem::new(
+        &twins,
+        catalog,
+        slack(plan),
+        &certificate.resources,
+        Asked { preferences: false, ..Asked::of(plan) },
+    );
     let before = findings.0.len();
     if !certificate.parts.is_empty() || !certificate.limits.is_empty() {
         findings.add(code::CERT_PARTS, format!("{title}: it has parts or limits, which it may not"));

@@ -543,6 +543,7 @@ impl Maker<'_> {
             capacity_type: offer.capacity_type.into(),
             labels: offer.variant.clone(),
             price: offer.price.usd,
+            list_price: None,
             price_estimated: offer.price.estimated,
             allocatable: offer.allocatable.clone(),
             daemon_sets: offer.daemon_sets.clone(),

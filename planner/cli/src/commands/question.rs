@@ -1,6 +1,6 @@
 //! A question to the planner: input, changes to it, effort. What `plan` and `whatif` share.
 
-use crate::args::{ConsolidationArgs, EffortArgs, PreferencesArg, WhatIfArgs};
+use crate::args::{ConsolidationArgs, EffortArgs, MinValuesArg, PreferencesArg, WhatIfArgs};
 use crate::failure::Failure;
 use crate::input::{self, Input};
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
-use stowage_models::plan::{Policy, Preferences};
+use stowage_models::plan::{MinValues, Policy, Preferences};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::whatif::WhatIf;
 use stowage_planner::{Limits, Moment, Planned};
@@ -85,6 +85,10 @@ impl<'a> Question<'a> {
             preferences: Some(match effort.preferences {
                 PreferencesArg::Respect => Preferences::Respect,
                 PreferencesArg::Ignore => Preferences::Ignore,
+            }),
+            min_values: Some(match effort.min_values {
+                MinValuesArg::Strict => MinValues::Strict,
+                MinValuesArg::BestEffort => MinValues::BestEffort,
             }),
             consolidation: wanted,
         };

@@ -88,6 +88,7 @@ fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
         capacity_type: if spot { "spot" } else { "on-demand" }.to_owned(),
         labels: Default::default(),
         price,
+        list_price: None,
         price_estimated: spot && kind.0 == "g5.2xlarge",
         daemon_sets: resources(350, 620, 4),
         requested: share(&allocatable, 84 + dice.roll(13) as i64, 62 + dice.roll(34) as i64, pods.len()),
