@@ -513,7 +513,8 @@ fn every_code_is_tested() {
         include_str!("constraints.rs"),
         include_str!("findings.rs"),
         include_str!("parts.rs"),
-        include_str!("../../../../benchmarks/tests/consolidation.rs")
+        include_str!("../../../../benchmarks/tests/consolidation.rs"),
+        include_str!("../../../../benchmarks/tests/min_values.rs")
     );
     let source = include_str!("../../src/finding.rs");
     for code in code::ALL {
@@ -522,7 +523,8 @@ fn every_code_is_tested() {
         assert!(
             text.contains(&format!("[{name}"))
                 || text.contains(&format!(" {name}"))
-                || text.contains(&format!("({name})")),
+                || text.contains(&format!("({name})"))
+                || text.contains(&format!("code::{name})")),
             "{name}"
         );
     }
