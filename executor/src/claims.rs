@@ -80,7 +80,9 @@ pub(crate) fn not_launched(
                 Reason::LaunchFailed
             };
             if let Some(claim) = seen.claims.get(claim) {
-                if reason == Reason::LaunchFailed {
+                // What names no offering would be planned again just as it was: later, then.
+                let nameless = matches!(why, Failure::Capacity(offerings) if offerings.is_empty());
+                if reason == Reason::LaunchFailed || nameless {
                     claim.pods.iter().for_each(|pod| state.settle(&pod.uid, seen.now));
                 }
                 // An earlier attempt may have succeeded with its answer lost; then the machine is known by its tag.
@@ -196,4 +198,43 @@ fn never_launched(state: &State, seen: &Observation, claim: &Claim) -> bool {
     let key = Key { verb: Verb::Launch, object: claim.name.clone() };
     let asked = state.asked.get(&claim.name).copied().unwrap_or(claim.created);
     !state.is_under_way(&key, seen.now) && state.listing.as_ref().is_some_and(|listing| listing.begun > asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::step;
+    use crate::time::{AGAIN_MIN, Time};
+    use crate::view::{Answer, Pod};
+    use crate::{Mode, PlannedPod, Settings};
+    use stowage_models::objects::PodRef;
+
+    #[test]
+    fn a_refusal_that_names_no_offering_is_not_planned_again_at_once() {
+        // Such as an account's limit: the next plan would be the same, and be refused just as quickly.
+        let settings = Settings { mode: Mode::Auto, ..Settings::default() };
+        let pod = PlannedPod { id: PodRef("default/pod".to_owned()), uid: "uid".to_owned() };
+        let name = "claim".to_owned();
+        let claim = Claim { name: name.clone(), ours: true, pods: vec![pod.clone()], ..Claim::default() };
+        let mut seen = Observation { now: Time(1_000), synced: true, leader: true, ..Observation::default() };
+        seen.pods.insert(pod.id, Pod { uid: pod.uid, pending: true, ..Pod::default() });
+        seen.claims.insert(name.clone(), claim);
+        seen.answers = vec![Answer::NotLaunched { claim: name.clone(), why: Failure::Capacity(Vec::new()) }];
+        let (mut state, requests) = step(State::new(settings), &seen);
+        let given_up =
+            |request: &Request| matches!(request, Request::DeleteClaim { claim, .. } if *claim == name);
+        assert!(requests.iter().any(given_up), "{requests:?}");
+        seen.claims.clear();
+        seen.answers.clear();
+        let mut planned = None;
+        for now in (1_000..2 * AGAIN_MIN).step_by(500) {
+            seen.now = Time(now);
+            let (next, requests) = step(state, &seen);
+            state = next;
+            if requests.iter().any(|request| matches!(request, Request::Plan { .. })) {
+                planned = planned.or(Some(now));
+            }
+        }
+        assert!(planned.is_some_and(|at| at >= AGAIN_MIN), "{planned:?}");
+    }
 }

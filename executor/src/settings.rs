@@ -1,6 +1,6 @@
 //! What an operator may set.
 
-use crate::time::{REGISTRATION_TIMEOUT, SECOND};
+use crate::time::{CAPACITY_PAUSE, REGISTRATION_TIMEOUT, SECOND, SLOT_TIMEOUT};
 
 /// What the controller may do by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct Settings {
     pub steer: bool,
     /// A machine that has not registered after this long is given back, in milliseconds.
     pub registration_timeout: i64,
+    /// A ready node is kept for its pods this long, in milliseconds.
+    pub slot_timeout: i64,
+    /// An offering without capacity is left out this long the first time, in milliseconds; it doubles each further time.
+    pub capacity_pause: i64,
     /// Stops everything.
     pub stop: bool,
 }
@@ -37,6 +41,8 @@ impl Default for Settings {
             batch_max: 10 * SECOND,
             steer: true,
             registration_timeout: REGISTRATION_TIMEOUT,
+            slot_timeout: SLOT_TIMEOUT,
+            capacity_pause: CAPACITY_PAUSE,
             stop: false,
         }
     }

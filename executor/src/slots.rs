@@ -4,7 +4,6 @@ use crate::accept::SLOT_TAINT;
 use crate::claims::node_of;
 use crate::request::{InFlight, Request};
 use crate::state::State;
-use crate::time::SLOT_TIMEOUT;
 use crate::view::{Claim, Node, Observation, PlannedPod};
 use std::collections::BTreeSet;
 
@@ -26,7 +25,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     let (Some(initialized), Some(instance)) = (claim.initialized, claim.instance.as_deref()) else { return };
     let Some(node) = node_of(seen, instance) else { return };
     let left: Vec<&PlannedPod> = claim.pods.iter().filter(|pod| waiting(seen, pod).is_some()).collect();
-    let late = seen.now.since(initialized) >= SLOT_TIMEOUT;
+    let late = seen.now.since(initialized) >= state.settings.slot_timeout;
     if !over && ((left.is_empty() && !is_wanted(state, seen, claim)) || late) {
         state.slots_over.insert(claim.name.clone());
         for planned in left {
@@ -74,7 +73,7 @@ fn is_live(state: &State, seen: &Observation, claim: &Claim) -> bool {
         return false;
     }
     let Some(initialized) = claim.initialized else { return true };
-    seen.now.since(initialized) < SLOT_TIMEOUT
+    seen.now.since(initialized) < state.settings.slot_timeout
 }
 
 /// Uids of pods that a machine is being launched for.
@@ -170,7 +169,7 @@ mod tests {
         assert_eq!(opened(&seen(Some("node-2"))), ["node-1", "node-2"]);
         // But not for ever.
         let mut late = seen(None);
-        late.now = Time(SLOT_TIMEOUT);
+        late.now = Time(crate::time::SLOT_TIMEOUT);
         assert_eq!(opened(&late), ["node-1", "node-2"]);
     }
 }

@@ -60,7 +60,7 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
         Answer::Launched { claim, launched } => {
             state.over(&key(Verb::Launch, claim));
             let instance = &launched.instance;
-            launched.missing.iter().for_each(|offering| state.stock.miss(offering.clone(), now));
+            launched.missing.iter().for_each(|offering| state.miss(offering, now));
             let offering =
                 (instance.instance_type.clone(), instance.zone.clone(), instance.capacity_type.clone());
             state.stock.hit(&offering);
@@ -175,11 +175,16 @@ impl State {
         self.again.insert(uid.to_owned(), crate::state::Again { at: now.plus(pause), pause });
     }
 
+    /// The cloud had none of it.
+    fn miss(&mut self, offering: &(String, String, String), now: Time) {
+        self.stock.miss(offering.clone(), self.settings.capacity_pause, now);
+    }
+
     /// What the cloud said it has none of.
     pub(crate) fn note_missing(&mut self, why: &Failure, now: Time) {
         if let Failure::Capacity(offerings) = why {
             for offering in offerings {
-                self.stock.miss(offering.clone(), now);
+                self.miss(offering, now);
             }
         }
     }

@@ -36,6 +36,8 @@ pub(crate) const ORPHAN_AFTER: i64 = 30 * SECOND;
 /// A ready node waits this long for its pods, then it is opened to all. kube-scheduler binds about 50 pods a second and a node
 /// holds at most some hundred; the rest is for its back-off of up to 10 s and for watches.
 pub(crate) const SLOT_TIMEOUT: i64 = 2 * MINUTE;
+/// How long an offering without capacity is left out after the first time (Karpenter's 3 minutes).
+pub(crate) const CAPACITY_PAUSE: i64 = 3 * MINUTE;
 /// Every request has an answer by then, or is repeated.
 pub(crate) const DEADLINE: i64 = 60 * SECOND;
 /// After success, how long the view may take to show it before the request is repeated.

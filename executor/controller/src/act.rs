@@ -27,6 +27,9 @@ pub(crate) struct Ports<C> {
 
 type Outcome = Result<(), String>;
 
+/// Why a request was not carried out, or not to its end.
+pub(crate) const LOST: &str = "the lease is lost";
+
 /// A refusal as text; what is gone, or there already, is as it should be.
 fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
     match result {
@@ -46,13 +49,15 @@ impl<C: Cloud> Ports<C> {
     pub(crate) async fn carry_out(&self, request: Request, now: Time) -> Option<Answer> {
         let key = request.key();
         if request.is_write() && self.leadership.epoch().is_none() {
-            return key.map(|key| Answer::Failed(key, "the lease is lost".to_owned()));
+            return key.map(|key| Answer::Failed(key, LOST.to_owned()));
         }
         match request {
             Request::Launch { claim, token, body } => {
-                Some(match self.timed("Create", self.cloud.launch(&token, &body)).await {
-                    Ok(launched) => Answer::Launched { claim, launched },
-                    Err(why) => Answer::NotLaunched { claim, why },
+                let launched = self.while_held(self.timed("Create", self.cloud.launch(&token, &body))).await;
+                Some(match launched {
+                    Some(Ok(launched)) => Answer::Launched { claim, launched },
+                    Some(Err(why)) => Answer::NotLaunched { claim, why },
+                    None => Answer::Failed(key?, LOST.to_owned()),
                 })
             }
             Request::CreateClaim(draft) => {
@@ -74,9 +79,11 @@ impl<C: Cloud> Ports<C> {
             }),
             Request::Terminate { instance, why } => {
                 let key = key?;
-                Some(match self.timed("Delete", self.cloud.terminate(&instance, why)).await {
-                    Ok(()) => Answer::Done(key),
-                    Err(error) => Answer::Failed(key, error.0),
+                let ended = self.while_held(self.timed("Delete", self.cloud.terminate(&instance, why))).await;
+                Some(match ended {
+                    Some(Ok(())) => Answer::Done(key),
+                    Some(Err(error)) => Answer::Failed(key, error.0),
+                    None => Answer::Failed(key, LOST.to_owned()),
                 })
             }
             other => {
@@ -88,6 +95,16 @@ impl<C: Cloud> Ports<C> {
                     Err(error) => Answer::Failed(key, error),
                 })
             }
+        }
+    }
+
+    /// What the cloud is asked for takes several calls and longer than a write: it ends with the lease, so that whoever holds it next
+    /// meets no late call of ours. `None`: the lease was lost meanwhile.
+    async fn while_held<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.leadership.lost() => None,
+            outcome = call => Some(outcome),
         }
     }
 
@@ -112,7 +129,7 @@ impl<C: Cloud> Ports<C> {
         draft.body = self.cloud.prepare(&draft.body, &class).await?;
         // Preparing takes as long as the cloud takes; the lease may be another's by now.
         if self.leadership.epoch().is_none() {
-            return Err(Failure::Later("the lease is lost".to_owned()));
+            return Err(Failure::Later(LOST.to_owned()));
         }
         Ok(draft)
     }

@@ -15,7 +15,7 @@ Usage: stowage-controller [--mode shadow|auto] [--namespace NAME] [--cluster-nam
   --listen ADDRESS          Where /metrics, /healthz and /readyz are [default: 0.0.0.0:8080]
   -h, --help                Print this
 
-With auto:
+With auto; with shadow, types and prices are then those of EC2 instead of the built-in ones:
   --cluster-name NAME       Name of the cluster, in tags and user data [env: CLUSTER_NAME]
   --cluster-endpoint URL    Where nodes find the API server [env: CLUSTER_ENDPOINT; default: where we find it]
   --cluster-ca-bundle TEXT  Certificate of its authority, in base64 [env: CLUSTER_CA_BUNDLE]
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     pub(crate) namespace: String,
     /// Where metrics and health are.
     pub(crate) listen: SocketAddr,
-    /// EC2, in auto mode.
+    /// EC2; in shadow mode it is asked for types and prices only.
     pub(crate) aws: Option<Settings>,
 }
 
@@ -93,12 +93,12 @@ impl Arguments {
                 _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
             }
         }
-        if found.mode == Mode::Auto {
-            if settings.cluster.is_empty() {
-                let text =
-                    "auto mode needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
-                return Err(text.to_owned());
-            }
+        if found.mode == Mode::Auto && settings.cluster.is_empty() {
+            let text =
+                "auto mode needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
+            return Err(text.to_owned());
+        }
+        if !settings.cluster.is_empty() {
             found.aws = Some(settings);
         }
         Ok(Some(found))
@@ -129,6 +129,8 @@ mod tests {
             (aws.cluster.as_str(), aws.region.as_deref(), aws.fake_credentials),
             ("demo", Some("eu-west-1"), false)
         );
+        let shadow = parse("", &[("CLUSTER_NAME", "demo")]).expect("arguments").expect("no help");
+        assert_eq!((shadow.mode, shadow.aws.is_some()), (Mode::Shadow, true));
         let lab = parse("--mode auto --cluster-name a --aws-endpoint http://127.0.0.1:1", &[]);
         assert!(lab.expect("arguments").expect("no help").aws.expect("a cloud").fake_credentials);
     }

@@ -18,6 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// A write that starts now is over by then; its deadline, with something to spare.
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 
+/// A lease that is given up early is noticed within this time.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// What the holder knows: its epoch, and until when it may write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Held {
@@ -36,6 +39,19 @@ impl Leadership {
         let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let until = held.until?;
         (Instant::now() + WRITE <= until).then_some(held.epoch)
+    }
+
+    /// Returns when the lease has run out or is given up; at once if it is not held. Whatever was begun under it must have ended by then.
+    pub(crate) async fn lost(&self) {
+        loop {
+            let until = self.0.lock().unwrap_or_else(PoisonError::into_inner).until;
+            match until {
+                Some(until) if Instant::now() < until => {
+                    tokio::time::sleep_until((until.min(Instant::now() + GLANCE)).into()).await;
+                }
+                _ => return,
+            }
+        }
     }
 
     fn set(&self, epoch: i32, until: Option<Instant>) {

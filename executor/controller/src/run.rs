@@ -1,6 +1,6 @@
 //! The loop.
 
-use crate::act::Ports;
+use crate::act::{LOST, Ports};
 use crate::classes::Classes;
 use crate::health::Health;
 use crate::intents;
@@ -137,7 +137,7 @@ impl<C: Cloud> Controller<C> {
             seen.now = self.now();
             seen.synced = freshness.is_good();
             let shadow = self.options.settings.mode == Mode::Shadow;
-            seen.leader = shadow || self.ports.leadership.epoch().is_some();
+            seen.leader = self.ports.leadership.epoch().is_some();
             seen.answers = std::mem::take(&mut answers);
             for answer in &seen.answers {
                 telling::answer(&self.metrics, answer);
@@ -266,6 +266,9 @@ async fn plan_now<C: Cloud>(
     let begun = Instant::now();
     let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
     telling::plan(&ports.metrics, &plan, begun.elapsed());
+    if ports.leadership.epoch().is_none() {
+        return Err(LOST.to_owned());
+    }
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {
         publish::publish(&ports.client, &plan, mode, &view.left_out)
             .await

@@ -22,6 +22,11 @@ pub(crate) const KUBECONFIG: &str = "kubeconfig.json";
 /// KubeSchedulerConfiguration.
 pub(crate) const SCHEDULER: &str = "scheduler.json";
 
+/// What the API server writes down.
+pub(crate) const AUDIT_POLICY: &str = "audit-policy.json";
+/// Where: a JSON document a line.
+pub(crate) const AUDIT_LOG: &str = "audit.log";
+
 /// Ports of 127.0.0.1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
@@ -69,6 +74,22 @@ pub(crate) fn api_server(ports: Ports, controllers: bool) -> Vec<String> {
     arguments
 }
 
+/// Who changed what, once it is done; not the bodies.
+pub(crate) fn audit_policy() -> String {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{ "level": "None", "verbs": ["get", "list", "watch"] }, { "level": "Metadata" }],
+    })
+    .to_string()
+}
+
+/// What turns it on.
+pub(crate) fn audit() -> Vec<String> {
+    list(&[&format!("--audit-policy-file={AUDIT_POLICY}"), &format!("--audit-log-path={AUDIT_LOG}")])
+}
+
 /// No port of its own, no leader to elect.
 pub(crate) fn controller_manager() -> Vec<String> {
     list(&[
@@ -102,15 +123,20 @@ pub(crate) fn scheduler_configuration() -> String {
     .to_string()
 }
 
-/// A kubeconfig with all rights. Its file may be read from any directory, so it names the certificate in full.
-pub(crate) fn kubeconfig(ports: Ports, directory: &Path, token: &str) -> String {
+/// A kubeconfig with all rights, or with those of a user it acts as. Its file may be read from any directory, so it names the
+/// certificate in full.
+pub(crate) fn kubeconfig(ports: Ports, directory: &Path, token: &str, acting_as: Option<&str>) -> String {
+    let mut user = json!({ "token": token });
+    if let Some(name) = acting_as {
+        user["as"] = name.into();
+    }
     let server = format!("https://127.0.0.1:{}", ports.api);
     let authority = directory.join(CERTIFICATE);
     json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": "test", "cluster": { "server": server, "certificate-authority": authority } }],
-        "users": [{ "name": "admin", "user": { "token": token } }],
+        "users": [{ "name": "admin", "user": user }],
         "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "admin" } }],
         "current-context": "test",
     })

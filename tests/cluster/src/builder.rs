@@ -35,6 +35,7 @@ impl Program {
 pub struct Builder {
     pub(crate) controller_manager: bool,
     pub(crate) scheduler: bool,
+    pub(crate) audit: bool,
     pub(crate) arguments: BTreeMap<Program, Vec<String>>,
 }
 
@@ -51,6 +52,13 @@ impl Builder {
     #[must_use]
     pub fn scheduler(mut self, wanted: bool) -> Builder {
         self.scheduler = wanted;
+        self
+    }
+
+    /// Whether the API server writes down every request that changes something, for [`Cluster::audit`].
+    #[must_use]
+    pub fn audit(mut self, wanted: bool) -> Builder {
+        self.audit = wanted;
         self
     }
 

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Cluster {
     processes: Processes,
     config: Config,
     controller_manager: bool,
+    ports: Ports,
+    token: String,
 }
 
 impl Cluster {
@@ -66,6 +69,58 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory().join(arguments::KUBECONFIG)
+    }
+
+    /// A kubeconfig for a program that acts as this user, with the rights that role-based access control gives it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn kubeconfig_as(&self, user: &str) -> Result<PathBuf, Error> {
+        let path = self.directory().join(format!("kubeconfig-{}.json", user.replace([':', '/'], "-")));
+        let text = arguments::kubeconfig(self.ports, self.directory(), &self.token, Some(user));
+        std::fs::write(&path, text).map_err(Error::system(format!("write {}", path.display())))?;
+        Ok(path)
+    }
+
+    /// A client that acts as this user, such as `system:serviceaccount:NAMESPACE:NAME`.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn client_as(&self, user: &str) -> Client {
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Client::try_from(config).expect("a client could be made of this when the cluster started")
+    }
+
+    /// Kills a program as a crash would.
+    pub fn kill(&mut self, program: Program) {
+        self.processes.kill(program);
+    }
+
+    /// Starts a program again that was killed; the API server is ready on return.
+    ///
+    /// # Errors
+    /// If it does not start, or does not become ready.
+    pub async fn revive(&mut self, program: Program) -> Result<(), Error> {
+        self.processes.revive(program)?;
+        if program == Program::ApiServer {
+            let client = self.client();
+            self.processes.eventually("ready API server", START, || is_ready(&client)).await?;
+        }
+        Ok(())
+    }
+
+    /// What changed something so far, in the API server's words ([`Builder::audit`]): an `audit.k8s.io/v1` Event each.
+    ///
+    /// # Errors
+    /// If its log cannot be read.
+    pub fn audit(&self) -> Result<Vec<Value>, Error> {
+        let path = self.directory().join(arguments::AUDIT_LOG);
+        let text =
+            std::fs::read_to_string(&path).map_err(Error::system(format!("read {}", path.display())))?;
+        // The last line may be half written.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// The log of a program. It goes with the cluster unless `STOWAGE_KEEP_CLUSTER` is set.
@@ -118,14 +173,18 @@ async fn attempt(builder: &Builder, binaries: &Path) -> Result<Cluster, Error> {
     write(arguments::TOKENS, format!("{token},admin,admin,system:masters\n"))?;
     let ports = free_ports()?;
     processes.start(Program::Etcd, arguments::etcd(ports), builder)?;
-    let api_server = arguments::api_server(ports, builder.controller_manager);
+    let mut api_server = arguments::api_server(ports, builder.controller_manager);
+    if builder.audit {
+        write(arguments::AUDIT_POLICY, arguments::audit_policy())?;
+        api_server.extend(arguments::audit());
+    }
     processes.start(Program::ApiServer, api_server, builder)?;
 
     // The key is written after the certificate: once it is there, the certificate is complete.
     let key = directory.join(arguments::CERTIFICATE_KEY);
     let written = || std::future::ready(key.is_file().then_some(()).ok_or_else(String::new));
     processes.eventually("certificate of the API server", START, written).await?;
-    write(arguments::KUBECONFIG, arguments::kubeconfig(ports, &directory, &token))?;
+    write(arguments::KUBECONFIG, arguments::kubeconfig(ports, &directory, &token, None))?;
     let config = read_config(&directory.join(arguments::KUBECONFIG)).await?;
     let client = Client::try_from(config.clone()).map_err(Error::api("make a client"))?;
     processes.eventually("ready API server", START, || is_ready(&client)).await?;
@@ -138,7 +197,7 @@ async fn attempt(builder: &Builder, binaries: &Path) -> Result<Cluster, Error> {
         processes.start(Program::ControllerManager, arguments::controller_manager(), builder)?;
         processes.eventually(&account_of("default"), START, || has_account(&client, "default")).await?;
     }
-    Ok(Cluster { processes, config, controller_manager: builder.controller_manager })
+    Ok(Cluster { processes, config, controller_manager: builder.controller_manager, ports, token })
 }
 
 fn free_ports() -> Result<Ports, Error> {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::supervisor::Supervisor;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,10 +17,12 @@ pub(crate) struct Component {
     pub(crate) name: &'static str,
     child: Child,
     log: PathBuf,
+    /// With what it was started.
+    pub(crate) arguments: Vec<String>,
 }
 
 impl Component {
-    /// Starts `name` from the directory of binaries. What it prints goes to a file in the supervisor's directory.
+    /// Starts `name` from the directory of binaries. What it prints goes to the end of a file in the supervisor's directory.
     pub(crate) fn start(
         name: &'static str,
         binaries: &Path,
@@ -28,7 +30,8 @@ impl Component {
         arguments: &[String],
     ) -> Result<Component, Error> {
         let log = supervisor.directory().join(format!("{name}.log"));
-        let file = File::create(&log).map_err(Error::system(format!("create {}", log.display())))?;
+        let file: Result<File, _> = OpenOptions::new().create(true).append(true).open(&log);
+        let file = file.map_err(Error::system(format!("create {}", log.display())))?;
         let copy = file.try_clone().map_err(Error::system(format!("share {}", log.display())))?;
         let child = Command::new(binaries.join(name))
             .args(arguments)
@@ -39,7 +42,7 @@ impl Component {
             .process_group(supervisor.group())
             .spawn()
             .map_err(Error::system(format!("start {name}")))?;
-        Ok(Component { name, child, log })
+        Ok(Component { name, child, log, arguments: arguments.to_vec() })
     }
 
     /// Its process number.
@@ -66,6 +69,13 @@ impl Component {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
+    }
+
+    /// Kills it: no word, no tidying, as in a crash.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.reap();
     }
 
     /// Waits for its end: it has been killed, and a program nobody waits for stays in the process table.

@@ -28,6 +28,7 @@
 mod arguments;
 pub mod binaries;
 mod builder;
+mod chart;
 mod cluster;
 mod component;
 mod error;

@@ -42,6 +42,23 @@ impl Processes {
         Ok(())
     }
 
+    /// Kills a program.
+    pub(crate) fn kill(&mut self, program: Program) {
+        let found = self.components.iter_mut().find(|one| one.name == program.name());
+        found.into_iter().for_each(Component::kill);
+    }
+
+    /// Starts a program that was killed, with the arguments it had.
+    pub(crate) fn revive(&mut self, program: Program) -> Result<(), Error> {
+        let Some(at) = self.components.iter().position(|one| one.name == program.name()) else {
+            return Ok(());
+        };
+        let arguments = self.components[at].arguments.clone();
+        self.components[at] =
+            Component::start(program.name(), &self.binaries, self.supervisor(), &arguments)?;
+        Ok(())
+    }
+
     /// As [`eventually`], and gives up at once when a program ends by itself. A time-out tells the end of every log: what
     /// is missing, some program should have done.
     pub(crate) async fn eventually<T, F, Answer>(

@@ -7,60 +7,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 use stowage_cluster::{Cluster, eventually};
 
 const SPACE: &str = "stowage-system";
 const USER: &str = "system:serviceaccount:stowage-system:stowage";
-
-/// The templates of a chart with its default values; they use nothing of Helm but values.
-fn rendered(chart: &Path) -> Vec<String> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
-    let mut values = BTreeMap::from([("Release.Namespace".to_owned(), SPACE.to_owned())]);
-    let mut above = String::new();
-    for line in read(&chart.join("values.yaml")).lines().filter(|line| !line.trim_start().starts_with('#')) {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        if !line.starts_with(' ') {
-            above = key.to_owned();
-        }
-        let key = if line.starts_with(' ') { format!("{above}.{}", key.trim()) } else { key.to_owned() };
-        values.insert(format!("Values.{key}"), value.trim().trim_matches('"').to_owned());
-    }
-    let mut files: Vec<_> =
-        std::fs::read_dir(chart.join("templates")).expect("templates").flatten().collect();
-    files.sort_by_key(std::fs::DirEntry::path);
-    let mut documents = Vec::new();
-    for file in files {
-        let mut text = read(&file.path());
-        for (key, value) in &values {
-            text = text.replace(&format!("{{{{ .{key} }}}}"), value);
-            text = text.replace(&format!("{{{{ .{key} | quote }}}}"), &format!("\"{value}\""));
-        }
-        assert!(!text.contains("{{"), "{}: {text}", file.path().display());
-        documents.extend(text.split("\n---\n").map(str::to_owned));
-    }
-    documents
-}
-
-/// Where objects of a manifest's kind are created.
-fn collection(manifest: &str) -> String {
-    let field =
-        |name: &str| manifest.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-    let group = match field("apiVersion:") {
-        "v1" => "/api/v1".to_owned(),
-        other => format!("/apis/{other}"),
-    };
-    let plural = match field("kind:") {
-        "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
-        kind => format!("{}s", kind.to_lowercase()),
-    };
-    let space =
-        if manifest.contains("\n  namespace: ") { format!("/namespaces/{SPACE}") } else { String::new() };
-    format!("{group}{space}/{plural}")
-}
 
 async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Result<Value, String> {
     client.request::<Value>(request).await.map_err(|error| error.to_string())
@@ -79,11 +30,7 @@ async fn the_chart_gives_the_rights_that_are_used() {
     cluster.create_namespace(SPACE).await.expect("the namespace");
     cluster.create_namespace("test").await.expect("the namespace");
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/stowage");
-    for manifest in rendered(&chart) {
-        let request = http::Request::post(collection(&manifest)).header("content-type", "application/yaml");
-        let request = request.body(manifest.clone().into_bytes()).expect("a request");
-        send(&client, request).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
-    }
+    cluster.install(&chart, SPACE).await.expect("it installs");
     rights(&client).await;
     pods(&client).await;
     nodes(&client).await;

@@ -1,9 +1,7 @@
 //! Goal: five hundred pods from nothing end on planned nodes at the planned price, on a real control plane, and nothing leaks when
 //! the controller ends at any moment. The cloud is in this process and keeps EC2's word about client tokens.
 
-mod common;
-
-use common::{LATER, SOON, all_bound, pods, prepare};
+use crate::common::{LATER, SOON, all_bound, alone, options as general, pods, prepare};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -17,7 +15,6 @@ use stowage_executor::{
     Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Launched, Mode, Reason, Settings, Time,
 };
 use stowage_models::catalog::Catalog;
-use stowage_models::plan::Policy;
 
 /// A cloud whose machines become nodes of the fake kubelet.
 #[derive(Clone)]
@@ -109,18 +106,13 @@ impl Cloud for Fake {
 }
 
 fn options(mode: Mode) -> Options {
-    Options {
-        settings: Settings { mode, ..Settings::default() },
-        policy: Policy::default(),
-        catalog: Catalog::embedded().clone(),
-        plan_time: Duration::from_secs(2),
-        threads: 1,
-    }
+    general(Settings { mode, ..Settings::default() })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
     const PODS: usize = 500;
+    let _turn = alone().await;
     let builder = Cluster::builder().controller_manager(true).scheduler(true);
     let cluster = builder.start().await.expect("the cluster starts");
     let class = json!({

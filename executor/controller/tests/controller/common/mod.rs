@@ -1,5 +1,10 @@
 //! What tests of the controller have in common.
 
+pub(crate) mod machines;
+pub(crate) mod outcome;
+pub(crate) mod scene;
+pub(crate) mod trap;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
@@ -8,11 +13,44 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
 use stowage_cluster::{Cluster, eventually};
+use stowage_controller::Options;
+use stowage_executor::Settings;
+use stowage_fake_cloud::FakeCloud;
+use stowage_models::catalog::Catalog;
+use stowage_models::plan::Policy;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What takes moments.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// What takes a while on a busy machine.
 pub(crate) const LATER: Duration = Duration::from_secs(240);
+
+/// One control plane at a time: each is half a gigabyte, and what a test waits for must not wait for other tests.
+pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    static TURN: Semaphore = Semaphore::const_new(1);
+    TURN.acquire().await.expect("it is never closed")
+}
+
+/// The fake cloud as AWS.
+pub(crate) fn aws_settings(cloud: &FakeCloud) -> stowage_aws::Settings {
+    stowage_aws::Settings {
+        endpoint: "https://api.example".to_owned(),
+        region: Some("us-east-1".to_owned()),
+        aws_endpoint: Some(cloud.endpoint()),
+        fake_credentials: true,
+        ..stowage_aws::Settings::new("demo", "1.36")
+    }
+}
+
+pub(crate) fn options(settings: Settings) -> Options {
+    Options {
+        settings,
+        policy: Policy::default(),
+        catalog: Catalog::embedded().clone(),
+        plan_time: Duration::from_secs(2),
+        threads: 1,
+    }
+}
 
 pub(crate) async fn create(client: &Client, plural: &str, object: Value) {
     let version = object["apiVersion"].as_str().expect("apiVersion").to_owned();

@@ -1,0 +1,12 @@
+//! The controller on a real control plane; the cloud is a fake one.
+
+mod capacity;
+mod common;
+mod fencing;
+mod fit;
+mod kills;
+mod launch;
+mod limits;
+mod restart;
+mod shadow;
+mod throttling;
