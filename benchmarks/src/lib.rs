@@ -2,6 +2,7 @@
 //!
 //! This crate and the command line are the only ones that may read a clock.
 
+pub mod batches;
 pub mod compare;
 pub mod compose;
 pub mod consolidation;
@@ -13,3 +14,4 @@ pub mod peers;
 pub mod prng;
 pub mod roadef;
 pub mod table;
+pub mod targets;

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use stowage_bench::batches;
 use stowage_bench::compose::{self, COMPOSITIONS, Composition};
 use stowage_bench::consolidation::contest;
 use stowage_bench::consolidation::days::{self, Keeper};
@@ -17,9 +18,12 @@ use stowage_bench::peers::input::{self, Allowance};
 use stowage_bench::peers::{Peer, Task, ours};
 use stowage_bench::roadef;
 use stowage_bench::table::{self, Row, Subject};
+use stowage_bench::targets;
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
+use stowage_models::labels;
 use stowage_models::plan::Policy;
+use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 
@@ -43,6 +47,10 @@ enum Command {
         #[arg(long, default_value_t = 200)]
         cases: u64,
     },
+    /// Plan small batches of pods cold, check the plans and print a table by batch size.
+    Batches(BatchArguments),
+    /// Measure every target of the engine and write table and figure.
+    Targets(TargetArguments),
     /// Run Stowage and its peers on the same snapshots; write tables and figures.
     Compare(CompareArguments),
     /// Write tables and figures again from the rows of an earlier comparison.
@@ -154,6 +162,48 @@ struct TableArguments {
     out: Option<PathBuf>,
 }
 
+/// What to measure of the targets, and where to write.
+#[derive(Debug, clap::Args)]
+struct TargetArguments {
+    /// Cases, such as mixed-10k or batches [default: all].
+    names: Vec<String>,
+    /// Seeds of each composed case.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Threads of the planner.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Folder for targets.md and targets.svg [default: print only].
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Which batches to plan.
+#[derive(Debug, clap::Args)]
+struct BatchArguments {
+    /// Numbers of pods.
+    #[arg(long, value_delimiter = ',', default_values_t = batches::SIZES)]
+    sizes: Vec<usize>,
+    /// Batches of each size, with the seeds 1 to N.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// Times each batch is planned; the fastest counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Wall-clock budget of each run, e.g. `500ms` or `10s`.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    time_limit: Duration,
+    /// Stop at this gap; `0.01` is 1 %.
+    #[arg(long, default_value = "0.005", value_parser = share)]
+    gap: Ppm,
+    /// Threads of the planner.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Also write the batches as JSON lines.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
 /// What to compare, and where to write.
 #[derive(Debug, clap::Args)]
 struct CompareArguments {
@@ -239,6 +289,8 @@ fn run() -> Result<ExitCode> {
         Command::Fleet(arguments) => return Ok(fleets::fleet(arguments)),
         Command::Compose(arguments) => compose(&arguments),
         Command::Table(arguments) => table(&arguments),
+        Command::Targets(arguments) => measure_targets(&arguments),
+        Command::Batches(arguments) => small_batches(&arguments),
         Command::Oracle { cases } => oracle(cases),
         Command::Compare(arguments) => compared::compare(&arguments),
         Command::Report { rows } => compared::report(&rows),
@@ -289,9 +341,7 @@ fn consolidation(names: &[String], effort: contest::Effort, out: Option<&Path>) 
         lines.extend(contest::contest(name, &load(name, None)?, effort)?);
     }
     print!("{}", contest::markdown(&lines));
-    let Some(out) = out else { return Ok(()) };
-    let lines = lines.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>()?;
-    std::fs::write(out, lines.join("\n") + "\n").with_context(|| format!("cannot write {}", out.display()))
+    write_lines(out, &lines)
 }
 
 /// Writes a question for a peer.
@@ -335,8 +385,15 @@ fn load(name: &str, seed: Option<u64>) -> Result<Snapshot> {
         Subject::Composed { composition, .. } => {
             stowage_import::import(&[Source { name, bytes: &read(&composition.path())? }])?
         }
-        Subject::Openb { file, .. } => {
-            stowage_import::openb::convert(Source { name, bytes: &read(&file)? }, None)?
+        Subject::Openb { file, on_demand, .. } => {
+            let mut imported = stowage_import::openb::convert(Source { name, bytes: &read(&file)? }, None)?;
+            if on_demand {
+                let only = Requirement::new(labels::CAPACITY_TYPE, Operator::In, &["on-demand"]);
+                for pool in &mut imported.snapshot.node_pools {
+                    pool.requirements.push(only.clone());
+                }
+            }
+            imported
         }
     };
     Ok(imported.snapshot)
@@ -357,11 +414,7 @@ fn table(arguments: &TableArguments) -> Result<()> {
     if arguments.seeds.is_some() {
         print!("\n{}", table::spread(&rows));
     }
-    if let Some(out) = &arguments.out {
-        let lines = rows.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>()?;
-        std::fs::write(out, lines.join("\n") + "\n")
-            .with_context(|| format!("cannot write {}", out.display()))?;
-    }
+    write_lines(arguments.out.as_deref(), &rows)?;
     let bad = |row: &&Row| match row {
         Row::Measured(measured) => !measured.findings.is_empty(),
         Row::Without { reason, .. } => reason.starts_with("failed"),
@@ -370,6 +423,51 @@ fn table(arguments: &TableArguments) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} of {} runs failed or were refused by the checker", rows.len()),
     }
+}
+
+/// Measures the targets; prints the table, and writes it with the figure if a folder is named.
+fn measure_targets(arguments: &TargetArguments) -> Result<()> {
+    let TargetArguments { names, seeds, threads, out } = arguments;
+    let measured = targets::measure(names, *seeds, *threads, |name| eprintln!("planning {name}"))?;
+    let mut text = targets::markdown(&measured);
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
+    if is_wanted("batches") {
+        let effort = Effort { time: Duration::from_secs(1), gap: targets::SMALL_GAP, threads: *threads };
+        let planned =
+            batches::sweep(&batches::SIZES, *seeds, &effort, 3, |what| eprintln!("batches, {what}"))?;
+        text += "\n";
+        text += &targets::small_verdict(&planned);
+        text += "\n";
+        text += &batches::markdown(&planned, targets::SMALL_GAP);
+    }
+    print!("{text}");
+    let Some(out) = out else { return Ok(()) };
+    let write = |name: &str, content: &str| {
+        let file = out.join(name);
+        std::fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
+    };
+    write("targets.md", &format!("{}{text}", targets::HEADER))?;
+    write("targets.svg", &targets::figure(&measured)?)
+}
+
+/// Prints how small batches are planned; fails if any plan was refused.
+fn small_batches(arguments: &BatchArguments) -> Result<()> {
+    let BatchArguments { sizes, seeds, runs, gap, .. } = arguments;
+    let effort = Effort { time: arguments.time_limit, gap: *gap, threads: arguments.threads };
+    let planned = batches::sweep(sizes, *seeds, &effort, *runs, |what| eprintln!("{what}"))?;
+    print!("{}", batches::markdown(&planned, *gap));
+    write_lines(arguments.out.as_deref(), &planned)?;
+    match planned.iter().filter(|batch| !batch.findings.is_empty()).count() {
+        0 => Ok(()),
+        count => bail!("{count} of {} plans were refused by the checker", planned.len()),
+    }
+}
+
+/// Writes rows as JSON lines, if a file is named.
+fn write_lines<T: serde::Serialize>(out: Option<&Path>, rows: &[T]) -> Result<()> {
+    let Some(out) = out else { return Ok(()) };
+    let lines = rows.iter().map(serde_json::to_string).collect::<serde_json::Result<Vec<_>>>()?;
+    std::fs::write(out, lines.join("\n") + "\n").with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// Prints the optimum of each case by enumeration and by the model.

@@ -29,12 +29,17 @@ pub enum Subject {
         name: &'static str,
         /// File of the pod list.
         file: PathBuf,
+        /// The NodePool launches on demand only.
+        on_demand: bool,
     },
 }
 
 /// The openb pod lists of the table.
 const OPENB: [(&str, &str); 2] =
     [("openb-default", "openb_pod_list_default.csv"), ("openb-cpu250", "openb_pod_list_cpu250.csv")];
+/// The same on demand only.
+const OPENB_ON_DEMAND: [(&str, &str); 2] =
+    [("openb-default-od", "openb_pod_list_default.csv"), ("openb-cpu250-od", "openb_pod_list_cpu250.csv")];
 
 impl Subject {
     /// Name in the table.
@@ -51,8 +56,10 @@ impl Subject {
     /// # Errors
     /// If there is none.
     pub fn named(name: &str) -> Result<Subject> {
-        if let Some((name, file)) = OPENB.iter().find(|(known, _)| *known == name) {
-            return Ok(Subject::Openb { name, file: openb_folder().join(file) });
+        for (list, on_demand) in [(OPENB, false), (OPENB_ON_DEMAND, true)] {
+            if let Some((name, file)) = list.iter().find(|(known, _)| *known == name) {
+                return Ok(Subject::Openb { name, file: openb_folder().join(file), on_demand });
+            }
         }
         let composition = Composition::named(name)
             .with_context(|| format!("the openb lists are {} and {}", OPENB[0].0, OPENB[1].0))?;
@@ -65,7 +72,11 @@ impl Subject {
         let committed = COMPOSITIONS.iter().filter(|composition| composition.committed);
         let composed =
             committed.map(|composition| Subject::Composed { composition: *composition, seed: None });
-        let openb = OPENB.iter().map(|(name, file)| Subject::Openb { name, file: openb_folder().join(file) });
+        let openb = OPENB.iter().map(|(name, file)| Subject::Openb {
+            name,
+            file: openb_folder().join(file),
+            on_demand: false,
+        });
         composed.chain(openb).collect()
     }
 
@@ -100,6 +111,17 @@ pub enum Row {
         /// The reason.
         reason: String,
     },
+}
+
+impl Row {
+    /// The measurement, if there is one.
+    #[must_use]
+    pub fn measured(&self) -> Option<&Measurement> {
+        match self {
+            Row::Measured(measured) => Some(measured),
+            Row::Without { .. } => None,
+        }
+    }
 }
 
 /// Measures each subject in a child process, so that the resident set is that of one run.
@@ -201,13 +223,7 @@ fn cells(measured: &Measurement) -> Vec<String> {
 /// Median and 99th percentile (the largest below a hundred runs) of the runs with other seeds.
 #[must_use]
 pub fn spread(rows: &[Row]) -> String {
-    let runs: Vec<&Measurement> = rows
-        .iter()
-        .filter_map(|row| match row {
-            Row::Measured(measured) => Some(measured.as_ref()),
-            Row::Without { .. } => None,
-        })
-        .collect();
+    let runs: Vec<&Measurement> = rows.iter().filter_map(Row::measured).collect();
     let failed = rows.len() - runs.len();
     let refused = runs.iter().filter(|run| !run.findings.is_empty()).count();
     let mut text = format!(
@@ -281,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_missing_trace_is_a_row_that_says_so() {
-        let subject = Subject::Openb { name: "openb-default", file: PathBuf::from("/nonexistent/openb.csv") };
+        let file = PathBuf::from("/nonexistent/openb.csv");
+        let subject = Subject::Openb { name: "openb-default", file, on_demand: false };
         let effort = Effort { time: std::time::Duration::from_secs(1), gap: Ppm(10_000), threads: 1 };
         let rows = rows(&[subject], &effort, |_| {});
         let text = markdown(&rows);

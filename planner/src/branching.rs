@@ -5,11 +5,16 @@
 //! nodes is fractional and makes it at most `k` on one side, at least `k + 1` on the other. The bound of the tree is the
 //! least of its leaves. Offers are sorted by price, so "how many nodes of this price or more" is the first question whose
 //! answer the bound needs, and ranges open at the top are preferred.
+//!
+//! A leaf whose numbers of nodes are integer may still be too cheap, because its pods are mixed. It is *sharpened*: solved again
+//! over patterns (`patterns.rs`), as are the sides of its forks from then on. Where a handful of pods wait, the root is.
 
 use crate::core::Core;
 use crate::fluid::{Decided, Decision, Fluid, FluidPoint};
 use crate::knapsack::Knapsack;
 use crate::lp::{Basis, Fault};
+use crate::pack::Packing;
+use crate::patterns::{PatternProgram, Solved};
 use crate::pricing::{Multipliers, PriceList, full_price};
 use crate::vectors::{Shared, price_shared};
 
@@ -21,6 +26,15 @@ const NEAR: f64 = 0.999;
 const SIFT_TOLERANCE: f64 = 1e-6;
 /// Numbers of nodes this near to an integer count as one.
 const INTEGRAL: f64 = 1e-3;
+
+/// When a leaf need not be solved further.
+#[derive(Clone, Copy)]
+pub(crate) struct Until<'s> {
+    /// A bound that is enough, in dollars per hour.
+    pub(crate) bound: f64,
+    /// Whether the run is to stop.
+    pub(crate) stop: &'s dyn Fn() -> bool,
+}
 
 /// A price range whose number of nodes is fractional.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +60,21 @@ pub(crate) struct Leaf {
     pub(crate) bound: f64,
     /// The fluid optimum.
     pub(crate) point: FluidPoint,
+    /// It was solved over patterns.
+    sharp: bool,
     fractional: Vec<Fractional>,
     basis: Option<Basis>,
 }
 
 impl Leaf {
+    fn new(core: &Core, decisions: Vec<Decision>, solved: Solved) -> Leaf {
+        let fractional = fractional(core, &solved.point);
+        let Solved { multipliers, duals, vectors, theta, bound, point, basis } = solved;
+        let basis = (!fractional.is_empty()).then_some(basis);
+        let sharp = false;
+        Leaf { decisions, duals, multipliers, vectors, theta, bound, point, sharp, fractional, basis }
+    }
+
     /// Whether all numbers of nodes are integer.
     pub(crate) fn is_integral(&self) -> bool {
         self.fractional.is_empty()
@@ -77,7 +101,10 @@ pub(crate) enum Node {
 /// A tree in growth.
 pub(crate) struct Tree<'a> {
     core: &'a Core,
+    /// Mixes of pods: what leaves solve first.
     fluid: Fluid<'a>,
+    /// Patterns, as far as the best of them can be found: what leaves are sharpened by.
+    patterns: Option<PatternProgram<'a>>,
     knapsack: Knapsack,
     nodes: Vec<Node>,
 }
@@ -95,10 +122,35 @@ impl<'a> Tree<'a> {
         let near = |o: &usize| list.offers[*o].value >= NEAR * list.theta * full_price(core, *o, multipliers);
         let offers: Vec<usize> = (0..core.offers.len()).filter(near).collect();
         let fluid = Fluid::with_offers(core, &offers);
-        let mut tree = Tree { core, fluid, knapsack: Knapsack::default(), nodes: Vec::new() };
+        let mut tree = Tree { core, fluid, patterns: None, knapsack: Knapsack::default(), nodes: Vec::new() };
         let root = tree.solve(Vec::new(), None)?;
         tree.nodes.push(Node::Leaf(Box::new(root)));
         Ok(tree)
+    }
+
+    /// Solves a leaf again over patterns, those of `packing` first; whether its bound rose.
+    ///
+    /// # Errors
+    /// [`Fault`] if the solver gives no answer. The leaf then stays as it is.
+    pub(crate) fn sharpen(&mut self, at: usize, packing: &Packing, until: Until<'_>) -> Result<bool, Fault> {
+        let Some(Node::Leaf(leaf)) = self.nodes.get_mut(at) else { return Ok(false) };
+        if std::mem::replace(&mut leaf.sharp, true) {
+            return Ok(false);
+        }
+        let patterns = self.patterns.get_or_insert_with(|| PatternProgram::new(self.core, packing));
+        let start = (leaf.multipliers.clone(), leaf.duals.clone());
+        let solved = patterns.solve_at(&leaf.decisions, None, Some(start), until)?;
+        if solved.bound <= leaf.bound {
+            return Ok(false);
+        }
+        let sharp = Leaf::new(self.core, std::mem::take(&mut leaf.decisions), solved);
+        **leaf = Leaf { sharp: true, ..sharp };
+        Ok(true)
+    }
+
+    /// The patterns found so far, if any leaf was sharpened.
+    pub(crate) fn patterns(&mut self) -> Option<&mut PatternProgram<'a>> {
+        self.patterns.as_mut()
     }
 
     /// All nodes, the root first.
@@ -116,7 +168,7 @@ impl<'a> Tree<'a> {
 
     /// Simplex iterations so far: the measure of work.
     pub(crate) fn iterations(&self) -> u64 {
-        self.fluid.iterations()
+        self.fluid.iterations() + self.patterns.as_ref().map_or(0, PatternProgram::iterations)
     }
 
     /// Ends of the tree.
@@ -133,6 +185,11 @@ impl<'a> Tree<'a> {
         leaves.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).expect("a tree has a leaf")
     }
 
+    /// Whether the leaf at an index was solved over patterns.
+    pub(crate) fn is_sharp(&self, at: usize) -> bool {
+        self.leaf(at).is_some_and(|leaf| leaf.sharp)
+    }
+
     /// The leaf with the least bound below `cost` whose numbers of nodes are not all integer.
     pub(crate) fn open(&self, cost: f64) -> Option<usize> {
         let leaves = self.nodes.iter().enumerate().filter_map(|(at, node)| match node {
@@ -146,17 +203,18 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// [`Fault`] if the solver fails. The leaf then stays as it is and is not forked again.
-    pub(crate) fn fork(&mut self, at: usize) -> Result<Option<[usize; 2]>, Fault> {
+    pub(crate) fn fork(&mut self, at: usize, until: Until<'_>) -> Result<Option<[usize; 2]>, Fault> {
         let Node::Leaf(leaf) = &mut self.nodes[at] else { return Ok(None) };
         let Some(choice) = choose(&leaf.fractional) else { return Ok(None) };
         let basis = leaf.basis.take();
         let most = choice.nodes.floor() as i64;
-        let decisions = leaf.decisions.clone();
+        let (decisions, sharp) = (leaf.decisions.clone(), leaf.sharp);
         let less = with(&decisions, Decision { from: choice.from, to: choice.to, least: 0, most });
         let more =
             with(&decisions, Decision { from: choice.from, to: choice.to, least: most + 1, most: i64::MAX });
-        let sides =
-            self.solve(less, basis.as_ref()).and_then(|less| Ok((less, self.solve(more, basis.as_ref())?)));
+        let sides = self
+            .side(less, &basis, sharp, until)
+            .and_then(|less| Ok((less, self.side(more, &basis, sharp, until)?)));
         let (less, more) = match sides {
             Ok(sides) => sides,
             Err(fault) => {
@@ -172,6 +230,23 @@ impl<'a> Tree<'a> {
         let sides = [first, first + 1];
         self.nodes[at] = Node::Fork { from: choice.from, to: choice.to, most, sides };
         Ok(Some(sides))
+    }
+
+    /// A side of a fork: over patterns if the leaf forked was.
+    fn side(
+        &mut self,
+        decisions: Vec<Decision>,
+        basis: &Option<Basis>,
+        sharp: bool,
+        until: Until<'_>,
+    ) -> Result<Leaf, Fault> {
+        match &mut self.patterns {
+            Some(patterns) if sharp => {
+                let solved = patterns.solve_at(&decisions, basis.as_ref(), None, until)?;
+                Ok(Leaf { sharp, ..Leaf::new(self.core, decisions, solved) })
+            }
+            _ => self.solve(decisions, basis.as_ref()),
+        }
     }
 
     fn solve(&mut self, decisions: Vec<Decision>, basis: Option<&Basis>) -> Result<Leaf, Fault> {
@@ -196,22 +271,20 @@ impl<'a> Tree<'a> {
         let (point, basis) = self.fluid.solve_at(&decisions, basis, &mut price)?;
         let (multipliers, duals, shared, theta) = last.ok_or(Fault::Cycle)?;
         let bound = bound(core, &decisions, &duals, &multipliers, &shared) / theta;
-        let fractional = fractional(core, &point);
         let vectors = shared.vectors.into_iter().map(|vector| vector.y).collect();
-        let basis = (!fractional.is_empty()).then_some(basis);
-        Ok(Leaf { decisions, duals, multipliers, vectors, theta, bound, point, fractional, basis })
+        Ok(Leaf::new(core, decisions, Solved { multipliers, duals, vectors, theta, bound, point, basis }))
     }
 }
 
 /// What each offer costs more because of the decisions.
-fn surcharge(core: &Core, decisions: &[Decision], duals: &[f64]) -> Vec<f64> {
+pub(crate) fn surcharge(core: &Core, decisions: &[Decision], duals: &[f64]) -> Vec<f64> {
     let of = |price: i64| {
         decisions.iter().zip(duals).filter(|(one, _)| one.counts(price)).map(|(_, dual)| -dual).sum()
     };
     core.offers.iter().map(|offer| of(offer.price)).collect()
 }
 
-fn bound(
+pub(crate) fn bound(
     core: &Core,
     decisions: &[Decision],
     duals: &[f64],

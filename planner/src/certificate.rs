@@ -44,7 +44,7 @@ pub(crate) enum BlockProof<'a> {
     /// Multipliers and all bins priced at them; `theta` of the list is divided out, so any may be given.
     Flat(Multipliers, PriceList),
     /// A branching tree.
-    Tree(Tree<'a>),
+    Tree(Box<Tree<'a>>),
 }
 
 impl BlockProof<'_> {
@@ -361,9 +361,7 @@ struct Candidate {
     worth: i128,
     /// Copies at most.
     copies: i64,
-    /// Value of one pod above what it takes, times 2^(2 * MULTIPLIER_BITS).
-    reduced: i128,
-    /// What one pod takes, in the same scale, at least one.
+    /// What one pod takes, times 2^(2 * MULTIPLIER_BITS).
     room: i128,
 }
 
@@ -395,13 +393,7 @@ impl<'a> Proof<'a> {
             .filter(|(.., worth)| *worth > 0)
             .map(|(group, copies, worth)| {
                 let room = proof.dot(core.weight(group));
-                Candidate {
-                    group,
-                    copies,
-                    worth,
-                    reduced: (worth << MULTIPLIER_BITS) - room,
-                    room: room.max(1),
-                }
+                Candidate { group, copies, worth, room }
             })
             .collect();
         // pi_a / room_a > pi_b / room_b, cross-multiplied; the sort is stable, so ties stay in row order.
@@ -423,16 +415,21 @@ impl<'a> Proof<'a> {
 
     /// What the groups from `from` on may add to a bin with `free` room.
     fn rest(&self, from: usize, free: &[i64]) -> i128 {
-        let room = self.dot(free);
-        let densest = &self.order[from];
-        if densest.reduced <= 0 {
-            // None of them is worth more for the room it takes, so neither are all of them for all the room.
-            return (densest.worth.saturating_mul(room) / densest.room + 1) << MULTIPLIER_BITS;
+        let mut room = self.dot(free);
+        let mut total = 0_i128;
+        for one in &self.order[from..] {
+            let fit = i128::from(self.core.copies(one.group, free).min(one.copies));
+            if fit == 0 {
+                continue;
+            }
+            if one.room * fit > room {
+                // Of the densest that is left, as much as the room is worth; all others have less for it.
+                return (total + one.worth.saturating_mul(room) / one.room + 1) << MULTIPLIER_BITS;
+            }
+            room -= one.room * fit;
+            total += one.worth * fit;
         }
-        let worth = self.order[from..].iter().take_while(|one| one.reduced > 0);
-        let sum =
-            worth.map(|one| one.reduced * i128::from(self.core.copies(one.group, free).min(one.copies)));
-        room + sum.sum::<i128>()
+        total << MULTIPLIER_BITS
     }
 
     fn branch(&mut self, depth: usize, value: i128, free: &[i64], best: &mut i128) -> bool {

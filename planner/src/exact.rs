@@ -1,7 +1,7 @@
 //! Exact pricing of small shapes: is any *integer* pattern of a bin worth more than a threshold?
 //!
 //! Depth-first over the items by falling value per room; a branch is cut when what is fixed plus the knapsack bound of the
-//! rest (at the given `y`) does not pass the threshold. For nodes that hold some ten pods this takes tens to thousands of
+//! rest (by density at the given `y`) does not pass the threshold. For nodes that hold some ten pods this takes tens to thousands of
 //! branches; for nodes that hold hundreds it runs into its limit, and the fractional bound must do.
 
 use crate::knapsack::Item;
@@ -25,8 +25,10 @@ struct Search<'a> {
     counts: Vec<i64>,
     best: Option<(Vec<i64>, f64)>,
     threshold: f64,
+    slack: f64,
     branches: usize,
-    reduced: Vec<f64>,
+    /// What one copy takes of the room, priced.
+    takes: Vec<f64>,
     density: Vec<f64>,
 }
 
@@ -42,13 +44,25 @@ pub(crate) fn best_pattern(
     threshold: f64,
     branches_max: usize,
 ) -> Best {
+    best_pattern_within(items, w, capacity, y, (threshold, 0.0), branches_max)
+}
+
+/// The same up to a `slack`: no pattern is worth more than what is found (or `threshold`) plus that.
+pub(crate) fn best_pattern_within(
+    items: &[Item],
+    w: &[f64],
+    capacity: &[f64],
+    y: &[f64],
+    (threshold, slack): (f64, f64),
+    branches_max: usize,
+) -> Best {
     let r = capacity.len();
     let room = |item: &Item| -> f64 { w[item.group * r..][..r].iter().zip(y).map(|(w, y)| w * y).sum() };
     let mut order: Vec<usize> = (0..items.len()).filter(|j| items[*j].copies >= 1.0).collect();
     let density: Vec<f64> = items.iter().map(|item| item.profit / room(item).max(1e-12)).collect();
     order.sort_by(|a, b| density[*b].total_cmp(&density[*a]).then(a.cmp(b)));
     let mut search = Search {
-        reduced: items.iter().map(|item| item.profit - room(item)).collect(),
+        takes: items.iter().map(room).collect(),
         density,
         items,
         order,
@@ -57,6 +71,7 @@ pub(crate) fn best_pattern(
         counts: vec![0; items.len()],
         best: None,
         threshold,
+        slack,
         branches: branches_max,
     };
     let mut free = capacity.to_vec();
@@ -82,20 +97,22 @@ impl Search<'_> {
         fit.max(0.0)
     }
 
-    /// What the items from `depth` on may add to a bin with `free` room: the knapsack bound at `y`; or, where none of them is
-    /// worth more than the room it takes, all the room at the value the densest has for it, which falls with depth.
+    /// What the items from `depth` on may add to a bin with `free` room: with all room priced at `y`, the densest first, as
+    /// many as fit each alone, until the room is used up, the last of them in part.
     fn bound(&self, depth: usize, free: &[f64]) -> f64 {
-        let room: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
-        let densest = self.density[self.order[depth]];
-        if densest <= 1.0 {
-            return densest * room;
-        }
-        let mut total = room;
+        let mut room: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+        let mut total = 0.0;
         for &j in &self.order[depth..] {
-            if self.reduced[j] <= 0.0 {
-                break;
+            let fit = self.fit(j, free);
+            if fit <= 0.0 {
+                continue;
             }
-            total += self.reduced[j] * self.fit(j, free);
+            let takes = self.takes[j] * fit;
+            if takes > room {
+                return total + self.density[j] * room;
+            }
+            room -= takes;
+            total += self.items[j].profit * fit;
         }
         total
     }
@@ -112,7 +129,7 @@ impl Search<'_> {
         }
         let r = free.len();
         for next in depth..self.order.len() {
-            if value + self.bound(next, free) <= self.threshold {
+            if value + self.bound(next, free) <= self.threshold + self.slack {
                 return true;
             }
             let j = self.order[next];

@@ -33,6 +33,7 @@ mod offerings;
 mod open;
 mod pack;
 mod part;
+mod patterns;
 mod placement;
 mod preferences;
 mod pricing;

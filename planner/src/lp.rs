@@ -140,6 +140,11 @@ impl Program {
         self.set_double(c"time_limit", seconds);
     }
 
+    /// Columns so far.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Simplex iterations since creation.
     pub(crate) fn iterations(&self) -> u64 {
         self.iterations

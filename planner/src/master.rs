@@ -35,9 +35,11 @@ const MIP_COLUMNS_MAX: usize = 250;
 const MIP_BRANCHES_MAX: i32 = 10;
 
 /// Which bin a column fills.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Bin {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bin {
+    /// A new node: index into [`Core::offers`].
     Offer(u32),
+    /// An existing one: index into [`Core::spares`].
     Spare(u32),
 }
 
@@ -92,6 +94,13 @@ impl<'a> Master<'a> {
         let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
         let start: Vec<(Bin, Pattern)> = nodes.chain(spares).collect();
         master.add(start);
+        master
+    }
+
+    /// With the given columns.
+    pub(crate) fn of(core: &'a Core, columns: Vec<(Bin, Pattern)>) -> Master<'a> {
+        let mut master = Master::new(core, &Packing::empty(core));
+        master.add(columns);
         master
     }
 
@@ -306,8 +315,8 @@ impl<'a> Master<'a> {
         kept.retain(|(reduced, _)| *reduced <= room + 1e-9);
         kept.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         kept.truncate(MIP_COLUMNS_MAX);
-        let mut small = Master::new(self.core, &Packing::empty(self.core));
-        small.add(kept.into_iter().map(|(_, k)| self.columns[k].clone()).collect());
+        let mut small =
+            Master::of(self.core, kept.into_iter().map(|(_, k)| self.columns[k].clone()).collect());
         small.program.make_integer(MIP_BRANCHES_MAX, seconds_max);
         let solution = small.program.run_integer().ok()?;
         small.packing(&solution)

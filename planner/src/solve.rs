@@ -2,7 +2,7 @@
 
 use crate::Stop;
 use crate::blocks::Block;
-use crate::branching::Tree;
+use crate::branching::{Tree, Until};
 use crate::certificate::BlockProof;
 use crate::core::Core;
 use crate::dive::{dive, follow};
@@ -33,6 +33,12 @@ const ITERATIONS_PER_SECOND: f64 = 25.0;
 
 /// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap.
 const BRANCH_NODES_MAX: usize = 60;
+/// Pods up to which the tree is about patterns from its root.
+const SHARP_PODS_MAX: i64 = 14;
+/// Pods up to which leaves of integer numbers of nodes are solved over patterns.
+const PATTERN_PODS_MAX: i64 = 250;
+/// Existing nodes up to which they are.
+const PATTERN_SPARES_MAX: usize = 40;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
@@ -41,8 +47,12 @@ const ITERATION_WORK: u64 = 30;
 const PLUNGE_EVERY: usize = 12;
 /// Plans made from a leaf are improved by search if within this share of the best.
 const PROMISING: f64 = 0.04;
+/// Work of the search before branching in small batches.
+const FIRST_WORK: u64 = 200_000;
 /// Work of that search.
 const POLISH_WORK: u64 = 400_000;
+/// The same in small batches, where there are more leaves to look at.
+const BATCH_POLISH_WORK: u64 = 60_000;
 
 /// A block with what is known about it.
 struct Part<'b> {
@@ -202,6 +212,11 @@ impl Effort {
         Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
     }
 
+    /// The bound in dollars per hour at which a part of this cost needs no more work.
+    fn enough(&self, cost: i64) -> f64 {
+        cost as f64 / (1e6 + self.gap.0 as f64) * (1.0 + 1e-9)
+    }
+
     fn note(&self, stage: &'static str, cost: i64, bound: f64, run: &mut Run<'_>) {
         run.note(stage, Some(cost + self.others.0), bound + self.others.1);
     }
@@ -230,7 +245,12 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             effort.note("exact", part.packing.cost(core), part.proof.bound(), run);
         } else {
             let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
+            let whole = effort.work;
+            // In a small batch branching soon finds better plans than the search.
+            let first = if has_patterns(core) { FIRST_WORK.min(whole) } else { whole };
+            effort.work = first;
             search(part, &guide, Schedule::descent(), effort, run);
+            effort.work += whole - first;
         }
         if !done(part, effort) {
             branch(part, effort, run);
@@ -281,6 +301,45 @@ fn search(
     stop
 }
 
+/// Whether leaves may be solved over patterns: a small batch and few existing nodes.
+fn has_patterns(core: &Core) -> bool {
+    core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.len() <= PATTERN_SPARES_MAX
+}
+
+/// Solves a leaf over patterns, and combines all patterns to a plan.
+fn sharpen(part: &mut Part<'_>, tree: &mut Tree<'_>, at: usize, effort: &Effort, run: &mut Run<'_>) -> bool {
+    let core = part.core;
+    let cost = part.packing.cost(core);
+    let until = Until { bound: effort.enough(cost), stop: &|| run.stopped().is_some() };
+    match tree.sharpen(at, &part.packing, until) {
+        Ok(rose) => {
+            effort.note("patterns", cost, tree.worst().0, run);
+            rose
+        }
+        Err(fault) => {
+            run.faults.push(format!("patterns: {fault}"));
+            false
+        }
+    }
+}
+
+/// The cheapest combination of the patterns found, by a small integer program.
+fn combine(part: &mut Part<'_>, tree: &mut Tree<'_>, effort: &Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let cost = part.packing.cost(core);
+    let (bound, at) = tree.worst();
+    let Some(mut multipliers) = tree.leaf(at).map(|leaf| leaf.multipliers.clone()) else { return };
+    multipliers.surcharge.clear();
+    let seconds = run.limits.time.as_secs_f64();
+    let Some(patterns) = tree.patterns() else { return };
+    let room = cost as f64 / 1e6 - bound;
+    let better = patterns.integer(&multipliers, room, (3.0 * seconds).min(seconds + 2.0));
+    if let Some(better) = better.filter(|better| better.cost(core) < cost) {
+        part.packing = better;
+        effort.note("integer", part.packing.cost(core), bound, run);
+    }
+}
+
 /// Raises the bound of a part by branching, and looks for better plans where numbers of nodes are integer.
 fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
@@ -292,6 +351,14 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         }
     };
     let mut iterations = tree.iterations();
+    let pods: i64 = core.demand.iter().sum();
+    let has_patterns = has_patterns(core);
+    if pods <= SHARP_PODS_MAX && has_patterns {
+        sharpen(part, &mut tree, 0, effort, run);
+        if !part.exact && !effort.is_done(part.packing.cost(core), tree.worst().0) {
+            combine(part, &mut tree, effort, run);
+        }
+    }
     let keep = effort.work / 10 * (10 - BRANCH_SHARE);
     let mut plunging = true;
     let mut next = 0;
@@ -306,10 +373,15 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         {
             break;
         }
-        let sides = match tree.fork(next) {
+        let until = Until { bound: effort.enough(cost), stop: &|| run.stopped().is_some() };
+        let sides = match tree.fork(next, until) {
             Ok(Some(sides)) => sides,
             Ok(None) => {
-                // Integer: nothing to decide there. The next worst may still hold a better plan.
+                // Integer: nothing to decide there, as long as pods are mixed.
+                if has_patterns && !tree.is_sharp(next) && sharpen(part, &mut tree, next, effort, run) {
+                    continue;
+                }
+                // The next worst may still hold a better plan.
                 match tree.open(cost as f64 / 1e6) {
                     Some(open) => (plunging, next) = (false, open),
                     None => break,
@@ -355,7 +427,7 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     }
     run.iterations += tree.iterations();
     if tree.worst().0 > part.proof.bound() {
-        part.proof = BlockProof::Tree(tree);
+        part.proof = BlockProof::Tree(Box::new(tree));
     }
 }
 
@@ -374,7 +446,7 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
         return;
     }
     if packing.cost(core) as f64 <= best as f64 * (1.0 + PROMISING) {
-        let budget = POLISH_WORK.min(effort.work);
+        let budget = if has_patterns(core) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
         let schedule = Schedule::descent();
         let (_, used) =
             improve(core, &guide, &mut packing, effort.seed, budget, schedule, &mut |_, _| run.stopped());

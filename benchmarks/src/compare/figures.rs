@@ -253,16 +253,24 @@ fn steps(row: &Row) -> Vec<(f64, f64)> {
 
 /// How the proven gap closes.
 fn gap_over_time(rows: &[Row]) -> Result<String> {
-    const LEAST: f64 = 0.05;
-    let lines: Vec<(&str, Vec<(f64, f64)>)> = rows
+    let lines: Vec<(String, Vec<(f64, f64)>)> = rows
         .iter()
         .filter(|row| row.peer() == Some(Peer::StowageTenSeconds))
-        .map(|row| (row.snapshot.as_str(), steps(row)))
+        .map(|row| (row.snapshot.clone(), steps(row)))
         .filter(|(_, steps)| !steps.is_empty())
         .collect();
-    let most = lines.iter().flat_map(|(_, steps)| steps).map(|(_, gap)| *gap).fold(5.0, f64::max);
     let under = "proven gap in per cent against seconds of wall clock, stowage-10s; both axes logarithmic";
-    sheet(SIZE, "Gap over time", under, |area| {
+    gap_curves("Gap over time", under, &lines)
+}
+
+/// Gaps in per cent against seconds, a line for each run.
+///
+/// # Errors
+/// If it cannot be drawn.
+pub fn gap_curves(title: &str, under: &str, lines: &[(String, Vec<(f64, f64)>)]) -> Result<String> {
+    const LEAST: f64 = 0.05;
+    let most = lines.iter().flat_map(|(_, steps)| steps).map(|(_, gap)| *gap).fold(5.0, f64::max);
+    sheet(SIZE, title, under, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin_right(190)
             .margin_left(12)

@@ -78,7 +78,7 @@ pub(crate) fn search(
         // The largest product of the comparison.
         item.takes.checked_mul(dearest)?;
     }
-    let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes.max(1);
+    let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes;
     items.sort_by(|one, other| rank(other, one).cmp(&rank(one, other)));
     if threshold < 0 {
         return Some(Verdict::Refuted(0));
@@ -120,22 +120,87 @@ pub(crate) fn search(
     Some(Verdict::Holds)
 }
 
-/// What the groups left, at least one, may add to a bin with this much room: `value(rest of the bin, y)`, or, where even the
-/// first is worth no more than it takes, the room at the value that group has for it.
+/// What the groups left may add to a bin with this much room, at the prices of the vector: the most valuable for what they
+/// take first, as many as fit each alone, until all room is paid for, the last of them in part.
 fn rest(items: &[Priced<'_>], room: &[i64], worth: impl Fn(&[i64]) -> Option<i128>) -> Option<i128> {
-    let mut total = worth(room)?;
-    let first = items.first()?;
-    if first.profit()? <= 0 {
-        let value = i128::from(first.multiplier).checked_mul(total)? / first.takes.max(1);
-        return value.checked_add(1)?.checked_mul(1 << MULTIPLIER_BITS);
-    }
+    let mut open = worth(room)?;
+    let mut value = 0_i128;
     for item in items {
-        let profit = item.profit()?;
-        // Sorted by value per room taken: from here on, nobody is worth what it takes.
-        if profit <= 0 {
+        let most = i128::from(item.most(room));
+        let takes = item.takes.checked_mul(most)?;
+        let multiplier = i128::from(item.multiplier);
+        if takes > open {
+            // One pod takes something here, or all would take nothing. Rounded up.
+            value = value.checked_add(multiplier.checked_mul(open)? / item.takes)?.checked_add(1)?;
             break;
         }
-        total = total.checked_add(profit.checked_mul(i128::from(item.most(room)))?)?;
+        open -= takes;
+        value = value.checked_add(multiplier.checked_mul(most)?)?;
     }
-    Some(total)
+    value.checked_mul(1 << MULTIPLIER_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every verdict is that of trying all patterns.
+    #[test]
+    fn verdicts_agree_with_enumeration() {
+        let mut state = 11_u64;
+        let mut below = move |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let mut held = 0;
+        for case in 0..600 {
+            let resources = 1 + below(3) as usize;
+            let mut amounts = |least: u64, range: u64| -> Vec<i64> {
+                (0..resources).map(|_| (least + below(range)) as i64).collect()
+            };
+            let room = amounts(3, 12);
+            // Prices of zero make pods that take nothing.
+            let prices: Vec<i64> = amounts(0, 4).iter().map(|price| price << 18).collect();
+            let mut needs: Vec<Vec<i64>> = (0..4).map(|_| amounts(0, 6)).collect();
+            // Every pod needs something: one of `pods`.
+            needs.iter_mut().for_each(|need| need[0] = need[0].max(1));
+            let dot = |amounts: &[i64]| -> i128 {
+                let sum: i128 =
+                    amounts.iter().zip(&prices).map(|(a, p)| i128::from(*a) * i128::from(*p)).sum();
+                sum << MULTIPLIER_BITS
+            };
+            let items: Vec<Priced<'_>> = needs
+                .iter()
+                .map(|need| Priced {
+                    need,
+                    pods: below(4),
+                    multiplier: (below(12) as i64) << 17,
+                    takes: dot(need),
+                })
+                .collect();
+            let mut best = 0_i128;
+            for code in 0..256_u64 {
+                let counts: Vec<u64> = (0..4).map(|k| code / 4_u64.pow(k) % 4).collect();
+                let fits = (0..resources).all(|r| {
+                    let load = needs.iter().zip(&counts).map(|(need, count)| need[r] * *count as i64);
+                    load.sum::<i64>() <= room[r]
+                });
+                if fits && items.iter().zip(&counts).all(|(item, count)| *count <= item.pods) {
+                    let value = |(item, count): (&Priced<'_>, &u64)| item.value() * i128::from(*count);
+                    best = best.max(items.iter().zip(&counts).map(value).sum());
+                }
+            }
+            for threshold in [best, best - 1, best + (1 << 36)] {
+                let verdict = search(items.clone(), &room, threshold, 1 << 20, |room| Some(dot(room)));
+                let holds = verdict == Some(Verdict::Holds);
+                assert_eq!(
+                    holds,
+                    best <= threshold,
+                    "case {case}: {verdict:?}, best {best}, threshold {threshold}"
+                );
+                held += usize::from(holds);
+            }
+        }
+        assert!(held >= 1_200, "{held}");
+    }
 }
