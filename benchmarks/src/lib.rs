@@ -13,5 +13,6 @@ pub mod oracle;
 pub mod peers;
 pub mod prng;
 pub mod roadef;
+pub mod second;
 pub mod table;
 pub mod targets;

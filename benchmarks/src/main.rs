@@ -17,6 +17,7 @@ use stowage_bench::oracle::{Case, Problem};
 use stowage_bench::peers::input::{self, Allowance};
 use stowage_bench::peers::{Peer, Task, ours};
 use stowage_bench::roadef;
+use stowage_bench::second;
 use stowage_bench::table::{self, Row, Subject};
 use stowage_bench::targets;
 use stowage_import::Source;
@@ -49,6 +50,20 @@ enum Command {
     },
     /// Plan small batches of pods cold, check the plans and print a table by batch size.
     Batches(BatchArguments),
+    /// Plan pods that arrive after a large plan was carried out, cold and warm; print a table.
+    Second {
+        /// Pods that arrive.
+        #[arg(long, default_value_t = second::PODS)]
+        pods: usize,
+        /// Seeds 1 to N.
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+        #[command(flatten)]
+        effort: EffortArguments,
+        /// Also write the runs as JSON lines.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Measure every target of the engine and write table and figure.
     Targets(TargetArguments),
     /// Run Stowage and its peers on the same snapshots; write tables and figures.
@@ -165,7 +180,7 @@ struct TableArguments {
 /// What to measure of the targets, and where to write.
 #[derive(Debug, clap::Args)]
 struct TargetArguments {
-    /// Cases, such as mixed-10k or batches [default: all].
+    /// Cases, such as mixed-10k, batches or second [default: all].
     names: Vec<String>,
     /// Seeds of each composed case.
     #[arg(long, default_value_t = 3)]
@@ -289,6 +304,11 @@ fn run() -> Result<ExitCode> {
         Command::Fleet(arguments) => return Ok(fleets::fleet(arguments)),
         Command::Compose(arguments) => compose(&arguments),
         Command::Table(arguments) => table(&arguments),
+        Command::Second { pods, seeds, effort, out } => {
+            let all = second::sweep(pods, seeds, &effort.effort(), second::RUNS)?;
+            print!("{}", second::markdown(&all));
+            write_lines(out.as_deref(), &all)
+        }
         Command::Targets(arguments) => measure_targets(&arguments),
         Command::Batches(arguments) => small_batches(&arguments),
         Command::Oracle { cases } => oracle(cases),
@@ -439,6 +459,15 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
         text += &targets::small_verdict(&planned);
         text += "\n";
         text += &batches::markdown(&planned, targets::SMALL_GAP);
+    }
+    if is_wanted("second") {
+        eprintln!("second batches");
+        let effort = Effort { time: targets::SECOND_TIME, gap: Ppm(10_000), threads: *threads };
+        let all = second::sweep(second::PODS, *seeds, &effort, second::RUNS)?;
+        text += "\n";
+        text += &targets::second_verdict(&all);
+        text += "\n";
+        text += &second::markdown(&all);
     }
     print!("{text}");
     let Some(out) = out else { return Ok(()) };

@@ -6,6 +6,7 @@
 use crate::batches::Batch;
 use crate::compare::figures::gap_curves;
 use crate::measure::{Effort, Measurement};
+use crate::second::Second;
 use crate::table::{Row, Subject, dollars, quantile, rows};
 use anyhow::Result;
 use std::fmt::Write as _;
@@ -231,6 +232,23 @@ pub fn small_verdict(batches: &[Batch]) -> String {
         "Batches of up to {SMALL_PODS} pods, cold, {SMALL_GAP} within {} ms for the whole call: {good} of {} batches; {met}.\n",
         crate::batches::SOON.as_millis(),
         small.len()
+    )
+}
+
+/// What a second batch may take.
+pub const SECOND_TIME: Duration = Duration::from_millis(20);
+
+/// How many second batches were planned warm in time, all of the call counted.
+#[must_use]
+pub fn second_verdict(all: &[Second]) -> String {
+    let most = u64::try_from(SECOND_TIME.as_micros()).unwrap_or(u64::MAX);
+    let quick = all.iter().filter(|second| second.warm.micros <= most).count();
+    let without = all.iter().filter(|second| second.warm.iterations == 0).count();
+    let met = if quick == all.len() { "met" } else { "**missed**" };
+    format!(
+        "A second batch with a time limit of {} ms, from a warm state: {quick} of {} whole calls within it ({met}), {without} without a linear program.\n",
+        SECOND_TIME.as_millis(),
+        all.len()
     )
 }
 

@@ -122,6 +122,9 @@ impl Resources {
     pub fn set(&mut self, name: &str, amount: i64) {
         if amount == 0 {
             self.0.remove(name);
+        } else if let Some(slot) = self.0.get_mut(name) {
+            // Sums over ten thousand pods come here; a name is copied once.
+            *slot = amount;
         } else {
             self.0.insert(name.to_owned(), amount);
         }
@@ -130,7 +133,13 @@ impl Resources {
     /// Adds `other`, saturating at the i64 range.
     pub fn add(&mut self, other: &Resources) {
         for (name, amount) in &other.0 {
-            self.set(name, self.get(name).saturating_add(*amount));
+            match self.0.get_mut(name) {
+                Some(slot) if slot.saturating_add(*amount) != 0 => *slot = slot.saturating_add(*amount),
+                have => {
+                    let sum = have.map_or(0, |slot| *slot).saturating_add(*amount);
+                    self.set(name, sum);
+                }
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use stowage_models::units::UsdMicros;
 const ATTEMPTS_MAX: usize = 40;
 
 /// Branches for the values of all existing nodes together: the more there are, the less each of them matters.
-const SPARE_BRANCHES: u32 = 2_000_000;
+const SPARE_BRANCHES: u32 = 300_000;
 /// Branches of one of them at least.
 const SPARE_BRANCHES_MIN: u32 = 200;
 

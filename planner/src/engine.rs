@@ -9,6 +9,7 @@ use crate::pack::{Packing, Pattern};
 use crate::placement::{self, Placement};
 use crate::problem::Problem;
 use crate::solve;
+use crate::warm::Warm;
 use crate::{Limits, Moment, Stop};
 use std::time::Duration;
 use stowage_models::plan::Certificate;
@@ -40,13 +41,26 @@ pub(crate) struct Run<'a> {
     pub(crate) iterations: u64,
     /// Solver faults survived.
     pub(crate) faults: Vec<String>,
+    /// What an earlier run left.
+    pub(crate) older: Option<&'a Warm>,
+    /// What this one leaves.
+    pub(crate) warm: Warm,
 }
 
 impl<'a> Run<'a> {
     /// Starts the watch.
     pub(crate) fn new(limits: &'a Limits, observer: &'a mut dyn FnMut(&Moment)) -> Run<'a> {
         let started = (limits.clock)();
-        Run { limits, started, timeline: Vec::new(), observer, iterations: 0, faults: Vec::new() }
+        Run {
+            limits,
+            started,
+            timeline: Vec::new(),
+            observer,
+            iterations: 0,
+            faults: Vec::new(),
+            older: None,
+            warm: Warm::default(),
+        }
     }
 
     /// Time since the run began.

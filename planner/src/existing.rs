@@ -55,7 +55,7 @@ fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
 }
 
 /// Sum of the requests of pods on each node that have not ended, by node name.
-pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<&str, Resources> {
+pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<String, Resources> {
     let mut running: BTreeMap<&str, Resources> = BTreeMap::new();
     for pod in &snapshot.pods {
         if let Some(node) = pod.node.as_deref()
@@ -64,13 +64,13 @@ pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<&str, Resources>
             running.entry(node).or_default().add(&effective_request(&pod.spec));
         }
     }
-    running
+    running.into_iter().map(|(node, sum)| (node.to_owned(), sum)).collect()
 }
 
 /// Existing nodes that can take at least one pod.
 pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
     let snapshot = problem.snapshot;
-    let running = running_requests(snapshot);
+    let running = problem.prepared.running(snapshot);
     let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet")) {
         if let (Some(node), Some(owner)) = (pod.node.as_deref(), pod.owner.as_ref()) {

@@ -4,7 +4,6 @@ use crate::Moment;
 use crate::constraints::volumes::ATTACHABLE;
 use crate::core::usage;
 use crate::engine::Found;
-use crate::existing::running_requests;
 use crate::matching::effective_request;
 use crate::offerings::{CAPACITY_TYPES, Offering};
 use crate::pack::Pattern;
@@ -109,12 +108,12 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         id: String::new(),
         planner: format!("stowage {}", env!("CARGO_PKG_VERSION")),
         snapshot: SnapshotRef {
-            digest: problem.snapshot.digest(),
+            digest: problem.prepared.digest(problem.snapshot),
             taken_at: problem.snapshot.taken_at.clone(),
             origin: problem.snapshot.origin.clone(),
         },
         catalog: CatalogRef {
-            digest: problem.catalog.digest(),
+            digest: problem.prepared.tables.digest.clone(),
             region: problem.catalog.region.clone(),
             on_demand_as_of: problem.catalog.on_demand_as_of.clone(),
             spot_as_of: problem.catalog.spot_as_of.clone(),
@@ -279,7 +278,7 @@ fn alternate(problem: &Problem<'_>, offering: &Offering) -> Alternate {
 }
 
 fn existing_nodes(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -> Vec<ExistingNode> {
-    let running = running_requests(problem.snapshot);
+    let running = problem.prepared.running(problem.snapshot);
     problem
         .snapshot
         .nodes

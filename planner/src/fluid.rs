@@ -112,7 +112,7 @@ pub(crate) struct Mix {
 }
 
 /// `c_o * max_r w_gr / C_or`: price of one pod of `g` on nodes of offer `o` alone.
-fn homogeneous(core: &Core, g: usize, offer: usize) -> f64 {
+pub(crate) fn homogeneous(core: &Core, g: usize, offer: usize) -> f64 {
     let r = core.r();
     let offer = &core.offers[offer];
     let share = core.w[g * r..][..r]

@@ -44,13 +44,16 @@ mod search;
 mod solve;
 mod tiny;
 mod vectors;
+mod warm;
 
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
 pub use crate::consolidate::consolidate;
 pub use crate::numbers::{Numbers, NumbersGroup, NumbersLimit, NumbersNode, NumbersOffering, numbers};
+pub use crate::warm::Warm;
 
 use crate::engine::Run;
 use crate::problem::Problem;
+use crate::warm::Prepared;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -158,9 +161,47 @@ pub fn plan(
     limits: &Limits,
     observer: &mut dyn FnMut(&Moment),
 ) -> Result<Planned, PlanError> {
+    plan_warm(snapshot, catalog, policy, limits, &Warm::default(), observer).map(|(planned, _)| planned)
+}
+
+/// Plans the pending pods of `snapshot` with what an earlier run left, and leaves the same for the next.
+///
+/// The same input and the same warm state give the same plan. A state that does not fit the snapshot costs time, nothing else.
+///
+/// # Errors
+/// [`PlanError`] when the input cannot be planned at all.
+pub fn plan_warm(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    limits: &Limits,
+    warm: &Warm,
+    observer: &mut dyn FnMut(&Moment),
+) -> Result<(Planned, Warm), PlanError> {
     check_policy(policy)?;
     let mut run = Run::new(limits, observer);
-    let mut problem = Problem::new(snapshot, catalog, policy, threads(limits.threads)?)?;
+    run.older = Some(warm);
+    let prepared = warm.prepare(catalog);
+    let digest = prepared.clone();
+    std::thread::scope(|scope| {
+        if limits.threads > 1 {
+            // It takes as long as the rest of a small batch, and nothing before the plan's document needs it.
+            scope.spawn(|| digest.digest(snapshot));
+        }
+        plan_prepared(snapshot, catalog, policy, prepared, run)
+    })
+}
+
+fn plan_prepared(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    prepared: Prepared,
+    mut run: Run<'_>,
+) -> Result<(Planned, Warm), PlanError> {
+    let threads = threads(run.limits.threads)?;
+    run.warm = Warm::of(&prepared);
+    let mut problem = Problem::prepared(snapshot, catalog, policy, threads, prepared)?;
     let found = engine::plan(&mut problem, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
@@ -178,7 +219,11 @@ pub fn plan(
         simplex_iterations: run.iterations,
         faults: run.faults,
     };
-    Ok(Planned { plan, report })
+    let mut warm = run.warm;
+    if let Some(older) = run.older {
+        warm.inherit(older);
+    }
+    Ok((Planned { plan, report }, warm))
 }
 
 /// Whether the policy is in range.

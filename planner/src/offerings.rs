@@ -139,8 +139,9 @@ const FIXED_KEYS: [&str; 5] =
 
 /// Fills [`Problem::offerings`] and [`Problem::classes`] and notes NodePools that can launch nothing.
 pub(crate) fn enumerate(problem: &mut Problem<'_>) {
-    let type_labels: Vec<Labels> = problem.catalog.types.iter().map(InstanceType::labels).collect();
-    let mut enumerator = Enumerator::new(problem, &type_labels);
+    let tables = problem.prepared.tables.clone();
+    let type_labels = &tables.labels;
+    let mut enumerator = Enumerator::new(problem, type_labels);
     let mut offerings = Vec::new();
     let mut notes = Vec::new();
     for (index, pool) in problem.snapshot.node_pools.iter().enumerate() {
@@ -153,7 +154,7 @@ pub(crate) fn enumerate(problem: &mut Problem<'_>) {
             notes.push(format!(
                 "NodePool {} can launch nothing: {}",
                 pool.name,
-                enumerator.why_empty(pool, &type_labels)
+                enumerator.why_empty(pool, type_labels)
             ));
         }
     }

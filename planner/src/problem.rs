@@ -9,6 +9,7 @@ use crate::matching::{effective_request, unsupported};
 use crate::min_values::{self, Choices};
 use crate::offerings::{self, Offering, Signature};
 use crate::preferences::{Fines, have_prices};
+use crate::warm::{Prepared, Warm};
 use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -108,6 +109,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Policy.
     pub(crate) policy: &'a Policy,
+    /// Made before, or beside.
+    pub(crate) prepared: Prepared,
     /// Preferences have a price (`docs/formulation.md` section 1.7).
     pub(crate) prices_preferences: bool,
     /// NodePools that cannot offer as many values as they ask for are not used (section 1.9).
@@ -238,6 +241,17 @@ impl<'a> Problem<'a> {
         policy: &'a Policy,
         pool: Arc<ThreadPool>,
     ) -> Result<Problem<'a>, PlanError> {
+        Problem::prepared(snapshot, catalog, policy, pool, Warm::default().prepare(catalog))
+    }
+
+    /// The same, with what was made before.
+    pub(crate) fn prepared(
+        snapshot: &'a Snapshot,
+        catalog: &'a Catalog,
+        policy: &'a Policy,
+        pool: Arc<ThreadPool>,
+        prepared: Prepared,
+    ) -> Result<Problem<'a>, PlanError> {
         if snapshot.pods.len() > PODS_MAX {
             return Err(PlanError::TooLarge(format!("{} pods; at most {PODS_MAX}", snapshot.pods.len())));
         }
@@ -246,6 +260,7 @@ impl<'a> Problem<'a> {
             snapshot,
             catalog,
             policy,
+            prepared,
             prices_preferences: have_prices(snapshot, policy),
             min_values_strict: min_values::are_strict(snapshot, policy),
             choices: Arc::default(),

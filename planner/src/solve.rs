@@ -47,6 +47,10 @@ const ITERATION_WORK: u64 = 30;
 const PLUNGE_EVERY: usize = 12;
 /// Plans made from a leaf are improved by search if within this share of the best.
 const PROMISING: f64 = 0.04;
+/// A run that may take no longer than this is content with the prices of an earlier run, if there are any.
+const PROGRAM_TIME: Duration = Duration::from_millis(40);
+/// Work of the search for a plan by the prices of an earlier run: two milliseconds.
+const REMEMBERED_WORK: u64 = 100_000;
 /// Work of the search before branching in small batches.
 const FIRST_WORK: u64 = 200_000;
 /// Work of that search.
@@ -87,7 +91,7 @@ pub(crate) fn blocks<'b>(
     blocks: &'b [Block],
     run: &mut Run<'_>,
 ) -> Solved<'b> {
-    let mut parts: Vec<Part<'b>> = blocks.iter().map(|block| first(&block.core, run)).collect();
+    let mut parts: Vec<Part<'b>> = blocks.iter().map(|block| first(problem, &block.core, run)).collect();
     let mut effort = Effort::new(problem, run);
     effort.tell(&parts, None, "dive", run);
     let mut order: Vec<usize> = (0..parts.len()).collect();
@@ -115,6 +119,7 @@ pub(crate) fn blocks<'b>(
     }
     let mut packing = Packing::empty(core);
     for (block, part) in blocks.iter().zip(&parts) {
+        run.warm.remember(problem, block, &part.relaxed.multipliers, &part.relaxed.list);
         block.merge(core, &part.packing, &mut packing);
     }
     Solved { packing, stop, proofs: parts.into_iter().map(|part| part.proof).collect() }
@@ -131,7 +136,8 @@ pub(crate) fn bounds<'b>(core: &Core, blocks: &'b [Block], run: &mut Run<'_>) ->
 
 /// A fluid optimum with the program it came from.
 struct Relaxed<'c> {
-    fluid: Fluid<'c>,
+    /// The program; none where prices of an earlier run were enough.
+    fluid: Option<Fluid<'c>>,
     multipliers: Multipliers,
     list: PriceList,
     point: Option<FluidPoint>,
@@ -150,19 +156,55 @@ fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> 
         }
     };
     run.iterations += fluid.iterations();
-    Relaxed { fluid, multipliers, list, point }
+    Relaxed { fluid: Some(fluid), multipliers, list, point }
 }
 
 /// Bound and first plan of a block.
-fn first<'b>(core: &'b Core, run: &mut Run<'_>) -> Part<'b> {
+fn first<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> Part<'b> {
+    if let Some(part) = remembered(problem, core, run) {
+        return part;
+    }
     let mut relaxed = relax(core, run, MINIMUM_TIME);
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
-    let packing = match &relaxed.point {
-        Some(point) => dive(core, &mut relaxed.fluid, point, &guide),
-        None => greedy(core, &guide),
+    let packing = match (&relaxed.point, &mut relaxed.fluid) {
+        (Some(point), Some(fluid)) => dive(core, fluid, point, &guide),
+        _ => greedy(core, &guide),
     };
     let proof = BlockProof::Flat(relaxed.multipliers.clone(), relaxed.list.clone());
     Part { core, packing, proof, relaxed, exact: false }
+}
+
+/// Bound and first plan of a block from the prices an earlier run left, without a linear program; `None` if they are not
+/// within the gap the policy asks for, and there is time to do better.
+fn remembered<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> Option<Part<'b>> {
+    let older = run.older.filter(|older| !older.is_cold())?;
+    let whole = older.multipliers(problem, core);
+    let list = price_all(core, &whole);
+    let guide = Guide::new(core, &whole, &list);
+    let mut packing = greedy(core, &guide);
+    if packing.left_out() > 0 {
+        return None;
+    }
+    let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32);
+    let schedule = Schedule::descent();
+    improve(core, &guide, &mut packing, seed, REMEMBERED_WORK, schedule, &mut |_, _| run.stopped());
+    // Who found room on existing nodes entirely would have found it without any multiplier (complementary slackness).
+    let mut launched = vec![false; core.demand.len()];
+    packing.nodes.iter().flat_map(|node| &node.pattern).for_each(|(g, _)| launched[*g as usize] = true);
+    let mut multipliers = whole.clone();
+    for (pi, launched) in multipliers.pi.iter_mut().zip(launched) {
+        *pi = if launched { *pi } else { 0.0 };
+    }
+    let cost = UsdMicros(packing.cost(core));
+    let priced = [multipliers, whole].map(|multipliers| (price_all(core, &multipliers), multipliers));
+    let (list, multipliers) = priced.into_iter().max_by(|a, b| a.0.bound.total_cmp(&b.0.bound))?;
+    let near = Ppm::gap(cost, micros(list.bound)) <= problem.policy.gap;
+    if !near && run.limits.time > PROGRAM_TIME {
+        return None;
+    }
+    run.note("remembered", Some(cost.0), list.bound);
+    let relaxed = Relaxed { fluid: None, multipliers: multipliers.clone(), list: list.clone(), point: None };
+    Some(Part { core, packing, proof: BlockProof::Flat(multipliers, list), relaxed, exact: false })
 }
 
 fn greedy(core: &Core, guide: &Guide) -> Packing {
@@ -469,13 +511,13 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     let iterations = (ITERATIONS_PER_SECOND * run.limits.time.as_secs_f64()).clamp(20.0, 1e6) as usize;
     let start = part.relaxed.multipliers.clone();
     let stop = || run.stopped().is_some();
-    let before = part.relaxed.fluid.iterations();
+    let Some(fluid) = &mut part.relaxed.fluid else { return };
+    let before = fluid.iterations();
     let bound = part.proof.bound();
     let mut faulty = None;
-    let fluid = &mut part.relaxed.fluid;
     let found = hybrid::tighten(core, fluid, &start, bound, iterations, &stop, &mut faulty);
     run.faults.extend(faulty.map(|fault| format!("patterns: {fault}")));
-    run.iterations += part.relaxed.fluid.iterations() - before;
+    run.iterations += fluid.iterations() - before;
     if let Some(found) = found {
         part.proof = BlockProof::Flat(found.multipliers, found.list);
         effort.note("patterns", part.packing.cost(core), part.proof.bound(), run);
