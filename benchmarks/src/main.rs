@@ -445,9 +445,16 @@ fn table(arguments: &TableArguments) -> Result<()> {
     }
 }
 
+/// The one-minute load average; a question mark where `/proc` does not tell.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("?").to_owned()
+}
+
 /// Measures the targets; prints the table, and writes it with the figure if a folder is named.
 fn measure_targets(arguments: &TargetArguments) -> Result<()> {
     let TargetArguments { names, seeds, threads, out } = arguments;
+    let load_before = load_average();
     let measured = targets::measure(names, *seeds, *threads, |name| eprintln!("planning {name}"))?;
     let mut text = targets::markdown(&measured);
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
@@ -471,11 +478,15 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
     }
     print!("{text}");
     let Some(out) = out else { return Ok(()) };
+    let load = format!(
+        "Load of the machine (processes that want to run, one-minute average): {load_before} before, {} after.\n\n",
+        load_average()
+    );
     let write = |name: &str, content: &str| {
         let file = out.join(name);
         std::fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
     };
-    write("targets.md", &format!("{}{text}", targets::HEADER))?;
+    write("targets.md", &format!("{}{load}{text}", targets::HEADER))?;
     write("targets.svg", &targets::figure(&measured)?)
 }
 

@@ -182,11 +182,15 @@ pub fn plan_warm(
     let mut run = Run::new(limits, observer);
     run.older = Some(warm);
     let prepared = warm.prepare(catalog);
-    let digest = prepared.clone();
+    let beside = prepared.clone();
     std::thread::scope(|scope| {
         if limits.threads > 1 {
-            // It takes as long as the rest of a small batch, and nothing before the plan's document needs it.
-            scope.spawn(|| digest.digest(snapshot));
+            // Together they take as long as the rest of a small batch: what runs on nodes is needed once groups and offerings
+            // are known, the digest when the plan's document is written.
+            scope.spawn(|| {
+                beside.running(snapshot);
+                beside.digest(snapshot);
+            });
         }
         plan_prepared(snapshot, catalog, policy, prepared, run)
     })

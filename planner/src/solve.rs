@@ -35,6 +35,8 @@ const ITERATIONS_PER_SECOND: f64 = 25.0;
 const BRANCH_NODES_MAX: usize = 60;
 /// Pods up to which the tree is about patterns from its root.
 const SHARP_PODS_MAX: i64 = 14;
+/// Pods up to which little is searched before branching and at leaves.
+const BATCH_PODS_MAX: i64 = 60;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns.
 const PATTERN_PODS_MAX: i64 = 250;
 /// Existing nodes up to which they are.
@@ -289,7 +291,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
             let whole = effort.work;
             // In a small batch branching soon finds better plans than the search.
-            let first = if has_patterns(core) { FIRST_WORK.min(whole) } else { whole };
+            let first = if is_batch(core) { FIRST_WORK.min(whole) } else { whole };
             effort.work = first;
             search(part, &guide, Schedule::descent(), effort, run);
             effort.work += whole - first;
@@ -346,6 +348,11 @@ fn search(
 /// Whether leaves may be solved over patterns: a small batch and few existing nodes.
 fn has_patterns(core: &Core) -> bool {
     core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.len() <= PATTERN_SPARES_MAX
+}
+
+/// Whether branching finds better plans than search does: at 100 pods and more it no longer does (20 seeds of each).
+fn is_batch(core: &Core) -> bool {
+    core.demand.iter().sum::<i64>() <= BATCH_PODS_MAX && has_patterns(core)
 }
 
 /// Solves a leaf over patterns, and combines all patterns to a plan.
@@ -488,7 +495,7 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
         return;
     }
     if packing.cost(core) as f64 <= best as f64 * (1.0 + PROMISING) {
-        let budget = if has_patterns(core) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
+        let budget = if is_batch(core) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
         let schedule = Schedule::descent();
         let (_, used) =
             improve(core, &guide, &mut packing, effort.seed, budget, schedule, &mut |_, _| run.stopped());
