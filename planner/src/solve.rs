@@ -38,9 +38,9 @@ const SHARP_PODS_MAX: i64 = 14;
 /// Pods up to which little is searched before branching and at leaves.
 const BATCH_PODS_MAX: i64 = 60;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns.
-const PATTERN_PODS_MAX: i64 = 250;
+const PATTERN_PODS_MAX: i64 = 60;
 /// Existing nodes up to which they are.
-const PATTERN_SPARES_MAX: usize = 40;
+const PATTERN_SPARES_MAX: usize = 0;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
