@@ -39,8 +39,6 @@ const SHARP_PODS_MAX: i64 = 14;
 const BATCH_PODS_MAX: i64 = 60;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns.
 const PATTERN_PODS_MAX: i64 = 60;
-/// Existing nodes up to which they are.
-const PATTERN_SPARES_MAX: usize = 0;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
@@ -345,9 +343,9 @@ fn search(
     stop
 }
 
-/// Whether leaves may be solved over patterns: a small batch and few existing nodes.
+/// Whether leaves may be solved over patterns: a small batch and no existing nodes.
 fn has_patterns(core: &Core) -> bool {
-    core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.len() <= PATTERN_SPARES_MAX
+    core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
 }
 
 /// Whether branching finds better plans than search does: at 100 pods and more it no longer does (20 seeds of each).
