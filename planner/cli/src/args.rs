@@ -74,6 +74,9 @@ pub enum Command {
     /// Turn kubectl output or a recorded trace into a snapshot file
     #[command(after_help = EXIT_CODES)]
     Import(ImportArgs),
+    /// Record a live cluster, read-only, as a snapshot file (runs `stowage-record`, which is installed with executor/observe)
+    #[command(disable_help_flag = true)]
+    Record(RecordArgs),
     /// List, export or convert the catalogue of instance types and prices
     #[command(after_help = EXIT_CODES, subcommand)]
     Catalog(CatalogCommand),
@@ -428,6 +431,14 @@ pub struct ImportArgs {
     /// The node list of the openb trace (CSV)
     #[arg(long, value_name = "FILE", requires = "openb", value_hint = ValueHint::FilePath)]
     pub nodes: Option<PathBuf>,
+}
+
+/// Arguments of `stowage record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Those of stowage-record: --kubeconfig FILE, --context NAME, --out FILE; --help says more
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<std::ffi::OsString>,
 }
 
 /// `stowage catalog`.

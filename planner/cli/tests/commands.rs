@@ -408,3 +408,23 @@ fn variants_stand_side_by_side() {
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     assert_fails(&run(&["whatif", &cluster, "--variant", "spot"]), 1, &["allow:arch=arm64"]);
 }
+
+#[test]
+fn record_runs_the_program_beside_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let program = directory.join("stowage");
+    std::fs::copy(env!("CARGO_BIN_EXE_stowage"), &program).expect("a copy");
+    let record = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("record").args(arguments).env("PATH", &directory).output().expect("the binary starts")
+    };
+    assert_fails(&record(&[]), 1, &["stowage-record", "cargo install"]);
+    let beside = directory.join("stowage-record");
+    std::fs::write(&beside, "#!/bin/sh\necho \"$@\"\n[ \"$1\" != --bad ]\n").expect("a script");
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).expect("it may run");
+    assert_eq!(assert_ok(&record(&["--help", "--out", "a file"])), "--help --out a file\n");
+    assert_eq!(record(&["--bad"]).status.code(), Some(1));
+}

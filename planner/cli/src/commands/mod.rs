@@ -8,6 +8,7 @@ pub mod import;
 pub mod manual;
 pub mod plan;
 mod question;
+pub mod record;
 pub mod show;
 pub mod whatif;
 
@@ -28,6 +29,7 @@ pub fn run(cli: &Cli, console: &Console) -> Result<Exit, Failure> {
         Command::Diff(args) => diff::run(args, console),
         Command::Explain(args) => explain::run(args, console),
         Command::Import(args) => import::run(args, console),
+        Command::Record(args) => record::run(args),
         Command::Catalog(command) => catalog::run(command, console),
         Command::Completion(args) => manual::completion(args, console),
         Command::Man(args) => manual::man(args, console),
