@@ -237,4 +237,32 @@ mod tests {
         }
         assert!(planned.is_some_and(|at| at >= AGAIN_MIN), "{planned:?}");
     }
+    #[test]
+    fn a_claim_goes_as_soon_as_its_machine_was_told_to_end() {
+        let instance =
+            Instance { id: "i-1".to_owned(), claim: "claim".to_owned(), ours: true, ..Instance::default() };
+        let claim = Claim {
+            name: "claim".to_owned(),
+            ours: true,
+            instance: Some(instance.id.clone()),
+            deleting: true,
+            finalizer: true,
+            ..Claim::default()
+        };
+        let mut seen = Observation { now: Time(1_000), synced: true, leader: true, ..Observation::default() };
+        seen.claims.insert(claim.name.clone(), claim);
+        let listing =
+            crate::Listing { instances: [(instance.id.clone(), instance)].into(), ..Default::default() };
+        seen.answers = vec![Answer::Listed(listing)];
+        let (state, requests) = step(State::new(Settings { mode: Mode::Auto, ..Settings::default() }), &seen);
+        assert!(requests.iter().any(|request| matches!(request, Request::Terminate { .. })), "{requests:?}");
+        // No list comes in between.
+        seen.now = Time(1_500);
+        seen.answers = vec![Answer::Done(Key { verb: Verb::Terminate, object: "i-1".to_owned() })];
+        let (_, requests) = step(state, &seen);
+        assert!(
+            requests.iter().any(|request| matches!(request, Request::ReleaseClaim { .. })),
+            "{requests:?}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use crate::request::{Failure, Key, PlanInput, Request, Verb};
 use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
-use crate::view::{Answer, Observation};
+use crate::view::{Answer, InstanceState, Observation};
 use crate::{accept, claims, garbage, slots};
 use std::collections::BTreeSet;
 
@@ -74,7 +74,12 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
             garbage::compare(state, seen, listing);
             state.listing = Some(listing.clone());
         }
-        Answer::Done(done) => state.done(done.clone(), now),
+        Answer::Done(done) => {
+            if done.verb == Verb::Terminate {
+                state.has_been_ended(&done.object);
+            }
+            state.done(done.clone(), now);
+        }
         Answer::Failed(failed, _) => state.failed(failed.clone(), now),
     }
 }
@@ -173,6 +178,14 @@ impl State {
     pub(crate) fn settle(&mut self, uid: &str, now: Time) {
         let pause = self.again.get(uid).map_or(AGAIN_MIN, |again| (2 * again.pause).min(AGAIN_MAX));
         self.again.insert(uid.to_owned(), crate::state::Again { at: now.plus(pause), pause });
+    }
+
+    /// The cloud has taken the order to end a machine: it will not come back, and the next list need not be waited for.
+    fn has_been_ended(&mut self, instance: &str) {
+        let listed = self.listing.as_mut().and_then(|listing| listing.instances.get_mut(instance));
+        if let Some(listed) = listed {
+            listed.state = InstanceState::Ended;
+        }
     }
 
     /// The cloud had none of it.

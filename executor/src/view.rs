@@ -36,6 +36,8 @@ pub struct PlannedPod {
 pub struct Claim {
     /// Name.
     pub name: String,
+    /// Uid.
+    pub uid: String,
     /// When it was created.
     pub created: Time,
     /// NodePool.

@@ -18,7 +18,8 @@ resource!(
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = spec_rules)]
 pub struct PlanPolicySpec {
-    /// `shadow` plans and writes nothing but plans, `review` waits for approval, `auto` acts.
+    /// `shadow` plans and writes nothing but plans, `review` waits for approval, `auto` acts; without, what the controller was started
+    /// with, which it never goes beyond.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = mode)]
     pub mode: Option<String>,
@@ -41,6 +42,10 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 10_000))]
     pub gap_ppm: Option<i64>,
+    /// How long a plan may take; it is made with what was found by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "2s", "pattern" = DURATION))]
+    pub time_limit: Option<String>,
     /// Whether planned pods get a toleration for the node they are planned on, which is what makes a plan exact.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
@@ -59,7 +64,7 @@ fn spec_rules(schema: &mut Schema) {
 }
 
 fn mode(schema: &mut Schema) {
-    set(schema, json!({ "default": "shadow", "enum": ["shadow", "review", "auto"] }));
+    set(schema, json!({ "enum": ["shadow", "review", "auto"] }));
 }
 
 /// Whether it is in force.

@@ -1,5 +1,7 @@
 //! Carries requests out against the API server and the cloud.
 
+use crate::conditions::{Step, conditions};
+use crate::events::{About, Events, Weight};
 use crate::lease::{Leadership, WRITE};
 use crate::metrics::Metrics;
 use crate::{objects, telling};
@@ -23,9 +25,13 @@ pub(crate) struct Ports<C> {
     pub(crate) cloud: C,
     pub(crate) leadership: Leadership,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) events: Events,
 }
 
 type Outcome = Result<(), String>;
+
+/// Bytes of a refusal that a condition shows.
+const MESSAGE_MAX: usize = 500;
 
 /// Why a request was not carried out, or not to its end.
 pub(crate) const LOST: &str = "the lease is lost";
@@ -56,7 +62,10 @@ impl<C: Cloud> Ports<C> {
                 let launched = self.while_held(self.timed("Create", self.cloud.launch(&token, &body))).await;
                 Some(match launched {
                     Some(Ok(launched)) => Answer::Launched { claim, launched },
-                    Some(Err(why)) => Answer::NotLaunched { claim, why },
+                    Some(Err(why)) => {
+                        self.note_refusal(&claim, &why).await;
+                        Answer::NotLaunched { claim, why }
+                    }
                     None => Answer::Failed(key?, LOST.to_owned()),
                 })
             }
@@ -143,8 +152,8 @@ impl<C: Cloud> Ports<C> {
         match request {
             Request::RecordLaunch { claim, instance } => {
                 let provider = format!("aws:///{}/{}", instance.zone, instance.id);
-                self.status(&claim, "Launched", json!({ "providerID": provider, "imageID": instance.image }))
-                    .await?;
+                let fields = json!({ "providerID": provider, "imageID": instance.image });
+                self.status(&claim, Step::Launched, fields).await?;
                 let found = json!({ "metadata": { "labels": {
                     labels::INSTANCE_TYPE: instance.instance_type,
                     labels::ZONE: instance.zone,
@@ -158,12 +167,12 @@ impl<C: Cloud> Ports<C> {
                 let label = json!({ "metadata": { "labels": { labels::INITIALIZED: "true" } } });
                 let nodes = api(&self.client, "Node")?;
                 fine(nodes.patch(&node, &PatchParams::default(), &Patch::Merge(label)).await, 404)?;
-                self.status(&claim, "Initialized", json!({})).await
+                self.status(&claim, Step::Initialized, json!({})).await
             }
             Request::Tolerate { pod, slot } => self.tolerate(&pod, &slot).await,
             Request::OpenNode { node, slot } => {
                 let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
-                self.change_taints(&node, &json!({}), of_slot, None).await
+                self.change_taints(&node, &json!({}), of_slot, None).await.map(drop)
             }
             Request::DeleteClaim { claim, why } => self.delete_claim(&claim, why).await,
             Request::DeleteNode { node, uid } => {
@@ -203,33 +212,38 @@ impl<C: Cloud> Ports<C> {
         })
     }
 
-    /// Sets a condition and other fields of a claim's status. The version is checked: nobody's change is lost.
-    async fn status(&self, claim: &str, condition: &str, fields: Value) -> Outcome {
+    /// Sets conditions and other fields of a claim's status, and tells what has changed. The version is checked: nobody's change is lost.
+    async fn status(&self, claim: &str, step: Step<'_>, fields: Value) -> Outcome {
         let claims = api(&self.client, "NodeClaim")?;
         let Some(found) = claims.get_opt(claim).await.map_err(|error| error.to_string())? else {
             return Ok(());
         };
-        let mut conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let mut set = |kind: &str| {
-            if conditions.iter().any(|one| one["type"] == kind && one["status"] == "True") {
-                return;
-            }
-            conditions.retain(|one| one["type"] != kind);
-            conditions.push(json!({
-                "type": kind, "status": "True", "reason": kind, "message": "",
-                "lastTransitionTime": Timestamp::now().to_string(),
-                "observedGeneration": found.metadata.generation,
-            }));
-        };
-        set(condition);
-        if condition == "Initialized" {
-            set("Ready");
+        let before = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let now = Timestamp::now().to_string();
+        let (after, transitions) = conditions(&before, step, found.metadata.generation, &now);
+        if after == before && fields.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Ok(());
         }
         let mut status = fields;
-        status["conditions"] = conditions.into();
+        status["conditions"] = after.into();
         let version = found.metadata.resource_version;
         let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
-        fine(claims.patch_status(claim, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+        fine(claims.patch_status(claim, &PatchParams::default(), &Patch::Merge(patch)).await, 404)?;
+        let uid = found.metadata.uid.unwrap_or_default();
+        for one in transitions {
+            self.events.tell(About::claim(claim, &uid), Weight::Normal, one.kind, &one.note);
+        }
+        Ok(())
+    }
+
+    /// Writes why a claim has no machine yet. That it cannot be written is no trouble of the launch.
+    async fn note_refusal(&self, claim: &str, why: &Failure) {
+        let text = refusal(why);
+        let text = telling::cut(&text, MESSAGE_MAX);
+        let written = self.status(claim, Step::NotLaunched(text), json!({}));
+        if !matches!(tokio::time::timeout(WRITE, written).await, Ok(Ok(()))) {
+            tracing::debug!(claim, "the refusal is not written into its status");
+        }
     }
 
     async fn register(&self, claim: &str, node: &str) -> Outcome {
@@ -247,29 +261,37 @@ impl<C: Cloud> Ports<C> {
         let keep =
             (!slot.is_empty()).then(|| json!({ "key": SLOT_TAINT, "value": slot, "effect": "NoSchedule" }));
         let unregistered = |taint: &Value| taint["key"] == labels::TAINT_UNREGISTERED;
-        self.change_taints(node, &change, unregistered, keep).await?;
+        if !self.change_taints(node, &change, unregistered, keep).await? {
+            let note =
+                "Missing karpenter.sh/unregistered taint which prevents registration related race conditions";
+            let about = About::claim(claim, &found.metadata.uid.unwrap_or_default());
+            self.events.tell(about, Weight::Warning, "UnregisteredTaintMissing", note);
+        }
         let name = json!({ "nodeName": node });
-        self.status(claim, "Registered", name).await
+        self.status(claim, Step::Registered, name).await
     }
 
     /// Removes taints of a node, and only these, and changes it otherwise as told. If something was removed, another may come in its
-    /// place.
+    /// place. False if nothing was there to remove though the node was not registered yet.
     async fn change_taints(
         &self,
         node: &str,
         change: &Value,
         remove: impl Fn(&Value) -> bool,
         instead: Option<Value>,
-    ) -> Outcome {
+    ) -> Result<bool, String> {
         let nodes = api(&self.client, "Node")?;
         let Some(found) = nodes.get_opt(node).await.map_err(|error| error.to_string())? else {
-            return Ok(());
+            return Ok(true);
         };
         let mut taints = found.data["spec"]["taints"].as_array().cloned().unwrap_or_default();
         let before = taints.len();
         taints.retain(|taint| !remove(taint));
+        let removed = taints.len() < before;
+        let own = found.metadata.labels.as_ref();
+        let registered = own.and_then(|all| all.get(labels::REGISTERED)).is_some_and(|value| value == "true");
         if let Some(instead) = instead
-            && taints.len() < before
+            && removed
             && taints.iter().all(|taint| taint["key"] != instead["key"])
         {
             taints.push(instead);
@@ -277,7 +299,9 @@ impl<C: Cloud> Ports<C> {
         let mut patch = change.clone();
         patch["metadata"]["resourceVersion"] = found.metadata.resource_version.into();
         patch["spec"]["taints"] = if taints.is_empty() { Value::Null } else { taints.into() };
-        fine(nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+        fine(nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await, 404)?;
+        // One that was registered already has lost the taint to an earlier attempt.
+        Ok(removed || registered)
     }
 
     /// Appends a toleration, if the pod is still the one that was planned.
@@ -297,8 +321,32 @@ impl<C: Cloud> Ports<C> {
     async fn delete_claim(&self, claim: &str, why: Reason) -> Outcome {
         let claims = api(&self.client, "NodeClaim")?;
         let note = json!({ "metadata": { "annotations": { "stowage.dev/given-up": why.as_str() } } });
-        fine(claims.patch(claim, &PatchParams::default(), &Patch::Merge(note)).await, 404)?;
+        match claims.patch(claim, &PatchParams::default(), &Patch::Merge(note)).await {
+            Ok(found) => {
+                let about = About::claim(claim, &found.metadata.uid.unwrap_or_default());
+                let note = format!("NodeClaim {claim} event: {}", given_up(why));
+                self.events.tell(about, Weight::Warning, why.as_str(), &note);
+            }
+            Err(error) => fine(Err::<(), _>(error), 404)?,
+        }
         fine(claims.delete(claim, &DeleteParams::default()).await, 404)
+    }
+}
+
+/// Why a claim is given up, for people.
+fn given_up(why: Reason) -> &'static str {
+    match why {
+        Reason::InsufficientCapacity => {
+            "none of its offerings has capacity; its pods are planned again without them"
+        }
+        Reason::LaunchFailed => "its launch was refused; see its condition Launched",
+        Reason::LaunchTimeout => "it was not launched in time; its pods are planned again",
+        Reason::RegistrationTimeout => {
+            "its node has not registered in time; its machine is ended, its pods are planned again"
+        }
+        Reason::InstanceGone => "its machine has ended",
+        Reason::ClaimDeleted => "it is being deleted",
+        Reason::Orphan => "nobody claims it",
     }
 }
 

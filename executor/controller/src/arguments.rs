@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use stowage_aws::Settings;
+use stowage_controller::logs;
 use stowage_executor::Mode;
 
 pub(crate) const HELP: &str = "\
@@ -12,6 +13,8 @@ Usage: stowage-controller [--mode shadow|auto] [--namespace NAME] [--cluster-nam
   --mode MODE               shadow: plan, publish, change nothing else
                             auto: launch what was planned [default: shadow]
   --namespace NAME          Where the lease is [default: kube-system]
+  --log-format FORMAT       text or json [default: text]
+  --log-level LEVEL         error, warn, info or debug [env: LOG_LEVEL; default: info]
   --listen ADDRESS          Where /metrics, /healthz and /readyz are [default: 0.0.0.0:8080]
   -h, --help                Print this
 
@@ -36,6 +39,9 @@ pub(crate) struct Arguments {
     pub(crate) namespace: String,
     /// Where metrics and health are.
     pub(crate) listen: SocketAddr,
+    /// How logs look, and what is in them.
+    pub(crate) log_format: logs::Format,
+    pub(crate) log_level: String,
     /// EC2; in shadow mode it is asked for types and prices only.
     pub(crate) aws: Option<Settings>,
 }
@@ -54,9 +60,12 @@ impl Arguments {
             mode: Mode::Shadow,
             namespace: "kube-system".to_owned(),
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            log_format: logs::Format::Text,
+            log_level: "info".to_owned(),
             aws: None,
         };
         let from = |name: &str| environment(name).filter(|value| !value.is_empty());
+        found.log_level = from("LOG_LEVEL").unwrap_or(found.log_level);
         let mut settings = Settings::new(&from("CLUSTER_NAME").unwrap_or_default(), "");
         settings.endpoint = from("CLUSTER_ENDPOINT").unwrap_or_default();
         settings.ca_bundle = from("CLUSTER_CA_BUNDLE").unwrap_or_default();
@@ -81,6 +90,12 @@ impl Arguments {
                     let wrong = |error| format!("--listen {value}: {error}\n  hint: such as 127.0.0.1:8080");
                     found.listen = value.parse().map_err(wrong)?;
                 }
+                "--log-format" => {
+                    let format = logs::Format::parse(&value);
+                    found.log_format = format
+                        .ok_or_else(|| format!("there is no log format {value}\n  hint: use text or json"))?;
+                }
+                "--log-level" => found.log_level = value,
                 "--cluster-name" => settings.cluster = value,
                 "--cluster-endpoint" => settings.endpoint = value,
                 "--cluster-ca-bundle" => settings.ca_bundle = value,
@@ -92,6 +107,10 @@ impl Arguments {
                 }
                 _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
             }
+        }
+        if logs::level(&found.log_level).is_none() {
+            let hint = "use error, warn, info or debug, with --log-level or LOG_LEVEL";
+            return Err(format!("there is no log level {}\n  hint: {hint}", found.log_level));
         }
         if found.mode == Mode::Auto && settings.cluster.is_empty() {
             let text =
@@ -137,7 +156,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_a_hint() {
-        for text in ["--mode", "--mode review", "--nonsense x", "--namespace", "--listen here"] {
+        for text in [
+            "--mode",
+            "--mode review",
+            "--nonsense x",
+            "--log-format xml",
+            "--log-level loud",
+            "--namespace",
+            "--listen here",
+        ] {
             assert!(parse(text, &[]).expect_err(text).contains("hint:"), "{text}");
         }
     }

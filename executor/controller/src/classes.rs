@@ -51,11 +51,11 @@ impl Classes {
                 Ok(Ok(Some(status))) => status,
                 Ok(Ok(None)) => continue,
                 Ok(Err(error)) => {
-                    eprintln!("ec2nodeclass={name} {error}");
+                    tracing::warn!(ec2nodeclass = name, %error, "not looked up");
                     continue;
                 }
                 Err(_) => {
-                    eprintln!("ec2nodeclass={name} no answer in time");
+                    tracing::warn!(ec2nodeclass = name, "no answer in time");
                     continue;
                 }
             };
@@ -71,8 +71,10 @@ impl Classes {
                 let written = tokio::time::timeout(WRITE, api.patch_status(&name, &params, &patch));
                 match written.await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => eprintln!("ec2nodeclass={name} its status is not written: {error}"),
-                    Err(_) => eprintln!("ec2nodeclass={name} its status is not written in time"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(ec2nodeclass = name, %error, "its status is not written")
+                    }
+                    Err(_) => tracing::warn!(ec2nodeclass = name, "its status is not written in time"),
                 }
             }
         }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// How long a lease is valid (that of kube-controller-manager).
-const DURATION: Duration = Duration::from_secs(15);
+/// How long a lease is valid. kube-controller-manager has 15 s; a write may take 10 s of it, and a busy API server several for a renewal.
+const DURATION: Duration = Duration::from_secs(20);
 /// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(2);
 /// A renewal takes no longer.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A write that starts now is over by then; its deadline, with something to spare.

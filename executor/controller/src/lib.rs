@@ -6,11 +6,16 @@
 
 mod act;
 mod classes;
+mod conditions;
+mod events;
 mod health;
 mod intents;
 mod lease;
+pub mod logs;
 mod metrics;
 mod objects;
+mod plans;
+mod policy;
 mod publish;
 mod run;
 mod serve;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use stowage_aws::Aws;
-use stowage_controller::{Controller, Lease, Options};
+use stowage_controller::{Controller, Lease, Options, logs};
 use stowage_executor::{Cloud, CloudError, Failure, Instance, Launched, Reason, Settings};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
@@ -43,6 +43,9 @@ impl Cloud for NoCloud {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
+    if let Some(level) = logs::level(&arguments.log_level) {
+        logs::start(arguments.log_format, level);
+    }
     let hint = "does `kubectl get nodes` work?";
     let mut config = Config::infer().await.map_err(|error| format!("{error}\n  hint: {hint}"))?;
     // Repeating is the step machine's business.
@@ -86,10 +89,10 @@ async fn refresh(cloud: Arc<Aws>) {
     loop {
         let outcome = cloud.refresh().await;
         for stale in &outcome.stale {
-            eprintln!("planning with {stale}");
+            tracing::warn!("planning with {stale}");
         }
         if outcome.unknown > 0 {
-            eprintln!("{} instance types are offered that this version does not know", outcome.unknown);
+            tracing::info!("{} instance types are offered that this version does not know", outcome.unknown);
         }
         tokio::time::sleep(REFRESH).await;
     }
@@ -98,14 +101,15 @@ async fn refresh(cloud: Arc<Aws>) {
 /// Runs a controller until the process is asked to stop.
 async fn operate<C: Cloud>(controller: Controller<C>, address: SocketAddr) -> Result<(), String> {
     let (metrics, health) = (controller.metrics(), controller.health());
-    let listening = |address| eprintln!("metrics and health: http://{address}/metrics, /healthz, /readyz");
+    let listening =
+        |address| tracing::info!("metrics and health: http://{address}/metrics, /healthz, /readyz");
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-        eprintln!("stopping");
+        tracing::info!("stopping");
     };
     tokio::select! {
         () = controller.run_until(stop) => Ok(()),

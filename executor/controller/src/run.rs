@@ -2,16 +2,19 @@
 
 use crate::act::{LOST, Ports};
 use crate::classes::Classes;
+use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::plans::Plans;
+use crate::policy;
 use crate::publish;
 use crate::telling;
 use jiff::Timestamp;
 use kube::Client;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{
     Answer, Cloud, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, planning_view, step,
@@ -26,12 +29,15 @@ use tokio::sync::{Semaphore, mpsc};
 const PAUSE: Duration = Duration::from_millis(100);
 /// A step is due after this long in any case: time-outs have to be noticed.
 const TICK: Duration = Duration::from_millis(500);
-/// Requests under way at once; below the API server's default limits for one client.
-const REQUESTS_MAX: usize = 64;
+/// Requests under way at once, those about pods left aside; together below the API server's default limits for one client.
+const REQUESTS_MAX: usize = 32;
+/// Requests about pods under way at once. There are thousands of them, for machines that take a minute to come: a launch does not queue behind
+/// them.
+const POD_REQUESTS_MAX: usize = 32;
 
 /// How long a stopped controller waits for what is under way; Kubernetes gives it 30 s.
 const FAREWELL: Duration = Duration::from_secs(20);
-/// How often node classes are looked at.
+/// How often node classes, and plans that are over, are looked at.
 const CLASSES_EVERY: Duration = Duration::from_secs(60);
 /// How often what launches leave behind is removed.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
@@ -57,6 +63,7 @@ pub struct Controller<C> {
     view: Arc<View>,
     options: Arc<Options>,
     classes: Arc<Classes>,
+    plans: Arc<Mutex<Plans>>,
     metrics: Arc<Metrics>,
     health: Health,
     epoch: Time,
@@ -70,13 +77,15 @@ impl<C: Cloud> Controller<C> {
         let view = Arc::new(View::start(&client));
         let metrics = Arc::new(Metrics::default());
         telling::build(&metrics);
+        let events = Events::start(client.clone(), leadership.clone(), metrics.clone());
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports { client, cloud, leadership, metrics }),
+            ports: Arc::new(Ports { client, cloud, leadership, metrics, events }),
             view,
             options: Arc::new(options),
             classes: Arc::default(),
+            plans: Arc::default(),
             epoch: Time(Timestamp::now().as_millisecond()),
             begun: Instant::now(),
         }
@@ -109,10 +118,15 @@ impl<C: Cloud> Controller<C> {
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let permits = Permits {
+            pods: Arc::new(Semaphore::new(POD_REQUESTS_MAX)),
+            others: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        };
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
-        let mut plans: BTreeMap<String, usize> = BTreeMap::new();
+        let mut led = false;
+        let (mut force, mut nominated) = (None, BTreeSet::new());
+        let mut plans_due = Instant::now() + CLASSES_EVERY;
         let mut inputs = String::new();
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
@@ -121,9 +135,8 @@ impl<C: Cloud> Controller<C> {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    let all = u32::try_from(REQUESTS_MAX).unwrap_or(u32::MAX);
-                    if tokio::time::timeout(FAREWELL, permits.acquire_many(all)).await.is_err() {
-                        eprintln!("stopped with requests under way; whoever follows finds them");
+                    if tokio::time::timeout(FAREWELL, permits.all()).await.is_err() {
+                        tracing::warn!("stopped with requests under way; whoever follows finds them");
                     }
                     return;
                 }
@@ -136,21 +149,41 @@ impl<C: Cloud> Controller<C> {
             let mut seen = self.view.facts();
             seen.now = self.now();
             seen.synced = freshness.is_good();
-            let shadow = self.options.settings.mode == Mode::Shadow;
             seen.leader = self.ports.leadership.epoch().is_some();
+            if led != seen.leader {
+                led = seen.leader;
+                tracing::info!(leader = led, "leadership");
+            }
+            let writes = seen.leader && seen.synced && self.options.settings.mode == Mode::Auto;
+            let options = self.in_force(&mut force, writes);
+            let shadow = options.settings.mode == Mode::Shadow;
+            state.settings.clone_from(&options.settings);
+            self.ports.events.set_acting(!shadow && seen.leader);
             seen.answers = std::mem::take(&mut answers);
             for answer in &seen.answers {
-                telling::answer(&self.metrics, answer);
+                if let Answer::Planned(_, batch) = answer
+                    && !shadow
+                    && !batch.launches.is_empty()
+                {
+                    self.plans().published(&batch.plan, batch.launches.len(), Instant::now());
+                }
+                telling::answer(&self.metrics, answer, &seen);
             }
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
             telling::seen(&self.metrics, &seen);
             state = next;
             for request in requests {
-                self.start(request, &sender, &permits);
+                self.start(request, &options, &sender, &permits);
+            }
+            if seen.leader && seen.synced && Instant::now() >= plans_due {
+                plans_due = Instant::now() + CLASSES_EVERY;
+                self.tidy_plans();
             }
             if !shadow && seen.leader && seen.synced {
-                self.progress(&seen, &mut plans);
+                self.progress(&seen);
+                self.ports.events.nominate(&seen, &mut nominated);
+                self.ports.events.undrained(&seen);
                 if inputs != seen.inputs {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
@@ -166,7 +199,7 @@ impl<C: Cloud> Controller<C> {
                     let ports = self.ports.clone();
                     tokio::spawn(async move {
                         if let Err(error) = ports.cloud.tidy().await {
-                            eprintln!("unused launch templates are not removed: {error}");
+                            tracing::warn!(%error, "unused launch templates are not removed");
                         }
                     });
                 }
@@ -175,10 +208,19 @@ impl<C: Cloud> Controller<C> {
     }
 
     /// Starts a task for a request.
-    fn start(&self, request: Request, sender: &mpsc::UnboundedSender<Answer>, permits: &Arc<Semaphore>) {
-        let (ports, sender, permits, now) = (self.ports.clone(), sender.clone(), permits.clone(), self.now());
+    fn start(
+        &self,
+        request: Request,
+        options: &Arc<Options>,
+        sender: &mpsc::UnboundedSender<Answer>,
+        permits: &Permits,
+    ) {
+        let (ports, sender, now) = (self.ports.clone(), sender.clone(), self.now());
+        let permits =
+            if matches!(request, Request::Tolerate { .. }) { &permits.pods } else { &permits.others };
+        let permits = permits.clone();
         if let Request::Plan { ticket, input } = request {
-            let (view, options, classes) = (self.view.clone(), self.options.clone(), self.classes.clone());
+            let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             tokio::spawn(async move {
                 let answer = match plan_now(&ports, &view, &classes, options, *input).await {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
@@ -198,25 +240,80 @@ impl<C: Cloud> Controller<C> {
     }
 
     /// Writes how far plans are, when it has changed.
-    fn progress(&self, seen: &stowage_executor::Observation, plans: &mut BTreeMap<String, usize>) {
-        let mut done: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for claim in seen.claims.values().filter(|claim| claim.ours) {
-            let (ready, all) = done.entry(&claim.plan).or_default();
-            *ready += usize::from(claim.initialized.is_some());
-            *all += 1;
-        }
-        plans.retain(|plan, _| done.contains_key(plan.as_str()));
-        for (plan, (ready, all)) in done {
-            if plans.insert(plan.to_owned(), ready) != Some(ready) {
-                let (client, plan) = (self.ports.client.clone(), plan.to_owned());
-                tokio::spawn(async move {
-                    if let Err(error) = publish::progress(&client, &plan, ready, all).await {
-                        eprintln!("plan={plan} progress is not written: {error}");
-                    }
-                });
-            }
+    fn progress(&self, seen: &stowage_executor::Observation) {
+        let told = self.plans().look(seen, Instant::now());
+        for one in told {
+            let client = self.ports.client.clone();
+            tokio::spawn(async move {
+                tracing::info!(plan = one.plan, phase = one.phase, done = one.done, of = one.all, "plan");
+                if let Err(error) = publish::progress(&client, &one).await {
+                    tracing::warn!(plan = one.plan, %error, "progress is not written");
+                }
+            });
         }
     }
+
+    fn plans(&self) -> MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Supersedes and forgets plans.
+    fn tidy_plans(&self) {
+        let (client, plans) = (self.ports.client.clone(), self.plans.clone());
+        tokio::spawn(async move {
+            let is_under_way = |plan: &str| plans.lock().unwrap_or_else(PoisonError::into_inner).has(plan);
+            match tokio::time::timeout(CLASSES_EVERY, publish::tidy(&client, is_under_way)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "old plans are not tidied"),
+                Err(_) => tracing::warn!("old plans are not tidied in time"),
+            }
+        });
+    }
+
+    /// What is in force now, by the cluster's PlanPolicy; what is wrong with it is logged once, and said in its status as soon as that is ours
+    /// to write.
+    fn in_force(&self, force: &mut Option<Force>, writes: bool) -> Arc<Options> {
+        let object = self.view.object("planpolicies", policy::NAME);
+        if force.as_ref().is_none_or(|known| known.object != object) {
+            let (options, outcome) = policy::in_force(&self.options, object.as_deref());
+            if let Err(why) = &outcome {
+                tracing::error!(planpolicy = policy::NAME, error = why, "the policy is not in force");
+            }
+            *force = Some(Force { object, options: Arc::new(options), untold: Some(outcome) });
+        }
+        let Some(known) = force else { return self.options.clone() };
+        if writes
+            && let Some(outcome) = known.untold.take()
+            && let Some(object) = known.object.clone()
+        {
+            let ports = self.ports.clone();
+            tokio::spawn(async move { policy::tell(&ports, &object, &outcome).await });
+        }
+        known.options.clone()
+    }
+}
+
+/// What bounds requests under way.
+struct Permits {
+    pods: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Permits {
+    /// Waits until nothing is under way.
+    async fn all(&self) {
+        let most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let _ = self.others.acquire_many(most(REQUESTS_MAX)).await;
+        let _ = self.pods.acquire_many(most(POD_REQUESTS_MAX)).await;
+    }
+}
+
+/// What is in force, and of which object.
+struct Force {
+    object: Option<String>,
+    options: Arc<Options>,
+    /// What its status is still to say.
+    untold: Option<Result<(), String>>,
 }
 
 /// Plans what waits, has the referee check it, and publishes it.
@@ -245,6 +342,8 @@ async fn plan_now<C: Cloud>(
         }
     }
     let live = ports.cloud.catalog();
+    let in_flight: BTreeSet<String> =
+        input.in_flight.iter().filter(|one| one.node.is_none()).map(|one| one.claim.clone()).collect();
     let work = move || -> Result<_, String> {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
         let view = planning_view(&snapshot, catalog, &input);
@@ -274,5 +373,6 @@ async fn plan_now<C: Cloud>(
             .await
             .map_err(|error| format!("the plan is not published: {error}"))?;
     }
+    ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
     Ok(intents::batch(&plan, &view))
 }

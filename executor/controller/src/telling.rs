@@ -1,6 +1,6 @@
-//! What is told: failures on stderr, everything in numbers.
+//! What is told: in logs what is done and what fails, everything in numbers.
 
-use crate::act::refusal;
+use crate::act::{LOST, refusal};
 use crate::metrics::{Family, Metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,39 +100,64 @@ pub(crate) fn seen(metrics: &Metrics, seen: &Observation) {
     metrics.set_all(USAGE, usage.collect());
 }
 
-/// What came of a request: counted, and failures told; what succeeds is in the objects.
-pub(crate) fn answer(metrics: &Metrics, answer: &Answer) {
+/// What came of a request: counted, and logged with the plan it is of.
+pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
+    let plan_of = |claim: &str| seen.claims.get(claim).map(|one| one.plan.as_str()).unwrap_or_default();
     match answer {
         Answer::NotPlanned(_, error) => {
             metrics.count(PLANS, &[("outcome", "none")], 1);
-            eprintln!("no plan: {error}");
+            tracing::warn!(error, "no plan");
         }
         Answer::Planned(_, batch) => {
             metrics.count(PLANS, &[("outcome", "planned")], 1);
+            let pods: usize = batch.launches.iter().map(|launch| launch.pods.len()).sum();
             if !batch.launches.is_empty() {
-                eprintln!("plan={} launches={}", batch.plan, batch.launches.len());
+                tracing::info!(plan = batch.plan, launches = batch.launches.len(), pods, "planned");
             }
         }
-        Answer::Launched { launched, .. } => {
+        Answer::Launched { claim, launched } => {
             metrics.count(LAUNCHES, &[("outcome", "launched")], 1);
             let instance = &launched.instance;
             let labels =
                 [("zone", instance.zone.as_str()), ("capacity_type", instance.capacity_type.as_str())];
             metrics.count(CREATED, &labels, 1);
             missing(metrics, &launched.missing);
+            tracing::info!(
+                plan = plan_of(claim),
+                claim,
+                instance = instance.id,
+                instance_type = instance.instance_type,
+                zone = instance.zone,
+                capacity_type = instance.capacity_type,
+                "launched"
+            );
         }
         Answer::NotPrepared { claim, why } => {
             refused(metrics, why);
-            eprintln!("claim={claim} not created: {}", refusal(why));
+            tracing::warn!(claim, error = refusal(why), "claim not created");
         }
         Answer::NotLaunched { claim, why } => {
             refused(metrics, why);
-            eprintln!("claim={claim} not launched: {}", refusal(why));
+            tracing::warn!(plan = plan_of(claim), claim, error = refusal(why), "not launched");
         }
-        Answer::Failed(key, error) => eprintln!("{:?} {}: {error}", key.verb, key.object),
+        // One word about the lease is enough, and said elsewhere.
+        Answer::Failed(_, error) if error == LOST => {}
+        Answer::Failed(key, error) => {
+            let verb = format!("{:?}", key.verb);
+            tracing::warn!(plan = plan_of(&key.object), verb, object = key.object, error, "request failed");
+        }
         Answer::Done(key) => match key.verb {
-            Verb::ReleaseClaim => metrics.count(TERMINATED, &[], 1),
-            Verb::DeleteClaim => metrics.count(DISRUPTED, &[], 1),
+            Verb::ReleaseClaim => {
+                metrics.count(TERMINATED, &[], 1);
+                tracing::info!(plan = plan_of(&key.object), claim = key.object, "released");
+            }
+            Verb::DeleteClaim => {
+                metrics.count(DISRUPTED, &[], 1);
+                tracing::info!(plan = plan_of(&key.object), claim = key.object, "given up");
+            }
+            Verb::Initialize => {
+                tracing::info!(plan = plan_of(&key.object), claim = key.object, "initialized");
+            }
             _ => {}
         },
         Answer::Listed(_) => {}
@@ -154,5 +179,24 @@ fn refused(metrics: &Metrics, why: &Failure) {
 fn missing(metrics: &Metrics, offerings: &[(String, String, String)]) {
     for (_, zone, capacity_type) in offerings {
         metrics.count(MISSING, &[("zone", zone), ("capacity_type", capacity_type)], 1);
+    }
+}
+
+/// At most so many bytes of a text, in whole characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!((cut("aé", 1), cut("aé", 2), cut("aé", 3), cut("", 5)), ("a", "a", "aé", ""));
     }
 }

@@ -106,6 +106,7 @@ pub fn claim(object: &DynamicObject) -> Claim {
     let body = annotation(BODY);
     Claim {
         name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map_or(Time(0), |at| Time(at.0.as_millisecond())),
         pool: labels.get(labels::NODEPOOL).cloned().unwrap_or_default(),
         ours: !token.is_empty() && !body.is_empty(),

@@ -27,7 +27,7 @@ const fn custom(group: &'static str, kind: &'static str, plural: &'static str) -
 }
 
 /// All of them. Pods come first: whatever else is seen is as new as they are, or newer.
-pub const KINDS: [Kind; 12] = [
+pub const KINDS: [Kind; 13] = [
     kind("", "v1", "Pod", "pods"),
     kind("", "v1", "Node", "nodes"),
     kind("", "v1", "Namespace", "namespaces"),
@@ -40,6 +40,13 @@ pub const KINDS: [Kind; 12] = [
     custom("karpenter.sh", "NodePool", "nodepools"),
     custom("karpenter.sh", "NodeClaim", "nodeclaims"),
     custom("karpenter.k8s.aws", "EC2NodeClass", "ec2nodeclasses"),
+    Kind {
+        group: "stowage.dev",
+        version: "v1alpha1",
+        kind: "PlanPolicy",
+        plural: "planpolicies",
+        optional: true,
+    },
 ];
 
 impl Kind {

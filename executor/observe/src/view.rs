@@ -1,7 +1,7 @@
 //! A view that keeps up with the cluster.
 
 use crate::kinds::{KINDS, Kind};
-use crate::record::import;
+use crate::record::{import, list_of};
 use crate::{Error, facts, prune};
 use futures::TryStreamExt as _;
 use kube::Client;
@@ -120,11 +120,11 @@ impl View {
         if !freshness.is_good() {
             return Err(Error::NotSynced(freshness.missing.join("; ")));
         }
-        let items: Vec<String> = {
+        let list = {
             let stores = lock(&self.stores);
-            stores.values().flat_map(|store| store.objects.values()).map(|entry| entry.text.clone()).collect()
+            list_of(stores.values().flat_map(|store| store.objects.values()).map(|entry| entry.text.as_str()))
         };
-        Ok(import("the cluster", &items)?.snapshot)
+        Ok(import("the cluster", &list)?.snapshot)
     }
 
     /// An observation with NodeClaims, nodes, pods, and a digest of NodePools and node classes; the rest is the caller's.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stowage_aws::Aws;
 use stowage_cluster::{Cluster, Kubelet, eventually};
-use stowage_controller::{Controller, Lease, Options};
+use stowage_controller::{Controller, Lease, Options, logs};
 use stowage_executor::{Mode, Settings};
 use stowage_fake_cloud::{FakeCloud, Script};
 use stowage_models::catalog::Catalog;
@@ -132,6 +132,7 @@ struct Lab {
 
 /// Starts everything but the loop of the controller.
 async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
+    logs::start(logs::Format::Text, logs::level("info").unwrap_or(logs::LevelFilter::INFO));
     // First what fails at once.
     let address = SocketAddr::from(([127, 0, 0, 1], options.cloud_port));
     let catalog = Catalog::embedded().clone();

@@ -170,5 +170,5 @@ async fn defaults(client: &Client) {
     assert_eq!(class["spec"]["metadataOptions"]["httpPutResponseHopLimit"], 1);
     assert_eq!(class["spec"]["metadataOptions"]["httpTokens"], "required");
     let policy = create(client, base("PlanPolicy"), true).await.expect("a policy").data;
-    assert_eq!(policy["spec"]["mode"], "shadow");
+    assert_eq!((&policy["spec"]["batchMaxDuration"], &policy["spec"]["mode"]), (&"10s".into(), &Value::Null));
 }

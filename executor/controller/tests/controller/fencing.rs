@@ -59,7 +59,7 @@ async fn a_lease_that_is_lost_between_decision_and_call() {
 
     // The first replica is in the middle of a launch, with its fleet still to come, for longer than its lease lasts.
     scene.cloud.with(|world| {
-        world.add_fault(Fault::new("CreateLaunchTemplate", Effect::Slow { by: 22_000 }).times(1));
+        world.add_fault(Fault::new("CreateLaunchTemplate", Effect::Slow { by: 27_000 }).times(1));
     });
     let (first, second) = (Writes::default(), Writes::default());
     let replica = async |lease: Lease, writes: &Writes| {
@@ -82,7 +82,7 @@ async fn a_lease_that_is_lost_between_decision_and_call() {
         .expect("it settles");
     assert!(one.lease.leadership().epoch().is_none() && two.lease.leadership().epoch().is_some());
     // Until well after the slow call has been answered: its replica is no longer allowed to go on.
-    let rest = (lost + 26_000).saturating_sub(scene.cloud.now());
+    let rest = (lost + 30_000).saturating_sub(scene.cloud.now());
     tokio::time::sleep(Duration::from_millis(rest)).await;
     let tokens = scene.fleets_by_token();
     assert!(tokens.values().all(|times| *times == 1), "a fleet was asked for by both: {tokens:?}");

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
 use stowage_cluster::{Cluster, eventually};
-use stowage_controller::Options;
+use stowage_controller::{Options, logs};
 use stowage_executor::Settings;
 use stowage_fake_cloud::FakeCloud;
 use stowage_models::catalog::Catalog;
@@ -27,6 +27,7 @@ pub(crate) const LATER: Duration = Duration::from_secs(240);
 
 /// One control plane at a time: each is half a gigabyte, and what a test waits for must not wait for other tests.
 pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    logs::start(logs::Format::Text, logs::LevelFilter::INFO);
     static TURN: Semaphore = Semaphore::const_new(1);
     TURN.acquire().await.expect("it is never closed")
 }
@@ -59,7 +60,12 @@ pub(crate) async fn create(client: &Client, plural: &str, object: Value) {
     let resource = kube::core::ApiResource::from_gvk_with_plural(&kind, plural);
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let object = serde_json::from_value(object).expect("an object");
-    api.create(&PostParams::default(), &object).await.expect(plural);
+    // The API server refuses for some seconds while it gets to know a kind.
+    let created = async || match api.create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 429 => Err(status.message.clone()),
+        other => Ok(other.map(drop)),
+    };
+    eventually(plural, SOON, created).await.expect(plural).expect(plural);
 }
 
 pub(crate) async fn prepare(cluster: &Cluster, class: Value) {

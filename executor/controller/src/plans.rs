@@ -1,0 +1,208 @@
+//! How far published plans are, and which of them are forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use stowage_executor::{Claim, Observation};
+
+/// A plan none of whose claims has been seen by then has none: its pods went, or others cared for them. Claims are asked for within seconds,
+/// and an unseen one is dropped after two minutes.
+const EMPTY_AFTER: Duration = Duration::from_secs(150);
+/// Plans that are over and are kept, newest first.
+pub(crate) const KEPT: usize = 20;
+
+/// Phases that are ends.
+pub(crate) const OVER: [&str; 4] = ["Completed", "Failed", "Superseded", "Refused"];
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Ready,
+    Failed,
+}
+
+/// A plan that is under way.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Launches.
+    all: usize,
+    since: Instant,
+    claims: BTreeMap<String, Fate>,
+    /// What was written last.
+    told: Option<(&'static str, usize)>,
+}
+
+/// What to write of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) plan: String,
+    pub(crate) phase: &'static str,
+    pub(crate) done: usize,
+    pub(crate) all: usize,
+}
+
+/// Plans that are under way. It may be lost: what has live claims is found again by them.
+#[derive(Debug, Default)]
+pub(crate) struct Plans(BTreeMap<String, Entry>);
+
+impl Plans {
+    /// A plan was published, with so many launches.
+    pub(crate) fn published(&mut self, plan: &str, all: usize, now: Instant) {
+        let entry = Entry { all, since: now, claims: BTreeMap::new(), told: Some(("Executing", 0)) };
+        self.0.entry(plan.to_owned()).or_insert(entry);
+    }
+
+    /// Whether it is under way as far as is known here.
+    pub(crate) fn has(&self, plan: &str) -> bool {
+        self.0.contains_key(plan)
+    }
+
+    /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
+    pub(crate) fn look(&mut self, seen: &Observation, now: Instant) -> Vec<Progress> {
+        for claim in seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty()) {
+            // One that is ready and nothing else is of a plan that was over before this process began.
+            if !self.0.contains_key(&claim.plan) && (claim.initialized.is_some() || claim.deleting) {
+                continue;
+            }
+            let entry = self.0.entry(claim.plan.clone()).or_insert(Entry {
+                all: 0,
+                since: now,
+                claims: BTreeMap::new(),
+                told: None,
+            });
+            let fate = entry.claims.entry(claim.name.clone()).or_insert(Fate::Pending);
+            if *fate == Fate::Pending {
+                *fate = fate_of(claim);
+            }
+        }
+        let mut told = Vec::new();
+        for (plan, entry) in &mut self.0 {
+            for (name, fate) in &mut entry.claims {
+                if *fate == Fate::Pending && !seen.claims.contains_key(name) {
+                    *fate = Fate::Failed;
+                }
+            }
+            entry.all = entry.all.max(entry.claims.len());
+            let count = |wanted: Fate| entry.claims.values().filter(|fate| **fate == wanted).count();
+            let (ready, failed) = (count(Fate::Ready), count(Fate::Failed));
+            let late = now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
+            let over = count(Fate::Pending) == 0 && (ready + failed == entry.all || late);
+            let phase = match over {
+                false => "Executing",
+                true if entry.claims.is_empty() && entry.all > 0 => "Superseded",
+                true if failed > 0 => "Failed",
+                true => "Completed",
+            };
+            if entry.told != Some((phase, ready)) {
+                entry.told = Some((phase, ready));
+                told.push(Progress { plan: plan.clone(), phase, done: ready, all: entry.all });
+            }
+        }
+        let over: BTreeSet<&String> =
+            told.iter().filter(|one| OVER.contains(&one.phase)).map(|one| &one.plan).collect();
+        self.0.retain(|plan, _| !over.contains(plan));
+        told
+    }
+}
+
+fn fate_of(claim: &Claim) -> Fate {
+    match claim {
+        claim if claim.initialized.is_some() => Fate::Ready,
+        claim if claim.deleting => Fate::Failed,
+        _ => Fate::Pending,
+    }
+}
+
+/// Names of plans to delete: those that are over, but for the newest. Given as name, phase and creation time.
+pub(crate) fn forgotten(plans: &[(String, String, String)]) -> Vec<String> {
+    let mut over: Vec<_> = plans.iter().filter(|(_, phase, _)| OVER.contains(&phase.as_str())).collect();
+    over.sort_by(|a, b| (&b.2, &b.0).cmp(&(&a.2, &a.0)));
+    over.into_iter().skip(KEPT).map(|(name, ..)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stowage_executor::Time;
+
+    fn seen(claims: &[(&str, bool, bool)]) -> Observation {
+        let mut seen = Observation::default();
+        for (name, ready, deleting) in claims {
+            let claim = Claim {
+                name: (*name).to_owned(),
+                ours: true,
+                plan: "plan".to_owned(),
+                initialized: ready.then_some(Time(1)),
+                deleting: *deleting,
+                ..Claim::default()
+            };
+            seen.claims.insert(claim.name.clone(), claim);
+        }
+        seen
+    }
+
+    fn phases(
+        plans: &mut Plans,
+        claims: &[(&str, bool, bool)],
+        now: Instant,
+    ) -> Vec<(&'static str, usize, usize)> {
+        plans.look(&seen(claims), now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
+    }
+
+    #[test]
+    fn a_plan_is_executed_and_ends() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        plans.published("plan", 2, now);
+        assert_eq!(phases(&mut plans, &[], now), []);
+        assert_eq!(phases(&mut plans, &[("a", false, false)], now), []);
+        assert_eq!(
+            phases(&mut plans, &[("a", true, false), ("b", false, false)], now),
+            [("Executing", 1, 2)]
+        );
+        assert_eq!(phases(&mut plans, &[("a", true, false), ("b", true, false)], now), [("Completed", 2, 2)]);
+        assert_eq!(
+            phases(&mut plans, &[("a", true, false), ("b", true, true)], now),
+            [],
+            "what is over is over"
+        );
+    }
+
+    #[test]
+    fn a_launch_that_is_given_up_fails_the_plan_and_one_that_never_begins_is_superseded() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        plans.published("plan", 2, now);
+        phases(&mut plans, &[("a", true, false), ("b", false, false)], now);
+        assert_eq!(phases(&mut plans, &[("a", true, false), ("b", false, true)], now), [("Failed", 1, 2)]);
+        plans.published("plan", 2, now);
+        assert_eq!(phases(&mut plans, &[], now + EMPTY_AFTER), [("Superseded", 0, 2)]);
+        // Only one of two launches was still wanted.
+        plans.published("plan", 2, now);
+        assert_eq!(phases(&mut plans, &[("c", true, false)], now), [("Executing", 1, 2)]);
+        assert_eq!(phases(&mut plans, &[("c", true, false)], now + EMPTY_AFTER), [("Completed", 1, 2)]);
+    }
+
+    #[test]
+    fn after_a_restart_live_claims_tell_the_plan() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        assert_eq!(phases(&mut plans, &[("a", true, false)], now), [], "it was over before");
+        assert_eq!(
+            phases(&mut plans, &[("a", true, false), ("b", false, false)], now),
+            [("Executing", 1, 2)]
+        );
+        assert_eq!(phases(&mut plans, &[("a", true, false), ("b", true, false)], now), [("Completed", 2, 2)]);
+    }
+
+    #[test]
+    fn the_newest_that_are_over_are_kept() {
+        let plan = |n: usize, phase: &str| {
+            (format!("plan-{n}"), phase.to_owned(), format!("2026-01-01T00:00:{n:02}Z"))
+        };
+        let mut all: Vec<_> = (0..KEPT + 3).map(|n| plan(n, OVER[n % 3])).collect();
+        all.push(plan(30, "Executing"));
+        all.push(plan(31, "Shadow"));
+        assert_eq!(forgotten(&all), ["plan-2", "plan-1", "plan-0"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! The cluster's PlanPolicy: what is in force.
+
+use crate::act::Ports;
+use crate::lease::WRITE;
+use crate::run::Options;
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::time::Duration;
+use stowage_api::{PlanPolicy, PlanPolicySpec};
+use stowage_executor::Mode;
+use stowage_models::schedule;
+use stowage_models::units::Ppm;
+
+/// The one that counts.
+pub(crate) const NAME: &str = "default";
+/// A plan may take no longer: the executor gives it up not long after.
+const LIMIT_MAX: i64 = 60;
+
+/// What the PlanPolicy makes of the options the controller was started with, and what cannot be honoured.
+pub(crate) fn in_force(started: &Options, object: Option<&str>) -> (Options, Result<(), String>) {
+    let Some(text) = object else { return (started.clone(), Ok(())) };
+    let mut options = started.clone();
+    let outcome = match serde_json::from_str::<PlanPolicy>(text) {
+        Ok(found) => apply(&mut options, &found.spec),
+        Err(error) => Err(format!("it cannot be read: {error}")),
+    };
+    if outcome.is_err() {
+        // Half of a policy is none: nothing is done until somebody has mended it.
+        options = started.clone();
+        options.settings.mode = Mode::Shadow;
+    }
+    (options, outcome)
+}
+
+fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
+    let seconds = |field: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => schedule::duration(text)
+            .map(Some)
+            .ok_or_else(|| format!("spec.{field}: {text} is no duration; such as 10s or 1m30s")),
+    };
+    let settings = &mut options.settings;
+    match spec.mode.as_deref() {
+        None => {}
+        Some("shadow") => settings.mode = Mode::Shadow,
+        Some("auto") if settings.mode == Mode::Auto => {}
+        Some("auto") => {
+            return Err("spec.mode: auto is more than --mode shadow, with which the controller was started"
+                .to_owned());
+        }
+        Some(other) => {
+            return Err(format!(
+                "spec.mode: {other} is not carried out yet; plans are made and nothing is launched"
+            ));
+        }
+    }
+    settings.stop = spec.stop.unwrap_or(settings.stop);
+    settings.steer = spec.steer_pods.unwrap_or(settings.steer);
+    if let Some(idle) = seconds("batchIdleDuration", &spec.batch_idle_duration)? {
+        settings.batch_idle = idle.saturating_mul(1000);
+    }
+    if let Some(most) = seconds("batchMaxDuration", &spec.batch_max_duration)? {
+        settings.batch_max = most.saturating_mul(1000);
+    }
+    if let Some(limit) = seconds("timeLimit", &spec.time_limit)? {
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(format!("spec.timeLimit: {limit} s; between 1 s and {LIMIT_MAX} s are possible"));
+        }
+        options.plan_time = Duration::from_secs(limit.unsigned_abs());
+    }
+    options.policy.gap = spec.gap_ppm.map_or(options.policy.gap, Ppm);
+    options.policy.slack = spec.slack_ppm.map_or(options.policy.slack, Ppm);
+    Ok(())
+}
+
+/// Writes into the policy's status whether it is in force.
+pub(crate) async fn tell<C>(ports: &Ports<C>, object: &str, outcome: &Result<(), String>) {
+    let old: Value = serde_json::from_str(object).unwrap_or_default();
+    let (status, reason, message) = match outcome {
+        Ok(()) => ("True", "InForce", ""),
+        Err(why) => ("False", "Refused", why.as_str()),
+    };
+    let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let before = before.iter().find(|one| one["type"] == "Ready");
+    let generation = &old["metadata"]["generation"];
+    if before.is_some_and(|one| {
+        one["status"] == status && one["message"] == message && one["observedGeneration"] == *generation
+    }) {
+        return;
+    }
+    let since = before.filter(|one| one["status"] == status).map(|one| one["lastTransitionTime"].clone());
+    let condition = json!({
+        "type": "Ready", "status": status, "reason": reason, "message": message, "observedGeneration": generation,
+        "lastTransitionTime": since.unwrap_or_else(|| Timestamp::now().to_string().into()),
+    });
+    let api: Api<PlanPolicy> = Api::all(ports.client.clone());
+    let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
+    match tokio::time::timeout(WRITE, api.patch_status(NAME, &PatchParams::default(), &patch)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(planpolicy = NAME, %error, "its status is not written"),
+        Err(_) => tracing::warn!(planpolicy = NAME, "its status is not written in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stowage_executor::Settings;
+    use stowage_models::catalog::Catalog;
+    use stowage_models::plan::Policy;
+
+    fn started(mode: Mode) -> Options {
+        Options {
+            settings: Settings { mode, ..Settings::default() },
+            policy: Policy::default(),
+            catalog: Catalog { types: Vec::new(), ..Catalog::embedded().clone() },
+            plan_time: Duration::from_secs(2),
+            threads: 1,
+        }
+    }
+
+    fn policy(spec: Value) -> String {
+        let kind = json!({ "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": NAME } });
+        let mut object = kind;
+        object["spec"] = spec;
+        object.to_string()
+    }
+
+    #[test]
+    fn what_is_said_counts_and_the_rest_stays() {
+        let auto = started(Mode::Auto);
+        let (options, outcome) = in_force(&auto, None);
+        assert_eq!((options.settings, outcome), (auto.settings.clone(), Ok(())));
+        let spec = json!({ "gapPpm": 5, "slackPpm": 7, "batchIdleDuration": "3s", "batchMaxDuration": "1m", "timeLimit": "9s",
+            "steerPods": false });
+        let (options, outcome) = in_force(&auto, Some(&policy(spec)));
+        assert_eq!(outcome, Ok(()));
+        assert_eq!((options.policy.gap, options.policy.slack), (Ppm(5), Ppm(7)));
+        assert_eq!((options.settings.batch_idle, options.settings.batch_max), (3_000, 60_000));
+        assert_eq!((options.plan_time, options.settings.steer), (Duration::from_secs(9), false));
+        assert_eq!(options.settings.mode, Mode::Auto);
+        let (options, _) = in_force(&auto, Some(&policy(json!({ "mode": "shadow", "stop": true }))));
+        assert_eq!((options.settings.mode, options.settings.stop), (Mode::Shadow, true));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_said_and_nothing_is_launched() {
+        for (mode, spec, word) in [
+            (Mode::Shadow, json!({ "mode": "auto" }), "--mode shadow"),
+            (Mode::Auto, json!({ "mode": "review" }), "review"),
+            (Mode::Auto, json!({ "batchIdleDuration": "soon" }), "batchIdleDuration"),
+            (Mode::Auto, json!({ "timeLimit": "2h", "gapPpm": 1 }), "timeLimit"),
+            (Mode::Auto, json!({ "gapPpm": "x" }), "cannot be read"),
+        ] {
+            let (options, outcome) = in_force(&started(mode), Some(&policy(spec)));
+            assert!(outcome.is_err_and(|text| text.contains(word)), "{word}");
+            assert_eq!(
+                (options.settings.mode, options.policy.gap),
+                (Mode::Shadow, Policy::default().gap),
+                "{word}"
+            );
+        }
+    }
+}

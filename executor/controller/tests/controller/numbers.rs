@@ -1,0 +1,187 @@
+//! The executor's numbers. `cargo test --release --locked --workspace --test controller -- --ignored numbers --nocapture --test-threads 1`
+//! prints them as rows of the table in `benchmarks/results/executor.md`.
+
+use crate::common::outcome::{paid, settled};
+use crate::common::pods;
+use crate::common::scene::{SPACE, Scene, USER};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use stowage_cluster::{Kubelet, NodeSpec, eventually};
+use stowage_executor::Settings;
+use stowage_fake_cloud::Script;
+
+/// What takes long with thousands of pods on a busy machine.
+const LONG: Duration = Duration::from_secs(1200);
+
+fn percentile(sorted: &[i64], percent: usize) -> i64 {
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+/// From nothing: how long pods wait for their fleet to be asked for, what is paid, where pods end, what it takes.
+async fn launch(count: usize) {
+    let scene = Scene::start(Script::default()).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let from = scene.cloud.now();
+    let begun = Instant::now();
+    pods(&scene.client, "pod", count).await;
+    let created = begun.elapsed();
+    let api: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let claims = eventually("everything settled", LONG, || async {
+        let list = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let unbound =
+            list.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()));
+        let unbound = unbound.count();
+        if list.len() < count || unbound > 0 {
+            // A list of thousands is not asked for twenty times a second.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            return Err(format!("{unbound} of {} pods unbound", list.len()));
+        }
+        settled(&scene.client, &scene.cloud).await
+    })
+    .await
+    .expect("it settles");
+    let took = begun.elapsed();
+
+    // When a token was first used for a fleet, by the clock on the wall.
+    let mut sent: BTreeMap<String, i64> = BTreeMap::new();
+    for call in scene.calls("CreateFleet", 0) {
+        let at = scene.cloud.with(|world| world.clock(call.at));
+        sent.entry(call.parameters["ClientToken"].clone()).or_insert(at);
+    }
+    let listed = api.list(&ListParams::default()).await.expect("pods").items;
+    let mut planned: BTreeMap<String, (i64, Option<String>)> = BTreeMap::new();
+    for claim in &claims {
+        let of: Value = serde_json::from_str(&claim.annotations()["stowage.dev/pods"]).expect("pods");
+        let node = claim.status.as_ref().and_then(|status| status.node_name.clone());
+        for pod in of.as_array().into_iter().flatten() {
+            let id = pod["id"].as_str().expect("an id").to_owned();
+            planned.insert(id, (sent[&claim.annotations()["stowage.dev/client-token"]], node.clone()));
+        }
+    }
+    let (mut waits, mut there) = (Vec::new(), 0);
+    for pod in &listed {
+        let Some((at, node)) = planned.get(&format!("test/{}", pod.name_any())) else { continue };
+        // kube-scheduler's word that it has no place, which is when it counts as pending; to the second.
+        let seen = pod.creation_timestamp().map(|at| at.0.as_millisecond()).unwrap_or_default();
+        waits.push(at - seen);
+        there += usize::from(pod.spec.as_ref().is_some_and(|spec| spec.node_name == *node));
+    }
+    waits.sort_unstable();
+    let (paid, planned) = paid(&scene.cloud, &claims);
+    let ours = |one: &&Value| one["impersonatedUser"]["username"] == USER;
+    let audit = scene.cluster.audit().expect("the audit log");
+    let leases = |one: &&Value| one["objectRef"]["resource"] != "leases";
+    let writes = audit.iter().filter(ours).filter(leases).count();
+    let calls = scene.cloud.with(|world| world.calls().iter().filter(|call| call.at >= from).count());
+    let nodes = claims.len();
+    println!(
+        "| {count} pods from nothing | {nodes} nodes; pod created to CreateFleet sent p50 {:.1} s, p99 {:.1} s (pods created over {:.1} s); all \
+         ready after {:.1} s; paid/planned {:.4}; {there} of {} pods on their planned node; {:.1} API writes and {:.1} EC2 calls a node |",
+        percentile(&waits, 50) as f64 / 1000.0,
+        percentile(&waits, 99) as f64 / 1000.0,
+        created.as_secs_f64(),
+        took.as_secs_f64(),
+        paid as f64 / planned as f64,
+        waits.len(),
+        writes as f64 / nodes as f64,
+        calls as f64 / nodes as f64,
+    );
+    scene.seen();
+    replica.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn numbers_500_pods() {
+    launch(500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn numbers_5000_pods() {
+    launch(5000).await;
+}
+
+/// Memory of the program, in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn numbers_memory() {
+    const NODES: usize = 1000;
+    const PODS: usize = 10_000;
+    let scene = Scene::start(Script::default()).await;
+    let kubelet = Kubelet::builder().heartbeat(Duration::from_secs(30)).start(scene.cluster.client());
+    for n in 0..NODES {
+        let node = NodeSpec::new(format!("node-{n:04}"))
+            .provider_id(format!("aws:///us-east-1a/i-{n:017x}"))
+            .label("node.kubernetes.io/instance-type", "m6a.4xlarge")
+            .label("topology.kubernetes.io/zone", "us-east-1a")
+            .label("karpenter.sh/capacity-type", "on-demand")
+            .label("karpenter.sh/nodepool", "default")
+            .label("karpenter.sh/registered", "true")
+            .label("karpenter.sh/initialized", "true")
+            .resource("cpu", "16")
+            .resource("memory", "62Gi");
+        kubelet.add(node).await.expect("a node");
+    }
+    let api: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..PODS {
+        let container = json!({
+            "name": "main", "image": "example.com/team/image:v1.2.3",
+            "env": [{ "name": "A", "value": "b".repeat(200) }],
+            "resources": { "requests": { "cpu": "1", "memory": "4Gi" } },
+        });
+        let pod = json!({
+            "metadata": { "name": format!("runs-{n:05}"), "labels": { "app": format!("app-{}", n % 200), "team": "a" } },
+            "spec": { "nodeName": format!("node-{:04}", n % NODES), "containers": [container] },
+        });
+        let (api, pod) = (api.clone(), serde_json::from_value(pod).expect("a pod"));
+        tasks.spawn(async move { drop(api.create(&PostParams::default(), &pod).await.expect("a pod")) });
+        if tasks.len() >= 32 {
+            tasks.join_next().await;
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stowage-controller"));
+    command
+        .args(["--mode", "shadow", "--namespace", SPACE, "--listen", "127.0.0.1:0", "--cluster-name", "demo"])
+        .args(["--region", "us-east-1", "--aws-endpoint", &scene.cloud.endpoint()])
+        // As the chart has it.
+        .env("MALLOC_ARENA_MAX", "2")
+        .env("KUBECONFIG", scene.cluster.kubeconfig_as(USER).expect("a kubeconfig"))
+        .stdin(Stdio::null());
+    let mut program = command.spawn().expect("the program starts");
+    // Some hundred pods with no room: they are planned, and again.
+    let huge = json!({ "metadata": { "generateName": "waits-" }, "spec": { "containers": [{
+        "name": "main", "image": "none", "resources": { "requests": { "cpu": "7", "memory": "20Gi" } } }] } });
+    for _ in 0..200 {
+        let pod = serde_json::from_value(huge.clone()).expect("a pod");
+        api.create(&PostParams::default(), &pod).await.expect("a pod");
+    }
+    let planned = eventually("plan", LONG, || async {
+        let plans = scene.plans().await;
+        if plans.is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap_or_default();
+    let mib = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap_or_default() / 1024
+    };
+    let (rss, peak) = (mib("VmRSS:"), mib("VmHWM:"));
+    program.kill().expect("it ends");
+    program.wait().expect("a status");
+    planned.expect("it plans");
+    println!(
+        "| {NODES} nodes, {PODS} pods, 200 waiting, shadow mode | {rss} MiB resident, {peak} MiB at most |"
+    );
+    assert!(peak <= 200, "{peak} MiB");
+}
