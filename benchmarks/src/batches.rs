@@ -5,7 +5,6 @@
 
 use crate::compose::Composition;
 use crate::measure::Effort;
-use crate::prng::Prng;
 use crate::table::quantile;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
+use stowage_models::random::Random;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::{Limits, Planned};
@@ -60,7 +60,7 @@ pub struct Batch {
 /// `count` pods of `snapshot`, drawn without putting back; everything else stays.
 #[must_use]
 pub fn subset(snapshot: &Snapshot, count: usize, seed: u64) -> Snapshot {
-    let mut rng = Prng::new(seed ^ 0x0ba7_c4e5);
+    let mut rng = Random::new(seed ^ 0x0ba7_c4e5);
     let mut pods = snapshot.pods.clone();
     let count = count.min(pods.len());
     for k in 0..count {

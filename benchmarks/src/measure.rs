@@ -1,14 +1,14 @@
 //! One run of the planner, measured: what a child process does for the table.
 
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::{Limits, Moment, Report};
+use stowage_planner::{Moment, Report};
 
 /// Gaps whose times the table shows, in parts per million.
 pub const GAPS: [i64; 3] = [30_000, 15_000, 10_000];
@@ -111,12 +111,7 @@ pub fn measure(name: &str, snapshot: &Snapshot, effort: &Effort, load: Duration)
     let policy = Policy { gap: effort.gap, ..Policy::default() };
     let rss_before_mib = rss_peak_mib();
     let start = Instant::now();
-    let limits = Limits {
-        time: effort.time,
-        threads: effort.threads,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    };
+    let limits = by_clock(effort.time, effort.threads);
     let planned = stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |_| {})
         .with_context(|| format!("cannot plan {name}"))?;
     let wall = start.elapsed();

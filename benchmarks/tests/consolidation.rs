@@ -1,13 +1,12 @@
 //! Consolidation: cheaper than one node at a time, never against a rule, at rest afterwards; and the referee sees what is wrong.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_bench::compose::Composition;
 use stowage_bench::consolidation::apply;
 use stowage_bench::consolidation::contest::{self, contest};
 use stowage_bench::consolidation::days::{self, Keeper};
-use stowage_bench::prng::Prng;
+use stowage_bench::trial::by_clock;
 use stowage_checker::code::*;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
@@ -16,6 +15,7 @@ use stowage_models::objects::{
     Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase,
 };
 use stowage_models::plan::{Plan, Policy};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
@@ -33,13 +33,7 @@ fn policy() -> Policy {
 }
 
 fn limits(seconds: u64, threads: usize) -> Limits {
-    let start = Instant::now();
-    Limits {
-        time: Duration::from_secs(seconds),
-        threads,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    }
+    by_clock(Duration::from_secs(seconds), threads)
 }
 
 /// Plans with time enough for the counted work, and has the plan checked.
@@ -91,7 +85,7 @@ fn planning_again_saves_at_most_what_was_left() {
 
 /// A small cluster of every kind of trouble.
 fn random(seed: u64) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let labelled = |pairs: &[(&str, &str)]| -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
@@ -299,7 +293,7 @@ fn with_claims(mut snapshot: Snapshot) -> Snapshot {
 }
 
 /// Some pods end, others come.
-fn change(snapshot: &mut Snapshot, rng: &mut Prng, round: u64) {
+fn change(snapshot: &mut Snapshot, rng: &mut Random, round: u64) {
     let leaves: Vec<bool> = snapshot.pods.iter().map(|_| rng.chance(35)).collect();
     let mut leaves = leaves.into_iter();
     snapshot.pods.retain(|_| !leaves.next().unwrap_or(false));
@@ -328,7 +322,7 @@ fn plans_in_a_row_come_to_rest_and_undo_nothing() {
     let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let (mut plans, mut restless, mut undone) = (0, Vec::new(), Vec::new());
     for seed in 0..cases {
-        let mut rng = Prng::new(seed ^ 0x5eed);
+        let mut rng = Random::new(seed ^ 0x5eed);
         let mut snapshot = with_claims(random(10_000 + seed));
         for round in 0..4 {
             let mut launched: BTreeSet<String> = BTreeSet::new();

@@ -2,16 +2,15 @@
 //! planner plans for each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::compose::Composition;
+use stowage_bench::trial;
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::PodSpec;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::{CPU, MEMORY};
 use stowage_models::selector::Operator;
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -22,13 +21,7 @@ fn composed(name: &str) -> Snapshot {
 }
 
 fn accepted(snapshot: &Snapshot) -> Plan {
-    let clock = Arc::new(|| Duration::ZERO);
-    let limits = Limits { time: Duration::from_millis(300), threads: 2, clock, cancel: None };
-    let policy = Policy::default();
-    let planned = stowage_planner::plan(snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {});
-    let plan = planned.expect("a plan").plan;
-    assert_eq!(stowage_checker::check(snapshot, Catalog::embedded(), &plan), Vec::new());
-    plan
+    trial::accepted(snapshot, Catalog::embedded(), &Policy::default(), Duration::from_millis(300))
 }
 
 /// Pending pods by workload, each with its template.

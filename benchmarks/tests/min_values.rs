@@ -1,38 +1,22 @@
 //! Goal: what a NodePool's `minValues` ask for is there, and costs little more than it must.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::oracle::{Case, Problem};
-use stowage_bench::prng::Prng;
+use stowage_bench::trial::{self, recorded};
 use stowage_checker::{check, code};
-use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::plan::{Launch, MinValues, Plan, Policy, UnplacedReason};
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::Limits;
 
 const FAMILY: &str = "karpenter.k8s.aws/instance-family";
 
-/// Limits by work alone: the clock stands still.
-fn limits() -> Limits {
-    Limits { time: Duration::from_secs(1), threads: 2, clock: Arc::new(|| Duration::ZERO), cancel: None }
-}
-
 fn accepted(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Plan {
-    let planned = stowage_planner::plan(snapshot, catalog, policy, &limits(), &mut |_| {}).expect("a plan");
-    assert_eq!(check(snapshot, catalog, &planned.plan), Vec::new(), "{}", snapshot.origin);
-    planned.plan
-}
-
-fn recorded(name: &str) -> Snapshot {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(format!("{name}.json.zst"));
-    let bytes = std::fs::read(&path).expect("the snapshot is committed");
-    import(&[Source { name, bytes: &bytes }]).expect("the snapshot is valid").snapshot
+    trial::accepted(snapshot, catalog, policy, Duration::from_secs(1))
 }
 
 fn at_least(key: &str, values: u32) -> Requirement {
@@ -50,7 +34,7 @@ fn tiny_cases_keep_to_it_and_cost_what_they_must() {
     let (mut compared, mut met, mut dearer) = (0, 0, 0);
     for seed in 0..400 {
         let mut case = Case::random(seed);
-        let mut rng = Prng::new(seed ^ 0xA11);
+        let mut rng = Random::new(seed ^ 0xA11);
         for pool in &mut case.snapshot.node_pools {
             if rng.chance(70) {
                 let key = *rng.pick(&[labels::INSTANCE_TYPE, labels::ZONE, labels::CAPACITY_TYPE]);

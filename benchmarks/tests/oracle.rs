@@ -3,9 +3,9 @@
 //! Method: 200 seeded cases of at most six pods and six offerings. The optimum is found by enumeration and by the
 //! assignment model, which must agree; the planner's cost must equal it, and the checker must accept the plan.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_bench::oracle::{Case, Problem};
+use stowage_bench::trial::by_clock;
 use stowage_models::plan::Policy;
 use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::Limits;
@@ -14,13 +14,7 @@ const CASES: u64 = 200;
 
 /// A clock for the planner, which reads none itself.
 fn limits() -> Limits {
-    let start = Instant::now();
-    Limits {
-        time: Duration::from_secs(10),
-        threads: 1,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    }
+    by_clock(Duration::from_secs(10), 1)
 }
 
 /// The policy of the cases: the default slack, and no gap is small enough but zero.

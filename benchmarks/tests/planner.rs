@@ -4,36 +4,28 @@
 #[path = "../../planner/checker/tests/it/mutations.rs"]
 mod mutations;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use stowage_bench::oracle::Case;
-use stowage_bench::prng::Prng;
+use stowage_bench::trial::{self, recorded};
 use stowage_checker::check;
-use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Container, NodePool, Pod, PodPhase, PodSpec};
 use stowage_models::plan::{Plan, Policy, UnplacedReason};
 use stowage_models::quantity::Resources;
+use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::{Limits, PlanError, Stop};
 
-/// Limits by work alone: the clock stands still.
 fn limits(threads: usize) -> Limits {
-    Limits { time: Duration::from_millis(500), threads, clock: Arc::new(|| Duration::ZERO), cancel: None }
+    trial::by_work(Duration::from_millis(500), threads)
 }
 
 fn policy() -> Policy {
     Policy { gap: Ppm(1_000), ..Policy::default() }
-}
-
-fn recorded(name: &str) -> Snapshot {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(format!("{name}.json.zst"));
-    let bytes = std::fs::read(&path).expect("the snapshot is committed");
-    import(&[Source { name, bytes: &bytes }]).expect("the snapshot is valid").snapshot
 }
 
 fn plan_of(snapshot: &Snapshot, catalog: &Catalog, threads: usize) -> Plan {
@@ -248,24 +240,24 @@ fn a_cancelled_run_still_gives_an_accepted_plan() {
 /// A tiny case blown up: copies of its pods, priorities, and limits that often bind.
 fn blown_up(seed: u64) -> Case {
     let mut case = Case::random(seed);
-    let mut dice = Prng::new(seed ^ 0xD1CE);
+    let mut random = Random::new(seed ^ 0xD1CE);
     let originals = std::mem::take(&mut case.snapshot.pods);
     for pod in originals {
-        let copies = if pod.is_pending() { dice.between(1, 12) } else { 1 };
+        let copies = if pod.is_pending() { random.between(1, 12) } else { 1 };
         for copy in 0..copies {
             let mut pod = pod.clone();
             pod.name = format!("{}-{copy}", pod.name);
-            pod.spec.priority = i32::try_from(dice.between(0, 2)).expect("small") * 100;
+            pod.spec.priority = i32::try_from(random.between(0, 2)).expect("small") * 100;
             case.snapshot.pods.push(pod);
         }
     }
     for pool in &mut case.snapshot.node_pools {
-        if dice.chance(60) {
+        if random.chance(60) {
             let (resource, limit) =
-                *dice.pick(&[("cpu", 16_000), ("cpu", 40_000), ("nodes", 2), ("nodes", 0)]);
+                *random.pick(&[("cpu", 16_000), ("cpu", 40_000), ("nodes", 2), ("nodes", 0)]);
             pool.limits.0.insert(resource.to_owned(), limit);
         }
-        pool.weight = i32::try_from(dice.between(0, 2)).expect("small") * 10;
+        pool.weight = i32::try_from(random.between(0, 2)).expect("small") * 10;
     }
     case.snapshot.normalise();
     case

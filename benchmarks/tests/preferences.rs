@@ -1,11 +1,8 @@
 //! Goal: preferences about nodes cost what the formulation says, and the plan weighs them against prices as well as anybody can.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::oracle::{Case, Problem};
-use stowage_checker::check;
-use stowage_import::{Source, import};
+use stowage_bench::trial::{self, recorded};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{NodeSelectorTerm, PreferredNodeTerm, Taint, TaintEffect};
@@ -13,27 +10,13 @@ use stowage_models::plan::{Plan, Policy, Preferences};
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::Limits;
-
-/// Limits by work alone: the clock stands still.
-fn limits() -> Limits {
-    Limits { time: Duration::from_secs(2), threads: 2, clock: Arc::new(|| Duration::ZERO), cancel: None }
-}
 
 fn policy(preferences: Option<Preferences>) -> Policy {
     Policy { gap: Ppm(0), preferences, ..Policy::default() }
 }
 
 fn accepted(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy) -> Plan {
-    let planned = stowage_planner::plan(snapshot, catalog, policy, &limits(), &mut |_| {}).expect("a plan");
-    assert_eq!(check(snapshot, catalog, &planned.plan), Vec::new(), "{}", snapshot.origin);
-    planned.plan
-}
-
-fn recorded(name: &str) -> Snapshot {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(format!("{name}.json.zst"));
-    let bytes = std::fs::read(&path).expect("the snapshot is committed");
-    import(&[Source { name, bytes: &bytes }]).expect("the snapshot is valid").snapshot
+    trial::accepted(snapshot, catalog, policy, Duration::from_secs(2))
 }
 
 /// Six pods at most: trying everything gives the least price of nodes and unmet preferences together.

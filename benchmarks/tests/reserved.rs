@@ -1,40 +1,31 @@
 //! Goal: capacity that is reserved is used first, and never more of it than there is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::oracle::{Case, Problem};
-use stowage_bench::prng::Prng;
+use stowage_bench::trial;
 use stowage_checker::{check, code};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::CapacityReservation;
 use stowage_models::plan::{Plan, Policy};
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
-use stowage_planner::Limits;
-
-/// Limits by work alone: the clock stands still.
-fn limits() -> Limits {
-    Limits { time: Duration::from_secs(1), threads: 2, clock: Arc::new(|| Duration::ZERO), cancel: None }
-}
 
 fn policy() -> Policy {
     Policy { gap: Ppm(0), ..Policy::default() }
 }
 
 fn accepted(snapshot: &Snapshot, catalog: &Catalog) -> Plan {
-    let planned =
-        stowage_planner::plan(snapshot, catalog, &policy(), &limits(), &mut |_| {}).expect("a plan");
-    assert_eq!(check(snapshot, catalog, &planned.plan), Vec::new(), "{}", snapshot.origin);
-    planned.plan
+    trial::accepted(snapshot, catalog, &policy(), Duration::from_secs(1))
 }
 
 /// A tiny case whose class lists reservations of its machines.
 fn reserved(seed: u64) -> Case {
     let mut case = Case::random(seed);
-    let mut rng = Prng::new(seed ^ 0x5EED);
+    let mut rng = Random::new(seed ^ 0x5EED);
     let mut list = Vec::new();
     for machine in &case.catalog.types {
         for zone in &machine.zones {

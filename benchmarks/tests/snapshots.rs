@@ -1,9 +1,9 @@
 //! Goal: the committed snapshots are what the generator makes now, and contain what they promise.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::compose::{COMPOSITIONS, Composition, document};
+use stowage_bench::trial;
 use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -11,7 +11,6 @@ use stowage_models::objects::{Node, PodPhase, PodSpec};
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
 
 fn committed(name: &str) -> Snapshot {
     let path = Composition::named(name).expect("a known name").path();
@@ -24,14 +23,8 @@ fn composed(name: &str) -> Snapshot {
     composition.snapshot(composition.seed)
 }
 
-/// The plan for a snapshot, accepted by the checker.
 fn accepted(snapshot: &Snapshot, policy: &Policy) -> Plan {
-    let clock = Arc::new(|| Duration::ZERO);
-    let limits = Limits { time: Duration::from_millis(500), threads: 2, clock, cancel: None };
-    let planned = stowage_planner::plan(snapshot, Catalog::embedded(), policy, &limits, &mut |_| {});
-    let plan = planned.expect("a plan").plan;
-    assert_eq!(stowage_checker::check(snapshot, Catalog::embedded(), &plan), Vec::new());
-    plan
+    trial::accepted(snapshot, Catalog::embedded(), policy, Duration::from_millis(500))
 }
 
 fn pending(snapshot: &Snapshot) -> Vec<&PodSpec> {

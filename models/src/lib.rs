@@ -14,6 +14,7 @@ pub mod labels;
 pub mod objects;
 pub mod plan;
 pub mod quantity;
+pub mod random;
 pub mod schedule;
 pub mod selector;
 pub mod snapshot;

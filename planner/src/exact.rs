@@ -164,15 +164,15 @@ mod tests {
     /// Brute force over all counts agrees.
     #[test]
     fn finds_the_optimum_of_small_knapsacks() {
-        let mut rng = crate::rng::Rng::new(3);
+        let mut rng = stowage_models::random::Random::new(3);
         let mut knapsack = Knapsack::default();
         for _ in 0..300 {
-            let r = 1 + rng.below(3);
-            let n = 1 + rng.below(4);
-            let w: Vec<f64> = (0..n * r).map(|_| 1.0 + rng.below(9) as f64).collect();
-            let c: Vec<f64> = (0..r).map(|_| 5.0 + rng.below(15) as f64).collect();
+            let r = 1 + rng.index(3);
+            let n = 1 + rng.index(4);
+            let w: Vec<f64> = (0..n * r).map(|_| 1.0 + rng.index(9) as f64).collect();
+            let c: Vec<f64> = (0..r).map(|_| 5.0 + rng.index(15) as f64).collect();
             let items: Vec<Item> = (0..n)
-                .map(|group| Item { group, profit: 1.0 + rng.below(20) as f64, copies: rng.below(4) as f64 })
+                .map(|group| Item { group, profit: 1.0 + rng.index(20) as f64, copies: rng.index(4) as f64 })
                 .collect();
             knapsack.solve(&items, &w, &c);
             let mut want = 0.0_f64;

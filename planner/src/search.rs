@@ -2,13 +2,14 @@
 
 use crate::core::Core;
 use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, best_on_spare, right_size};
-use crate::rng::Rng;
+use crate::rng::unit;
+use stowage_models::random::Random;
 
 /// State of a search; one per worker.
 pub(crate) struct Search<'a> {
     core: &'a Core,
     guide: &'a Guide,
-    rng: Rng,
+    rng: Random,
     filler: Filler,
     /// The packing the search is at.
     packing: Packing,
@@ -37,7 +38,7 @@ impl<'a> Search<'a> {
         Search {
             core,
             guide,
-            rng: Rng::new(seed),
+            rng: Random::new(seed),
             filler: Filler::default(),
             packing,
             best,
@@ -110,15 +111,15 @@ impl<'a> Search<'a> {
     fn split(&mut self) -> Search<'a> {
         let n = self.packing.nodes.len();
         for i in (1..n).rev() {
-            let j = self.rng.below(i + 1);
+            let j = self.rng.index(i + 1);
             self.packing.nodes.swap(i, j);
             self.loss.swap(i, j);
         }
-        let parity = self.rng.below(2);
+        let parity = self.rng.index(2);
         let mut other = Search {
             core: self.core,
             guide: self.guide,
-            rng: Rng::new(self.rng.next()),
+            rng: Random::new(self.rng.next_u64()),
             filler: Filler::default(),
             packing: Packing {
                 nodes: self.packing.nodes.split_off(n / 2),
@@ -157,7 +158,7 @@ impl<'a> Search<'a> {
 
     fn draw_by_loss(&mut self) -> usize {
         let total: f64 = self.loss.iter().map(|loss| loss.max(1e-6)).sum();
-        let mut at = self.rng.unit() * total;
+        let mut at = unit(&mut self.rng) * total;
         for (i, loss) in self.loss.iter().enumerate() {
             at -= loss.max(1e-6);
             if at <= 0.0 {
@@ -170,11 +171,11 @@ impl<'a> Search<'a> {
     fn draw(&mut self) -> Vec<usize> {
         let n = self.packing.nodes.len();
         // Now and then a wide neighbourhood: with few nodes, sizes fit together only if most of them may change.
-        let spread = if self.rng.unit() < 0.15 { 10 } else { 5 };
-        let size = (2 + self.rng.below(spread)).min(n);
+        let spread = if unit(&mut self.rng) < 0.15 { 10 } else { 5 };
+        let size = (2 + self.rng.index(spread)).min(n);
         let mut chosen = Vec::with_capacity(size);
         for _ in 0..4 * size {
-            let i = if self.rng.unit() < 0.6 { self.draw_by_loss() } else { self.rng.below(n) };
+            let i = if unit(&mut self.rng) < 0.6 { self.draw_by_loss() } else { self.rng.index(n) };
             if !chosen.contains(&i) {
                 chosen.push(i);
             }
@@ -190,10 +191,10 @@ impl<'a> Search<'a> {
     fn draw_spares(&mut self) -> Vec<usize> {
         let n = self.open.len();
         let mut chosen = Vec::new();
-        if n > 0 && self.rng.unit() < 0.8 {
-            let most = if self.rng.unit() < 0.2 { 16 } else { 4 };
-            for _ in 0..=self.rng.below(most) {
-                let s = self.open[self.rng.below(n)];
+        if n > 0 && unit(&mut self.rng) < 0.8 {
+            let most = if unit(&mut self.rng) < 0.2 { 16 } else { 4 };
+            for _ in 0..=self.rng.index(most) {
+                let s = self.open[self.rng.index(n)];
                 if !chosen.contains(&s) {
                     chosen.push(s);
                 }
@@ -206,11 +207,11 @@ impl<'a> Search<'a> {
     fn refill_spares(&mut self, trial: &mut Packing, chosen: &[usize], noise: f64) {
         for (k, s) in chosen.iter().enumerate() {
             let candidates = candidates(&trial.left);
-            let pattern = if self.rng.unit() < 0.2 {
+            let pattern = if unit(&mut self.rng) < 0.2 {
                 best_on_spare(self.core, self.guide, *s, &candidates, &mut self.filler)
             } else {
                 let bias: Vec<f64> =
-                    candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+                    candidates.iter().map(|_| 1.0 + noise * (unit(&mut self.rng) - 0.5)).collect();
                 self.filler.fill(self.core, self.guide, BinRef::Spare(*s), &candidates, &bias, None);
                 self.filler.pattern(&candidates)
             };
@@ -249,12 +250,12 @@ impl<'a> Search<'a> {
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
         for _ in 0..12 {
             // Squaring prefers the front of the list, where the best value for money stands.
-            let at = self.rng.unit();
+            let at = unit(&mut self.rng);
             offers.push(self.guide.near[(at * at * self.guide.near.len() as f64) as usize]);
         }
         offers.sort_unstable();
         offers.dedup();
-        let noise = 0.1 * self.rng.unit();
+        let noise = 0.1 * unit(&mut self.rng);
         self.refill_spares(&mut trial, &chosen_spares, noise);
         let missed = |s: usize, pattern: &Pattern| self.core.spares[s].fines.sum(pattern);
         let missed_after: i64 =
@@ -263,7 +264,7 @@ impl<'a> Search<'a> {
         let mut budget = old_cost;
         if self.heat > 0.0 {
             // Metropolis: a loss is accepted with probability exp(-loss / (heat * price)).
-            budget += (-(1.0 - self.rng.unit()).ln() * self.heat * old_cost as f64) as i64;
+            budget += (-(1.0 - unit(&mut self.rng)).ln() * self.heat * old_cost as f64) as i64;
         }
         if !self.repack(&mut trial, &offers, noise, budget) {
             return false;
@@ -299,7 +300,8 @@ impl<'a> Search<'a> {
     /// Packs `trial.left` on new nodes; gives up when it costs more than `budget`.
     fn repack(&mut self, trial: &mut Packing, offers: &[u32], noise: f64, budget: i64) -> bool {
         let mut candidates = candidates(&trial.left);
-        let mut bias: Vec<f64> = candidates.iter().map(|_| 1.0 + noise * (self.rng.unit() - 0.5)).collect();
+        let mut bias: Vec<f64> =
+            candidates.iter().map(|_| 1.0 + noise * (unit(&mut self.rng) - 0.5)).collect();
         let mut cost = 0;
         while !candidates.is_empty() {
             let mut best: Option<(f64, usize, Vec<i64>)> = None;

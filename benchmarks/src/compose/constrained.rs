@@ -11,10 +11,10 @@ use super::parts::{
 };
 use super::scaledown::{self, Fleet};
 use super::sizes::{self, GIB, MIB};
-use crate::prng::Prng;
 use stowage_models::labels;
 use stowage_models::objects::{Affinity, Container, DaemonSet, Ec2NodeClass, NodePool, PodSpec};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -41,7 +41,7 @@ pub(super) const PODS_10K: Amount = Amount { pods: 10_000, groups: 240, fleet: F
 
 /// Composes the snapshot.
 pub(super) fn compose(seed: u64, amount: &Amount) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut snapshot = scaledown::compose(rng.next_u64(), &amount.fleet);
     let mut maker = PodMaker::new(rng.fork());
     let workloads = workloads(&mut rng.fork(), amount.groups);
@@ -152,7 +152,7 @@ fn container(cpu: i64, memory_mib: i64) -> Container {
 }
 
 /// Workloads of the kind of `mixed-*`, each with the constraint of its place among twenty.
-fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
+fn workloads(rng: &mut Random, count: usize) -> Vec<Workload> {
     let mut made = mixed::workloads(rng, count);
     for (index, workload) in made.iter_mut().enumerate() {
         workload.name = format!("svc-{index:03}");

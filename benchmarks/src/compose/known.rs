@@ -18,12 +18,12 @@
 
 use super::parts::{PodMaker, Workload, daemon_sets, node_class, plain_requests, pool};
 use super::sizes::MIB;
-use crate::prng::Prng;
 use std::collections::BTreeMap;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{Container, PodSpec};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::{Settings, Snapshot};
 use stowage_models::units::UsdMicros;
@@ -137,7 +137,7 @@ const MIB_PER_CORE: i128 = 4 * 1024;
 /// If the catalogue has no two offerings as described above; a test makes every instance.
 #[must_use]
 pub fn known(seed: u64, size: &Size) -> Known {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut snapshot = Snapshot {
         node_pools: vec![pool("general", &["amd64", "arm64"], &["on-demand", "spot"])],
         node_classes: vec![node_class()],
@@ -264,7 +264,7 @@ impl Shape {
 }
 
 /// Full nodes of both offers, in turn, cut into as many pods as the size says.
-fn cut_nodes<'a>(both: &[&'a Offer; 2], size: &Size, rng: &mut Prng) -> Vec<(&'a Offer, Vec<Shape>)> {
+fn cut_nodes<'a>(both: &[&'a Offer; 2], size: &Size, rng: &mut Random) -> Vec<(&'a Offer, Vec<Shape>)> {
     let (least, most) = size.pods_of_a_node;
     let mut known: Vec<(&Offer, Vec<Shape>)> = Vec::new();
     let mut made: Vec<(&Offer, Vec<Shape>)> = Vec::new();
@@ -291,14 +291,14 @@ fn cut_nodes<'a>(both: &[&'a Offer; 2], size: &Size, rng: &mut Prng) -> Vec<(&'a
 }
 
 /// Cuts a node into pods whose requests add up to its capacity exactly.
-fn cut(offer: &Offer, pods: usize, rng: &mut Prng) -> Vec<Shape> {
+fn cut(offer: &Offer, pods: usize, rng: &mut Random) -> Vec<Shape> {
     let cpu = parts(offer.millicores, pods, rng);
     let memory = parts(offer.mebibytes, pods, rng);
     cpu.into_iter().zip(memory).map(|(cpu, memory)| Shape(cpu, memory)).collect()
 }
 
 /// `count` positive numbers that add up to `total`, the largest about five times the smallest at most.
-fn parts(total: i64, count: usize, rng: &mut Prng) -> Vec<i64> {
+fn parts(total: i64, count: usize, rng: &mut Random) -> Vec<i64> {
     let weights: Vec<i64> = (0..count).map(|_| rng.between(20, 100)).collect();
     let sum: i64 = weights.iter().sum();
     let mut parts: Vec<i64> = weights.iter().map(|weight| total * weight / sum).collect();

@@ -8,10 +8,10 @@ use super::parts::{
 };
 use super::sizes;
 use crate::manifests::Manifests;
-use crate::prng::Prng;
 use std::collections::BTreeSet;
 use stowage_models::labels;
 use stowage_models::objects::PodSpec;
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -74,7 +74,7 @@ pub(super) const ALL_TYPES: Mix = SPOT_10K.on(Machines::All);
 
 /// Composes the snapshot. The same seed draws the same groups for every mix; one with fewer groups has the first of them.
 pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut names = PodMaker::new(rng.fork());
     let workloads = workloads(&mut rng.fork(), mix.groups);
     let mut counts = rng.fork();
@@ -112,7 +112,7 @@ pub(super) fn compose(seed: u64, mix: &Mix) -> Snapshot {
 }
 
 /// `count` workloads no two of which the planner could treat alike. Shares are exact: decided by position, not by draw.
-pub(super) fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
+pub(super) fn workloads(rng: &mut Random, count: usize) -> Vec<Workload> {
     let mut seen = BTreeSet::new();
     let mut made = Vec::with_capacity(count);
     while made.len() < count {
@@ -129,7 +129,7 @@ pub(super) fn workloads(rng: &mut Prng, count: usize) -> Vec<Workload> {
 }
 
 /// A pod template: one in five is taken from a public manifest, the rest is drawn; one in eight has a second container.
-fn template(rng: &mut Prng) -> PodSpec {
+fn template(rng: &mut Random) -> PodSpec {
     let mut spec = if rng.chance(20) { from_manifest(rng) } else { PodSpec::default() };
     if spec.containers.is_empty() {
         spec.containers.push(sizes::container(rng));
@@ -142,7 +142,7 @@ fn template(rng: &mut Prng) -> PodSpec {
 }
 
 /// Requests and init containers of a workload of Online Boutique, kube-prometheus or DeathStarBench.
-fn from_manifest(rng: &mut Prng) -> PodSpec {
+fn from_manifest(rng: &mut Random) -> PodSpec {
     let names = ["online-boutique", "kube-prometheus", "deathstarbench-hotel-reservation"];
     let set = Manifests::embedded().set(rng.pick::<&str>(&names));
     let usable: Vec<_> = set
@@ -155,7 +155,7 @@ fn from_manifest(rng: &mut Prng) -> PodSpec {
 }
 
 /// Adds the constraints of the group at `index`: architecture, capacity type, zone, toleration.
-fn constrain(spec: &mut PodSpec, index: usize, rng: &mut Prng) {
+fn constrain(spec: &mut PodSpec, index: usize, rng: &mut Random) {
     let mut select = |key: &str, value: &str| spec.node_selector.insert(key.to_owned(), value.to_owned());
     if index % 10 == 3 {
         select(labels::CAPACITY_TYPE, "on-demand");

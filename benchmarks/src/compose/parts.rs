@@ -2,7 +2,6 @@
 
 use super::sizes::{GIB, MIB};
 use crate::manifests::Manifests;
-use crate::prng::Prng;
 use std::collections::BTreeSet;
 use stowage_models::labels;
 use stowage_models::objects::{
@@ -10,6 +9,7 @@ use stowage_models::objects::{
     PodSpec, Taint, TaintEffect, Toleration,
 };
 use stowage_models::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
 
 /// Zones of the composed clusters, with the zone ids of the catalogue.
@@ -111,13 +111,13 @@ impl Workload {
 /// Makes pods with names like those of a ReplicaSet or DaemonSet, never the same one twice.
 #[derive(Debug)]
 pub(super) struct PodMaker {
-    rng: Prng,
+    rng: Random,
     taken: BTreeSet<(String, String)>,
 }
 
 impl PodMaker {
     /// A maker that draws names from `rng`.
-    pub(super) fn new(rng: Prng) -> PodMaker {
+    pub(super) fn new(rng: Random) -> PodMaker {
         PodMaker { rng, taken: BTreeSet::new() }
     }
 

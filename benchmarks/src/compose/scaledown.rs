@@ -11,13 +11,13 @@ use super::parts::{
     taint, tolerates, toleration,
 };
 use super::sizes;
-use crate::prng::Prng;
 use stowage_models::catalog::{Catalog, InstanceType};
 use stowage_models::labels;
 use stowage_models::objects::{
     Budget, DaemonSet, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, PodPhase, PodSpec,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -84,7 +84,7 @@ fn fits(request: Amounts, room: Amounts) -> bool {
 
 /// Composes the snapshot.
 pub(super) fn compose(seed: u64, fleet: &Fleet) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut maker = PodMaker::new(rng.fork());
     let pools = pools();
     let daemon_sets = daemon_sets();
@@ -136,7 +136,7 @@ fn pools() -> Vec<NodePool> {
 
 /// Workloads of the kind of `mixed-*` of which some node holds eight pods, as it is where nodes were sized for their pods;
 /// one in five is critical.
-fn workloads(rng: &mut Prng, count: usize, market: &Market) -> Vec<Workload> {
+fn workloads(rng: &mut Random, count: usize, market: &Market) -> Vec<Workload> {
     const PODS_OF_A_NODE_MIN: i64 = 8;
     let mut made = mixed::workloads(rng, count + count / 2);
     for (index, workload) in made.iter_mut().enumerate() {
@@ -217,7 +217,7 @@ impl Market {
     }
 
     /// Prices of a new day: spot costs 25 to 60 % of on-demand, and is sold out for one offer in four.
-    fn open(&mut self, rng: &mut Prng) {
+    fn open(&mut self, rng: &mut Random) {
         for offer in &mut self.offers {
             offer.price = match offer.plan.capacity_type {
                 "spot" if rng.chance(25) => None,
@@ -286,7 +286,7 @@ fn time(minute: usize) -> String {
 }
 
 /// Lets batches arrive until the fleet has its size.
-fn grow(fleet: &Fleet, mut market: Market, workloads: &[Workload], rng: &mut Prng) -> History {
+fn grow(fleet: &Fleet, mut market: Market, workloads: &[Workload], rng: &mut Random) -> History {
     let requests: Vec<Amounts> = workloads.iter().map(|w| amounts(&plain_requests(&w.spec))).collect();
     let weights: Vec<(usize, u64)> = workloads
         .iter()
@@ -330,7 +330,7 @@ fn grow(fleet: &Fleet, mut market: Market, workloads: &[Workload], rng: &mut Prn
 }
 
 /// Pods that arrive together, by workload: one to three workloads scale out by a few replicas each.
-fn batch(weights: &[(usize, u64)], rng: &mut Prng) -> Vec<usize> {
+fn batch(weights: &[(usize, u64)], rng: &mut Random) -> Vec<usize> {
     const REPLICAS: [(usize, u64); 7] = [(1, 20), (2, 22), (3, 18), (5, 16), (8, 12), (12, 8), (20, 4)];
     let mut arriving = Vec::new();
     for _ in 0..rng.between(1, 3) {
@@ -404,7 +404,7 @@ impl History {
 }
 
 /// The pods that are left, running; one in a hundred must not be disrupted.
-fn replicas(history: &History, workloads: &[Workload], maker: &mut PodMaker, rng: &mut Prng) -> Vec<Pod> {
+fn replicas(history: &History, workloads: &[Workload], maker: &mut PodMaker, rng: &mut Random) -> Vec<Pod> {
     let sets: Vec<String> = workloads.iter().map(|workload| maker.replica_set(workload)).collect();
     let mut kept: Vec<usize> = (0..history.pods.len()).collect();
     for _ in 0..history.pods.len() * GONE_PERCENT / 100 {

@@ -1,8 +1,8 @@
 //! Distributions: request sizes, replica counts, priorities. Tables of weights, because integers travel.
 
-use crate::prng::Prng;
 use stowage_models::objects::Container;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
+use stowage_models::random::Random;
 
 /// One mebibyte.
 pub(super) const MIB: i64 = 1 << 20;
@@ -39,7 +39,7 @@ const PRIORITIES: [(i32, u64); 4] = [(0, 86), (100, 8), (10_000, 4), (-10, 2)];
 
 /// Requests of one container. Three of four are numbers a person would write; the others look like the output of a
 /// recommender, in tens of millicores and whole mebibytes.
-pub(super) fn container(rng: &mut Prng) -> Container {
+pub(super) fn container(rng: &mut Random) -> Container {
     let mut cpu = rng.weighted(&CPU_MILLIS);
     let per_core = rng.weighted(&GIB_PER_CORE);
     let recommended = rng.chance(25);
@@ -59,14 +59,14 @@ pub(super) fn container(rng: &mut Prng) -> Container {
 
 /// A relative replica count for pods of this size, for [`apportion`]. Workloads with many replicas have small pods: a
 /// team that needs a thousand cores runs many pods rather than hundreds of large ones.
-pub(super) fn replicas(requests: &Resources, rng: &mut Prng) -> u64 {
+pub(super) fn replicas(requests: &Resources, rng: &mut Random) -> u64 {
     const RELATIVE_CORES_MAX: i64 = 150;
     let most = RELATIVE_CORES_MAX * 1000 / requests.get(CPU).max(1);
     rng.weighted(&REPLICAS).min(u64::try_from(most).unwrap_or(0)).max(1)
 }
 
 /// A pod priority.
-pub(super) fn priority(rng: &mut Prng) -> i32 {
+pub(super) fn priority(rng: &mut Random) -> i32 {
     rng.weighted(&PRIORITIES)
 }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn requests_are_of_the_usual_size() {
-        let mut rng = Prng::new(9);
+        let mut rng = Random::new(9);
         let mut cpus: Vec<i64> = (0..1001).map(|_| container(&mut rng).requests.get(CPU)).collect();
         cpus.sort_unstable();
         assert!((200..=500).contains(&cpus[500]), "median {}", cpus[500]);

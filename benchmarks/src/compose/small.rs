@@ -8,13 +8,13 @@ use super::parts::{
 };
 use super::sizes::{GIB, MIB};
 use crate::manifests::Manifests;
-use crate::prng::Prng;
 use stowage_models::labels;
 use stowage_models::objects::{
     Affinity, Container, NodeClaim, NodePool, NodeSelectorTerm, Pod, PodAffinityTerm, PodDisruptionBudget,
     PodPhase, PodSpec, PodVolume, PreferredNodeTerm, StorageClass, TopologySpread, VolumeClaim,
 };
 use stowage_models::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -24,7 +24,7 @@ const GPU: &str = "nvidia.com/gpu";
 
 /// Composes the snapshot.
 pub(super) fn compose(seed: u64) -> Snapshot {
-    let mut maker = PodMaker::new(Prng::new(seed));
+    let mut maker = PodMaker::new(Random::new(seed));
     let pools = pools();
     let mut pods = Vec::new();
     let pending = placeable().into_iter().chain(selective()).chain(left_out());

@@ -8,10 +8,10 @@
 use super::mixed;
 use super::parts::{PodMaker, Workload, daemon_sets, label_map, node_class, plain_requests, pool};
 use super::sizes::{self, MIB};
-use crate::prng::Prng;
 use stowage_models::labels;
 use stowage_models::objects::{Container, PodAffinityTerm, PodSpec, TopologySpread};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::LabelSelector;
 use stowage_models::snapshot::Snapshot;
 
@@ -32,7 +32,7 @@ const APART_REPLICAS_MAX: u64 = 8;
 
 /// Composes a `spread` snapshot.
 pub(super) fn compose(seed: u64, amount: &Amount) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut maker = PodMaker::new(rng.fork());
     let mut workloads = mixed::workloads(&mut rng.fork(), amount.groups);
     let names: Vec<String> = workloads.iter().map(|workload| workload.name.clone()).collect();
@@ -86,7 +86,7 @@ pub(super) fn compose(seed: u64, amount: &Amount) -> Snapshot {
 
 /// Composes `hostname-2k`: 1,000 small pods spread over hostnames, 1,000 large ones.
 pub(super) fn hostname(seed: u64) -> Snapshot {
-    let mut maker = PodMaker::new(Prng::new(seed));
+    let mut maker = PodMaker::new(Random::new(seed));
     let mut workload = |name: &str, cpu: i64, memory_mib: i64, spread: Vec<TopologySpread>| {
         let requests = Resources::from([(CPU, cpu), (MEMORY, memory_mib * MIB)]);
         let containers = vec![Container { requests, ..Container::default() }];

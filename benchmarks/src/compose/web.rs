@@ -9,10 +9,10 @@ use super::parts::{
 };
 use super::sizes::{self, GIB};
 use crate::manifests::{Manifest, Manifests};
-use crate::prng::Prng;
 use stowage_models::labels;
 use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, PodSpec};
 use stowage_models::quantity::{CPU, MEMORY, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -25,7 +25,7 @@ const GPU: &str = "nvidia.com/gpu";
 
 /// Composes the snapshot.
 pub(super) fn compose(seed: u64) -> Snapshot {
-    let mut rng = Prng::new(seed);
+    let mut rng = Random::new(seed);
     let mut maker = PodMaker::new(rng.fork());
     let workloads = workloads(&mut rng.fork());
     let mut counts = rng.fork();
@@ -77,7 +77,7 @@ fn pools() -> Vec<NodePool> {
 
 /// Workloads of the public sets that state no constraint beyond node selectors and tolerations, in the namespaces of a
 /// company that runs production and staging. Where a manifest states no request (DeathStarBench), one is drawn.
-fn workloads(rng: &mut Prng) -> Vec<Workload> {
+fn workloads(rng: &mut Random) -> Vec<Workload> {
     let manifests = Manifests::embedded();
     let mut made = Vec::new();
     for (set, namespaces) in [
@@ -123,7 +123,7 @@ fn usable(manifest: &Manifest) -> bool {
 
 /// The manifest's template as this cluster would run it: a request where there is none, the arm64 toleration for a
 /// third of the pods that do not care, `tier: critical` for the money path, staging at low priority.
-fn template(manifest: &Manifest, namespace: &str, rng: &mut Prng) -> PodSpec {
+fn template(manifest: &Manifest, namespace: &str, rng: &mut Random) -> PodSpec {
     let mut spec = manifest.spec();
     if !manifest.has_requests() {
         spec.containers = vec![sizes::container(rng)];
@@ -148,7 +148,7 @@ fn template(manifest: &Manifest, namespace: &str, rng: &mut Prng) -> PodSpec {
 }
 
 /// Sixty nodes: 44 general, 6 critical, 7 arm64, 3 of a managed node group.
-fn node_plans(pools: &[NodePool], rng: &mut Prng) -> Vec<NodePlan> {
+fn node_plans(pools: &[NodePool], rng: &mut Random) -> Vec<NodePlan> {
     let general: [&str; 5] = ["m5.xlarge", "m5.2xlarge", "m6i.xlarge", "c6i.2xlarge", "r6i.xlarge"];
     let kinds: [(usize, &[&str], Option<&NodePool>); 4] = [
         (44, &general, Some(&pools[0])),
@@ -179,7 +179,7 @@ fn fill(
     daemon_sets: &[DaemonSet],
     workloads: &[Workload],
     maker: &mut PodMaker,
-    rng: &mut Prng,
+    rng: &mut Random,
 ) -> Vec<Pod> {
     let mut pods = Vec::new();
     let mut free: Vec<Resources> = Vec::new();

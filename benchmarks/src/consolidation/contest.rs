@@ -1,17 +1,16 @@
 //! The joint plan and the baselines on one snapshot: cost at rest, pods moved, dollars per moved pod.
 
 use super::baselines::{Rest, Strategy, fix_point};
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReason};
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::UsdMicros;
-use stowage_planner::Limits;
 
 /// Runs with rising eviction cost until a plan moves few enough pods.
 const HALVINGS: usize = 6;
@@ -80,12 +79,7 @@ fn planned(
     effort: Effort,
 ) -> Result<(Plan, Consolidation, u64)> {
     let start = Instant::now();
-    let limits = Limits {
-        time: effort.time,
-        threads: effort.threads,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    };
+    let limits = by_clock(effort.time, effort.threads);
     let wanted = ConsolidationPolicy { eviction_cost, ..ConsolidationPolicy::default() };
     let policy = Policy { consolidation: Some(wanted), ..policy() };
     let planned = stowage_planner::consolidate(snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {})?;

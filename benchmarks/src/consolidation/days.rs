@@ -4,7 +4,6 @@
 //! Nodes are ready at once and plans are carried out whole; what is measured is what the plans decide, not how long machines boot.
 
 use super::apply::{applied, node_name};
-use crate::prng::Prng;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +15,7 @@ use stowage_models::labels;
 use stowage_models::objects::{Budget, Container, NodePool, Owner, Pod};
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::Resources;
+use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
@@ -70,7 +70,7 @@ pub struct Life {
 
 struct World {
     snapshot: Snapshot,
-    rng: Prng,
+    rng: Random,
     life: Life,
     minute: u64,
     /// When pods end, by name.
@@ -109,7 +109,7 @@ pub fn live(days: u64, seed: u64, keeper: Keeper) -> Result<Life> {
             origin: format!("{days} days, seed {seed}"),
             ..Snapshot::default()
         },
-        rng: Prng::new(seed),
+        rng: Random::new(seed),
         life: Life { days, seed, ..Life::default() },
         minute: 0,
         ends: BTreeMap::new(),

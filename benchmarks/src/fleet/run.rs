@@ -3,6 +3,7 @@
 use super::listing::Listing;
 use super::part::Lock;
 use super::row::{Figures, Outcome, Row, Settings, millis};
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::ThreadPool;
@@ -14,12 +15,11 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_import::Source;
 use stowage_models::catalog::Catalog;
 use stowage_models::digest;
-use stowage_planner::Limits;
 
 /// Largest accepted file, 1 GiB, as for the command line: some 130,000 pods as `kubectl` prints them.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -186,12 +186,7 @@ impl<'a> Work<'a> {
         let snapshot = imported.map_err(|error| error.to_string())?.snapshot;
         drop(bytes);
         let start = Instant::now();
-        let limits = Limits {
-            time: self.settings.time_limit(),
-            threads: 1,
-            clock: Arc::new(move || start.elapsed()),
-            cancel: None,
-        };
+        let limits = by_clock(self.settings.time_limit(), 1);
         let policy = &self.settings.policy;
         let planned = stowage_planner::plan(&snapshot, self.catalog, policy, &limits, &mut |_| {});
         let planned = planned.map_err(|error| error.to_string())?;

@@ -1,6 +1,5 @@
 //! Tiny random cases: a catalogue of up to three machines, one or two NodePools, up to six pods.
 
-use crate::prng::Prng;
 use stowage_models::catalog::{Arch, Catalog, InstanceType, Price, ZoneOffer};
 use stowage_models::labels;
 use stowage_models::objects::{
@@ -8,6 +7,7 @@ use stowage_models::objects::{
     Taint, TaintEffect, Toleration,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::UsdMicros;
@@ -33,7 +33,7 @@ impl Case {
     /// The case of a seed.
     #[must_use]
     pub fn random(seed: u64) -> Case {
-        let mut rng = Prng::new(seed);
+        let mut rng = Random::new(seed);
         loop {
             let catalog = catalog(&mut rng);
             let pools = pools(&mut rng);
@@ -51,7 +51,7 @@ impl Case {
     #[must_use]
     pub fn preferring(seed: u64) -> Case {
         let mut case = Case::random(seed);
-        let mut rng = Prng::new(seed ^ 0x00C0_FFEE);
+        let mut rng = Random::new(seed ^ 0x00C0_FFEE);
         let soft = || Taint {
             key: TAINT.to_owned(),
             value: "soft".to_owned(),
@@ -90,7 +90,7 @@ impl Case {
     }
 }
 
-fn preferred(rng: &mut Prng) -> PreferredNodeTerm {
+fn preferred(rng: &mut Random) -> PreferredNodeTerm {
     let (key, value) = *rng.pick(&[
         (labels::ZONE, "us-east-1a"),
         (labels::ZONE, "us-east-1b"),
@@ -126,13 +126,13 @@ fn offered(catalog: &Catalog, pool: &NodePool) -> usize {
 }
 
 /// One to three machines whose price roughly follows their size, so that optima mix them.
-fn catalog(rng: &mut Prng) -> Catalog {
+fn catalog(rng: &mut Random) -> Catalog {
     let count = rng.between(1, 3);
     let types = (0..count).map(|index| machine(index, rng)).collect();
     Catalog { region: "us-east-1".to_owned(), types, ..Catalog::default() }
 }
 
-fn machine(index: i64, rng: &mut Prng) -> InstanceType {
+fn machine(index: i64, rng: &mut Random) -> InstanceType {
     let vcpus = *rng.pick(&[2_u32, 4, 8, 16]);
     let memory_mib = vcpus * *rng.pick(&[2048, 4096, 8192]);
     let on_demand =
@@ -164,7 +164,7 @@ fn machine(index: i64, rng: &mut Prng) -> InstanceType {
 }
 
 /// A pool, and in a quarter of the cases a second one that comes first by weight or is tainted.
-fn pools(rng: &mut Prng) -> Vec<NodePool> {
+fn pools(rng: &mut Random) -> Vec<NodePool> {
     let capacity_types: &[&str] = if rng.chance(70) { &["on-demand", "spot"] } else { &["on-demand"] };
     let first = NodePool {
         name: "general".to_owned(),
@@ -187,7 +187,7 @@ fn pools(rng: &mut Prng) -> Vec<NodePool> {
     vec![first, second]
 }
 
-fn snapshot(pools: Vec<NodePool>, rng: &mut Prng, seed: u64) -> Snapshot {
+fn snapshot(pools: Vec<NodePool>, rng: &mut Random, seed: u64) -> Snapshot {
     // Mostly full: some of the pods will fit nowhere and drop out.
     let count = *rng.pick(&[1, 3, 4, 5, PODS_MAX, PODS_MAX, PODS_MAX]);
     let shapes: Vec<PodSpec> = (0..rng.between(1, 4)).map(|_| spec(rng)).collect();
@@ -221,7 +221,7 @@ fn requests(cpu: i64, memory_mib: i64) -> Vec<Container> {
 }
 
 /// A pod that fits the smallest machine in most cases, with at most one selector and perhaps the toleration.
-fn spec(rng: &mut Prng) -> PodSpec {
+fn spec(rng: &mut Random) -> PodSpec {
     let cpu = *rng.pick(&[100, 250, 500, 700, 900, 1100, 1500, 2500, 3700]);
     let memory_mib = cpu * *rng.pick(&[1, 2, 3, 4, 7]);
     let selector = match rng.below(10) {
@@ -245,7 +245,7 @@ fn spec(rng: &mut Prng) -> PodSpec {
 }
 
 /// A node agent that goes everywhere.
-fn agent(rng: &mut Prng) -> DaemonSet {
+fn agent(rng: &mut Random) -> DaemonSet {
     let everywhere = Toleration { operator: "Exists".to_owned(), ..Toleration::default() };
     DaemonSet {
         namespace: "kube-system".to_owned(),
@@ -260,7 +260,7 @@ fn agent(rng: &mut Prng) -> DaemonSet {
 }
 
 /// An existing node of a managed node group with a little room.
-fn node(rng: &mut Prng) -> Node {
+fn node(rng: &mut Random) -> Node {
     let allocatable = Resources::from([
         (CPU, rng.between(5, 30) * 100),
         (MEMORY, rng.between(5, 60) * 100 * MIB),

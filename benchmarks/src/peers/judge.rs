@@ -7,17 +7,17 @@
 
 use super::realised::stuck;
 use super::{Answer, Outcome, Task};
+use crate::trial::by_clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Pod, PodPhase, PodRef};
 use stowage_models::plan::Policy;
 use stowage_models::quantity::MEMORY;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::{Foreign, ForeignLaunch, Limits};
+use stowage_planner::{Foreign, ForeignLaunch};
 
 /// What the checker found wrong, one entry per kind of finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,9 +78,7 @@ pub fn judge(snapshot: &Snapshot, catalog: &Catalog, task: Task, answer: &Answer
         },
     };
     let policy = Policy { slack: Ppm(0), ..Policy::default() };
-    let start = Instant::now();
-    let limits =
-        Limits { time: PROOF_TIME, threads: 2, clock: Arc::new(move || start.elapsed()), cancel: None };
+    let limits = by_clock(PROOF_TIME, 2);
     let placed = answer.placed();
     let unrelated = match without_relations(snapshot, catalog, &policy, &foreign) {
         Ok(unrelated) => unrelated,

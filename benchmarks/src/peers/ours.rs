@@ -3,10 +3,10 @@
 use super::judge::is_counted;
 use super::{Answer, AnswerLaunch, AnswerNode, AnswerUnplaced, Peer, Task};
 use crate::measure::rss_peak_mib;
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
@@ -56,7 +56,7 @@ pub fn solve(
     let variant = variant(peer).with_context(|| format!("{} is not Stowage", peer.name()))?;
     let start = Instant::now();
     let time = if task == Task::Consolidate { variant.time.max(CONSOLIDATION_TIME) } else { variant.time };
-    let limits = Limits { time, threads, clock: Arc::new(move || start.elapsed()), cancel: None };
+    let limits = by_clock(time, threads);
     if task == Task::Consolidate {
         return consolidate(peer, snapshot, catalog, &variant.policy, &limits);
     }

@@ -92,7 +92,7 @@ impl World {
                 .map(|one| one.id.clone())
                 .collect();
             for id in ids {
-                if self.rng.chance(notice.permille) {
+                if self.rng.per_mille(notice.permille) {
                     self.notify(&id, notice.kind, notice.queue.as_deref());
                 }
             }

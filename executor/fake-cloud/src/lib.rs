@@ -18,7 +18,6 @@ mod json;
 mod money;
 mod network;
 mod queue;
-mod rng;
 mod script;
 mod server;
 mod templates;

@@ -4,12 +4,12 @@ use crate::bucket::Bucket;
 use crate::form::{Form, glob};
 use crate::instances::Machine;
 use crate::queue::Queue;
-use crate::rng::Rng;
 use crate::script::{Effect, Limits, Script, at};
 use crate::templates::Template;
 use crate::xml;
 use std::collections::BTreeMap;
 use stowage_models::catalog::Catalog;
+use stowage_models::random::Random;
 
 /// A service of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct World {
     /// Milliseconds since the Unix epoch at its start.
     pub(crate) epoch: i64,
     pub(crate) now: u64,
-    pub(crate) rng: Rng,
+    pub(crate) rng: Random,
     pub(crate) machines: BTreeMap<String, Machine>,
     pub(crate) templates: BTreeMap<String, Template>,
     pub(crate) queues: BTreeMap<String, Queue>,
@@ -107,7 +107,7 @@ impl World {
     pub fn new(script: Script, catalog: Catalog, epoch: i64) -> World {
         let queues = script.queues.iter().map(|name| (name.clone(), Queue::default())).collect();
         World {
-            rng: Rng(script.seed),
+            rng: Random::new(script.seed),
             struck: vec![(0, 0); script.faults.len()],
             script,
             catalog,
@@ -168,7 +168,7 @@ impl World {
     pub(crate) fn id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         // Looks like EC2's and is the same for the same script.
-        format!("{prefix}-{:012x}{:05x}", self.rng.next() & 0xffff_ffff_ffff, self.ids)
+        format!("{prefix}-{:012x}{:05x}", self.rng.next_u64() & 0xffff_ffff_ffff, self.ids)
     }
 
     /// Answers a call at a time, which never goes back. EC2: CreateFleet (instant), DescribeInstances, TerminateInstances, CreateTags,
@@ -236,7 +236,7 @@ impl World {
             // Every fault counts every call, also those that another strikes.
             *seen += 1;
             let due = effect.is_none() && *seen > fault.skip && *struck < fault.times;
-            if due && self.rng.chance(fault.permille) {
+            if due && self.rng.per_mille(fault.permille) {
                 *struck += 1;
                 effect = Some(fault.effect.clone());
             }

@@ -9,7 +9,6 @@ mod faults;
 mod invariants;
 mod planner;
 mod requests;
-mod rng;
 mod world;
 
 pub use faults::Faults;

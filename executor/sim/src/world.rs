@@ -3,7 +3,6 @@
 use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::invariants::Watch;
-use crate::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
     Answer, Claim, InstanceState, Node, Observation, Pod, SLOT_TAINT, Settings, State, Time, step,
@@ -11,6 +10,7 @@ use stowage_executor::{
 use stowage_models::labels;
 use stowage_models::objects::{PodRef, Taint, TaintEffect};
 use stowage_models::quantity::{CPU, Resources};
+use stowage_models::random::Random;
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) type View = (BTreeMap<String, Claim>, BTreeMap<String, Node>, BTreeMa
 /// Everything there is.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
-    pub(crate) rng: Rng,
+    pub(crate) rng: Random,
     pub(crate) now: Time,
     pub(crate) state: State,
     pub(crate) claims: BTreeMap<String, Claim>,
@@ -142,7 +142,7 @@ fn settings(scenario: &Scenario) -> Settings {
 pub fn run(scenario: &Scenario) -> Outcome {
     let mut world = World {
         scenario: *scenario,
-        rng: Rng::new(scenario.seed),
+        rng: Random::new(scenario.seed),
         now: Time(0),
         state: State::new(settings(scenario)),
         claims: BTreeMap::new(),
@@ -179,7 +179,7 @@ impl World {
             let at = Time(times[burst] + self.rng.between(0, 3000));
             let cpu = self.rng.between(100, self.scenario.largest);
             let pod = PodRef(format!("default/pod-{n:04}"));
-            if self.rng.chance(100) {
+            if self.rng.per_mille(100) {
                 let gone = at.plus(self.rng.between(0, 600_000));
                 self.at(gone, Event::Gone(pod.clone()));
             }
@@ -202,7 +202,7 @@ impl World {
     }
 
     pub(crate) fn fault(&mut self, per_mille: u32) -> bool {
-        self.faulty() && self.rng.chance(per_mille)
+        self.faulty() && self.rng.per_mille(per_mille)
     }
 
     fn tick(&mut self) {

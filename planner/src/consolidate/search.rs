@@ -10,7 +10,7 @@ use super::state::{State, add};
 use crate::core::Core;
 use crate::pack::Pattern;
 use crate::pricing::{Multipliers, price_all};
-use crate::rng::Rng;
+use stowage_models::random::Random;
 
 /// Offers the search buys from: those nearest to being worth their price.
 const SHORTLIST: usize = 96;
@@ -63,7 +63,7 @@ impl Guide {
 /// The search.
 pub(super) struct Search<'m> {
     guide: Guide,
-    rng: Rng,
+    rng: Random,
     stopped: &'m dyn Fn() -> bool,
 }
 
@@ -75,7 +75,7 @@ impl<'m> Search<'m> {
         seed: u64,
         stopped: &'m dyn Fn() -> bool,
     ) -> Search<'m> {
-        Search { guide: Guide::new(model.planning(), multipliers), rng: Rng::new(seed), stopped }
+        Search { guide: Guide::new(model.planning(), multipliers), rng: Random::new(seed), stopped }
     }
 
     /// The cluster as it is, with pods that wait placed.
@@ -279,16 +279,16 @@ impl<'m> Search<'m> {
 
     fn step(&mut self, state: &mut State<'_>) {
         let (nodes, launches) = (state.kept.len(), state.launches.len());
-        let size = 1 + self.rng.below(4);
-        let mut chosen: Vec<usize> = vec![self.rng.below(nodes + launches)];
+        let size = 1 + self.rng.index(4);
+        let mut chosen: Vec<usize> = vec![self.rng.index(nodes + launches)];
         while chosen.len() < size {
             // Of some draws the one most like the first: sets of like pods repack into each other.
-            let draws: Vec<usize> = (0..DRAWS).map(|_| self.rng.below(nodes + launches)).collect();
+            let draws: Vec<usize> = (0..DRAWS).map(|_| self.rng.index(nodes + launches)).collect();
             let likeness = |at: usize| overlap(pods_of(state, chosen[0]), pods_of(state, at));
             let best =
                 draws.into_iter().map(|at| (likeness(at), at)).reduce(|a, b| if b.0 > a.0 { b } else { a });
             chosen.extend(best.map(|(_, at)| at).filter(|at| !chosen.contains(at)));
-            if self.rng.below(8) == 0 {
+            if self.rng.index(8) == 0 {
                 break;
             }
         }

@@ -34,6 +34,7 @@ mod component;
 mod error;
 mod keys;
 mod kubelet;
+pub mod objects;
 mod processes;
 mod supervisor;
 mod wait;

@@ -6,6 +6,7 @@ use stowage_models::objects::{
     PodPhase, PodSpec, PodVolume, StorageClass, TopologySpread, Volume, VolumeClaim,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -15,33 +16,8 @@ const TIERS: [&str; 2] = ["front", "back"];
 /// Kinds of constraints a workload may have; see [`Maker::constrain`].
 const KINDS: usize = 12;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.roll() % n.max(1) as u64).unwrap_or(0)
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'v, T>(&mut self, values: &'v [T]) -> &'v T {
-        &values[self.below(values.len())]
-    }
-}
-
 struct Maker {
-    dice: Dice,
+    random: Random,
     space: String,
     apps: usize,
     ports: i64,
@@ -50,9 +26,9 @@ struct Maker {
 /// The cluster of a seed: 50 to 500 pods that wait, up to four nodes with pods on them, one NodePool.
 #[must_use]
 pub fn snapshot(seed: u64) -> Snapshot {
-    let mut dice = Dice(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x0057_0057);
-    let pods = 50 + dice.below(451);
-    let mut maker = Maker { dice, space: format!("r{seed}"), apps: 0, ports: 8_000 };
+    let mut random = Random::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x0057_0057);
+    let pods = 50 + random.index(451);
+    let mut maker = Maker { random, space: format!("r{seed}"), apps: 0, ports: 8_000 };
     let mut snapshot = Snapshot {
         namespaces: vec![Namespace { name: maker.space.clone(), labels: Labels::new() }],
         node_pools: vec![pool()],
@@ -60,7 +36,7 @@ pub fn snapshot(seed: u64) -> Snapshot {
         storage_classes: vec![class()],
         ..Snapshot::default()
     };
-    for index in 0..maker.dice.below(5) {
+    for index in 0..maker.random.index(5) {
         let node = maker.node(index);
         snapshot.nodes.push(node);
     }
@@ -111,7 +87,7 @@ fn term(key: &str, name: &str) -> PodAffinityTerm {
 impl Maker {
     fn node(&mut self, index: usize) -> Node {
         let name = format!("{}-old-{index}", self.space);
-        let zone = *self.dice.pick(&ZONES);
+        let zone = *self.random.pick(&ZONES);
         let set = [
             (labels::HOSTNAME, name.as_str()),
             (labels::ZONE, zone),
@@ -134,16 +110,16 @@ impl Maker {
     /// Equal pods, some of which may run already.
     fn workload(&mut self, snapshot: &mut Snapshot) {
         let name = format!("w{}", self.apps);
-        let tier = *self.dice.pick(&TIERS);
+        let tier = *self.random.pick(&TIERS);
         self.apps += 1;
         let mut spec = PodSpec { containers: vec![self.container()], ..PodSpec::default() };
         let mut zone = None;
-        for _ in 0..self.dice.below(3) {
+        for _ in 0..self.random.index(3) {
             self.constrain(&name, tier, &mut spec, &mut zone);
         }
         // Nodes are for few pods with ports, or that want to be alone.
-        let most = if self.dice.chance(20) { 60 } else { 20 };
-        for index in 0..1 + self.dice.below(most) {
+        let most = if self.random.chance(20) { 60 } else { 20 };
+        for index in 0..1 + self.random.index(most) {
             let mut pod = Pod {
                 namespace: self.space.clone(),
                 name: format!("{name}-{index}"),
@@ -159,12 +135,12 @@ impl Maker {
             }
             snapshot.pods.push(pod);
         }
-        if self.dice.chance(30) && !snapshot.nodes.is_empty() {
-            let node = self.dice.pick(&snapshot.nodes).name.clone();
+        if self.random.chance(30) && !snapshot.nodes.is_empty() {
+            let node = self.random.pick(&snapshot.nodes).name.clone();
             let mut spec = PodSpec { containers: vec![Container::default()], ..PodSpec::default() };
             spec.containers[0].requests = Resources::from([(CPU, 100), (MEMORY, 128 * MIB)]);
-            if self.dice.chance(30) {
-                let other = format!("w{}", self.dice.below(self.apps + 2));
+            if self.random.chance(30) {
+                let other = format!("w{}", self.random.index(self.apps + 2));
                 spec.affinity.anti_required = vec![term(labels::HOSTNAME, &other)];
             }
             snapshot.pods.push(Pod {
@@ -180,31 +156,31 @@ impl Maker {
     }
 
     fn container(&mut self) -> Container {
-        let cpu = *self.dice.pick(&[100, 250, 500, 700, 1_000, 1_500]);
-        let per_cpu = *self.dice.pick(&[1, 2, 3, 5, 7]);
+        let cpu = *self.random.pick(&[100, 250, 500, 700, 1_000, 1_500]);
+        let per_cpu = *self.random.pick(&[1, 2, 3, 5, 7]);
         let requests = Resources::from([(CPU, cpu), (MEMORY, cpu * per_cpu * MIB)]);
         Container { requests, ..Container::default() }
     }
 
     fn spread(&mut self, key: &str, selector: LabelSelector) -> TopologySpread {
         TopologySpread {
-            max_skew: 1 + self.dice.below(3) as i32,
+            max_skew: 1 + self.random.index(3) as i32,
             topology_key: key.to_owned(),
             hard: true,
             label_selector: Some(selector),
-            min_domains: (key == labels::ZONE && self.dice.chance(20)).then_some(3),
-            honor_affinity: self.dice.chance(80),
-            honor_taints: self.dice.chance(30),
+            min_domains: (key == labels::ZONE && self.random.chance(20)).then_some(3),
+            honor_affinity: self.random.chance(80),
+            honor_taints: self.random.chance(30),
             match_label_keys: Vec::new(),
         }
     }
 
     /// One more constraint of some kind.
     fn constrain(&mut self, name: &str, tier: &str, spec: &mut PodSpec, zone: &mut Option<&'static str>) {
-        let other = format!("w{}", self.dice.below(self.apps));
+        let other = format!("w{}", self.random.index(self.apps));
         let has_spread =
             |spec: &PodSpec, key: &str| spec.topology_spread.iter().any(|one| one.topology_key == key);
-        match self.dice.below(KINDS) {
+        match self.random.index(KINDS) {
             0 | 1 if !has_spread(spec, labels::ZONE) => {
                 let spread = self.spread(labels::ZONE, app(name));
                 spec.topology_spread.push(spread);
@@ -231,7 +207,7 @@ impl Maker {
                 spec.containers[0].host_ports = vec![format!("TCP/0.0.0.0/{port}")];
             }
             9 => {
-                let zones = [*self.dice.pick(&ZONES), *self.dice.pick(&ZONES)];
+                let zones = [*self.random.pick(&ZONES), *self.random.pick(&ZONES)];
                 let mut zones = zones.to_vec();
                 zones.sort_unstable();
                 zones.dedup();
@@ -242,10 +218,10 @@ impl Maker {
                 spec.affinity.node_required = Some(vec![term]);
             }
             10 => {
-                let value = (*self.dice.pick(&["on-demand", "spot"])).to_owned();
+                let value = (*self.random.pick(&["on-demand", "spot"])).to_owned();
                 spec.node_selector.insert(labels::CAPACITY_TYPE.to_owned(), value);
             }
-            11 => *zone = Some(*self.dice.pick(&ZONES)),
+            11 => *zone = Some(*self.random.pick(&ZONES)),
             _ => {}
         }
     }

@@ -1,11 +1,12 @@
 //! The API server and the scheduler a plan is carried out on.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use stowage_cluster::objects::{collection, prepared};
 use stowage_cluster::{Cluster, Program};
 use stowage_import::export::objects;
 use stowage_models::snapshot::Snapshot;
@@ -68,7 +69,7 @@ impl Stage {
                 // Not served here, and of no interest to the scheduler.
                 _ => continue,
             };
-            stages[stage].push(prepared(object, snapshot)?);
+            stages[stage].push(prepared(object, |name| claim_of(snapshot, name)));
         }
         let (bound, waiting): (Vec<Value>, Vec<Value>) =
             std::mem::take(&mut stages[2]).into_iter().partition(|pod| !pod["spec"]["nodeName"].is_null());
@@ -87,7 +88,7 @@ impl Stage {
 
     async fn create_all(&self, objects: &[Value]) -> Result<()> {
         let create = |object: &Value| {
-            let (path, body) = (collection(object), object.to_string());
+            let (path, body) = (collection(object).map_err(anyhow::Error::msg), object.to_string());
             async move { self.request(http::Method::POST, &path?, "application/json", body).await.map(drop) }
         };
         stream::iter(objects.iter().map(create))
@@ -209,42 +210,8 @@ impl Stage {
     }
 }
 
-/// What an API server and a scheduler want beyond what a snapshot holds.
-fn prepared(mut object: Value, snapshot: &Snapshot) -> Result<Value> {
-    match object["kind"].as_str() {
-        Some("PersistentVolumeClaim") if !object["spec"]["volumeName"].is_null() => {
-            // The mark of the controller that binds claims, which does not run here.
-            object["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
-        }
-        Some("PersistentVolume") => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            let claim = snapshot.volume_claims.iter().find(|claim| claim.volume.as_deref() == Some(name));
-            if let Some(claim) = claim {
-                object["spec"]["claimRef"] = json!({
-                    "kind": "PersistentVolumeClaim", "name": claim.name, "namespace": claim.namespace
-                });
-            }
-        }
-        Some("Pod") => {
-            // The API server sets the status itself.
-            object.as_object_mut().context("an object is a map")?.remove("status");
-        }
-        _ => {}
-    }
-    Ok(object)
-}
-
-fn collection(object: &Value) -> Result<String> {
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-    Ok(match kind {
-        "Namespace" => "/api/v1/namespaces".to_owned(),
-        "Node" => "/api/v1/nodes".to_owned(),
-        "CSINode" => "/apis/storage.k8s.io/v1/csinodes".to_owned(),
-        "PersistentVolume" => "/api/v1/persistentvolumes".to_owned(),
-        "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
-        "PersistentVolumeClaim" => format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims"),
-        "Pod" => format!("/api/v1/namespaces/{namespace}/pods"),
-        other => bail!("no objects of kind {other} are created here"),
-    })
+/// The claim that is bound to a volume.
+fn claim_of(snapshot: &Snapshot, volume: &str) -> Option<(String, String)> {
+    let claim = snapshot.volume_claims.iter().find(|claim| claim.volume.as_deref() == Some(volume))?;
+    Some((claim.namespace.clone(), claim.name.clone()))
 }

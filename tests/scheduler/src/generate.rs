@@ -9,35 +9,11 @@ use stowage_models::objects::{
     PodVolume, StorageClass, Taint, TaintEffect, Toleration, TopologySpread, Volume, VolumeClaim,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
 const MIB: i64 = 1 << 20;
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.roll() % n.max(1) as u64).unwrap_or(0)
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'v, T>(&mut self, values: &'v [T]) -> &'v T {
-        &values[self.below(values.len())]
-    }
-}
 
 /// Label keys of pods that selectors ask about, and those that only `matchLabelKeys` may name: the API server refuses a
 /// key in both.
@@ -51,7 +27,7 @@ const DRIVER: &str = "disk.example.com";
 const SHARED: usize = 3;
 
 struct Maker {
-    dice: Dice,
+    random: Random,
     name: String,
 }
 
@@ -59,7 +35,8 @@ struct Maker {
 #[must_use]
 pub fn case(seed: u64) -> Case {
     let name = format!("c{seed}");
-    let mut maker = Maker { dice: Dice(seed.wrapping_mul(0x2545_F491_4F6C_DD1D)), name: name.clone() };
+    let mut maker =
+        Maker { random: Random::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D)), name: name.clone() };
     Case { name, snapshot: maker.snapshot() }
 }
 
@@ -77,35 +54,35 @@ impl Maker {
         let mut snapshot = Snapshot::default();
         for space in ["a", "b"] {
             let mut labels = Labels::new();
-            labels.insert("team".to_owned(), (*self.dice.pick(&["red", "blue"])).to_owned());
+            labels.insert("team".to_owned(), (*self.random.pick(&["red", "blue"])).to_owned());
             labels.insert("of".to_owned(), self.name.clone());
             snapshot.namespaces.push(Namespace { name: self.named(space), labels });
         }
-        let nodes = 2 + self.dice.below(4);
+        let nodes = 2 + self.random.index(4);
         for index in 0..nodes {
             let node = self.node(index);
             snapshot.nodes.push(node);
         }
         self.storage(&mut snapshot);
-        let running = self.dice.below(9);
+        let running = self.random.index(9);
         for index in 0..running {
-            let node = self.dice.pick(&snapshot.nodes).name.clone();
+            let node = self.random.pick(&snapshot.nodes).name.clone();
             let mut pod = self.pod(&format!("running-{index}"), true);
             pod.node = Some(node);
             pod.phase = PodPhase::Running;
-            if self.dice.chance(30) {
+            if self.random.chance(30) {
                 self.shared(&mut pod, &mut snapshot);
             }
             snapshot.pods.push(pod);
         }
         let mut pod = self.pod("waiting", false);
         self.volumes(&mut pod, &mut snapshot);
-        if self.dice.chance(15) {
+        if self.random.chance(15) {
             self.shared(&mut pod, &mut snapshot);
         }
         // The scheduler says where a pod goes, not where else it might have gone; of one node it says yes or no.
-        if self.dice.chance(50) {
-            let node = self.dice.pick(&snapshot.nodes).name.clone();
+        if self.random.chance(50) {
+            let node = self.random.pick(&snapshot.nodes).name.clone();
             let there = Requirement::new("metadata.name", Operator::In, &[&node]);
             let terms =
                 pod.spec.affinity.node_required.get_or_insert_with(|| vec![NodeSelectorTerm::default()]);
@@ -123,32 +100,32 @@ impl Maker {
         labels.insert(self.key("of"), self.name.clone());
         // Now and then a key is missing, which matters to spread and affinity.
         for (kind, values) in [("zone", &["z1", "z2", "z3"][..]), ("rack", &["k1", "k2"])] {
-            if self.dice.chance(90) {
-                labels.insert(self.key(kind), (*self.dice.pick(values)).to_owned());
+            if self.random.chance(90) {
+                labels.insert(self.key(kind), (*self.random.pick(values)).to_owned());
             }
         }
-        if self.dice.chance(70) {
-            labels.insert(self.key("size"), self.dice.below(10).to_string());
+        if self.random.chance(70) {
+            labels.insert(self.key("size"), self.random.index(10).to_string());
         }
         let mut taints = Vec::new();
         for key in ["dedicated", "special"] {
-            if self.dice.chance(15) {
+            if self.random.chance(15) {
                 let effects =
                     [TaintEffect::NoSchedule, TaintEffect::NoExecute, TaintEffect::PreferNoSchedule];
-                let value = (*self.dice.pick(&["x", "y", ""])).to_owned();
-                taints.push(Taint { key: key.to_owned(), value, effect: *self.dice.pick(&effects) });
+                let value = (*self.random.pick(&["x", "y", ""])).to_owned();
+                taints.push(Taint { key: key.to_owned(), value, effect: *self.random.pick(&effects) });
             }
         }
         taints.sort();
         let mut allocatable = Resources::from([
-            (CPU, 1500 + 1000 * self.dice.below(6) as i64),
-            (MEMORY, (2048 + 1024 * self.dice.below(6) as i64) * MIB),
-            (PODS, 3 + self.dice.below(10) as i64),
+            (CPU, 1500 + 1000 * self.random.index(6) as i64),
+            (MEMORY, (2048 + 1024 * self.random.index(6) as i64) * MIB),
+            (PODS, 3 + self.random.index(10) as i64),
         ]);
-        if self.dice.chance(25) {
-            allocatable.set("example.com/gpu", 1 + self.dice.below(3) as i64);
+        if self.random.chance(25) {
+            allocatable.set("example.com/gpu", 1 + self.random.index(3) as i64);
         }
-        if self.dice.chance(20) {
+        if self.random.chance(20) {
             allocatable.set("hugepages-2Mi", 64 * MIB);
         }
         Node {
@@ -156,11 +133,11 @@ impl Maker {
             labels,
             taints,
             // What the driver attaches to it at most.
-            volume_limits: (self.dice.chance(40))
-                .then(|| (DRIVER.to_owned(), 1 + self.dice.below(3) as i64))
+            volume_limits: (self.random.chance(40))
+                .then(|| (DRIVER.to_owned(), 1 + self.random.index(3) as i64))
                 .into_iter()
                 .collect(),
-            unschedulable: self.dice.chance(6),
+            unschedulable: self.random.chance(6),
             capacity: allocatable.clone(),
             allocatable,
             ready: true,
@@ -169,15 +146,15 @@ impl Maker {
     }
 
     fn pod(&mut self, name: &str, running: bool) -> Pod {
-        let mut labels = Labels::from([("app".to_owned(), (*self.dice.pick(&APPS)).to_owned())]);
-        if self.dice.chance(60) {
-            labels.insert("tier".to_owned(), (*self.dice.pick(&TIERS)).to_owned());
+        let mut labels = Labels::from([("app".to_owned(), (*self.random.pick(&APPS)).to_owned())]);
+        if self.random.chance(60) {
+            labels.insert("tier".to_owned(), (*self.random.pick(&TIERS)).to_owned());
         }
-        if self.dice.chance(60) {
-            labels.insert("rev".to_owned(), (*self.dice.pick(&REVISIONS)).to_owned());
+        if self.random.chance(60) {
+            labels.insert("rev".to_owned(), (*self.random.pick(&REVISIONS)).to_owned());
         }
         let spec = self.spec(running);
-        let space = if self.dice.chance(70) { "a" } else { "b" };
+        let space = if self.random.chance(70) { "a" } else { "b" };
         Pod {
             namespace: self.named(space),
             name: self.named(name),
@@ -191,11 +168,11 @@ impl Maker {
     /// Running pods keep to what matters to others: requests, ports, anti-affinity.
     fn spec(&mut self, running: bool) -> PodSpec {
         let mut spec = PodSpec { containers: vec![self.container()], ..PodSpec::default() };
-        if self.dice.chance(20) {
+        if self.random.chance(20) {
             spec.containers.push(self.container());
         }
-        while self.dice.chance(25) {
-            let sidecar = self.dice.chance(50);
+        while self.random.chance(25) {
+            let sidecar = self.random.chance(50);
             let mut container = self.container();
             container.sidecar = sidecar;
             if !sidecar {
@@ -210,7 +187,7 @@ impl Maker {
         }
         let mut affinity = Affinity::default();
         if running {
-            while self.dice.chance(25) {
+            while self.random.chance(25) {
                 affinity.anti_required.push(self.pod_term());
             }
             spec.affinity = affinity;
@@ -218,27 +195,27 @@ impl Maker {
         }
         // Other cases' nodes are there, too.
         spec.node_selector.insert(self.key("of"), self.name.clone());
-        if self.dice.chance(20) {
+        if self.random.chance(20) {
             let values = ["z1", "z2", "z3"];
-            spec.node_selector.insert(self.key("zone"), (*self.dice.pick(&values)).to_owned());
+            spec.node_selector.insert(self.key("zone"), (*self.random.pick(&values)).to_owned());
         }
-        if self.dice.chance(35) {
-            let terms = 1 + self.dice.below(2);
+        if self.random.chance(35) {
+            let terms = 1 + self.random.index(2);
             affinity.node_required = Some((0..terms).map(|_| self.node_term()).collect());
         }
-        while self.dice.chance(22) {
+        while self.random.chance(22) {
             affinity.pod_required.push(self.pod_term());
         }
-        while self.dice.chance(30) {
+        while self.random.chance(30) {
             affinity.anti_required.push(self.pod_term());
         }
         for kind in ["zone", "host", "rack"] {
-            if self.dice.chance(35) {
+            if self.random.chance(35) {
                 let spread = self.spread(kind);
                 spec.topology_spread.push(spread);
             }
         }
-        while self.dice.chance(40) {
+        while self.random.chance(40) {
             let toleration = self.toleration();
             spec.tolerations.push(toleration);
         }
@@ -248,20 +225,20 @@ impl Maker {
 
     fn container(&mut self) -> Container {
         let mut requests = Resources::default();
-        if self.dice.chance(80) {
-            requests.set(CPU, 100 + 100 * self.dice.below(12) as i64);
+        if self.random.chance(80) {
+            requests.set(CPU, 100 + 100 * self.random.index(12) as i64);
         }
-        if self.dice.chance(80) {
-            requests.set(MEMORY, (64 + 128 * self.dice.below(10) as i64) * MIB);
+        if self.random.chance(80) {
+            requests.set(MEMORY, (64 + 128 * self.random.index(10) as i64) * MIB);
         }
-        if self.dice.chance(6) {
+        if self.random.chance(6) {
             requests.set("example.com/gpu", 1);
         }
         let ports = [("TCP", 80), ("TCP", 80), ("UDP", 80)];
         let mut host_ports = Vec::new();
-        if self.dice.chance(25) {
-            let (protocol, port) = self.dice.pick(&ports);
-            let ip = *self.dice.pick(&["0.0.0.0", "127.0.0.1", "10.1.1.1"]);
+        if self.random.chance(25) {
+            let (protocol, port) = self.random.pick(&ports);
+            let ip = *self.random.pick(&["0.0.0.0", "127.0.0.1", "10.1.1.1"]);
             host_ports.push(format!("{protocol}/{ip}/{port}"));
         }
         Container { requests, sidecar: false, host_ports }
@@ -269,14 +246,14 @@ impl Maker {
 
     fn node_term(&mut self) -> NodeSelectorTerm {
         let mut term = NodeSelectorTerm::default();
-        let count = self.dice.below(3);
+        let count = self.random.index(3);
         for _ in 0..count {
             let requirement = self.node_requirement();
             term.match_expressions.push(requirement);
         }
-        if self.dice.chance(20) {
-            let operator = if self.dice.chance(50) { Operator::In } else { Operator::NotIn };
-            let number = self.dice.below(4);
+        if self.random.chance(20) {
+            let operator = if self.random.chance(50) { Operator::In } else { Operator::NotIn };
+            let number = self.random.index(4);
             let name = self.named(&format!("node-{number}"));
             term.match_fields.push(Requirement::new("metadata.name", operator, &[&name]));
         }
@@ -285,11 +262,11 @@ impl Maker {
 
     fn node_requirement(&mut self) -> Requirement {
         let zones = ["z1", "z2", "z3"];
-        let zone = *self.dice.pick(&zones);
-        let other = *self.dice.pick(&zones);
-        let number = self.dice.below(10).to_string();
+        let zone = *self.random.pick(&zones);
+        let other = *self.random.pick(&zones);
+        let number = self.random.index(10).to_string();
         let (zone_key, size) = (self.key("zone"), self.key("size"));
-        match self.dice.below(7) {
+        match self.random.index(7) {
             0 if zone < other => Requirement::new(&zone_key, Operator::In, &[zone, other]),
             0 | 1 => Requirement::new(&zone_key, Operator::In, &[zone]),
             2 => Requirement::new(&zone_key, Operator::NotIn, &[zone]),
@@ -302,11 +279,11 @@ impl Maker {
 
     fn selector(&mut self) -> LabelSelector {
         let mut selector = LabelSelector::default();
-        if self.dice.chance(70) {
-            selector.match_labels.insert("app".to_owned(), (*self.dice.pick(&APPS)).to_owned());
+        if self.random.chance(70) {
+            selector.match_labels.insert("app".to_owned(), (*self.random.pick(&APPS)).to_owned());
         }
-        if self.dice.chance(30) {
-            let requirement = match self.dice.below(4) {
+        if self.random.chance(30) {
+            let requirement = match self.random.index(4) {
                 0 => Requirement::new("tier", Operator::In, &["back"]),
                 1 => Requirement::new("tier", Operator::NotIn, &["front"]),
                 2 => Requirement::new("tier", Operator::Exists, &[]),
@@ -318,30 +295,30 @@ impl Maker {
     }
 
     fn pod_term(&mut self) -> PodAffinityTerm {
-        let kind = *self.dice.pick(&["zone", "host", "rack"]);
+        let kind = *self.random.pick(&["zone", "host", "rack"]);
         let mut term = PodAffinityTerm {
-            label_selector: self.dice.chance(95).then(|| self.selector()),
+            label_selector: self.random.chance(95).then(|| self.selector()),
             topology_key: self.key(kind),
             ..PodAffinityTerm::default()
         };
-        match self.dice.below(6) {
+        match self.random.index(6) {
             0 => term.namespaces = vec![self.named("a"), self.named("b")],
             1 => term.namespaces = vec![self.named("b")],
             2 => {
                 // Only this case's namespaces: an empty selector would mean those of all the others as well, which is
                 // harmless, because their nodes lack the key.
                 let mut selector = LabelSelector::default();
-                if self.dice.chance(60) {
+                if self.random.chance(60) {
                     selector
                         .match_labels
-                        .insert("team".to_owned(), (*self.dice.pick(&["red", "blue"])).to_owned());
+                        .insert("team".to_owned(), (*self.random.pick(&["red", "blue"])).to_owned());
                 }
                 term.namespace_selector = Some(selector);
             }
             _ => {}
         }
         if term.label_selector.is_some() {
-            match self.dice.below(8) {
+            match self.random.index(8) {
                 0 => term.match_label_keys.push("rev".to_owned()),
                 1 => term.mismatch_label_keys.push("rev".to_owned()),
                 _ => {}
@@ -351,16 +328,16 @@ impl Maker {
     }
 
     fn spread(&mut self, kind: &str) -> TopologySpread {
-        let hard = self.dice.chance(85);
-        let label_selector = self.dice.chance(95).then(|| self.selector());
+        let hard = self.random.chance(85);
+        let label_selector = self.random.chance(95).then(|| self.selector());
         TopologySpread {
-            max_skew: 1 + self.dice.below(2) as i32,
+            max_skew: 1 + self.random.index(2) as i32,
             topology_key: self.key(kind),
             hard,
-            min_domains: (hard && self.dice.chance(25)).then(|| 1 + self.dice.below(4) as i32),
-            honor_affinity: self.dice.chance(70),
-            honor_taints: self.dice.chance(40),
-            match_label_keys: if label_selector.is_some() && self.dice.chance(15) {
+            min_domains: (hard && self.random.chance(25)).then(|| 1 + self.random.index(4) as i32),
+            honor_affinity: self.random.chance(70),
+            honor_taints: self.random.chance(40),
+            match_label_keys: if label_selector.is_some() && self.random.chance(15) {
                 vec!["rev".to_owned()]
             } else {
                 Vec::new()
@@ -370,7 +347,7 @@ impl Maker {
     }
 
     fn toleration(&mut self) -> Toleration {
-        let exists = self.dice.chance(50);
+        let exists = self.random.chance(50);
         let effects = [
             None,
             Some(TaintEffect::NoSchedule),
@@ -378,18 +355,18 @@ impl Maker {
             Some(TaintEffect::PreferNoSchedule),
         ];
         let key =
-            if exists && self.dice.chance(10) { "" } else { *self.dice.pick(&["dedicated", "special"]) };
+            if exists && self.random.chance(10) { "" } else { *self.random.pick(&["dedicated", "special"]) };
         Toleration {
             key: key.to_owned(),
             operator: if exists { "Exists" } else { "Equal" }.to_owned(),
-            value: if exists { String::new() } else { (*self.dice.pick(&["x", "y", ""])).to_owned() },
-            effect: *self.dice.pick(&effects),
+            value: if exists { String::new() } else { (*self.random.pick(&["x", "y", ""])).to_owned() },
+            effect: *self.random.pick(&effects),
         }
     }
 
     /// Classes: one for each way a claim may wait.
     fn storage(&mut self, snapshot: &mut Snapshot) {
-        let zone = (*self.dice.pick(&["z1", "z2", "z3"])).to_owned();
+        let zone = (*self.random.pick(&["z1", "z2", "z3"])).to_owned();
         let there = NodeSelectorTerm {
             match_expressions: vec![Requirement::new(&self.key("zone"), Operator::In, &[&zone])],
             match_fields: Vec::new(),
@@ -413,7 +390,7 @@ impl Maker {
     /// A claim of some kind for the pod that waits, now and then two.
     fn volumes(&mut self, pod: &mut Pod, snapshot: &mut Snapshot) {
         let mut index = 0;
-        while self.dice.chance(18) {
+        while self.random.chance(18) {
             index += 1;
             let name = self.named(&format!("claim-{index}"));
             pod.spec.volumes.push(PodVolume::Claim(name.clone()));
@@ -424,7 +401,7 @@ impl Maker {
                 storage_class: Some(self.named("waits")),
                 ..VolumeClaim::default()
             };
-            match self.dice.below(10) {
+            match self.random.index(10) {
                 // No such claim.
                 0 => continue,
                 1..=5 => {
@@ -434,7 +411,7 @@ impl Maker {
                 }
                 _ => {
                     claim.storage_class = {
-                        let class = *self.dice.pick(&["waits", "zonal", "zonal", "immediate", "by-hand"]);
+                        let class = *self.random.pick(&["waits", "zonal", "zonal", "immediate", "by-hand"]);
                         Some(self.named(class))
                     }
                 }
@@ -445,8 +422,8 @@ impl Maker {
 
     /// One or two claims of the pod's namespace that others may use, too, if they are not for one pod alone.
     fn shared(&mut self, pod: &mut Pod, snapshot: &mut Snapshot) {
-        for _ in 0..1 + self.dice.below(2) {
-            let claim = format!("{}-shared-{}", pod.namespace, self.dice.below(SHARED));
+        for _ in 0..1 + self.random.index(2) {
+            let claim = format!("{}-shared-{}", pod.namespace, self.random.index(SHARED));
             let volume = PodVolume::Claim(claim.clone());
             if pod.spec.volumes.contains(&volume) {
                 continue;
@@ -462,15 +439,15 @@ impl Maker {
                 name: claim,
                 volume: Some(volume.name.clone()),
                 storage_class: Some(self.named("waits")),
-                read_write_once_pod: self.dice.chance(30),
+                read_write_once_pod: self.random.chance(30),
             });
             snapshot.volumes.push(volume);
         }
     }
 
     fn volume(&mut self, claim: &str) -> Volume {
-        let terms = 1 + self.dice.below(2);
-        let node_affinity = self.dice.chance(85).then(|| {
+        let terms = 1 + self.random.index(2);
+        let node_affinity = self.random.chance(85).then(|| {
             (0..terms)
                 .map(|_| NodeSelectorTerm {
                     match_expressions: vec![self.node_requirement()],

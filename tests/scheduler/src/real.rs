@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use stowage_cluster::Cluster;
+use stowage_cluster::objects::{collection, prepared};
 use stowage_import::export::objects;
 
 /// Requests under way at once: enough to keep two cores busy.
@@ -46,7 +47,10 @@ impl Arena {
         let mut stages: [Vec<Value>; 3] = Default::default();
         for case in cases {
             for object in objects(&case.snapshot) {
-                stages[stage(&object)].push(prepared(object, &case.name)?);
+                let claim_of = |volume: &str| {
+                    Some((format!("{}-a", case.name), volume.strip_suffix("-volume")?.to_owned()))
+                };
+                stages[stage(&object)].push(prepared(object, claim_of));
             }
         }
         for stage in &stages[..2] {
@@ -85,7 +89,7 @@ impl Arena {
     }
 
     async fn request(&self, method: http::Method, object: &Value) -> Result<()> {
-        let collection = collection(object)?;
+        let collection = collection(object).map_err(anyhow::Error::msg)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let (path, body) = if method == http::Method::POST {
             (collection, object.to_string())
@@ -154,44 +158,6 @@ fn stage(object: &Value) -> usize {
         Some("Pod" | "PersistentVolumeClaim") => 1,
         _ => 0,
     }
-}
-
-/// What an API server and a scheduler want beyond what a snapshot holds.
-fn prepared(mut object: Value, case: &str) -> Result<Value> {
-    match object["kind"].as_str() {
-        Some("PersistentVolumeClaim") if !object["spec"]["volumeName"].is_null() => {
-            // The mark of the controller that binds claims, which does not run here.
-            object["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
-        }
-        Some("PersistentVolume") => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            let claim =
-                name.strip_suffix("-volume").with_context(|| format!("case {case}: volume {name}"))?;
-            object["spec"]["claimRef"] =
-                json!({"kind": "PersistentVolumeClaim", "name": claim, "namespace": format!("{case}-a")});
-        }
-        _ => {}
-    }
-    // The API server sets the status of pods itself; nodes bring theirs.
-    if object["kind"] == "Pod" {
-        object.as_object_mut().context("an object is a map")?.remove("status");
-    }
-    Ok(object)
-}
-
-fn collection(object: &Value) -> Result<String> {
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-    Ok(match kind {
-        "Namespace" => "/api/v1/namespaces".to_owned(),
-        "Node" => "/api/v1/nodes".to_owned(),
-        "CSINode" => "/apis/storage.k8s.io/v1/csinodes".to_owned(),
-        "PersistentVolume" => "/api/v1/persistentvolumes".to_owned(),
-        "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
-        "PersistentVolumeClaim" => format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims"),
-        "Pod" => format!("/api/v1/namespaces/{namespace}/pods"),
-        other => bail!("cases have no objects of kind {other}"),
-    })
 }
 
 /// The decision a pod's state shows, if any yet.

@@ -2,15 +2,8 @@
 
 use stowage_tests::{File, files, has_word};
 
-/// No source file is longer, unless it is in [`LONG`].
+/// No source file is longer.
 const LINES_MAX: usize = 600;
-
-/// A ratchet: files that are longer, and how long they may be. They may shrink and then leave the list; nothing joins it
-/// without a reason beside it.
-const LONG: [(&str, usize); 1] = [
-    // Tests of the checker: one case per way to lie, and the builders they share.
-    ("planner/checker/tests/it/support.rs", 740),
-];
 
 /// Asserts that no line of code satisfies `bad`, and names those that do.
 fn none(what: &str, files: &[File], bad: impl Fn(&str) -> bool) {
@@ -43,16 +36,8 @@ fn nothing_is_left_undone() {
 fn files_fit_in_a_head() {
     for file in files(".rs") {
         let lines = file.text.lines().count();
-        match LONG.iter().find(|(path, _)| *path == file.path) {
-            Some((path, most)) => {
-                assert!(lines <= *most, "{path} grew from {most} to {lines} lines; split it");
-                assert!(lines > LINES_MAX, "{path} is short now: take it off the list");
-            }
-            None => assert!(lines <= LINES_MAX, "{} has {lines} lines; split it", file.path),
-        }
+        assert!(lines <= LINES_MAX, "{} has {lines} lines, {LINES_MAX} are enough; split it", file.path);
     }
-    let gone = LONG.iter().find(|(path, _)| !stowage_tests::root().join(path).exists());
-    assert!(gone.is_none(), "{gone:?} does not exist any more: take it off the list");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use stowage_models::objects::{
     Volume, VolumeClaim,
 };
 use stowage_models::plan::{Launch, Plan, UnplacedReason};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
@@ -390,10 +391,10 @@ fn volumes_choose_the_zone_and_count_on_the_node() {
 /// Goal: whatever constraints there are, a right plan is accepted and a damaged one is not.
 #[test]
 fn random_constraints() {
-    let mut dice = Dice(11);
+    let mut random = Random::new(11);
     let (mut placed, mut left, mut split, mut on_old) = (0, 0, 0, 0);
     for round in 0..150 {
-        let snapshot = random(&mut dice);
+        let snapshot = cluster(&mut random);
         let rule = if round % 2 == 0 { Rule::Cpu } else { Rule::Zero };
         let case = accepted(Case::new(snapshot, rule));
         placed += case.plan.summary.pods_on_new;
@@ -409,34 +410,25 @@ fn random_constraints() {
     assert!(placed > 500 && on_old > 100 && left > 50 && split > 30, "{placed} {on_old} {left} {split}");
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
-}
-
 /// A few apps with random constraints, a few nodes, and pods of the same apps on them.
-fn random(dice: &mut Dice) -> Snapshot {
+fn cluster(random: &mut Random) -> Snapshot {
     const APPS: [&str; 5] = ["a", "b", "c", "d", "e"];
     let mut snapshot = simple_snapshot();
     snapshot.pods.clear();
-    for index in 0..dice.below(4) {
+    for index in 0..random.index(4) {
         let mut one = node(&format!("old-{index}"), None);
-        if dice.below(2) == 0 {
+        if random.index(2) == 0 {
             one.labels.insert(labels::ZONE.into(), "us-east-1b".into());
         }
         snapshot.nodes.push(one);
     }
     for name in APPS {
         let mut specs = Vec::new();
-        for _ in 0..dice.below(3) {
-            let key = if dice.below(2) == 0 { labels::ZONE } else { labels::HOSTNAME };
-            let other = APPS[dice.below(APPS.len())];
-            let skew = 1 + dice.below(2) as i32;
-            specs.push((dice.below(6), key, other, skew));
+        for _ in 0..random.index(3) {
+            let key = if random.index(2) == 0 { labels::ZONE } else { labels::HOSTNAME };
+            let other = APPS[random.index(APPS.len())];
+            let skew = 1 + random.index(2) as i32;
+            specs.push((random.index(6), key, other, skew));
         }
         // Of a size of their own: pods of two apps that change places are another plan, and say so in its sums.
         let cpu = 300 + 10 * name.bytes().map(i64::from).sum::<i64>() % 97;
@@ -456,12 +448,12 @@ fn random(dice: &mut Dice) -> Snapshot {
                 }
             }
         };
-        let count = 1 + dice.below(8);
+        let count = 1 + random.index(8);
         snapshot.pods.extend(set(name, count, constrain));
-        if !snapshot.nodes.is_empty() && dice.below(2) == 0 {
-            let node = snapshot.nodes[dice.below(snapshot.nodes.len())].name.clone();
+        if !snapshot.nodes.is_empty() && random.index(2) == 0 {
+            let node = snapshot.nodes[random.index(snapshot.nodes.len())].name.clone();
             let stay = |pod: &mut Pod| {
-                if dice_free(&specs) {
+                if random_free(&specs) {
                     pod.spec.affinity.anti_required = vec![term(labels::ZONE, specs[0].2)];
                 }
             };
@@ -473,6 +465,6 @@ fn random(dice: &mut Dice) -> Snapshot {
 }
 
 /// Whether pods of this kind that run repel others: as good as random.
-fn dice_free(specs: &[(usize, &str, &str, i32)]) -> bool {
+fn random_free(specs: &[(usize, &str, &str, i32)]) -> bool {
     specs.first().is_some_and(|(kind, ..)| kind % 2 == 1)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use stowage_checker::check;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Plan;
+use stowage_models::random::Random;
 use stowage_models::snapshot::Snapshot;
 
 /// What became of the mutations of a plan.
@@ -34,11 +35,11 @@ pub(crate) fn run(
 ) -> Outcome {
     let original = serde_json::to_value(plan).expect("a plan is JSON");
     let original_claims = claims(snapshot, plan);
-    let mut dice = Dice(seed);
+    let mut random = Random::new(seed);
     let mut outcome = Outcome::default();
     for _ in 0..rounds {
         let mut mutant = original.clone();
-        let what = mutate(&mut mutant, catalog, &mut dice);
+        let what = mutate(&mut mutant, catalog, &mut random);
         let Ok(mut mutant) = serde_json::from_value::<Plan>(mutant) else {
             outcome.unreadable += 1;
             continue;
@@ -104,33 +105,15 @@ fn strip_zeros(value: &mut Value) {
     }
 }
 
-/// SplitMix64 (Steele et al. 2014).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`, zero if that is zero.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % (bound.max(1) as u64)) as usize
-    }
-}
-
 /// Damages a plan document once; says how.
-pub(crate) fn mutate(plan: &mut Value, catalog: &Catalog, dice: &mut Dice) -> String {
-    match dice.below(10) {
-        0..=2 => change_leaf(plan, dice),
-        3 | 4 => change_pods(plan, dice),
-        5 => change_launch(plan, catalog, dice),
-        6 | 7 => change_proof(plan, dice),
-        8 => change_list(plan, dice),
-        _ => drop_field(plan, dice),
+pub(crate) fn mutate(plan: &mut Value, catalog: &Catalog, random: &mut Random) -> String {
+    match random.index(10) {
+        0..=2 => change_leaf(plan, random),
+        3 | 4 => change_pods(plan, random),
+        5 => change_launch(plan, catalog, random),
+        6 | 7 => change_proof(plan, random),
+        8 => change_list(plan, random),
+        _ => drop_field(plan, random),
     }
 }
 
@@ -164,53 +147,53 @@ fn pointers(value: &Value, wanted: &dyn Fn(&Value) -> bool) -> Vec<String> {
 /// One of the values that satisfy `wanted`, with its pointer.
 fn pick<'v>(
     plan: &'v mut Value,
-    dice: &mut Dice,
+    random: &mut Random,
     wanted: &dyn Fn(&Value) -> bool,
 ) -> Option<(String, &'v mut Value)> {
     let mut found = pointers(plan, wanted);
     if found.is_empty() {
         return None;
     }
-    let path = found.swap_remove(dice.below(found.len()));
+    let path = found.swap_remove(random.index(found.len()));
     plan.pointer_mut(&path).map(|value| (path, value))
 }
 
 /// Flips a digit, replaces a number by an extreme one, or flips a truth.
-fn change_leaf(plan: &mut Value, dice: &mut Dice) -> String {
+fn change_leaf(plan: &mut Value, random: &mut Random) -> String {
     let has_digit = |value: &Value| match value {
         Value::Number(_) | Value::Bool(_) => true,
         Value::String(text) => text.bytes().any(|byte| byte.is_ascii_digit()),
         _ => false,
     };
-    let Some((path, value)) = pick(plan, dice, &has_digit) else {
+    let Some((path, value)) = pick(plan, random, &has_digit) else {
         return "nothing".into();
     };
     let before = value.clone();
     *value = match value {
         Value::Bool(truth) => Value::Bool(!*truth),
-        Value::String(text) => Value::String(flip_digit(text, dice)),
-        ref number => match dice.below(8) {
-            0 => [0, -1, i64::MAX, i64::MIN, i64::from(i32::MIN), 1 << 53][dice.below(6)].into(),
+        Value::String(text) => Value::String(flip_digit(text, random)),
+        ref number => match random.index(8) {
+            0 => [0, -1, i64::MAX, i64::MIN, i64::from(i32::MIN), 1 << 53][random.index(6)].into(),
             1 => number.as_i64().and_then(|one| one.checked_neg()).unwrap_or(1).into(),
-            _ => serde_json::from_str(&flip_digit(&number.to_string(), dice)).unwrap_or(Value::Null),
+            _ => serde_json::from_str(&flip_digit(&number.to_string(), random)).unwrap_or(Value::Null),
         },
     };
     format!("{path}: {before} -> {value}")
 }
 
-fn flip_digit(text: &str, dice: &mut Dice) -> String {
+fn flip_digit(text: &str, random: &mut Random) -> String {
     let digits: Vec<usize> =
         text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit()).map(|(at, _)| at).collect();
-    let Some(at) = digits.get(dice.below(digits.len())) else {
+    let Some(at) = digits.get(random.index(digits.len().max(1))) else {
         return text.to_owned();
     };
     let mut bytes = text.as_bytes().to_vec();
-    bytes[*at] = b'0' + (bytes[*at] - b'0' + 1 + dice.below(9) as u8) % 10;
+    bytes[*at] = b'0' + (bytes[*at] - b'0' + 1 + random.index(9) as u8) % 10;
     String::from_utf8(bytes).expect("a digit for a digit")
 }
 
 /// Swaps, moves, duplicates or drops pods between launches, existing nodes and entries of those left out.
-fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
+fn change_pods(plan: &mut Value, random: &mut Random) -> String {
     let mut lists = Vec::new();
     for part in ["launches", "existing", "unplaced"] {
         let count = plan[part].as_array().map_or(0, Vec::len);
@@ -219,7 +202,7 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
     if lists.is_empty() {
         return "nothing".into();
     }
-    let (from, to) = (lists[dice.below(lists.len())].clone(), lists[dice.below(lists.len())].clone());
+    let (from, to) = (lists[random.index(lists.len())].clone(), lists[random.index(lists.len())].clone());
     let take = |plan: &mut Value, place: &str, at: usize| -> Option<Value> {
         let pods = plan.pointer_mut(place)?.get_mut("pods")?.as_array_mut()?;
         (!pods.is_empty()).then(|| pods.remove(at % pods.len()))
@@ -235,11 +218,11 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
         pods.push(pod);
         pods.sort_by_key(ToString::to_string);
     };
-    let at = dice.below(1000);
+    let at = random.index(1000);
     let Some(pod) = take(plan, &from, at) else {
         return "nothing".into();
     };
-    match dice.below(4) {
+    match random.index(4) {
         0 => format!("dropped {pod} from {from}"),
         1 => {
             let what = format!("moved {pod} from {from} to {to}");
@@ -253,7 +236,7 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
             what
         }
         _ => {
-            let other = take(plan, &to, dice.below(1000));
+            let other = take(plan, &to, random.index(1000));
             let what = format!("swapped {pod} of {from} and {other:?} of {to}");
             put(plan, &to, pod);
             other.into_iter().for_each(|other| put(plan, &from, other));
@@ -263,17 +246,17 @@ fn change_pods(plan: &mut Value, dice: &mut Dice) -> String {
 }
 
 /// Changes type, zone, capacity type or price of a launch or an alternate to another the catalogue knows.
-fn change_launch(plan: &mut Value, catalog: &Catalog, dice: &mut Dice) -> String {
+fn change_launch(plan: &mut Value, catalog: &Catalog, random: &mut Random) -> String {
     let is_node = |value: &Value| value.get("instanceType").is_some_and(Value::is_string);
-    let Some((path, node)) = pick(plan, dice, &is_node) else {
+    let Some((path, node)) = pick(plan, random, &is_node) else {
         return "nothing".into();
     };
-    let instance = &catalog.types[dice.below(catalog.types.len())];
+    let instance = &catalog.types[random.index(catalog.types.len())];
     let before = node.clone();
-    match dice.below(5) {
+    match random.index(5) {
         0 => node["instanceType"] = instance.name.clone().into(),
         1 => {
-            let zone = instance.zones.get(dice.below(instance.zones.len()));
+            let zone = instance.zones.get(random.index(instance.zones.len().max(1)));
             node["zone"] = zone.map_or_else(String::new, |zone| zone.zone.clone()).into();
         }
         2 => {
@@ -295,14 +278,14 @@ fn change_launch(plan: &mut Value, catalog: &Catalog, dice: &mut Dice) -> String
 }
 
 /// Changes a multiplier, a vector, an index, or a bound (with its copies) by a little or by much.
-fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
-    let step = [1, -1, 2, -7, 1 << 20, -(1 << 20), 1 << 30][dice.below(7)];
+fn change_proof(plan: &mut Value, random: &mut Random) -> String {
+    let step = [1, -1, 2, -7, 1 << 20, -(1 << 20), 1 << 30][random.index(7)];
     let add = |value: &mut Value| {
         let changed = value.as_i64().unwrap_or(0).saturating_add(step);
         *value = changed.into();
     };
-    if dice.below(4) == 0 {
-        let name = if dice.below(2) == 0 { "launchBound" } else { "launchBoundWithoutWeights" };
+    if random.index(4) == 0 {
+        let name = if random.index(2) == 0 { "launchBound" } else { "launchBoundWithoutWeights" };
         if let Some(Value::Object(summary)) = plan.get_mut("summary") {
             summary.entry(name).and_modify(add);
         }
@@ -313,18 +296,18 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
         }
         return format!("{name} by {step}");
     }
-    let which = if dice.below(3) == 0 { "certificateWithoutWeights" } else { "certificate" };
+    let which = if random.index(3) == 0 { "certificateWithoutWeights" } else { "certificate" };
     let Some(proof) = plan.get_mut(which).filter(|proof| proof.is_object()) else {
         return "nothing".into();
     };
-    if dice.below(4) == 0 {
+    if random.index(4) == 0 {
         let text = proof["offeringVectors"].as_str().unwrap_or_default().to_owned();
-        let text = if dice.below(2) == 0 { flip_digit(&text, dice) } else { swap_runs(&text, dice) };
+        let text = if random.index(2) == 0 { flip_digit(&text, random) } else { swap_runs(&text, random) };
         let what = format!("{which}: offeringVectors -> {text}");
         proof["offeringVectors"] = text.into();
         return what;
     }
-    match pick(proof, dice, &Value::is_i64) {
+    match pick(proof, random, &Value::is_i64) {
         Some((path, value)) => {
             add(value);
             format!("{which}{path} by {step}")
@@ -333,21 +316,21 @@ fn change_proof(plan: &mut Value, dice: &mut Dice) -> String {
     }
 }
 
-fn swap_runs(text: &str, dice: &mut Dice) -> String {
+fn swap_runs(text: &str, random: &mut Random) -> String {
     let mut runs: Vec<&str> = text.split(',').collect();
-    let (one, other) = (dice.below(runs.len()), dice.below(runs.len()));
+    let (one, other) = (random.index(runs.len()), random.index(runs.len()));
     runs.swap(one, other);
     runs.join(",")
 }
 
 /// Deletes, duplicates or swaps elements of a list.
-fn change_list(plan: &mut Value, dice: &mut Dice) -> String {
+fn change_list(plan: &mut Value, random: &mut Random) -> String {
     let filled = |value: &Value| value.as_array().is_some_and(|items| !items.is_empty());
-    let Some((path, Value::Array(items))) = pick(plan, dice, &filled) else {
+    let Some((path, Value::Array(items))) = pick(plan, random, &filled) else {
         return "nothing".into();
     };
-    let (one, other) = (dice.below(items.len()), dice.below(items.len()));
-    match dice.below(3) {
+    let (one, other) = (random.index(items.len()), random.index(items.len()));
+    match random.index(3) {
         0 => drop(items.remove(one)),
         1 => items.insert(other, items[one].clone()),
         _ => items.swap(one, other),
@@ -356,15 +339,15 @@ fn change_list(plan: &mut Value, dice: &mut Dice) -> String {
 }
 
 /// Deletes a field, or gives it the value of another one.
-fn drop_field(plan: &mut Value, dice: &mut Dice) -> String {
+fn drop_field(plan: &mut Value, random: &mut Random) -> String {
     let filled = |value: &Value| value.as_object().is_some_and(|fields| !fields.is_empty());
-    let Some((path, Value::Object(fields))) = pick(plan, dice, &filled) else {
+    let Some((path, Value::Object(fields))) = pick(plan, random, &filled) else {
         return "nothing".into();
     };
     let keys: Vec<String> = fields.keys().cloned().collect();
-    let (one, other) = (&keys[dice.below(keys.len())], &keys[dice.below(keys.len())]);
+    let (one, other) = (&keys[random.index(keys.len())], &keys[random.index(keys.len())]);
     let value = fields.remove(one);
-    if dice.below(2) == 0 {
+    if random.index(2) == 0 {
         fields.extend(value.map(|value| (other.clone(), value)));
     }
     format!("{path}: field {one} dropped or moved to {other}")

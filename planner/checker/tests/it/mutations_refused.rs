@@ -1,11 +1,12 @@
 //! No random damage to a right plan goes unnoticed.
 
-use crate::mutations::{Dice, mutate, run};
+use crate::mutations::{mutate, run};
 use crate::support::*;
 use proptest::prelude::*;
 use std::sync::OnceLock;
 use stowage_checker::check;
 use stowage_models::plan::Plan;
+use stowage_models::random::Random;
 
 fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
@@ -43,12 +44,12 @@ fn with_a_new_id_every_other_claim_is_refused() {
 #[test]
 fn no_accepted_bound_exceeds_a_known_cost() {
     for (seed, case) in cases().iter().enumerate() {
-        let mut dice = Dice(200 + seed as u64);
+        let mut random = Random::new(200 + seed as u64);
         let original = serde_json::to_value(&case.plan).unwrap();
         for _ in 0..ROUNDS {
             let mut mutant = original.clone();
             let what: Vec<String> =
-                (0..1 + dice.below(3)).map(|_| mutate(&mut mutant, &case.catalog, &mut dice)).collect();
+                (0..1 + random.index(3)).map(|_| mutate(&mut mutant, &case.catalog, &mut random)).collect();
             let Ok(mut mutant) = serde_json::from_value::<Plan>(mutant) else {
                 continue;
             };
@@ -79,11 +80,11 @@ proptest! {
     #[test]
     fn no_plan_makes_it_panic(seed: u64, count in 1_usize..40, index in 0_usize..4) {
         let case = &cases()[index];
-        let mut dice = Dice(seed);
+        let mut random = Random::new(seed);
         let mut mutant = serde_json::to_value(&case.plan).unwrap();
         for _ in 0..count {
             let before = mutant.clone();
-            let _ = mutate(&mut mutant, &case.catalog, &mut dice);
+            let _ = mutate(&mut mutant, &case.catalog, &mut random);
             // Only what can still be read gets to the referee at all.
             if serde_json::from_value::<Plan>(mutant.clone()).is_err() {
                 mutant = before;
@@ -99,11 +100,11 @@ proptest! {
     #[test]
     fn no_snapshot_makes_it_panic(seed: u64, count in 1_usize..20, index in 0_usize..4) {
         let case = &cases()[index];
-        let mut dice = Dice(seed);
+        let mut random = Random::new(seed);
         let mut mutant = serde_json::to_value(&case.snapshot).unwrap();
         for _ in 0..count {
             let before = mutant.clone();
-            let _ = mutate(&mut mutant, &case.catalog, &mut dice);
+            let _ = mutate(&mut mutant, &case.catalog, &mut random);
             if serde_json::from_value::<stowage_models::snapshot::Snapshot>(mutant.clone()).is_err() {
                 mutant = before;
             }

@@ -27,6 +27,11 @@ impl Spot {
     fn domain(&self, key: &str) -> &str {
         if key == labels::HOSTNAME { &self.host } else { &self.zone }
     }
+
+    /// Whether both are in one domain of the term.
+    fn shares(&self, other: &Spot, term: &PodAffinityTerm) -> bool {
+        self.domain(&term.topology_key) == other.domain(&term.topology_key)
+    }
 }
 
 fn ports(spec: &PodSpec) -> BTreeSet<&String> {
@@ -63,19 +68,19 @@ pub(crate) fn is_constrained(snapshot: &Snapshot, labels: &Labels, spec: &PodSpe
     states_any(spec) || marks(snapshot, labels).contains(&true)
 }
 
+fn means(term: &PodAffinityTerm, labels: &Labels) -> bool {
+    selects(term.label_selector.as_ref(), labels)
+}
+
 /// Whether anti-affinity keeps a pod and one of the others apart.
 pub(crate) fn repelled(
     others: &[(Spot, &Labels, &PodSpec)],
     (labels, spec): (&Labels, &PodSpec),
     spot: &Spot,
 ) -> bool {
-    let near = |other: &Spot, term: &PodAffinityTerm| {
-        other.domain(&term.topology_key) == spot.domain(&term.topology_key)
-    };
-    let means = |term: &PodAffinityTerm, labels: &Labels| selects(term.label_selector.as_ref(), labels);
     others.iter().any(|(at, marks, other)| {
-        spec.affinity.anti_required.iter().any(|term| means(term, marks) && near(at, term))
-            || other.affinity.anti_required.iter().any(|term| means(term, labels) && near(at, term))
+        spec.affinity.anti_required.iter().any(|term| means(term, marks) && spot.shares(at, term))
+            || other.affinity.anti_required.iter().any(|term| means(term, labels) && spot.shares(at, term))
     })
 }
 
@@ -86,10 +91,6 @@ pub(crate) fn allows(
     (labels, spec): (&Labels, &PodSpec),
     spot: &Spot,
 ) -> bool {
-    let near = |other: &Spot, term: &PodAffinityTerm| {
-        other.domain(&term.topology_key) == spot.domain(&term.topology_key)
-    };
-    let means = |term: &PodAffinityTerm, labels: &Labels| selects(term.label_selector.as_ref(), labels);
     let own = ports(spec);
     let port_taken = others.iter().any(|(at, _, other)| at == spot && !own.is_disjoint(&ports(other)));
     let repelled = repelled(others, (labels, spec), spot);
@@ -98,7 +99,7 @@ pub(crate) fn allows(
         .affinity
         .pod_required
         .iter()
-        .all(|term| others.iter().any(|(at, marks, _)| all(marks) && near(at, term)));
+        .all(|term| others.iter().any(|(at, marks, _)| all(marks) && spot.shares(at, term)));
     let first = all(labels) && !others.iter().any(|(_, marks, _)| all(marks));
     let level = spec.topology_spread.iter().all(|spread| {
         let counted = |marks: &Labels| selects(spread.label_selector.as_ref(), marks);

@@ -10,6 +10,7 @@ use stowage_models::plan::{
     Row, SnapshotRef, Summary, Unplaced, UnplacedReason,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::units::{Ppm, UsdMicros};
 
 /// A type: name, cpu, memory in GiB, on-demand and spot price.
@@ -33,16 +34,6 @@ const APPS: [(&str, &str); 6] = [
     ("ml", "embedder"),
 ];
 
-/// Numbers that look random and are the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % sides
-    }
-}
-
 fn resources(cpu_milli: i64, mib: i64, pods: i64) -> Resources {
     Resources::from([(CPU, cpu_milli), (MEMORY, mib << 20), (PODS, pods)])
 }
@@ -51,10 +42,10 @@ fn allocatable(kind: &Type) -> Resources {
     resources(kind.1 * 1000 - 110, kind.2 * 950, 110)
 }
 
-fn names(count: usize, from: &mut usize, dice: &mut Dice) -> Vec<PodRef> {
+fn names(count: usize, from: &mut usize, random: &mut Random) -> Vec<PodRef> {
     let mut pods: Vec<PodRef> = (0..count)
         .map(|_| {
-            let (namespace, app) = APPS[dice.roll(APPS.len())];
+            let (namespace, app) = APPS[random.index(APPS.len())];
             *from += 1;
             PodRef(format!("{namespace}/{app}-6d9f7c5b8-{:05x}", *from * 7919 % 1_048_576))
         })
@@ -68,10 +59,10 @@ fn share(allocatable: &Resources, cpu: i64, memory: i64, pods: usize) -> Resourc
     resources(allocatable.get(CPU) * cpu / 100, (allocatable.get(MEMORY) >> 20) * memory / 100, pods as i64)
 }
 
-fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
-    let kind = &TYPES[[0, 0, 0, 1, 1, 2, 4, 5][dice.roll(8)]];
-    let spot = dice.roll(10) < 7;
-    let zone = ZONES[dice.roll(3)];
+fn launch(at: usize, pods: Vec<PodRef>, random: &mut Random) -> Launch {
+    let kind = &TYPES[[0, 0, 0, 1, 1, 2, 4, 5][random.index(8)]];
+    let spot = random.index(10) < 7;
+    let zone = ZONES[random.index(3)];
     let allocatable = allocatable(kind);
     let price = UsdMicros(if spot { kind.4 } else { kind.3 });
     let alternate = |name: &str, dearer: i64| Alternate {
@@ -91,7 +82,12 @@ fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
         list_price: None,
         price_estimated: spot && kind.0 == "g5.2xlarge",
         daemon_sets: resources(350, 620, 4),
-        requested: share(&allocatable, 84 + dice.roll(13) as i64, 62 + dice.roll(34) as i64, pods.len()),
+        requested: share(
+            &allocatable,
+            84 + random.index(13) as i64,
+            62 + random.index(34) as i64,
+            pods.len(),
+        ),
         allocatable,
         pods,
         alternates: vec![
@@ -102,23 +98,27 @@ fn launch(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> Launch {
     }
 }
 
-fn existing(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> ExistingNode {
-    let kind = &TYPES[[3, 1, 2][dice.roll(3)]];
+fn existing(at: usize, pods: Vec<PodRef>, random: &mut Random) -> ExistingNode {
+    let kind = &TYPES[[3, 1, 2][random.index(3)]];
     let managed = at != 7;
     let allocatable = allocatable(kind);
-    let running =
-        share(&allocatable, 45 + dice.roll(30) as i64, 40 + dice.roll(25) as i64, 12 + dice.roll(20));
+    let running = share(
+        &allocatable,
+        45 + random.index(30) as i64,
+        40 + random.index(25) as i64,
+        12 + random.index(20),
+    );
     let requested = if pods.is_empty() {
         Resources::default()
     } else {
-        share(&allocatable, 8 + dice.roll(16) as i64, 6 + dice.roll(20) as i64, pods.len())
+        share(&allocatable, 8 + random.index(16) as i64, 6 + random.index(20) as i64, pods.len())
     };
     ExistingNode {
         name: format!("ip-10-0-{}-{}.ec2.internal", 10 + at % 3, 20 + at * 11),
         node_pool: managed.then(|| "general".to_owned()),
         instance_type: managed.then(|| kind.0.to_owned()),
         zone: Some(ZONES[at % 3].to_owned()),
-        capacity_type: managed.then(|| if dice.roll(2) == 0 { "spot" } else { "on-demand" }.to_owned()),
+        capacity_type: managed.then(|| if random.index(2) == 0 { "spot" } else { "on-demand" }.to_owned()),
         price: managed.then_some(UsdMicros(kind.3)),
         allocatable,
         running,
@@ -129,9 +129,9 @@ fn existing(at: usize, pods: Vec<PodRef>, dice: &mut Dice) -> ExistingNode {
 
 /// A plan of this size; about a fifth of the pods goes to existing nodes.
 pub fn plan(launches: usize, nodes: usize, pods: usize) -> Plan {
-    let mut dice = Dice(7);
+    let mut random = Random::new(7);
     let mut named = 0;
-    let unplaced = unplaced(&mut named, &mut dice);
+    let unplaced = unplaced(&mut named, &mut random);
     let out: usize = unplaced.iter().map(|entry| entry.pods.len()).sum();
     let on_existing = if nodes == 0 { 0 } else { (pods - out) / 5 };
     let on_new = pods - out - on_existing;
@@ -140,8 +140,8 @@ pub fn plan(launches: usize, nodes: usize, pods: usize) -> Plan {
         .map(|at| {
             let take = left.div_ceil(launches - at);
             left -= take;
-            let pods = names(take, &mut named, &mut dice);
-            launch(at, pods, &mut dice)
+            let pods = names(take, &mut named, &mut random);
+            launch(at, pods, &mut random)
         })
         .collect();
     let mut left = on_existing;
@@ -150,8 +150,8 @@ pub fn plan(launches: usize, nodes: usize, pods: usize) -> Plan {
             let take = if at % 4 == 3 { 0 } else { left.div_ceil(nodes - at).min(left) };
             let take = if at + 1 == nodes { left } else { take };
             left -= take;
-            let pods = names(take, &mut named, &mut dice);
-            self::existing(at, pods, &mut dice)
+            let pods = names(take, &mut named, &mut random);
+            self::existing(at, pods, &mut random)
         })
         .collect();
     existing.sort_by(|a, b| a.name.cmp(&b.name));
@@ -192,7 +192,7 @@ pub fn realistic() -> Plan {
     plan(30, 20, 900)
 }
 
-fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
+fn unplaced(named: &mut usize, random: &mut Random) -> Vec<Unplaced> {
     vec![
         Unplaced {
             reason: UnplacedReason::Unsupported,
@@ -201,7 +201,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
             hint: "use whenUnsatisfiable: ScheduleAnyway, or let another autoscaler place these pods".to_owned(),
             nearest: None,
             blocking: Vec::new(),
-            pods: names(4, named, dice),
+            pods: names(4, named, random),
         },
         Unplaced {
             reason: UnplacedReason::NoFit,
@@ -209,7 +209,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
             hint: "allow r7g.metal or x2gd types in NodePool general, or lower the request".to_owned(),
             nearest: Some("r7g.16xlarge us-east-1a on-demand (general)".to_owned()),
             blocking: Vec::new(),
-            pods: names(1, named, dice),
+            pods: names(1, named, random),
         },
         Unplaced {
             reason: UnplacedReason::Limits,
@@ -217,7 +217,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
             hint: "raise spec.limits.cpu of NodePool gpu to at least 104".to_owned(),
             nearest: Some("g5.4xlarge us-east-1b spot (gpu)".to_owned()),
             blocking: Vec::new(),
-            pods: names(7, named, dice),
+            pods: names(7, named, random),
         },
         Unplaced {
             reason: UnplacedReason::Constraint,
@@ -237,7 +237,7 @@ fn unplaced(named: &mut usize, dice: &mut Dice) -> Vec<Unplaced> {
                     price_without: Some(UsdMicros::ZERO),
                 },
             ],
-            pods: names(2, named, dice),
+            pods: names(2, named, random),
         },
     ]
 }

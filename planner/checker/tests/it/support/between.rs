@@ -1,6 +1,7 @@
 //! What constraints between pods make of the naive maker: where a pod may go, and which rows there are.
 
-use super::{Group, Maker, Offer, Placed, admits};
+use super::offers::admits;
+use super::{Group, Maker, Offer, Placed};
 use crate::naive;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;

@@ -1,23 +1,23 @@
-//! SplitMix64: a generator small enough to read, so that a seed means the same snapshot on every machine, for ever.
+//! SplitMix64: a generator small enough to read, so that a seed means the same draws on every machine, for ever.
 //!
-//! Constants and steps are those of Sebastiano Vigna's public-domain `splitmix64.c`. Integers only: a float in here
-//! could round differently elsewhere.
+//! Constants and steps are those of Sebastiano Vigna's public-domain `splitmix64.c` (Steele, Lea, Flood 2014). Integers
+//! only: a float in here could round differently elsewhere.
 
 /// The generator.
 #[derive(Clone, Debug)]
-pub struct Prng(u64);
+pub struct Random(u64);
 
-impl Prng {
+impl Random {
     /// A generator with this seed.
     #[must_use]
-    pub fn new(seed: u64) -> Prng {
-        Prng(seed)
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
     }
 
     /// An independent generator for one purpose, so that drawing more for it leaves the other draws alone.
     #[must_use]
-    pub fn fork(&mut self) -> Prng {
-        Prng(self.next_u64())
+    pub fn fork(&mut self) -> Random {
+        Random(self.next_u64())
     }
 
     /// 64 random bits.
@@ -39,7 +39,18 @@ impl Prng {
         u64::try_from(product >> 64).expect("the upper half of a 128-bit product has 64 bits")
     }
 
+    /// An index of something with `length` entries.
+    ///
+    /// # Panics
+    /// If `length` is zero.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("an index fits")
+    }
+
     /// A number in `low..=high`.
+    ///
+    /// # Panics
+    /// If `high` is below `low`.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         let width = u64::try_from(high - low).expect("low is at most high") + 1;
         low + i64::try_from(self.below(width)).expect("below an i64 width")
@@ -50,13 +61,23 @@ impl Prng {
         self.below(100) < percent
     }
 
+    /// True in `per_mille` of a thousand draws.
+    pub fn per_mille(&mut self, per_mille: u32) -> bool {
+        self.below(1000) < u64::from(per_mille)
+    }
+
     /// One of `items`.
+    ///
+    /// # Panics
+    /// If there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        let index = self.below(items.len() as u64);
-        &items[usize::try_from(index).expect("an index fits")]
+        &items[self.index(items.len())]
     }
 
     /// One of the values, each as often as its weight says.
+    ///
+    /// # Panics
+    /// If the weights add up to zero.
     pub fn weighted<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
         let total = choices.iter().map(|(_, weight)| weight).sum();
         let mut left = self.below(total);
@@ -83,17 +104,17 @@ mod tests {
     #[test]
     fn the_sequence_is_the_published_one() {
         // First outputs of splitmix64.c for seed 1234567.
-        let mut prng = Prng::new(1_234_567);
-        assert_eq!(prng.next_u64(), 6_457_827_717_110_365_317);
-        assert_eq!(prng.next_u64(), 3_203_168_211_198_807_973);
+        let mut random = Random::new(1_234_567);
+        assert_eq!(random.next_u64(), 6_457_827_717_110_365_317);
+        assert_eq!(random.next_u64(), 3_203_168_211_198_807_973);
     }
 
     #[test]
     fn draws_stay_in_range() {
-        let mut prng = Prng::new(1);
+        let mut random = Random::new(1);
         for _ in 0..1000 {
-            assert!((3..=5).contains(&prng.between(3, 5)));
-            assert!(prng.weighted(&[(1, 1), (2, 0)]) == 1);
+            assert!((3..=5).contains(&random.between(3, 5)));
+            assert!(random.weighted(&[(1, 1), (2, 0)]) == 1);
         }
     }
 }
