@@ -5,20 +5,21 @@
 //! Random small clusters with constraints of every kind, also senseless ones. The checker replays each plan with kube-scheduler's
 //! filters and proves the bound again.
 
-use std::sync::Arc;
 use std::time::Duration;
-use stowage_bench::prng::Prng;
+use stowage_bench::trial;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{
     Affinity, Container, Ec2NodeClass, Node, NodePool, NodeSelectorTerm, Pod, PodAffinityTerm, PodPhase,
-    PodSpec, PodVolume, StorageClass, TopologySpread, Volume, VolumeClaim,
+    PodSpec, PodVolume, PreferredPodTerm, StorageClass, TopologySpread, Volume, VolumeClaim,
 };
-use stowage_models::plan::{Plan, Policy, UnplacedReason};
+use stowage_models::plan::{Launch, Plan, Policy, Preferences, UnplacedReason};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
+use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
+use stowage_models::units::{Ppm, UsdMicros};
+use stowage_planner::{Foreign, ForeignLaunch, adopt};
 
 const GIB: i64 = 1 << 30;
 const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
@@ -26,8 +27,7 @@ const APPS: [&str; 5] = ["web", "db", "cache", "queue", "batch"];
 const KEYS: [&str; 4] = [labels::ZONE, labels::HOSTNAME, labels::CAPACITY_TYPE, "example.com/rack"];
 
 fn planned(snapshot: &Snapshot) -> Plan {
-    let clock = Arc::new(|| Duration::ZERO);
-    let limits = Limits { time: Duration::from_millis(100), threads: 1, clock, cancel: None };
+    let limits = trial::by_work(Duration::from_millis(100), 1);
     let policy = Policy::default();
     stowage_planner::plan(snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {}).expect("a plan").plan
 }
@@ -36,15 +36,15 @@ fn text(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn below(rng: &mut Prng, n: usize) -> usize {
+fn below(rng: &mut Random, n: usize) -> usize {
     (rng.next_u64() % n as u64) as usize
 }
 
-fn chance(rng: &mut Prng, percent: usize) -> bool {
+fn chance(rng: &mut Random, percent: usize) -> bool {
     below(rng, 100) < percent
 }
 
-fn selector(rng: &mut Prng, own: &str) -> Option<LabelSelector> {
+fn selector(rng: &mut Random, own: &str) -> Option<LabelSelector> {
     if chance(rng, 3) {
         return None;
     }
@@ -57,12 +57,12 @@ fn selector(rng: &mut Prng, own: &str) -> Option<LabelSelector> {
     Some(selector)
 }
 
-fn key(rng: &mut Prng) -> String {
+fn key(rng: &mut Random) -> String {
     let weights = [0, 0, 0, 0, 0, 1, 1, 1, 2, 3];
     KEYS[weights[below(rng, weights.len())]].to_owned()
 }
 
-fn term(rng: &mut Prng, own: &str) -> PodAffinityTerm {
+fn term(rng: &mut Random, own: &str) -> PodAffinityTerm {
     PodAffinityTerm {
         label_selector: selector(rng, own),
         topology_key: key(rng),
@@ -70,7 +70,7 @@ fn term(rng: &mut Prng, own: &str) -> PodAffinityTerm {
     }
 }
 
-fn spread(rng: &mut Prng, own: &str) -> TopologySpread {
+fn spread(rng: &mut Random, own: &str) -> TopologySpread {
     TopologySpread {
         max_skew: 1 + below(rng, 3) as i32,
         topology_key: key(rng),
@@ -83,12 +83,12 @@ fn spread(rng: &mut Prng, own: &str) -> TopologySpread {
     }
 }
 
-fn requests(rng: &mut Prng) -> Resources {
+fn requests(rng: &mut Random) -> Resources {
     let cpu = [100, 250, 500, 1_000, 3_500][below(rng, 5)];
     Resources::from([(CPU, cpu), (MEMORY, GIB * [1, 1, 2, 4, 14][below(rng, 5)] / 2)])
 }
 
-fn spec(rng: &mut Prng, own: &str) -> PodSpec {
+fn spec(rng: &mut Random, own: &str) -> PodSpec {
     let mut container = Container { requests: requests(rng), ..Container::default() };
     let mut affinity = Affinity::default();
     let mut topology_spread = Vec::new();
@@ -127,7 +127,7 @@ fn spec(rng: &mut Prng, own: &str) -> PodSpec {
     }
 }
 
-fn existing(rng: &mut Prng, at: usize) -> Node {
+fn existing(rng: &mut Random, at: usize) -> Node {
     let zone = ZONES[below(rng, 3)];
     let name = format!("node-{at}");
     let room = Resources::from([(CPU, 3_900), (MEMORY, 14 * GIB), (PODS, 20)]);
@@ -154,7 +154,7 @@ fn existing(rng: &mut Prng, at: usize) -> Node {
 
 /// A cluster of up to four nodes with pods, and up to eight workloads that wait.
 fn snapshot(seed: u64) -> Snapshot {
-    let rng = &mut Prng::new(seed);
+    let rng = &mut Random::new(seed);
     let mut pool = NodePool {
         name: "general".to_owned(),
         requirements: vec![
@@ -237,6 +237,132 @@ fn snapshot(seed: u64) -> Snapshot {
     };
     snapshot.normalise();
     snapshot
+}
+
+/// The same cluster where most constraints between pods that wait are preferences.
+fn wishful(seed: u64) -> Snapshot {
+    let mut snapshot = snapshot(seed);
+    let mut known: Vec<(PodSpec, PodSpec)> = Vec::new();
+    let rng = &mut Random::new(seed ^ 0x501f);
+    for pod in snapshot.pods.iter_mut().filter(|pod| pod.node.is_none()) {
+        // Pods that are equal stay so.
+        if let Some((_, after)) = known.iter().find(|(before, _)| *before == pod.spec) {
+            pod.spec = after.clone();
+            continue;
+        }
+        let before = pod.spec.clone();
+        let Affinity { pod_required, pod_preferred, anti_required, anti_preferred, .. } =
+            &mut pod.spec.affinity;
+        for (hard, soft) in [(pod_required, pod_preferred), (anti_required, anti_preferred)] {
+            for term in std::mem::take(hard) {
+                if chance(rng, 80) {
+                    soft.push(PreferredPodTerm { weight: below(rng, 101) as i32, term });
+                } else {
+                    hard.push(term);
+                }
+            }
+        }
+        for spread in &mut pod.spec.topology_spread {
+            spread.hard &= !chance(rng, 80);
+            spread.min_domains = spread.min_domains.filter(|_| spread.hard);
+        }
+        known.push((before, pod.spec.clone()));
+    }
+    snapshot.normalise();
+    snapshot
+}
+
+/// What somebody else's plan would cost: the launches and pods of `plan`, with preferences priced.
+fn repriced(snapshot: &Snapshot, plan: &Plan) -> Plan {
+    let launches = plan.launches.iter().map(|launch| ForeignLaunch {
+        node_pool: launch.node_pool.clone(),
+        instance_type: launch.instance_type.clone(),
+        zone: launch.zone.clone(),
+        capacity_type: launch.capacity_type.clone(),
+        labels: launch.labels.clone(),
+        pods: launch.pods.clone(),
+    });
+    let existing = plan.existing.iter().map(|node| (node.name.clone(), node.pods.clone()));
+    let foreign = Foreign { launches: launches.collect(), existing: existing.collect() };
+    let limits = trial::by_work(Duration::from_millis(100), 1);
+    let adopted = adopt(snapshot, Catalog::embedded(), &Policy::default(), &limits, &foreign);
+    adopted.expect("the planner's own placement").plan
+}
+
+/// What pods prefer about others is priced, and the plan is hardly ever dearer for it, all told, than the one that ignores it.
+#[test]
+fn preferences_about_other_pods_are_priced_and_worth_it() {
+    let (mut unmet, mut better, mut stated, mut worse) = (0, 0, 0, Vec::new());
+    for seed in 1..=250 {
+        let snapshot = wishful(seed);
+        let of = |preferences: Preferences| {
+            let policy = Policy { gap: Ppm(0), preferences: Some(preferences), ..Policy::default() };
+            trial::accepted(&snapshot, Catalog::embedded(), &policy, Duration::from_millis(100))
+        };
+        let (plan, ignored) = (of(Preferences::Respect), of(Preferences::Ignore));
+        stated += u32::from(plan.policy.preferences == Some(Preferences::Respect));
+        assert_eq!(ignored.summary.preference_cost, UsdMicros::ZERO, "seed {seed}");
+        assert!(plan.summary.pods_unplaced <= ignored.summary.pods_unplaced, "seed {seed}");
+        // Where pods are left out, what the others prefer is priced, but not looked for.
+        if ignored.summary.pods_unplaced == 0 {
+            let ours = plan.summary.total_cost();
+            let theirs = repriced(&snapshot, &ignored).summary.total_cost();
+            better += u32::from(ours < theirs);
+            // Several plans share the time of one.
+            if ours.0 * 50 > theirs.0 * 51 {
+                worse.push(format!("seed {seed}: {ours} with, {theirs} without"));
+            }
+        }
+        unmet += u32::from(plan.summary.preference_cost > UsdMicros::ZERO);
+    }
+    println!("{stated} with preferences, {unmet} leave some unmet, {better} cheaper than without");
+    assert_eq!(worse, Vec::<String>::new());
+    assert!(stated > 150 && unmet > 20 && better > 15, "{stated} {unmet} {better}");
+}
+
+/// ScheduleAnyway over zones is met where it costs less than what it is worth.
+#[test]
+fn wishes_that_cost_little_are_met() {
+    let anyway = |key: &str| TopologySpread {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        label_selector: near("web", "").label_selector,
+        honor_affinity: true,
+        ..TopologySpread::default()
+    };
+    let beside = |app: &str, key: &str| PreferredPodTerm { weight: 100, term: near(app, key) };
+    let affinity = Affinity { anti_preferred: vec![beside("db", labels::HOSTNAME)], ..Affinity::default() };
+    let snapshot = waiting(&[
+        ("web", PodSpec { topology_spread: vec![anyway(labels::ZONE)], ..PodSpec::default() }),
+        ("db", PodSpec { affinity, ..PodSpec::default() }),
+        (
+            "cache",
+            PodSpec {
+                affinity: Affinity {
+                    pod_preferred: vec![beside("web", labels::ZONE)],
+                    ..Affinity::default()
+                },
+                ..PodSpec::default()
+            },
+        ),
+    ]);
+    let plan = planned(&snapshot);
+    assert_eq!(stowage_checker::check(&snapshot, Catalog::embedded(), &plan), Vec::new());
+    let zones = |app: &str| -> Vec<&str> {
+        let pods = |launch: &&Launch| launch.pods.iter().any(|pod| pod.0.contains(app));
+        plan.launches.iter().filter(pods).map(|launch| launch.zone.as_str()).collect()
+    };
+    assert!(
+        plan.summary.preference_cost > UsdMicros::ZERO,
+        "three nodes for three small pods cost more than they are worth"
+    );
+    // Somebody lies about it.
+    let mut lie = plan.clone();
+    lie.summary.preference_cost = UsdMicros::ZERO;
+    lie.id = lie.compute_id();
+    let findings = stowage_checker::check(&snapshot, Catalog::embedded(), &lie);
+    assert!(findings.iter().any(|finding| finding.message.contains("preferenceCost")), "{findings:?}");
+    println!("{:?} {:?}", zones("web"), plan.summary);
 }
 
 #[test]

@@ -31,7 +31,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.6: `minValues` of NodePools count ([`Policy::min_values`]). A checker of 1.5 does not know this field of the policy and
 /// refuses the plan.
-pub const FORMAT_VERSION: &str = "1.6";
+///
+/// 1.7: unmet preferences about other pods have a price, too, and a certificate may have a row per zone for a group that only prefers
+/// to be spread over them. A checker of 1.6 arrives at another price, or meets rows it does not expect, and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.7";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -59,11 +62,11 @@ pub struct Policy {
     pub consolidation: Option<ConsolidationPolicy>,
 }
 
-/// What preferences of pods (preferred node affinity, PreferNoSchedule) count.
+/// What preferences of pods (preferred node and pod affinity, PreferNoSchedule, ScheduleAnyway) count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preferences {
-    /// Each has a price (`docs/formulation.md` section 1.7), and the plan pays it where something else is worth more.
+    /// Each has a price (`docs/formulation.md` sections 1.7 and 1.10), and the plan pays it where something else is worth more.
     Respect,
     /// None.
     Ignore,
@@ -104,6 +107,13 @@ pub const PREFERENCE_WEIGHT_MAX: i64 = 1_000;
 
 /// The weight of a PreferNoSchedule taint that is not tolerated: that of the strongest preference a pod can state.
 pub const PREFERENCE_TAINT_WEIGHT: i64 = 100;
+
+/// The weight of a ScheduleAnyway spread constraint that is exceeded: that of the strongest preference a pod can state.
+pub const PREFERENCE_SPREAD_WEIGHT: i64 = 100;
+
+/// Preferences about the pods near a pod, and about those on its node, cost this share of what others do: no bound knows them, and
+/// a weight of 100 is worth a hundredth of the pod, about the gap a plan may have.
+pub const PREFERENCE_BESIDE_DIVISOR: i64 = 10;
 
 impl Default for Policy {
     fn default() -> Policy {
@@ -170,7 +180,7 @@ pub struct Summary {
     pub cost_before: UsdMicros,
     /// Price of the nodes to launch.
     pub launch_cost: UsdMicros,
-    /// Price of the preferences that placed pods have and the plan does not meet (`docs/formulation.md` section 1.7).
+    /// Price of the preferences that placed pods have and the plan does not meet (`docs/formulation.md` sections 1.7 and 1.10).
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub preference_cost: UsdMicros,
     /// Proven: no set of launches that places these pods costs less, unmet preferences included.

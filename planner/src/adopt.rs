@@ -113,7 +113,7 @@ pub fn adopt(
 }
 
 /// Reads a placement in the problem's terms.
-fn place(whole: &mut Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptError> {
+pub(crate) fn place(whole: &mut Problem<'_>, foreign: &Foreign) -> Result<Placement, AdoptError> {
     let problem = &*whole;
     let mut reader = Reader::new(problem);
     let mut placement = Placement::default();

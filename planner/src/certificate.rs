@@ -127,7 +127,7 @@ fn has_row(problem: &Problem<'_>, g: usize) -> bool {
 }
 
 /// What names the row of each group: its first pod, and its domain if it is one of a split group's.
-fn row_names(problem: &Problem<'_>) -> Vec<(PodRef, Option<String>)> {
+pub(crate) fn row_names(problem: &Problem<'_>) -> Vec<(PodRef, Option<String>)> {
     let domain = |group: &Group<'_>| {
         let (family, cell) = (group.family?, group.cell.first()?);
         debug_assert!(problem.families[family as usize].domains.iter().any(|d| Some(d) == cell.1.as_ref()));

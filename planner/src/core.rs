@@ -1,7 +1,7 @@
 //! The problem as the engine sees it: dense arrays, floating point beside the exact integers, dominated offerings gone.
 
 use crate::constraints::nodes::Rules;
-use crate::constraints::split::{ScaledBy, Split};
+use crate::constraints::split::{Amount, Split};
 use crate::offerings::Offering;
 use crate::problem::{Bits, Limit, Problem};
 use rayon::ThreadPool;
@@ -241,10 +241,7 @@ impl Core {
 
     /// What the cover rows contribute to a bound at the given values of pods: `sum_g pi_g d_g`, where a group that is split
     /// over domains counts with its cheapest feasible split.
-    pub(crate) fn covered<P>(&self, pi: &[P]) -> P
-    where
-        P: Copy + PartialOrd + std::iter::Sum<P> + ScaledBy,
-    {
+    pub(crate) fn covered<P: Amount>(&self, pi: &[P]) -> P {
         let single: P = if self.families.is_empty() {
             pi.iter().zip(&self.demand).map(|(pi, pods)| pi.times(*pods)).sum()
         } else {
@@ -258,6 +255,17 @@ impl Core {
             split.least(rows.iter().map(|g| self.demand[*g as usize]).sum(), &values)
         });
         std::iter::once(single).chain(families).sum()
+    }
+
+    /// What splits that are only preferred cost as they are planned, in micro-dollars per hour.
+    pub(crate) fn split_fines(&self) -> i64 {
+        let fines = |(rows, split): &(Vec<u32>, Split)| {
+            if split.fine.is_none() {
+                return 0;
+            }
+            split.fines(&rows.iter().map(|g| self.demand[*g as usize]).collect::<Vec<i64>>())
+        };
+        self.families.iter().map(fines).sum()
     }
 
     /// What the fluid program has to cover of a group. A domain that is to take no pod still needs a price, which only a

@@ -33,6 +33,8 @@ pub(crate) struct Found {
 pub(crate) struct Run<'a> {
     /// What the caller allows.
     pub(crate) limits: &'a Limits,
+    /// Time it may take, at most what the limits say.
+    pub(crate) time: Duration,
     started: Duration,
     /// Everything observed so far.
     pub(crate) timeline: Vec<Moment>,
@@ -53,6 +55,7 @@ impl<'a> Run<'a> {
         let started = (limits.clock)();
         Run {
             limits,
+            time: limits.time,
             started,
             timeline: Vec::new(),
             observer,
@@ -86,7 +89,7 @@ impl<'a> Run<'a> {
             self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
         if cancelled {
             Some(Stop::Cancelled)
-        } else if self.elapsed() >= self.limits.time {
+        } else if self.elapsed() >= self.time {
             Some(Stop::TimeLimit)
         } else {
             None

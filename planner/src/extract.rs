@@ -68,7 +68,8 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
     let unplaced = reasons::unplaced(problem, &found.placement.left, &mut dealer);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
-    let preference_cost = UsdMicros(found.placement.missed(problem));
+    let preference_cost =
+        UsdMicros(found.placement.missed(problem).saturating_add(problem.unwished(&found.placement)));
     let total = launch_cost + preference_cost;
     let summary = Summary {
         pods_pending: sum(problem.snapshot.pods.iter().filter(|pod| pod.is_pending()).count()),

@@ -45,6 +45,7 @@ mod solve;
 mod tiny;
 mod vectors;
 mod warm;
+mod wishes;
 
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
 pub use crate::consolidate::consolidate;
@@ -206,7 +207,7 @@ fn plan_prepared(
     let threads = threads(run.limits.threads)?;
     run.warm = Warm::of(&prepared);
     let mut problem = Problem::prepared(snapshot, catalog, policy, threads, prepared)?;
-    let found = engine::plan(&mut problem, &mut run);
+    let found = wishes::grant::plan(&mut problem, &mut run);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
         let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);

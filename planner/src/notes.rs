@@ -1,29 +1,20 @@
 //! What a reader should know about the snapshot: preferences, pods that are not looked at, foreign regions.
 
 use crate::problem::Problem;
+use crate::wishes;
 use stowage_models::labels;
 use stowage_models::objects::{Pod, PodPhase};
 
 impl Problem<'_> {
     /// Notes preferences and NodePools that are not planned as written.
     pub(crate) fn note_preferences(&mut self) {
-        let (mut ignored, mut about_nodes) = (0_usize, 0_usize);
-        for pod in self.snapshot.pods.iter().filter(|pod| pod.is_pending()) {
-            let affinity = &pod.spec.affinity;
-            about_nodes += usize::from(!affinity.node_preferred.is_empty());
-            let soft = !affinity.pod_preferred.is_empty()
-                || !affinity.anti_preferred.is_empty()
-                || pod.spec.topology_spread.iter().any(|spread| !spread.hard);
-            ignored += usize::from(soft);
-        }
-        if ignored > 0 {
-            self.notes.push(format!(
-                "preferences about other pods (preferred pod affinity, ScheduleAnyway) of {ignored} pods have no price"
-            ));
-        }
-        if about_nodes > 0 && !self.prices_preferences {
+        let waiting = || self.snapshot.pods.iter().filter(|pod| pod.is_pending());
+        let stated = waiting()
+            .filter(|pod| !pod.spec.affinity.node_preferred.is_empty() || wishes::wishes_any(&pod.spec));
+        let stated = stated.count();
+        if stated > 0 && !self.prices_preferences {
             let why = if self.policy.consolidation.is_some() { "in consolidation" } else { "by policy" };
-            self.notes.push(format!("preferred node affinity of {about_nodes} pods has no price {why}"));
+            self.notes.push(format!("preferences of {stated} pods have no price {why}"));
         }
         let reservations = self.snapshot.node_classes.iter().flat_map(|class| &class.capacity_reservations);
         let unknown: Vec<&str> =

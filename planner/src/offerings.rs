@@ -195,6 +195,8 @@ struct Enumerator<'p, 'a> {
     keys: Vec<String>,
     /// Values of custom keys that problem pods mention.
     mentioned: BTreeMap<String, BTreeSet<String>>,
+    /// Topology keys that constraints and preferences about other pods name.
+    domains: BTreeSet<&'a str>,
     asked: Asked,
     daemon_requests: Vec<Vec<i64>>,
     classes: Classes,
@@ -233,7 +235,9 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             let terms = group.wants.volumes.iter().flat_map(|terms| terms.iter());
             keys.extend(terms.flat_map(|term| &term.match_expressions).map(|one| one.key.clone()));
         }
-        keys.extend(problem.constraints.meanings.keys.iter().map(|key| (*key).to_owned()));
+        let mut domains: BTreeSet<&'a str> = problem.constraints.domain_keys.clone();
+        domains.extend(problem.wish_keys());
+        keys.extend(problem.constraints.meanings.keys.iter().chain(&domains).map(|key| (*key).to_owned()));
         for daemon in &problem.snapshot.daemon_sets {
             keys.extend(daemon.spec.node_selector.keys().cloned());
             keys.extend(expressions(&daemon.spec).map(|requirement| requirement.key.clone()));
@@ -249,6 +253,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             type_labels,
             keys: keys.into_iter().collect(),
             mentioned,
+            domains,
             asked,
             daemon_requests,
             classes: Classes::default(),
@@ -465,7 +470,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             values.extend(requirement.values.iter().cloned());
         }
         // Where the values are domains, pods can tell them apart.
-        let is_domain = self.problem.constraints.domain_keys.contains(key);
+        let is_domain = self.domains.contains(key);
         if !values.iter().any(|value| accepted(Some(value))) {
             values.insert(invented_value(&requirements));
         }

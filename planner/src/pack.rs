@@ -56,9 +56,9 @@ impl Packing {
         }
     }
 
-    /// Price of the new nodes and of unmet preferences, micro-dollars per hour.
+    /// Price of the new nodes and of the unmet preferences that bounds know, micro-dollars per hour.
     pub(crate) fn cost(&self, core: &Core) -> i64 {
-        let nodes: i64 = self.nodes.iter().map(|node| node.cost(core)).sum();
+        let nodes: i64 = self.nodes.iter().map(|node| node.cost(core)).sum::<i64>() + core.split_fines();
         if !core.has_fines() {
             return nodes;
         }

@@ -44,14 +44,23 @@ impl Placement {
         self.limits = later.limits;
     }
 
-    /// Price of the launches and of unmet preferences.
-    pub(crate) fn cost(&self, problem: &Problem<'_>) -> i64 {
-        let launches: i64 =
-            self.launches.iter().map(|(offering, _)| problem.offerings[*offering].price).sum();
-        launches + self.missed(problem)
+    /// Price of the launches.
+    pub(crate) fn price(&self, problem: &Problem<'_>) -> i64 {
+        self.launches.iter().map(|(offering, _)| problem.offerings[*offering].price).sum()
     }
 
-    /// Price of unmet preferences.
+    /// Price of the launches and of the unmet preferences that bounds know.
+    pub(crate) fn cost(&self, problem: &Problem<'_>) -> i64 {
+        let fines = problem.families.iter().filter(|family| family.split.fine.is_some()).map(|family| {
+            let placed = family.rows.iter().map(|g| {
+                problem.groups[*g as usize].demand - self.left.get(*g as usize).copied().unwrap_or(0)
+            });
+            family.split.fines(&placed.collect::<Vec<i64>>())
+        });
+        self.price(problem) + self.missed(problem) + fines.sum::<i64>()
+    }
+
+    /// Price of unmet preferences about nodes.
     pub(crate) fn missed(&self, problem: &Problem<'_>) -> i64 {
         if !problem.prices_preferences {
             return 0;

@@ -7,6 +7,7 @@ use crate::existing::lasting_taints;
 use crate::matching::{term_selects, tolerates};
 use crate::offerings::Signature;
 use crate::problem::{Group, Problem};
+use crate::wishes;
 use std::sync::Arc;
 use stowage_models::objects::{PodSpec, Taint, TaintEffect};
 use stowage_models::plan::{
@@ -56,7 +57,11 @@ pub(crate) fn have_prices(snapshot: &Snapshot, policy: &Policy) -> bool {
     let soft = |taints: &[Taint]| taints.iter().any(|taint| taint.effect == TaintEffect::PreferNoSchedule);
     policy.preferences == Some(Preferences::Respect)
         && policy.consolidation.is_none()
-        && (snapshot.pods.iter().any(|pod| pod.is_pending() && !pod.spec.affinity.node_preferred.is_empty())
+        && (wishes::are_stated(snapshot)
+            || snapshot
+                .pods
+                .iter()
+                .any(|pod| pod.is_pending() && !pod.spec.affinity.node_preferred.is_empty())
             || snapshot.node_pools.iter().any(|pool| soft(&pool.taints))
             || snapshot.nodes.iter().any(|node| soft(&node.taints)))
 }
@@ -79,6 +84,24 @@ fn unmet<'l>(
         + PREFERENCE_TAINT_WEIGHT.saturating_mul(taints.count() as i64)
 }
 
+/// What a pod of a group is worth where preferences have a price, in micro-dollars per hour.
+pub(crate) fn worth(problem: &Problem<'_>, group: &Group<'_>) -> i128 {
+    let amount = |resource: &str| {
+        let at = problem.resources.iter().position(|name| name == resource);
+        i128::from(at.map_or(0, |at| group.request[at]))
+    };
+    let worth = amount(CPU) * i128::from(PREFERENCE_MILLICORE)
+        + ((amount(MEMORY) * i128::from(PREFERENCE_GIB)) >> 30);
+    worth.max(i128::from(PREFERENCE_POD_MIN))
+}
+
+/// What unmet weights cost a pod that is worth so much, in micro-dollars per hour.
+pub(crate) fn share_of_worth(worth: i128, unmet: i64) -> i64 {
+    let price = worth * i128::from(unmet.min(PREFERENCE_WEIGHT_MAX)) / i128::from(PREFERENCE_WEIGHT_MAX);
+    // A pod dearer than this fits no node.
+    i64::try_from(price).unwrap_or(FINE_MAX).min(FINE_MAX)
+}
+
 impl Problem<'_> {
     /// Sets the fines of all groups. Offerings and groups are there.
     pub(crate) fn settle_preferences(&mut self) {
@@ -91,19 +114,8 @@ impl Problem<'_> {
 
     fn fines(&self, group: &Group<'_>) -> Fines {
         let spec = self.spec(group);
-        let amount = |resource: &str| {
-            let at = self.resources.iter().position(|name| name == resource);
-            i128::from(at.map_or(0, |at| group.request[at]))
-        };
-        let worth = amount(CPU) * i128::from(PREFERENCE_MILLICORE)
-            + ((amount(MEMORY) * i128::from(PREFERENCE_GIB)) >> 30);
-        let worth = worth.max(i128::from(PREFERENCE_POD_MIN));
-        let price = |unmet: i64| {
-            let price =
-                worth * i128::from(unmet.min(PREFERENCE_WEIGHT_MAX)) / i128::from(PREFERENCE_WEIGHT_MAX);
-            // A pod dearer than this fits no node.
-            i64::try_from(price).unwrap_or(FINE_MAX).min(FINE_MAX)
-        };
+        let worth = worth(self, group);
+        let price = |unmet: i64| share_of_worth(worth, unmet);
         let on_signature = |signature: &Signature| {
             let label = |key: &str| {
                 let at = self.label_keys.binary_search_by(|have| have.as_str().cmp(key)).ok()?;

@@ -10,6 +10,7 @@ use crate::min_values::{self, Choices};
 use crate::offerings::{self, Offering, Signature};
 use crate::preferences::{Fines, have_prices};
 use crate::warm::{Prepared, Warm};
+use crate::wishes::{self, Wished, Wishes};
 use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,10 +47,14 @@ pub(crate) struct Group<'a> {
     pub(crate) wants: Arc<Wants<'a>>,
     /// Position among [`Wants`]' spread constraints of the one that the bound knows, and the group is split by.
     pub(crate) split: Option<u32>,
+    /// Position among its wishes of the preferred spread over zones that the bound knows, and the group is split by.
+    pub(crate) wish_split: Option<usize>,
     /// Index into [`Problem::families`] of the split this is one domain of.
     pub(crate) family: Option<u32>,
     /// What it costs where preferences of its pods are not met.
     pub(crate) fines: Arc<Fines>,
+    /// What its pods prefer about others, where that has a price.
+    pub(crate) wishes: Arc<Wishes>,
     /// Labels its bins must have: (index of the key in [`crate::constraints::selectors::Meanings::keys`], value).
     pub(crate) cell: Vec<(u32, Option<String>)>,
 }
@@ -127,6 +132,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) rules: Rules,
     /// Terms and what pods on nodes mean to them.
     pub(crate) constraints: Arc<Constraints<'a>>,
+    /// What pods prefer about others, where that has a price.
+    pub(crate) wished: Arc<Wished<'a>>,
     /// All offerings in canonical order.
     pub(crate) offerings: Vec<Offering>,
     /// Label keys that somebody asks about, in the order of [`Signature::values`].
@@ -269,6 +276,7 @@ impl<'a> Problem<'a> {
             families: Vec::new(),
             rules: Rules::default(),
             constraints: Arc::new(Constraints::default()),
+            wished: Arc::default(),
             offerings: Vec::new(),
             label_keys: Vec::new(),
             signatures: Vec::new(),
@@ -328,13 +336,18 @@ impl<'a> Problem<'a> {
 
     /// Whether group `g` may use offering `o`: it matches, one pod fits, and the weight allows it.
     pub(crate) fn may_use(&self, g: usize, o: &Offering) -> bool {
+        self.pool(o).weight >= self.groups[g].min_weight && self.can_hold(g, o)
+    }
+
+    /// Whether group `g` may use offering `o`, weights aside.
+    pub(crate) fn can_hold(&self, g: usize, o: &Offering) -> bool {
         self.classes[o.class as usize].contains(g)
-            && self.pool(o).weight >= self.groups[g].min_weight
             && self.groups[g].request.iter().zip(&o.capacity).all(|(w, c)| w <= c)
     }
 
     fn group_pods(&mut self) {
         let mut constraints = Constraints::new(self.snapshot);
+        let mut wished = if self.prices_preferences { Wished::new(self.snapshot) } else { Wished::default() };
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut by_key: BTreeMap<GroupKey<'a>, Vec<u32>> = BTreeMap::new();
         for (i, pod) in self.snapshot.pods.iter().enumerate() {
@@ -364,10 +377,9 @@ impl<'a> Problem<'a> {
                     names.insert(name.clone());
                 }
             }
-            by_key
-                .entry(GroupKey::new(request, &pod.spec, wants, self.prices_preferences))
-                .or_default()
-                .push(index);
+            let wishes = if wished.is_empty() { Wishes::default() } else { wished.of(pod) };
+            let key = GroupKey::new(request, &pod.spec, (wants, wishes), self.prices_preferences);
+            by_key.entry(key).or_default().push(index);
         }
         // A DaemonSet may ask for what no pending pod asks for, and make an offering useless by it.
         for daemon in &self.snapshot.daemon_sets {
@@ -384,7 +396,9 @@ impl<'a> Problem<'a> {
                 min_weight: i32::MIN,
                 cap: own_cap(&constraints.meanings, &key.wants),
                 wants: Arc::new(key.wants),
+                wishes: Arc::new(key.wishes),
                 split: None,
+                wish_split: None,
                 family: None,
                 fines: Arc::default(),
                 cell: Vec::new(),
@@ -399,7 +413,9 @@ impl<'a> Problem<'a> {
             .collect();
         self.groups.sort_by_key(|group| group.whole[0]);
         crate::constraints::domains::find_private(&constraints.meanings, &mut self.groups);
+        wishes::find_splits(self.snapshot, &wished, &mut constraints, &mut self.groups);
         self.constraints = Arc::new(constraints);
+        self.wished = Arc::new(wished);
     }
 
     /// Moves groups that no bin can hold aside.
@@ -514,12 +530,19 @@ struct GroupKey<'a> {
     node_preferred: &'a [stowage_models::objects::PreferredNodeTerm],
     tolerations: &'a [stowage_models::objects::Toleration],
     wants: Wants<'a>,
+    wishes: Wishes,
 }
 
 impl<'a> GroupKey<'a> {
-    fn new(request: Resources, spec: &'a PodSpec, wants: Wants<'a>, preferences: bool) -> GroupKey<'a> {
+    fn new(
+        request: Resources,
+        spec: &'a PodSpec,
+        (wants, wishes): (Wants<'a>, Wishes),
+        preferences: bool,
+    ) -> GroupKey<'a> {
         GroupKey {
             wants,
+            wishes,
             request,
             priority: spec.priority,
             node_selector: &spec.node_selector,

@@ -145,7 +145,7 @@ struct Relaxed<'c> {
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
-    let left = |run: &Run<'_>| run.limits.time.saturating_sub(run.elapsed()).max(least).as_secs_f64();
+    let left = |run: &Run<'_>| run.time.saturating_sub(run.elapsed()).max(least).as_secs_f64();
     let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
         Err(fault) => {
@@ -228,7 +228,7 @@ struct Effort {
 
 impl Effort {
     fn new(problem: &Problem<'_>, run: &Run<'_>) -> Effort {
-        let millis = u64::try_from(run.limits.time.as_millis()).unwrap_or(u64::MAX);
+        let millis = u64::try_from(run.time.as_millis()).unwrap_or(u64::MAX);
         Effort {
             gap: problem.policy.gap,
             work: millis.saturating_mul(WORK_PER_SECOND) / 1000,
@@ -513,7 +513,7 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     if pods > hybrid::PODS_PER_NODE_MAX * bins as i64 || part.relaxed.point.is_none() {
         return;
     }
-    let iterations = (ITERATIONS_PER_SECOND * run.limits.time.as_secs_f64()).clamp(20.0, 1e6) as usize;
+    let iterations = (ITERATIONS_PER_SECOND * run.time.as_secs_f64()).clamp(20.0, 1e6) as usize;
     let start = part.relaxed.multipliers.clone();
     let stop = || run.stopped().is_some();
     let Some(fluid) = &mut part.relaxed.fluid else { return };
@@ -533,7 +533,7 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
 fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
     let mut master = Master::new(core, &part.packing);
-    let seconds = run.limits.time.as_secs_f64();
+    let seconds = run.time.as_secs_f64();
     let iterations = (ITERATIONS_PER_SECOND * seconds).clamp(20.0, 1e6) as usize;
     let stop = || run.stopped().is_some();
     let start = &part.relaxed.multipliers;
@@ -553,7 +553,8 @@ fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
         return;
     }
     // Its branches are counted; the clock is only to stop what got out of hand, not what a busy machine slows down.
-    let better = master.integer(&multipliers, room, (3.0 * seconds).min(seconds + 2.0));
+    let whole = run.limits.time.as_secs_f64();
+    let better = master.integer(&multipliers, room, (3.0 * whole).min(whole + 2.0));
     if let Some(better) = better.filter(|better| better.cost(core) < cost) {
         part.packing = better;
         effort.note("integer", part.packing.cost(core), part.proof.bound(), run);

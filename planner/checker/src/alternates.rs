@@ -71,9 +71,8 @@ fn judge(
     {
         let domains = |kind: &Kind| &problem.offerings.classes[kind.class].domains;
         let changed = domains(&problem.offerings.kinds[own]).iter().zip(domains(kind));
-        if let Some((key, (_, domain))) =
-            problem.topology.iter().zip(changed).find(|(_, (own, other))| own != other)
-        {
+        let mut changed = problem.topology.iter().zip(changed).filter(|(_, (own, other))| own != other);
+        if let Some((key, (_, domain))) = changed.find(|(key, _)| problem.binding.contains(*key)) {
             let why =
                 format!("its {key} is {domain:?}, and pods are there that constraints between pods concern");
             return Err((code::ALTERNATE_FIT, why));

@@ -6,9 +6,11 @@ use crate::groups::{Group, Pods, Port, Spread};
 use crate::matching::Match;
 use crate::nodes::NodeBin;
 use crate::offerings::Offerings;
+use crate::problem::Pool;
 use crate::splits::Split;
+use crate::wishes::{About, Wish};
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::labels::HOSTNAME;
+use stowage_models::labels::{HOSTNAME, ZONE};
 use stowage_models::objects::Pod;
 
 /// What constraints between pods make of a group.
@@ -47,29 +49,53 @@ pub(crate) struct Scene<'s, 'a> {
     bound: Vec<(usize, usize, &'a Pod)>,
     /// Required anti-affinity of these: topology key and scope, with the domains of the pods that state it.
     keeps_away: BTreeMap<(&'a str, usize), BTreeSet<&'a str>>,
+    /// By scope: whether a constraint over another key than hostname looks for its pods.
+    looked_far: Vec<bool>,
+    /// No NodePool comes before another.
+    even_weights: bool,
 }
 
 impl<'s, 'a> Scene<'s, 'a> {
     pub(crate) fn new(
-        watch: &mut Watch<'a>,
+        pods: &mut Pods<'a>,
+        pools: &[Pool<'a>],
         nodes: &'s [NodeBin<'a>],
         offerings: &'s Offerings<'a>,
         topology: &'s [&'a str],
     ) -> Scene<'s, 'a> {
-        let mut scene = Scene { nodes, offerings, topology, bound: Vec::new(), keeps_away: BTreeMap::new() };
+        let mut scene = Scene {
+            nodes,
+            offerings,
+            topology,
+            bound: Vec::new(),
+            keeps_away: BTreeMap::new(),
+            looked_far: Vec::new(),
+            even_weights: false,
+        };
         for node in nodes {
             for pod in &node.pods {
-                scene.bound.push((watch.class(pod), node.index, pod));
+                scene.bound.push((pods.watch.class(pod), node.index, pod));
                 for term in &pod.spec.affinity.anti_required {
                     let scope = crate::filters::scope::Scope::of_term(term, pod);
                     let domain = node.node.labels.get(&term.topology_key);
-                    if let (Some(scope), Some(domain)) = (watch.scope(&scope), domain) {
+                    if let (Some(scope), Some(domain)) = (pods.watch.scope(&scope), domain) {
                         let key = (term.topology_key.as_str(), scope);
                         scene.keeps_away.entry(key).or_default().insert(domain);
                     }
                 }
             }
         }
+        let mut looked = vec![false; pods.watch.count()];
+        for group in &pods.groups {
+            let terms = group.affinity.iter().chain(&group.anti).copied();
+            let terms = terms.chain(group.spreads.iter().map(|spread| (spread.key, spread.scope)));
+            terms.filter(|(key, _)| *key != HOSTNAME).for_each(|(_, scope)| looked[scope] = true);
+        }
+        let bound = scene.keeps_away.keys().filter(|(key, _)| *key != HOSTNAME);
+        bound.for_each(|(_, scope)| looked[*scope] = true);
+        scene.looked_far = looked;
+        let weights: BTreeSet<i32> = pools.iter().map(|pool| pool.pool.weight).collect();
+        scene.even_weights = weights.len() <= 1;
         scene
     }
 
@@ -91,8 +117,9 @@ impl<'s, 'a> Scene<'s, 'a> {
             !one.ports.is_empty() || one.anti.iter().any(|(key, scope)| *key == HOSTNAME && means[*scope]);
         let cap = spreads.chain(alone.then_some(1)).min().unwrap_or(u64::MAX);
         let stated = !(one.affinity.is_empty() && one.anti.is_empty() && one.spreads.is_empty());
+        let split = self.split(pods, group, rule).or_else(|| self.wished_split(pods, group, rule));
         let concerned = stated || !one.ports.is_empty() || means.contains(&true);
-        Reach { nodes, classes, cap, split: self.split(pods, group, rule), concerned }
+        Reach { nodes, classes, cap, split, concerned }
     }
 
     /// Domains no pod of the group may enter: those of pods it keeps away from, and of pods that keep it away.
@@ -209,7 +236,64 @@ impl<'s, 'a> Scene<'s, 'a> {
         }
         let few = (domains.len() as i64) < spread.min_domains;
         let (domains, existing) = domains.into_iter().map(|(name, count)| (name.to_owned(), count)).unzip();
-        Some(Split { key, domains, existing, max_skew: spread.max_skew, few })
+        Some(Split { key, domains, existing, max_skew: spread.max_skew, few, fine: None })
+    }
+
+    /// The domains of a preferred spread, with the pods there that it counts: of nodes and offerings that select the group's pods
+    /// and whose taints they tolerate.
+    pub(crate) fn level_domains(&self, pods: &Pods<'a>, wish: &Wish<'a>, rule: usize) -> BTreeMap<&str, u64> {
+        let suits = |found: Match| found.selected && found.tolerated;
+        let mut domains: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut looks_at: BTreeSet<&str> = BTreeSet::new();
+        for bin in self.nodes.iter().filter(|bin| suits(bin.matches[rule])) {
+            if let Some(domain) = bin.node.labels.get(wish.key) {
+                looks_at.insert(&bin.node.name);
+                domains.entry(domain).or_default();
+            }
+        }
+        for (node, class, leaving) in &pods.beside {
+            if !leaving && looks_at.contains(node.name.as_str()) && pods.wishes.means(*class)[wish.scope] {
+                *domains.entry(&node.labels[wish.key]).or_default() += 1;
+            }
+        }
+        let Ok(key) = self.topology.binary_search(&wish.key) else { return domains };
+        for class in self.offerings.classes.iter().filter(|class| suits(class.matches[rule])) {
+            if let Some(domain) = &class.domains[key] {
+                domains.entry(domain).or_default();
+            }
+        }
+        domains
+    }
+
+    /// The split of a group by what it prefers: its first wish for level zones that counts pods of this group and of no other.
+    /// None where zones matter for something else, too, where a node has no zone, or where NodePools differ in weight.
+    fn wished_split(&self, pods: &Pods<'a>, group: usize, rule: usize) -> Option<Split> {
+        let one = &pods.groups[group];
+        let means = |group: &Group<'_>, scope: usize| pods.wishes.means(group.wish_class)[scope];
+        let wish = one.wishes.iter().find(|wish| {
+            wish.key == ZONE
+                && matches!(wish.about, About::Level(_))
+                && pods.groups.iter().enumerate().all(|(at, other)| (at == group) == means(other, wish.scope))
+        })?;
+        let About::Level(max_skew) = wish.about else { return None };
+        let own = one.affinity.iter().chain(&one.anti).map(|(key, _)| *key);
+        let far = own.chain(one.spreads.iter().map(|spread| spread.key)).any(|key| key != HOSTNAME);
+        if far || pods.watch.means(one.class).iter().zip(&self.looked_far).any(|(means, far)| *means && *far)
+        {
+            return None;
+        }
+        let zoned = self.nodes.iter().all(|bin| bin.node.labels.contains_key(ZONE));
+        if !zoned || !self.even_weights {
+            return None;
+        }
+        let key = self.topology.binary_search(&ZONE).ok()?;
+        let (domains, existing) = self
+            .level_domains(pods, wish, rule)
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .unzip();
+        let fine = Some(wish.fine(&one.request));
+        Some(Split { key, domains, existing, max_skew: max_skew.into(), few: false, fine })
     }
 }
 
@@ -223,8 +307,16 @@ fn clash(one: &BTreeSet<Port<'_>>, other: &BTreeSet<Port<'_>>) -> bool {
     })
 }
 
-/// The keys, hostname aside, that constraints between pods name, sorted.
-pub(crate) fn topology<'a>(groups: &[Group<'a>], nodes_pods: impl Iterator<Item = &'a Pod>) -> Vec<&'a str> {
+/// The keys, hostname aside, that preferences about other pods name, where they have a price.
+pub(crate) fn wished<'a>(groups: &[Group<'a>]) -> impl Iterator<Item = &'a str> {
+    groups.iter().flat_map(|group| &group.wishes).map(|wish| wish.key).filter(|key| *key != HOSTNAME)
+}
+
+/// The keys, hostname aside, that constraints between pods name.
+pub(crate) fn topology<'a>(
+    groups: &[Group<'a>],
+    nodes_pods: impl Iterator<Item = &'a Pod>,
+) -> BTreeSet<&'a str> {
     let mut keys: BTreeSet<&str> = BTreeSet::new();
     for group in groups {
         keys.extend(group.affinity.iter().chain(&group.anti).map(|(key, _)| *key));
@@ -234,5 +326,5 @@ pub(crate) fn topology<'a>(groups: &[Group<'a>], nodes_pods: impl Iterator<Item 
         keys.extend(pod.spec.affinity.anti_required.iter().map(|term| term.topology_key.as_str()));
     }
     keys.remove(HOSTNAME);
-    keys.into_iter().collect()
+    keys
 }

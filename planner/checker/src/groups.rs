@@ -4,9 +4,10 @@ use crate::filters::host_ports;
 use crate::filters::scope::{Namespaces, Scope, Watch};
 use crate::request::effective_request;
 use crate::storage::{ATTACHABLE, Needs, Storage};
+use crate::wishes::{self, Wish};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::objects::{
-    NodeSelectorTerm, Pod, PodRef, PodSpec, PodVolume, PreferredNodeTerm, Toleration,
+    Node, NodeSelectorTerm, Pod, PodRef, PodSpec, PodVolume, PreferredNodeTerm, Toleration,
 };
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
@@ -48,6 +49,10 @@ pub(crate) struct Group<'a> {
     pub(crate) spreads: Vec<Spread<'a>>,
     /// Class of its pods in [`Pods::watch`].
     pub(crate) class: usize,
+    /// What it prefers about other pods, where that has a price.
+    pub(crate) wishes: Vec<Wish<'a>>,
+    /// Class of its pods in [`Pods::wishes`].
+    pub(crate) wish_class: usize,
     /// Some pod of it uses a claim that one pod at a time may use.
     pub(crate) exclusive: bool,
 }
@@ -73,10 +78,15 @@ pub(crate) struct Pods<'a> {
     /// In the order of their first pods.
     pub(crate) groups: Vec<Group<'a>>,
     pub(crate) watch: Watch<'a>,
+    /// Scopes of preferences about other pods; none where they have no price.
+    pub(crate) wishes: Watch<'a>,
+    /// Pods on nodes, where wishes have a price: node, class in [`Pods::wishes`], and whether it is being deleted.
+    pub(crate) beside: Vec<(&'a Node, usize, bool)>,
 }
 
 /// What makes two pods equal. Lists compare as written: the order of tolerations or terms counts.
-type Identity<'a> = (Resources, &'a Labels, NodeTerms<'a>, &'a Vec<Toleration>, i32, Stated<'a>);
+type Identity<'a> =
+    (Resources, &'a Labels, NodeTerms<'a>, &'a Vec<Toleration>, i32, Stated<'a>, (Vec<Wish<'a>>, Vec<bool>));
 
 /// Required node affinity, and preferred where that counts.
 type NodeTerms<'a> = (Option<&'a Vec<NodeSelectorTerm>>, &'a [PreferredNodeTerm]);
@@ -114,7 +124,10 @@ fn scopes(snapshot: &Snapshot) -> BTreeSet<Scope<'_>> {
 /// Sorts the pending pods into groups, themselves in the order of their first pods.
 pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, preferences: bool) -> Pods<'a> {
     let watch = Watch::new(Namespaces::new(&snapshot.namespaces), scopes(snapshot));
-    let mut result = Pods { pending: PendingPods::new(), groups: Vec::new(), watch };
+    let wished = if preferences { wishes::scopes(snapshot) } else { BTreeSet::new() };
+    let wishes = Watch::new(Namespaces::new(&snapshot.namespaces), wished);
+    let mut result =
+        Pods { pending: PendingPods::new(), groups: Vec::new(), watch, wishes, beside: Vec::new() };
     // By reference, so that the first pod of a group is the first in that order whatever the snapshot's is.
     let pods: BTreeMap<PodRef, _> =
         snapshot.pods.iter().filter(|pod| pod.is_pending()).map(|pod| (pod.id(), pod)).collect();
@@ -137,8 +150,12 @@ pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, prefere
                 continue;
             }
         };
-        let group = group(&mut result.watch, &id, pod, needs);
-        let identity = identity(&result.watch, pod, &group, preferences);
+        let mut group = group(&mut result.watch, &id, pod, needs);
+        if preferences {
+            group.wishes = wishes::stated(&result.wishes, pod);
+            group.wish_class = result.wishes.class(pod);
+        }
+        let identity = identity(&result, pod, &group, preferences);
         let groups = &mut result.groups;
         let group = *index.entry(identity).or_insert_with(|| {
             groups.push(group);
@@ -150,6 +167,16 @@ pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, prefere
         });
         groups[group].exclusive |= claims.into_iter().any(|claim| exclusive.contains(&claim));
         result.pending.insert(id, Pending::Group(group));
+    }
+    if preferences {
+        let nodes: BTreeMap<&str, &Node> =
+            snapshot.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
+        for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
+            if let Some(node) = pod.node.as_deref().and_then(|name| nodes.get(name)) {
+                let class = result.wishes.class(pod);
+                result.beside.push((node, class, pod.deleting));
+            }
+        }
     }
     result
 }
@@ -189,12 +216,14 @@ fn group<'a>(watch: &mut Watch<'a>, id: &PodRef, pod: &'a Pod, needs: Needs<'a>)
         anti: terms(&spec.affinity.anti_required),
         spreads: spreads.collect(),
         class,
+        wishes: Vec::new(),
+        wish_class: 0,
         exclusive: false,
     }
 }
 
-fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>, preferences: bool) -> Identity<'a> {
-    let spec = &pod.spec;
+fn identity<'a>(pods: &Pods<'a>, pod: &'a Pod, group: &Group<'a>, preferences: bool) -> Identity<'a> {
+    let (spec, watch) = (&pod.spec, &pods.watch);
     let stated = spec.topology_spread.iter().filter(|one| one.hard).zip(&group.spreads);
     let spreads = stated
         .map(|(one, spread)| {
@@ -212,7 +241,9 @@ fn identity<'a>(watch: &Watch<'a>, pod: &'a Pod, group: &Group<'a>, preferences:
     );
     let preferred = if preferences { &spec.affinity.node_preferred[..] } else { &[] };
     let required = (spec.affinity.node_required.as_ref(), preferred);
-    (group.request.clone(), &spec.node_selector, required, &spec.tolerations, spec.priority, between)
+    let meant = if preferences { pods.wishes.means(group.wish_class).to_vec() } else { Vec::new() };
+    let wishes = (group.wishes.clone(), meant);
+    (group.request.clone(), &spec.node_selector, required, &spec.tolerations, spec.priority, between, wishes)
 }
 
 impl Group<'_> {

@@ -37,6 +37,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod variants;
+mod wishes;
 
 pub use finding::{Finding, code};
 pub use matching::{accepts, tolerates};

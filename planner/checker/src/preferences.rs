@@ -1,4 +1,4 @@
-//! What unmet preferences about nodes cost (formulation, section 1.7).
+//! What unmet preferences cost (formulation, sections 1.7 and 1.10).
 
 use crate::finding::{Findings, code};
 use crate::ledger::{Counts, Ledger, count};
@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use stowage_models::plan::{
     PREFERENCE_GIB, PREFERENCE_MILLICORE, PREFERENCE_POD_MIN, PREFERENCE_WEIGHT_MAX, Plan,
 };
-use stowage_models::quantity::{CPU, MEMORY};
+use stowage_models::quantity::{CPU, MEMORY, Resources};
 
 /// A fine at most, in micro-dollars per hour.
 const FINE_MAX: i128 = 100_000_000_000;
@@ -17,14 +17,18 @@ impl Problem<'_> {
         if unmet <= 0 {
             return 0;
         }
-        let request = &self.pods.groups[group].request;
-        let amount = |name: &str| i128::from(request.get(name));
-        let memory = (amount(MEMORY) * i128::from(PREFERENCE_GIB)).div_euclid(1 << 30);
-        let worth = (amount(CPU) * i128::from(PREFERENCE_MILLICORE) + memory).max(PREFERENCE_POD_MIN.into());
-        let most = i128::from(PREFERENCE_WEIGHT_MAX);
-        let fine = worth * i128::from(unmet).min(most) / most;
-        i64::try_from(fine.min(FINE_MAX)).unwrap_or(i64::MAX)
+        share_of_worth(&self.pods.groups[group].request, unmet)
     }
+}
+
+/// That share of what a pod with this request is worth, in micro-dollars per hour.
+pub(crate) fn share_of_worth(request: &Resources, weight: i64) -> i64 {
+    let amount = |name: &str| i128::from(request.get(name));
+    let memory = (amount(MEMORY) * i128::from(PREFERENCE_GIB)).div_euclid(1 << 30);
+    let worth = (amount(CPU) * i128::from(PREFERENCE_MILLICORE) + memory).max(PREFERENCE_POD_MIN.into());
+    let most = i128::from(PREFERENCE_WEIGHT_MAX);
+    let fine = worth * i128::from(weight).min(most) / most;
+    i64::try_from(fine.min(FINE_MAX)).unwrap_or(i64::MAX)
 }
 
 /// Recomputes the price of unmet preferences.
@@ -45,6 +49,9 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         if let Some(node) = problem.node(&stated.name) {
             total += fines(&count(problem, &stated.pods), &|group| problem.node_unmet(node, group));
         }
+    }
+    if problem.asked.preferences {
+        total += crate::wishes::price(problem, plan, ledger);
     }
     let stated = i128::from(plan.summary.preference_cost.0);
     findings.expect_eq(code::FIGURE, "summary.preferenceCost", (&stated, &total));

@@ -122,8 +122,10 @@ pub(crate) struct Problem<'a> {
     /// All NodePools, sorted by name.
     pub(crate) pools: Vec<Pool<'a>>,
     pub(crate) offerings: Offerings<'a>,
-    /// Keys of domains, sorted.
+    /// Keys of domains, sorted: of constraints, and of preferences about other pods where they have a price.
     pub(crate) topology: Vec<&'a str>,
+    /// Those of constraints.
+    pub(crate) binding: BTreeSet<&'a str>,
     /// What counts.
     pub(crate) asked: Asked,
     /// Pairs of a class of offerings and a group of which one pod leaves too little to choose from, if that counts.
@@ -132,6 +134,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) reach: Vec<Reach>,
     /// Scopes of required anti-affinity of pods on nodes.
     pub(crate) bound_scopes: BTreeSet<usize>,
+    /// For each group and wish of it the domains it would level, with the pods there that count.
+    pub(crate) levels: Vec<Vec<BTreeMap<String, u64>>>,
 }
 
 impl<'a> Problem<'a> {
@@ -159,7 +163,9 @@ impl<'a> Problem<'a> {
         });
         let constraints: Vec<Constraint<'a>> = own.chain(daemons).collect();
         let on_nodes = snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal());
-        let topology = between::topology(groups, on_nodes);
+        let binding = between::topology(groups, on_nodes);
+        let topology: BTreeSet<&str> = binding.iter().copied().chain(between::wished(groups)).collect();
+        let topology: Vec<&str> = topology.into_iter().collect();
         let (book, mut rules) = Rules::new(&constraints, topology.clone());
         let daemon_rules = rules.split_off(groups.len());
         let nodes = nodes::collect(snapshot, &axis, slack, (&book, &daemon_rules), &storage);
@@ -167,9 +173,16 @@ impl<'a> Problem<'a> {
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
         let offerings =
             offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
-        let scene = Scene::new(&mut pods.watch, &nodes, &offerings, &topology);
+        let scene = Scene::new(&mut pods, &pools, &nodes, &offerings, &topology);
         let reach = (0..pods.groups.len()).map(|group| scene.reach(&pods, group, rules[group])).collect();
         let bound_scopes = scene.bound_scopes();
+        let levels = |group: usize| {
+            let wishes = pods.groups[group].wishes.iter();
+            let owned =
+                |domains: BTreeMap<&str, u64>| domains.into_iter().map(|(d, n)| (d.to_owned(), n)).collect();
+            wishes.map(|wish| owned(scene.level_domains(&pods, wish, rules[group]))).collect()
+        };
+        let levels = (0..pods.groups.len()).map(levels).collect();
         let region = &catalog.region;
         let mut problem = Problem {
             snapshot,
@@ -183,10 +196,12 @@ impl<'a> Problem<'a> {
             pools,
             offerings,
             topology,
+            binding,
             asked,
             short: BTreeSet::new(),
             reach,
             bound_scopes,
+            levels,
         };
         if min_values {
             problem.short = crate::min_values::short(&problem);
@@ -296,7 +311,8 @@ fn pools<'a>(
 ) -> Vec<Pool<'a>> {
     let mentions = variants::mentions(groups.iter().map(|group| group.spec), preferences);
     let asked = variants::asked(groups.iter().map(|group| group.spec));
-    let topology = between::topology(groups, std::iter::empty()).into_iter().collect();
+    let mut topology = between::topology(groups, std::iter::empty());
+    topology.extend(between::wished(groups));
     let by_name: BTreeMap<&str, &NodePool> =
         snapshot.node_pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
     let class = |pool: &NodePool| snapshot.node_classes.iter().find(|class| class.name == pool.node_class);

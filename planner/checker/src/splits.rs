@@ -1,5 +1,7 @@
 //! Groups spread over the domains of a topology key (formulation, section 2.2).
 
+use stowage_models::plan::MULTIPLIER_BITS;
+
 /// The one spread constraint of a group that reaches the bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Split {
@@ -12,6 +14,8 @@ pub(crate) struct Split {
     pub(crate) max_skew: i64,
     /// There are fewer domains than the constraint wants: the least is taken to be zero.
     pub(crate) few: bool,
+    /// What each pod beyond the skew costs, in micro-dollars per hour, where the spread is only preferred.
+    pub(crate) fine: Option<i64>,
 }
 
 impl Split {
@@ -23,6 +27,9 @@ impl Split {
 
     /// Whether pods may be split so: some level allows it. The highest there could be allows most.
     pub(crate) fn is_feasible(&self, pods: &[u64]) -> bool {
+        if self.fine.is_some() {
+            return true;
+        }
         let with = pods.iter().zip(&self.existing).map(|(new, old)| i128::from(*new) + i128::from(*old));
         let level = if self.few { 0 } else { with.min().unwrap_or(0) };
         pods.iter().enumerate().all(|(domain, pods)| i128::from(*pods) <= self.range(domain, level).1)
@@ -32,6 +39,7 @@ impl Split {
     /// feasible, or beyond 128 bits.
     ///
     /// For a given level the splits are those between bounds: start at the lower ones, give the rest to the cheapest domains.
+    /// Where the spread is only preferred, more may go to any domain for a fine each.
     pub(crate) fn least(&self, pods: u64, prices: &[i64]) -> Option<(i128, Vec<u64>)> {
         let pods = i128::from(pods);
         let mut order: Vec<usize> = (0..self.domains.len()).collect();
@@ -46,17 +54,21 @@ impl Split {
             if low > pods {
                 break;
             }
-            if ranges.iter().map(|(_, high)| high).sum::<i128>() < pods {
+            if self.fine.is_none() && ranges.iter().map(|(_, high)| high).sum::<i128>() < pods {
                 continue;
             }
             let mut rest = pods - low;
             let mut split: Vec<i128> = ranges.iter().map(|(low, _)| *low).collect();
+            let mut fines = 0_i128;
+            if let Some(fine) = self.fine {
+                rest -= self.fill(fine, rest, &ranges, prices, &mut split, &mut fines)?;
+            }
             for domain in &order {
                 let more = rest.min(ranges[*domain].1 - ranges[*domain].0);
                 split[*domain] += more;
                 rest -= more;
             }
-            let mut sum = 0_i128;
+            let mut sum = fines;
             for (price, pods) in prices.iter().zip(&split) {
                 sum = sum.checked_add(i128::from(*price).checked_mul(*pods)?)?;
             }
@@ -69,9 +81,41 @@ impl Split {
     }
 }
 
+impl Split {
+    /// Gives `rest` pods to the domains that cost least for the next one, fine included; adds to `fines` what that comes to.
+    /// How many: all, if there is any domain.
+    fn fill(
+        &self,
+        fine: i64,
+        rest: i128,
+        ranges: &[(i128, i128)],
+        prices: &[i64],
+        split: &mut [i128],
+        fines: &mut i128,
+    ) -> Option<i128> {
+        let fine = i128::from(fine).checked_mul(1 << MULTIPLIER_BITS)?;
+        let mut left = rest;
+        while left > 0 {
+            let next = |domain: &usize| {
+                let full = split[*domain] >= ranges[*domain].1;
+                (i128::from(prices[*domain]) + if full { fine } else { 0 }, full, *domain)
+            };
+            let Some((_, full, domain)) = (0..ranges.len()).map(|domain| next(&domain)).min() else { break };
+            let pods = if full { left } else { left.min(ranges[domain].1 - split[domain]) };
+            split[domain] += pods;
+            left -= pods;
+            if full {
+                *fines = fines.checked_add(fine.checked_mul(pods)?)?;
+            }
+        }
+        Some(rest - left)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Split;
+    use super::{MULTIPLIER_BITS, Split};
+    use stowage_models::random::Random;
 
     /// All ways to write `pods` as a sum over `domains` places.
     fn splits(pods: u64, domains: usize) -> Vec<Vec<u64>> {
@@ -116,6 +160,7 @@ mod tests {
                 existing: (0..domains).map(|_| roll(5)).collect(),
                 max_skew: 1 + roll(3) as i64,
                 few: roll(5) == 0,
+                fine: None,
             };
             let pods = roll(9);
             let prices: Vec<i64> = (0..domains).map(|_| roll(50) as i64).collect();
@@ -140,5 +185,40 @@ mod tests {
             }
         }
         assert!(feasible > 1_000 && infeasible > 100, "{feasible} feasible, {infeasible} not");
+    }
+
+    #[test]
+    fn preferred_spread_costs_what_the_cheapest_of_all_splits_costs() {
+        let mut random = Random::new(5);
+        let mut fined = 0;
+        for _ in 0..2_000 {
+            let domains = 1 + random.index(3);
+            let split = Split {
+                key: 0,
+                domains: (0..domains).map(|domain| domain.to_string()).collect(),
+                existing: (0..domains).map(|_| random.below(5)).collect(),
+                max_skew: random.between(1, 3),
+                few: false,
+                fine: Some(random.between(0, 20)),
+            };
+            let pods = random.below(9);
+            // In the units of multipliers, like the fine.
+            let prices: Vec<i64> = (0..domains).map(|_| random.between(0, 30) << MULTIPLIER_BITS).collect();
+            let cost = |one: &Vec<u64>| -> i128 {
+                let with = one.iter().zip(&split.existing).map(|(new, old)| (new + old) as i64);
+                let least = with.clone().min().unwrap_or(0);
+                let over =
+                    with.zip(one).map(|(all, new)| (all - least - split.max_skew).clamp(0, *new as i64));
+                let fine = i128::from(split.fine.unwrap_or(0)) << MULTIPLIER_BITS;
+                let nodes = one.iter().zip(&prices).map(|(n, price)| i128::from(*n) * i128::from(*price));
+                nodes.sum::<i128>() + fine * i128::from(over.sum::<i64>())
+            };
+            let least = splits(pods, domains).iter().map(cost).min().expect("some split");
+            let (found, one) = split.least(pods, &prices).expect("every split is feasible");
+            assert_eq!(found, least, "{split:?} {pods} {prices:?}");
+            assert_eq!(cost(&one), least, "{split:?} {pods} {prices:?} {one:?}");
+            fined += u32::from(!Split { fine: None, ..split.clone() }.is_feasible(&one));
+        }
+        assert!(fined > 200, "{fined} pay a fine");
     }
 }

@@ -22,12 +22,29 @@ pub(crate) struct Needs<'a> {
     pub(crate) attaches: BTreeMap<&'a str, i64>,
 }
 
-/// Volumes, claims and classes by name.
+/// Volumes, claims (namespace, name) and classes by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named<'a> {
+    pub(crate) claims: BTreeMap<(&'a str, &'a str), &'a VolumeClaim>,
+    pub(crate) volumes: BTreeMap<&'a str, &'a Volume>,
+    pub(crate) classes: BTreeMap<&'a str, &'a StorageClass>,
+}
+
+impl<'a> Named<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot) -> Named<'a> {
+        let claims = snapshot.volume_claims.iter();
+        Named {
+            claims: claims.map(|claim| ((claim.namespace.as_str(), claim.name.as_str()), claim)).collect(),
+            volumes: snapshot.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect(),
+            classes: snapshot.storage_classes.iter().map(|class| (class.name.as_str(), class)).collect(),
+        }
+    }
+}
+
+/// What volumes ask of nodes, and which claims are taken.
 #[derive(Debug)]
 pub(crate) struct Storage<'a> {
-    claims: BTreeMap<(&'a str, &'a str), &'a VolumeClaim>,
-    volumes: BTreeMap<&'a str, &'a Volume>,
-    classes: BTreeMap<&'a str, &'a StorageClass>,
+    named: Named<'a>,
     default: Option<&'a StorageClass>,
     /// `ReadWriteOncePod` claims that a pod on a node uses.
     in_use: BTreeSet<(&'a str, &'a str)>,
@@ -41,23 +58,13 @@ enum Binding<'a> {
 
 impl<'a> Storage<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot) -> Storage<'a> {
-        let mut storage = Storage {
-            claims: snapshot
-                .volume_claims
-                .iter()
-                .map(|claim| ((claim.namespace.as_str(), claim.name.as_str()), claim))
-                .collect(),
-            volumes: snapshot.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect(),
-            classes: snapshot.storage_classes.iter().map(|class| (class.name.as_str(), class)).collect(),
-            default: None,
-            in_use: BTreeSet::new(),
-        };
-        storage.default = storage.classes.values().find(|class| class.is_default).copied();
+        let mut storage = Storage { named: Named::new(snapshot), default: None, in_use: BTreeSet::new() };
+        storage.default = storage.named.classes.values().find(|class| class.is_default).copied();
         for pod in snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal()) {
             for volume in &pod.spec.volumes {
                 if let PodVolume::Claim(name) = volume {
                     let key = (pod.namespace.as_str(), name.as_str());
-                    if storage.claims.get(&key).is_some_and(|claim| claim.read_write_once_pod) {
+                    if storage.named.claims.get(&key).is_some_and(|claim| claim.read_write_once_pod) {
                         storage.in_use.insert(key);
                     }
                 }
@@ -104,13 +111,13 @@ impl<'a> Storage<'a> {
             PodVolume::Other(kind) => return Err(format!("volumes of kind {kind} are not understood")),
         };
         let class = |name: &str| {
-            let class = self.classes.get(name).copied();
+            let class = self.named.classes.get(name).copied();
             class.ok_or_else(|| format!("StorageClass {name} does not exist"))
         };
-        let waits = match (self.claims.get(&(pod.namespace.as_str(), name.as_str())), ephemeral) {
+        let waits = match (self.named.claims.get(&(pod.namespace.as_str(), name.as_str())), ephemeral) {
             (Some(claim), _) => match (&claim.volume, &claim.storage_class) {
                 (Some(volume), _) => {
-                    let volume = self.volumes.get(volume.as_str());
+                    let volume = self.named.volumes.get(volume.as_str());
                     let volume = volume.ok_or_else(|| {
                         format!("the volume of PersistentVolumeClaim {name} does not exist")
                     })?;
@@ -156,7 +163,7 @@ impl<'a> Storage<'a> {
             let PodVolume::Ephemeral { name, storage_class } = volume else { return None };
             let name = format!("{}-{name}", pod.name);
             let default = || self.default.map(|class| class.name.clone());
-            let there = self.claims.contains_key(&(pod.namespace.as_str(), name.as_str()));
+            let there = self.named.claims.contains_key(&(pod.namespace.as_str(), name.as_str()));
             (!there).then(|| VolumeClaim {
                 namespace: pod.namespace.clone(),
                 name,

@@ -169,7 +169,7 @@ pub struct EffortArgs {
     /// Share of cpu and memory to keep free on every node
     #[arg(long, default_value = "0.01", value_name = "SHARE", value_parser = values::slack, allow_hyphen_values = true)]
     pub slack: Ppm,
-    /// What preferences of pods count: preferred node affinity and PreferNoSchedule taints
+    /// What preferences of pods count: preferred node and pod affinity, PreferNoSchedule, ScheduleAnyway
     #[arg(long, value_enum, default_value_t = PreferencesArg::Respect, value_name = "WHAT")]
     pub preferences: PreferencesArg,
     /// What minValues of NodePool requirements count, as Karpenter's MIN_VALUES_POLICY

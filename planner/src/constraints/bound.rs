@@ -83,6 +83,11 @@ impl<'a> Bound<'a> {
         bound
     }
 
+    /// Selectors that anti-affinity of pods on nodes states over another key than this.
+    pub(crate) fn repelled_beyond(&self, key: Option<u32>) -> impl Iterator<Item = u32> {
+        self.repelled.iter().filter(move |one| Some(one.1) != key).map(|one| one.0)
+    }
+
     /// Whether ports in use on a node keep a pod away.
     pub(crate) fn ports_taken(&self, node: usize, wants: &Wants<'_>) -> bool {
         !wants.ports.is_empty() && clash(&wants.ports, &self.ports[node])

@@ -2,6 +2,7 @@
 
 use super::selectors::{Meanings, Spread};
 use super::split::Split;
+use crate::existing::lasting_taints;
 use crate::matching::{selects, tolerates_all};
 use crate::pack::Pattern;
 use crate::problem::{Bits, Family, Group, Problem};
@@ -76,7 +77,8 @@ impl Problem<'_> {
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         group.wants.terms.spreads.iter().all(|spread| self.value_on(at, spread.term.key).is_some())
             && (!spread.honor_affinity || selects(spec, &label, Some(&node.name)))
-            && (!spread.honor_taints || tolerates_all(&spec.tolerations, &node.taints))
+            && (!spread.honor_taints
+                || tolerates_all(&spec.tolerations, &lasting_taints(self.snapshot, node)))
     }
 
     /// Whether pods on a new node would count for a group's spread constraint.
@@ -123,7 +125,7 @@ impl Problem<'_> {
     /// Splits every group with a private spread constraint into one group a domain, with as many of its pods as the
     /// constraint and the bins allow; the others are left out.
     pub(crate) fn split_groups(&mut self) {
-        if self.groups.iter().all(|group| group.split.is_none()) {
+        if self.groups.iter().all(|group| group.split.is_none() && group.wish_split.is_none()) {
             return;
         }
         let mut shares = Vec::new();
@@ -131,6 +133,18 @@ impl Problem<'_> {
         for g in 0..self.groups.len() {
             let group = &self.groups[g];
             let from = u32::try_from(g).expect("groups fit 32 bits");
+            if let Some(at) = group.wish_split {
+                let family = u32::try_from(families.len()).expect("families fit 32 bits");
+                let (domains, split, quotas) = self.wish_split(g, at);
+                let key =
+                    self.constraints.meanings.key_number(labels::ZONE).expect("such a split has its key");
+                families.push(Family { rows: Vec::new(), domains: domains.clone(), split });
+                for (domain, demand) in domains.into_iter().zip(quotas) {
+                    let cell = vec![(key, Some(domain))];
+                    shares.push(Share { family: Some(family), ..Share::new(from, cell, demand) });
+                }
+                continue;
+            }
             let Some(spread) = group.split.map(|at| &group.wants.terms.spreads[at as usize]) else {
                 shares.push(Share::new(from, Vec::new(), group.demand));
                 continue;
@@ -140,6 +154,7 @@ impl Problem<'_> {
                 running: domains.values().copied().collect(),
                 max_skew: spread.max_skew,
                 min_domains: spread.min_domains,
+                fine: None,
             };
             let key = spread.term.key;
             let places: Vec<(i64, f64)> = domains.keys().map(|domain| self.place(g, key, domain)).collect();
@@ -173,7 +188,7 @@ impl Problem<'_> {
     }
 
     /// Pods of a group that bins of a domain can hold (all of them if a NodePool can launch there), and the price of one.
-    fn place(&self, g: usize, key: u32, domain: &str) -> (i64, f64) {
+    pub(crate) fn place(&self, g: usize, key: u32, domain: &str) -> (i64, f64) {
         let group = &self.groups[g];
         let mut price = f64::INFINITY;
         for offering in &self.offerings {

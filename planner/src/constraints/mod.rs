@@ -81,9 +81,7 @@ impl<'a> Constraints<'a> {
             request.set(&format!("{ATTACHABLE}{driver}"), count);
         }
         let terms = self.meanings.terms(pod);
-        let between =
-            terms.affinity.iter().chain(&terms.anti).chain(terms.spreads.iter().map(|one| &one.term));
-        self.domain_keys.extend(between.map(|term| self.meanings.keys[term.key as usize]));
+        self.domain_keys.extend(terms.all().map(|term| self.meanings.keys[term.key as usize]));
         Ok(Wants { terms, ports: host_ports(&pod.spec), volumes: needs.terms })
     }
 }

@@ -383,7 +383,7 @@ fn launch_for(
 /// Takes out pods of split groups until each split is feasible again.
 fn trim(problem: &Problem<'_>, placement: &mut Placement) -> BTreeMap<u32, i64> {
     let mut trimmed = BTreeMap::new();
-    for family in &problem.families {
+    for family in problem.families.iter().filter(|family| family.split.fine.is_none()) {
         let placed: Vec<i64> = family.rows.iter().map(|g| placement.placed(*g)).collect();
         let total: i64 = placed.iter().sum();
         let most = family.split.most(total, &placed);

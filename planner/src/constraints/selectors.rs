@@ -65,6 +65,11 @@ impl<'a> Selector<'a> {
             && (self.namespaces.contains(&namespace) || self.namespace_selector.is_some_and(selected))
     }
 
+    /// It is that of a spread constraint.
+    pub(crate) fn is_of_spread(&self) -> bool {
+        self.spread
+    }
+
     /// An empty selector of a spread constraint is satisfied by every pod and yet counts none on nodes.
     fn counts_none(&self) -> bool {
         let empty =
@@ -120,6 +125,13 @@ pub(crate) struct Terms {
     pub(crate) meant: Bits,
 }
 
+impl Terms {
+    /// Every term it states about other pods.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Term> {
+        self.affinity.iter().chain(&self.anti).chain(self.spreads.iter().map(|spread| &spread.term))
+    }
+}
+
 /// All selectors and topology keys that terms of a snapshot use, interned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meanings<'a> {
@@ -142,10 +154,7 @@ fn has_terms(spec: &PodSpec) -> bool {
 impl<'a> Meanings<'a> {
     /// Interns the terms of all pods that wait, and the required anti-affinity of those on nodes.
     pub(crate) fn new(snapshot: &'a Snapshot) -> Meanings<'a> {
-        let mut meanings = Meanings {
-            namespaces: snapshot.namespaces.iter().map(|one| (one.name.as_str(), &one.labels)).collect(),
-            ..Meanings::default()
-        };
+        let mut meanings = Meanings::of_nobody(snapshot);
         for pod in &snapshot.pods {
             if pod.is_pending() && has_terms(&pod.spec) {
                 meanings.intern(pod);
@@ -158,7 +167,16 @@ impl<'a> Meanings<'a> {
         meanings
     }
 
-    fn key(&mut self, key: &'a str) -> u32 {
+    /// Knows the namespaces of a snapshot and no term yet.
+    pub(crate) fn of_nobody(snapshot: &'a Snapshot) -> Meanings<'a> {
+        Meanings {
+            namespaces: snapshot.namespaces.iter().map(|one| (one.name.as_str(), &one.labels)).collect(),
+            ..Meanings::default()
+        }
+    }
+
+    /// The number of a topology key, which it gets if it has none.
+    pub(crate) fn key(&mut self, key: &'a str) -> u32 {
         let next = u32::try_from(self.keys.len()).expect("keys fit 32 bits");
         let number = *self.key_numbers.entry(key).or_insert(next);
         if number == next {
@@ -182,6 +200,20 @@ impl<'a> Meanings<'a> {
         Term { selector: self.selector(Selector::of_term(term, pod)), key: self.key(&term.topology_key) }
     }
 
+    /// Whether a spread constraint counts any pod, as `pod` states it: one without a selector, or with an empty one, does not.
+    pub(crate) fn counts_any(spread: &'a TopologySpread, pod: &'a Pod) -> bool {
+        let selector = Selector::of_spread(spread, pod);
+        !selector.own.is_empty() || selector.labels.is_some() && !selector.counts_none()
+    }
+
+    /// The number of the pods a spread constraint counts and of its key, as `pod` states it.
+    pub(crate) fn spread_term(&mut self, spread: &'a TopologySpread, pod: &'a Pod) -> Term {
+        Term {
+            selector: self.selector(Selector::of_spread(spread, pod)),
+            key: self.key(&spread.topology_key),
+        }
+    }
+
     fn intern(&mut self, pod: &'a Pod) -> Terms {
         let affinity = &pod.spec.affinity;
         let mut terms = Terms {
@@ -190,11 +222,11 @@ impl<'a> Meanings<'a> {
             ..Terms::default()
         };
         for spread in pod.spec.topology_spread.iter().filter(|spread| spread.hard) {
-            let selector = self.selector(Selector::of_spread(spread, pod));
-            let key = self.key(&spread.topology_key);
-            let own = self.selectors[selector as usize].means(&self.namespaces, &pod.namespace, &pod.labels);
+            let term = self.spread_term(spread, pod);
+            let selector = &self.selectors[term.selector as usize];
+            let own = selector.means(&self.namespaces, &pod.namespace, &pod.labels);
             terms.spreads.push(Spread {
-                term: Term { selector, key },
+                term,
                 max_skew: i64::from(spread.max_skew),
                 min_domains: i64::from(spread.min_domains.unwrap_or(1)),
                 honor_affinity: spread.honor_affinity,

@@ -4,6 +4,11 @@
 //! with `max(0, m - e_d) <= n_d <= max(0, m + maxSkew - e_d)` for all `d` (`m = 0` only, if there are fewer domains than
 //! `minDomains`). For a fixed level this is a box with one sum, so the cheapest split starts at the lower ends and gives the
 //! rest to domains by rising price: no optimum is lost, since moving a pod from a cheaper to a dearer domain never helps.
+//!
+//! Where the constraint is only preferred, pods above the upper ends cost a fine each, and every split is feasible.
+
+use std::cmp::Ordering;
+use stowage_models::plan::MULTIPLIER_BITS;
 
 /// The domains of a group that is spread over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub(crate) struct Split {
     pub(crate) max_skew: i64,
     /// With fewer domains than this the smallest counts as empty.
     pub(crate) min_domains: i64,
+    /// What a pod beyond the largest difference costs, in micro-dollars per hour; `None`: there is none.
+    pub(crate) fine: Option<i64>,
 }
 
 /// Lower and upper end by domain.
@@ -34,14 +41,20 @@ impl Split {
 
     /// The cheapest feasible split of exactly `pods` pods at the given prices, with at most `room` in each domain. `None` if
     /// there is none.
-    pub(crate) fn cheapest<P>(&self, pods: i64, room: &[i64], prices: &[P]) -> Option<Vec<i64>>
-    where
-        P: Copy + PartialOrd + std::iter::Sum<P>,
-        P: ScaledBy,
-    {
-        let mut order: Vec<usize> = (0..self.running.len()).collect();
-        order.sort_by(|a, b| {
-            prices[*a].partial_cmp(&prices[*b]).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(b))
+    pub(crate) fn cheapest<P: Amount>(&self, pods: i64, room: &[i64], prices: &[P]) -> Option<Vec<i64>> {
+        self.best(pods, room, prices).map(|(_, split)| split)
+    }
+
+    /// The same with its cost, fines included.
+    fn best<P: Amount>(&self, pods: i64, room: &[i64], prices: &[P]) -> Option<(P, Vec<i64>)> {
+        // Room in domains by rising price: that without a fine, and beyond it that with one.
+        let mut offers: Vec<(P, usize, bool)> =
+            prices.iter().enumerate().map(|(d, price)| (*price, d, false)).collect();
+        if let Some(fine) = self.fine.map(P::of_micro_dollars) {
+            offers.extend(prices.iter().enumerate().map(|(d, price)| (*price + fine, d, true)));
+        }
+        offers.sort_by(|a, b| {
+            a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then((a.2, a.1).cmp(&(b.2, b.1)))
         });
         let mut best: Option<(P, Vec<i64>)> = None;
         for level in self.levels(pods) {
@@ -54,20 +67,34 @@ impl Split {
             }
             let mut split: Vec<i64> = ends.iter().map(|(lower, _)| *lower).collect();
             let mut rest = pods - split.iter().sum::<i64>();
-            for d in &order {
-                let more = (ends[*d].1.min(room[*d]) - split[*d]).min(rest).max(0);
+            let mut cost: P = prices.iter().zip(&split).map(|(price, pods)| price.times(*pods)).sum();
+            for (price, d, fined) in &offers {
+                let end = if *fined { room[*d] } else { ends[*d].1.min(room[*d]) };
+                let more = (end - split[*d]).min(rest).max(0);
                 split[*d] += more;
                 rest -= more;
+                cost = cost + price.times(more);
             }
             if rest > 0 {
                 continue;
             }
-            let cost: P = prices.iter().zip(&split).map(|(price, pods)| price.times(*pods)).sum();
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, split));
             }
         }
-        best.map(|(_, split)| split)
+        best
+    }
+
+    /// Pods of each domain at the level of a split: what it needs at least, and what it may have without a fine.
+    pub(crate) fn ends_at(&self, split: &[i64]) -> Vec<(i64, i64)> {
+        self.ends(split.iter().zip(&self.running).map(|(new, old)| new + old).min().unwrap_or(0))
+    }
+
+    /// What a split costs beyond its nodes: the fines of pods above the largest difference, in micro-dollars per hour.
+    pub(crate) fn fines(&self, split: &[i64]) -> i64 {
+        let Some(fine) = self.fine else { return 0 };
+        let over = split.iter().zip(self.ends_at(split)).map(|(pods, (_, upper))| (pods - upper).max(0));
+        fine.saturating_mul(over.sum())
     }
 
     /// As many of `pods` as a feasible split within `room` places.
@@ -88,40 +115,50 @@ impl Split {
     }
 
     /// Least worth of any feasible split of `pods` pods at the given values: what the cover rows contribute to a bound.
-    pub(crate) fn least<P>(&self, pods: i64, values: &[P]) -> P
-    where
-        P: Copy + PartialOrd + std::iter::Sum<P> + ScaledBy,
-    {
+    pub(crate) fn least<P: Amount>(&self, pods: i64, values: &[P]) -> P {
         let room = vec![i64::MAX; self.running.len()];
-        let split = self.cheapest(pods, &room, values);
         // Without a feasible split nothing is claimed.
-        let split = split.unwrap_or_else(|| vec![0; self.running.len()]);
-        values.iter().zip(split).map(|(value, pods)| value.times(pods)).sum()
+        self.best(pods, &room, values)
+            .map_or_else(|| values.iter().map(|value| value.times(0)).sum(), |best| best.0)
     }
 }
 
-/// Numbers that can be taken several times.
-pub(crate) trait ScaledBy {
+/// Amounts of money that can be added up.
+pub(crate) trait Amount:
+    Copy + PartialOrd + std::iter::Sum<Self> + std::ops::Add<Output = Self>
+{
     /// `self * count`.
     fn times(self, count: i64) -> Self;
+    /// From micro-dollars.
+    fn of_micro_dollars(amount: i64) -> Self;
 }
 
-impl ScaledBy for f64 {
+/// In dollars.
+impl Amount for f64 {
     fn times(self, count: i64) -> f64 {
         self * count as f64
     }
+
+    fn of_micro_dollars(amount: i64) -> f64 {
+        amount as f64 / 1e6
+    }
 }
 
-impl ScaledBy for i128 {
+/// In the units of multipliers.
+impl Amount for i128 {
     fn times(self, count: i64) -> i128 {
         self * i128::from(count)
+    }
+
+    fn of_micro_dollars(amount: i64) -> i128 {
+        i128::from(amount) << MULTIPLIER_BITS
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use stowage_models::random::Random;
 
     fn is_feasible(split: &Split, pods: &[i64]) -> bool {
         let after: Vec<i64> = split.running.iter().zip(pods).map(|(e, n)| e + n).collect();
@@ -142,17 +179,18 @@ mod tests {
     /// Every split of few pods, tried one by one.
     #[test]
     fn cheapest_and_most_agree_with_enumeration() {
-        let mut rng = Rng::new(11);
+        let mut rng = Random::new(11);
         for _ in 0..2_000 {
-            let domains = 1 + rng.below(3);
+            let domains = 1 + rng.index(3);
             let split = Split {
-                running: (0..domains).map(|_| rng.below(4) as i64).collect(),
-                max_skew: 1 + rng.below(3) as i64,
-                min_domains: 1 + rng.below(4) as i64,
+                running: (0..domains).map(|_| rng.index(4) as i64).collect(),
+                max_skew: 1 + rng.index(3) as i64,
+                min_domains: 1 + rng.index(4) as i64,
+                fine: None,
             };
-            let pods = rng.below(7) as i64;
-            let room: Vec<i64> = (0..domains).map(|_| rng.below(8) as i64).collect();
-            let prices: Vec<i128> = (0..domains).map(|_| rng.below(9) as i128).collect();
+            let pods = rng.index(7) as i64;
+            let room: Vec<i64> = (0..domains).map(|_| rng.index(8) as i64).collect();
+            let prices: Vec<i128> = (0..domains).map(|_| rng.index(9) as i128).collect();
             let mut best: Option<i128> = None;
             let mut most = 0;
             for code in 0..8_usize.pow(domains as u32) {
@@ -176,5 +214,38 @@ mod tests {
             assert_eq!(cost, best, "{split:?} {pods} {room:?} {prices:?}");
             assert_eq!(split.most(pods, &room), most, "{split:?} {pods} {room:?}");
         }
+    }
+
+    /// The same where the constraint is only preferred: any split will do, and pods beyond the difference pay.
+    #[test]
+    fn the_cheapest_with_fines_agrees_with_enumeration() {
+        let mut rng = Random::new(12);
+        let mut fined = 0;
+        for _ in 0..2_000 {
+            let domains = 1 + rng.index(3);
+            let split = Split {
+                running: (0..domains).map(|_| rng.index(4) as i64).collect(),
+                max_skew: 1 + rng.index(3) as i64,
+                min_domains: 1,
+                fine: Some(rng.index(6) as i64),
+            };
+            let pods = rng.index(7) as i64;
+            let room = vec![i64::MAX; domains];
+            let prices: Vec<i128> =
+                (0..domains).map(|_| i128::of_micro_dollars(rng.index(9) as i64)).collect();
+            let cost = |n: &[i64]| -> i128 {
+                let nodes: i128 = prices.iter().zip(n).map(|(p, n)| p * i128::from(*n)).sum();
+                nodes + i128::of_micro_dollars(split.fines(n))
+            };
+            let all = (0..8_usize.pow(domains as u32)).map(|code| {
+                (0..domains).map(|d| (code / 8_usize.pow(d as u32) % 8) as i64).collect::<Vec<i64>>()
+            });
+            let best = all.filter(|n| n.iter().sum::<i64>() == pods).map(|n| cost(&n)).min();
+            let found = split.cheapest(pods, &room, &prices).expect("every split will do");
+            assert_eq!(Some(cost(&found)), best, "{split:?} {pods} {prices:?} {found:?}");
+            assert_eq!(Some(split.least(pods, &prices)), best, "{split:?} {pods} {prices:?}");
+            fined += u32::from(split.fines(&found) > 0);
+        }
+        assert!(fined > 200, "{fined} pay");
     }
 }

@@ -18,11 +18,11 @@ impl World<'_> {
                 PodVolume::Ephemeral { name, .. } => format!("{}-{name}", pod.name),
                 PodVolume::Other(_) => return None,
             };
-            let claim = self.claims.get(&(pod.namespace.as_str(), name.as_str()))?;
-            match claim.volume.as_deref().and_then(|volume| self.volumes.get(volume)) {
+            let claim = self.named.claims.get(&(pod.namespace.as_str(), name.as_str()))?;
+            match claim.volume.as_deref().and_then(|volume| self.named.volumes.get(volume)) {
                 Some(volume) => Some((volume.driver.as_deref()?, format!("volume {}", volume.name))),
                 None => {
-                    let class = self.classes.get(claim.storage_class.as_deref()?)?;
+                    let class = self.named.classes.get(claim.storage_class.as_deref()?)?;
                     Some((class.provisioner.as_str(), format!("claim {}/{name}", pod.namespace)))
                 }
             }

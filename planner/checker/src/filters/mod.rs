@@ -17,12 +17,11 @@ pub use realise::{Stuck, realise, realise_in_any_order};
 
 use crate::matching::{accepts, tolerates};
 use crate::request::effective_request;
+use crate::storage::Named;
 use index::{Index, Profile};
 use scope::Namespaces;
 use std::collections::BTreeMap;
-use stowage_models::objects::{
-    NodeSelectorTerm, Pod, PodSpec, StorageClass, Taint, TaintEffect, Toleration, Volume, VolumeClaim,
-};
+use stowage_models::objects::{NodeSelectorTerm, Pod, PodSpec, Taint, TaintEffect, Toleration, VolumeClaim};
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
@@ -85,9 +84,7 @@ pub struct World<'a> {
     /// Nodes.
     pub places: Vec<Place<'a>>,
     namespaces: Namespaces<'a>,
-    claims: BTreeMap<(&'a str, &'a str), &'a VolumeClaim>,
-    volumes: BTreeMap<&'a str, &'a Volume>,
-    classes: BTreeMap<&'a str, &'a StorageClass>,
+    named: Named<'a>,
     without: Option<&'static str>,
 }
 
@@ -117,13 +114,7 @@ impl<'a> World<'a> {
         let mut world = World {
             places: Vec::with_capacity(snapshot.nodes.len()),
             namespaces: Namespaces::new(&snapshot.namespaces),
-            claims: snapshot
-                .volume_claims
-                .iter()
-                .map(|claim| ((claim.namespace.as_str(), claim.name.as_str()), claim))
-                .collect(),
-            volumes: snapshot.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect(),
-            classes: snapshot.storage_classes.iter().map(|class| (class.name.as_str(), class)).collect(),
+            named: Named::new(snapshot),
             without: None,
         };
         let mut index = BTreeMap::new();
@@ -145,7 +136,7 @@ impl<'a> World<'a> {
     /// Adds claims that are still to be made; one that is there already stays.
     pub(crate) fn add_claims(&mut self, claims: &'a [VolumeClaim]) {
         for claim in claims {
-            self.claims.entry((&claim.namespace, &claim.name)).or_insert(claim);
+            self.named.claims.entry((&claim.namespace, &claim.name)).or_insert(claim);
         }
     }
 

@@ -142,6 +142,11 @@ impl<'a> Watch<'a> {
         self.scopes.binary_search(scope).ok()
     }
 
+    /// How many scopes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.scopes.len()
+    }
+
     /// The class of a pod.
     pub(crate) fn class(&mut self, pod: &'a Pod) -> usize {
         if self.scopes.is_empty() {

@@ -11,7 +11,7 @@ const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 pub(super) fn volume_restrictions(world: &World<'_>, pod: &Pod) -> Result<(), Rejection> {
     let exclusive: Vec<&str> = claims(pod)
         .filter(|name| {
-            let claim = world.claims.get(&(pod.namespace.as_str(), *name));
+            let claim = world.named.claims.get(&(pod.namespace.as_str(), *name));
             claim.is_some_and(|claim| claim.read_write_once_pod)
         })
         .collect();
@@ -52,7 +52,7 @@ pub(super) fn volume_binding(world: &World<'_>, pod: &Pod, node: &Place<'_>) -> 
                 });
             }
         };
-        let Some(claim) = world.claims.get(&(pod.namespace.as_str(), name.as_str())) else {
+        let Some(claim) = world.named.claims.get(&(pod.namespace.as_str(), name.as_str())) else {
             return Err(Rejection {
                 plugin: PLUGIN,
                 message: format!("persistentvolumeclaim \"{name}\" not found"),
@@ -60,7 +60,7 @@ pub(super) fn volume_binding(world: &World<'_>, pod: &Pod, node: &Place<'_>) -> 
         };
         match &claim.volume {
             Some(volume) => {
-                let Some(volume) = world.volumes.get(volume.as_str()) else {
+                let Some(volume) = world.named.volumes.get(volume.as_str()) else {
                     return reject(
                         PLUGIN,
                         "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
@@ -75,7 +75,7 @@ pub(super) fn volume_binding(world: &World<'_>, pod: &Pod, node: &Place<'_>) -> 
                 }
             }
             None => {
-                let class = claim.storage_class.as_deref().and_then(|class| world.classes.get(class));
+                let class = claim.storage_class.as_deref().and_then(|class| world.named.classes.get(class));
                 provisionable(class.copied(), node)?;
             }
         }
