@@ -26,6 +26,7 @@ struct Search<'a> {
     best: Option<(Vec<i64>, f64)>,
     threshold: f64,
     slack: f64,
+    pruning: Pruning,
     branches: usize,
     /// What one copy takes of the room, priced.
     takes: Vec<f64>,
@@ -44,16 +45,37 @@ pub(crate) fn best_pattern(
     threshold: f64,
     branches_max: usize,
 ) -> Best {
-    best_pattern_within(items, w, capacity, y, (threshold, 0.0), branches_max)
+    search(items, w, capacity, y, (threshold, 0.0, Pruning::Quick), branches_max)
 }
 
-/// The same up to a `slack`: no pattern is worth more than what is found (or `threshold`) plus that.
+/// The same up to a `slack`: no pattern is worth more than what is found (or `threshold`) plus that. Few branches, each of
+/// which takes longer.
 pub(crate) fn best_pattern_within(
     items: &[Item],
     w: &[f64],
     capacity: &[f64],
     y: &[f64],
     (threshold, slack): (f64, f64),
+    branches_max: usize,
+) -> Best {
+    search(items, w, capacity, y, (threshold, slack, Pruning::Tight), branches_max)
+}
+
+/// What cuts a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pruning {
+    /// The knapsack bound: right where it is asked often for little, as when an existing node is filled again.
+    Quick,
+    /// The densest first until the room is used up: right where a proof is wanted.
+    Tight,
+}
+
+fn search(
+    items: &[Item],
+    w: &[f64],
+    capacity: &[f64],
+    y: &[f64],
+    (threshold, slack, pruning): (f64, f64, Pruning),
     branches_max: usize,
 ) -> Best {
     let r = capacity.len();
@@ -72,6 +94,7 @@ pub(crate) fn best_pattern_within(
         best: None,
         threshold,
         slack,
+        pruning,
         branches: branches_max,
     };
     let mut free = capacity.to_vec();
@@ -97,10 +120,31 @@ impl Search<'_> {
         fit.max(0.0)
     }
 
+    /// What the items from `depth` on may add: the knapsack bound at `y`; or, where none of them is worth more than the room it
+    /// takes, all the room at the value the densest has for it, which falls with depth.
+    fn quick_bound(&self, depth: usize, room: f64, free: &[f64]) -> f64 {
+        let densest = self.density[self.order[depth]];
+        if densest <= 1.0 {
+            return densest * room;
+        }
+        let mut total = room;
+        for &j in &self.order[depth..] {
+            let reduced = self.items[j].profit - self.takes[j];
+            if reduced <= 0.0 {
+                break;
+            }
+            total += reduced * self.fit(j, free);
+        }
+        total
+    }
+
     /// What the items from `depth` on may add to a bin with `free` room: with all room priced at `y`, the densest first, as
     /// many as fit each alone, until the room is used up, the last of them in part.
     fn bound(&self, depth: usize, free: &[f64]) -> f64 {
         let mut room: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+        if self.pruning == Pruning::Quick {
+            return self.quick_bound(depth, room, free);
+        }
         let mut total = 0.0;
         for &j in &self.order[depth..] {
             let fit = self.fit(j, free);
