@@ -224,6 +224,9 @@ struct Effort {
     seed: u64,
     /// Cost and bound of the other parts.
     others: (i64, f64),
+    /// Leaves may be solved over patterns. Not in consolidation: of two simulated days with it one node was removed within an
+    /// hour of its launch, without it none.
+    patterns: bool,
 }
 
 impl Effort {
@@ -234,6 +237,7 @@ impl Effort {
             work: millis.saturating_mul(WORK_PER_SECOND) / 1000,
             seed: problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0,
             others: (0, 0.0),
+            patterns: problem.policy.consolidation.is_none(),
         }
     }
 
@@ -289,7 +293,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
             let whole = effort.work;
             // In a small batch branching soon finds better plans than the search.
-            let first = if is_batch(core) { FIRST_WORK.min(whole) } else { whole };
+            let first = if is_batch(core, effort) { FIRST_WORK.min(whole) } else { whole };
             effort.work = first;
             search(part, &guide, Schedule::descent(), effort, run);
             effort.work += whole - first;
@@ -344,13 +348,13 @@ fn search(
 }
 
 /// Whether leaves may be solved over patterns: a small batch and no existing nodes.
-fn has_patterns(core: &Core) -> bool {
-    core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
+fn has_patterns(core: &Core, effort: &Effort) -> bool {
+    effort.patterns && core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
 }
 
 /// Whether branching finds better plans than search does: at 100 pods and more it no longer does (20 seeds of each).
-fn is_batch(core: &Core) -> bool {
-    core.demand.iter().sum::<i64>() <= BATCH_PODS_MAX && has_patterns(core)
+fn is_batch(core: &Core, effort: &Effort) -> bool {
+    core.demand.iter().sum::<i64>() <= BATCH_PODS_MAX && has_patterns(core, effort)
 }
 
 /// Solves a leaf over patterns, and combines all patterns to a plan.
@@ -399,7 +403,7 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     };
     let mut iterations = tree.iterations();
     let pods: i64 = core.demand.iter().sum();
-    let has_patterns = has_patterns(core);
+    let has_patterns = has_patterns(core, effort);
     if pods <= SHARP_PODS_MAX && has_patterns {
         sharpen(part, &mut tree, 0, effort, run);
         if !part.exact && !effort.is_done(part.packing.cost(core), tree.worst().0) {
@@ -493,7 +497,7 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
         return;
     }
     if packing.cost(core) as f64 <= best as f64 * (1.0 + PROMISING) {
-        let budget = if is_batch(core) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
+        let budget = if is_batch(core, effort) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
         let schedule = Schedule::descent();
         let (_, used) =
             improve(core, &guide, &mut packing, effort.seed, budget, schedule, &mut |_, _| run.stopped());

@@ -59,9 +59,12 @@ impl Plans {
 
     /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
     pub(crate) fn look(&mut self, seen: &Observation, now: Instant) -> Vec<Progress> {
-        for claim in seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty()) {
-            // One that is ready and nothing else is of a plan that was over before this process began.
-            if !self.0.contains_key(&claim.plan) && (claim.initialized.is_some() || claim.deleting) {
+        let ours = || seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty());
+        // One without a claim under way was over before this process began.
+        let under_way: BTreeSet<&String> =
+            ours().filter(|claim| fate_of(claim) == Fate::Pending).map(|claim| &claim.plan).collect();
+        for claim in ours() {
+            if !self.0.contains_key(&claim.plan) && !under_way.contains(&claim.plan) {
                 continue;
             }
             let entry = self.0.entry(claim.plan.clone()).or_insert(Entry {
