@@ -4,10 +4,10 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_bench::compose::Composition;
 use stowage_bench::peers::{Peer, plain};
+use stowage_bench::trial::by_clock;
 use stowage_import::{Encoding, Source, import, write_snapshot};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
@@ -21,13 +21,7 @@ fn composed(name: &str) -> Snapshot {
 }
 
 fn limits() -> Limits {
-    let start = Instant::now();
-    Limits {
-        time: Duration::from_secs(60),
-        threads: 1,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    }
+    by_clock(Duration::from_secs(60), 1)
 }
 
 fn pricing(c: &mut Criterion) {

@@ -6,17 +6,17 @@
 use crate::compose::Composition;
 use crate::measure::Effort;
 use crate::table::quantile;
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
 use stowage_models::random::Random;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::{Limits, Planned};
+use stowage_planner::Planned;
 
 /// Composition the pods are drawn from.
 const SOURCE: &str = "mixed-10k";
@@ -103,12 +103,7 @@ fn batch(snapshot: &Snapshot, effort: &Effort, runs: usize) -> Result<Batch> {
     let mut fastest: Option<(Duration, Planned)> = None;
     for _ in 0..runs.max(1) {
         let start = Instant::now();
-        let limits = Limits {
-            time: effort.time,
-            threads: effort.threads,
-            clock: Arc::new(move || start.elapsed()),
-            cancel: None,
-        };
+        let limits = by_clock(effort.time, effort.threads);
         let planned = stowage_planner::plan(snapshot, catalog, &policy, &limits, &mut |_| {})
             .with_context(|| format!("cannot plan {} pods of seed {}", snapshot.pods.len(), snapshot.seed))?;
         let wall = start.elapsed();

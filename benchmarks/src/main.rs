@@ -307,7 +307,8 @@ fn run() -> Result<ExitCode> {
         Command::Second { pods, seeds, effort, out } => {
             let all = second::sweep(pods, seeds, &effort.effort(), second::RUNS)?;
             print!("{}", second::markdown(&all));
-            write_lines(out.as_deref(), &all)
+            write_lines(out.as_deref(), &all)?;
+            refused_by_checker(second::refused(&all))
         }
         Command::Targets(arguments) => measure_targets(&arguments),
         Command::Batches(arguments) => small_batches(&arguments),
@@ -457,6 +458,7 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
     let load_before = load_average();
     let measured = targets::measure(names, *seeds, *threads, |name| eprintln!("planning {name}"))?;
     let mut text = targets::markdown(&measured);
+    let mut refused = targets::refused(&measured);
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
     if is_wanted("batches") {
         let effort = Effort { time: Duration::from_secs(1), gap: targets::SMALL_GAP, threads: *threads };
@@ -466,6 +468,7 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
         text += &targets::small_verdict(&planned);
         text += "\n";
         text += &batches::markdown(&planned, targets::SMALL_GAP);
+        refused += planned.iter().filter(|batch| !batch.findings.is_empty()).count();
     }
     if is_wanted("second") {
         eprintln!("second batches");
@@ -475,9 +478,10 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
         text += &targets::second_verdict(&all);
         text += "\n";
         text += &second::markdown(&all);
+        refused += second::refused(&all);
     }
     print!("{text}");
-    let Some(out) = out else { return Ok(()) };
+    let Some(out) = out else { return refused_by_checker(refused) };
     let load = format!(
         "Load of the machine (processes that want to run, one-minute average): {load_before} before, {} after.\n\n",
         load_average()
@@ -487,7 +491,16 @@ fn measure_targets(arguments: &TargetArguments) -> Result<()> {
         std::fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
     };
     write("targets.md", &format!("{}{load}{text}", targets::HEADER))?;
-    write("targets.svg", &targets::figure(&measured)?)
+    write("targets.svg", &targets::figure(&measured)?)?;
+    refused_by_checker(refused)
+}
+
+/// Fails if any plan was refused.
+fn refused_by_checker(count: usize) -> Result<()> {
+    match count {
+        0 => Ok(()),
+        count => bail!("{count} plans were refused by the checker"),
+    }
 }
 
 /// Prints how small batches are planned; fails if any plan was refused.
@@ -497,10 +510,7 @@ fn small_batches(arguments: &BatchArguments) -> Result<()> {
     let planned = batches::sweep(sizes, *seeds, &effort, *runs, |what| eprintln!("{what}"))?;
     print!("{}", batches::markdown(&planned, *gap));
     write_lines(arguments.out.as_deref(), &planned)?;
-    match planned.iter().filter(|batch| !batch.findings.is_empty()).count() {
-        0 => Ok(()),
-        count => bail!("{count} of {} plans were refused by the checker", planned.len()),
-    }
+    refused_by_checker(planned.iter().filter(|batch| !batch.findings.is_empty()).count())
 }
 
 /// Writes rows as JSON lines, if a file is named.

@@ -5,17 +5,17 @@ use crate::compose::Composition;
 use crate::consolidation::apply::applied;
 use crate::measure::{Effort, cpu_time};
 use crate::table::quantile;
+use crate::trial::by_clock;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::PodPhase;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
-use stowage_planner::{Limits, Planned, Warm, plan_warm};
+use stowage_planner::{Planned, Warm, plan_warm};
 
 /// Pods that arrive, unless told otherwise.
 pub const PODS: usize = 200;
@@ -84,13 +84,7 @@ pub fn situation(seed: u64, count: usize, effort: &Effort) -> Result<(Snapshot, 
 
 fn run(snapshot: &Snapshot, effort: &Effort, warm: &Warm) -> Result<(Planned, Warm)> {
     let policy = Policy { gap: effort.gap, ..Policy::default() };
-    let start = Instant::now();
-    let limits = Limits {
-        time: effort.time,
-        threads: effort.threads,
-        clock: Arc::new(move || start.elapsed()),
-        cancel: None,
-    };
+    let limits = by_clock(effort.time, effort.threads);
     plan_warm(snapshot, Catalog::embedded(), &policy, &limits, warm, &mut |_| {})
         .with_context(|| format!("cannot plan seed {}", snapshot.seed))
 }
@@ -139,6 +133,12 @@ pub fn sweep(count: usize, seeds: u64, effort: &Effort, runs: usize) -> Result<V
             })
         })
         .collect()
+}
+
+/// Plans that the checker refused.
+#[must_use]
+pub fn refused(all: &[Second]) -> usize {
+    all.iter().flat_map(|one| [&one.cold, &one.warm]).filter(|one| !one.findings.is_empty()).count()
 }
 
 /// Cold and warm side by side.

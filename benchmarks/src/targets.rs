@@ -8,7 +8,7 @@ use crate::compare::figures::gap_curves;
 use crate::measure::{Effort, Measurement};
 use crate::second::Second;
 use crate::table::{Row, Subject, dollars, quantile, rows};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::fmt::Write as _;
 use std::time::Duration;
 use stowage_models::units::Ppm;
@@ -16,7 +16,7 @@ use stowage_models::units::Ppm;
 /// What stands above the table in its file.
 pub const HEADER: &str = "# Targets of the engine\n\n\
 `stowage-bench targets --out benchmarks/results` on 2 cores; `--seeds N` for more seeds. Gaps are proven and every plan is \
-checked; median and worst over the seeds. RSS is that of the whole process, snapshot included.\n\n\
+checked; median and worst over the seeds. RSS is that of the whole process, snapshot included. [What small batches cost before](batches.md).\n\n\
 ![Gap over time](targets.svg)\n\n";
 
 /// Times at which the gap is shown, in milliseconds.
@@ -84,6 +84,9 @@ pub const CASES: [Case; 12] = [
     case("all-types", "10,000 pods, all types, burstable ones too", THREE_SECONDS),
 ];
 
+/// What is measured beside the cases.
+pub const EXTRAS: [&str; 2] = ["batches", "second"];
+
 /// How the cases are run: as long as any goal asks for, and on to a gap nobody asks for.
 #[must_use]
 pub fn effort(threads: usize) -> Effort {
@@ -108,6 +111,12 @@ pub fn measure(
     threads: usize,
     progress: impl Fn(&str),
 ) -> Result<Vec<Measured>> {
+    let known =
+        |name: &String| EXTRAS.contains(&name.as_str()) || CASES.iter().any(|case| case.subject == *name);
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        let all: Vec<&str> = CASES.iter().map(|case| case.subject).chain(EXTRAS).collect();
+        bail!("there is no case {name}; there are {}", all.join(", "));
+    }
     let cases = CASES.iter().filter(|case| names.is_empty() || names.iter().any(|name| name == case.subject));
     cases
         .map(|case| {
@@ -134,6 +143,12 @@ pub fn gap_at(run: &Measurement, ms: u64) -> Option<Ppm> {
 
 fn runs(measured: &Measured) -> Vec<&Measurement> {
     measured.runs.iter().filter_map(Row::measured).collect()
+}
+
+/// Plans that the checker refused.
+#[must_use]
+pub fn refused(measured: &[Measured]) -> usize {
+    measured.iter().flat_map(runs).filter(|run| !run.findings.is_empty()).count()
 }
 
 /// Whether every goal is met by every run; in words.

@@ -8,6 +8,7 @@ use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
+use stowage_models::units::UsdMicros;
 use stowage_planner::Limits;
 
 /// Limits by work alone: the clock stands still, so load cannot change the plan.
@@ -44,4 +45,16 @@ pub fn accepted(snapshot: &Snapshot, catalog: &Catalog, policy: &Policy, time: D
     let plan = planned.expect("a plan").plan;
     assert_eq!(check(snapshot, catalog, &plan), Vec::new(), "{}", snapshot.origin);
     plan
+}
+
+/// Whether a plan is as cheap as can be.
+///
+/// # Panics
+/// If it is cheaper than that, or its bound is above it.
+#[must_use]
+pub fn is_optimal(plan: &Plan, optimum: UsdMicros, case: u64) -> bool {
+    let (cost, bound) = (plan.summary.total_cost(), plan.summary.launch_bound);
+    assert!(bound <= optimum, "case {case}: bound {bound} above {optimum}");
+    assert!(cost >= optimum, "case {case}: {cost} below {optimum}");
+    cost == optimum
 }

@@ -3,8 +3,8 @@
 //! Method: an exhaustive table over a small set of values. Whether a NodePool with one or two requirements on a key can launch a node
 //! for a pod with one or two more is compared with trying every label the node could have.
 
-use std::sync::Arc;
 use std::time::Duration;
+use stowage_bench::trial::by_work;
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::objects::{Container, Ec2NodeClass, NodePool, NodeSelectorTerm, Pod, PodSpec};
@@ -12,7 +12,6 @@ use stowage_models::plan::Policy;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
 
 const COMPARISONS: [Operator; 4] = [Operator::Gt, Operator::Lt, Operator::Gte, Operator::Lte];
 const FAMILY: &str = "karpenter.k8s.aws/instance-family";
@@ -106,8 +105,7 @@ fn compare(all: &[Requirement], base: &Requirement, possible: &[Option<&str>]) -
     let (mut yes, mut no) = (0, 0);
     for pool in &sets {
         let snapshot = snapshot(pool, base.clone(), &sets);
-        let clock = Arc::new(|| Duration::ZERO);
-        let limits = Limits { time: Duration::from_millis(1), threads: 1, clock, cancel: None };
+        let limits = by_work(Duration::from_millis(1), 1);
         let catalog = Catalog::embedded();
         let planned = stowage_planner::plan(&snapshot, catalog, &Policy::default(), &limits, &mut |_| {})
             .expect("a plan");

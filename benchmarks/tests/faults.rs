@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stowage_bench::compose::Composition;
+use stowage_bench::trial::by_work;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
+use stowage_planner::Planned;
 use stowage_planner::faults::{Injected, with};
-use stowage_planner::{Limits, Planned};
 
 const KINDS: [Injected; 4] =
     [Injected::Status(13), Injected::NotANumber, Injected::LostBasis, Injected::WrongOptimum];
@@ -20,12 +21,7 @@ fn composed(name: &str) -> Snapshot {
 
 /// A plan under a clock that stands still: only work ends the search.
 fn plan(snapshot: &Snapshot, threads: usize) -> Planned {
-    let limits = Limits {
-        time: Duration::from_millis(200),
-        threads,
-        clock: Arc::new(|| Duration::ZERO),
-        cancel: None,
-    };
+    let limits = by_work(Duration::from_millis(200), threads);
     stowage_planner::plan(snapshot, Catalog::embedded(), &Policy::default(), &limits, &mut |_| {})
         .expect("a plan")
 }

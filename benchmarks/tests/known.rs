@@ -2,16 +2,15 @@
 //! the pods of the snapshot alone, and what the planner finds is held against it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::compose::known::{Known, Size, known};
 use stowage_bench::compose::{COMPOSITIONS, Composition};
+use stowage_bench::trial::by_work;
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Pod, PodSpec};
 use stowage_models::plan::Policy;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
 
 const MIB: i64 = 1 << 20;
 
@@ -156,8 +155,7 @@ fn the_planner_stays_on_its_side_of_the_optimum() {
         let snapshot = composition.snapshot(composition.seed);
         let optimum = composition.optimum(composition.seed).expect("it is known");
         let policy = Policy { slack: composition.slack, ..Policy::default() };
-        let clock = Arc::new(|| Duration::ZERO);
-        let limits = Limits { time: Duration::from_millis(500), threads: 2, clock, cancel: None };
+        let limits = by_work(Duration::from_millis(500), 2);
         let planned = stowage_planner::plan(&snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {})
             .expect("a plan");
         let summary = &planned.plan.summary;

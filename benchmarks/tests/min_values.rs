@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 use stowage_bench::oracle::{Case, Problem};
-use stowage_bench::trial::{self, recorded};
+use stowage_bench::trial::{self, is_optimal, recorded};
 use stowage_checker::{check, code};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -47,15 +47,8 @@ fn tiny_cases_keep_to_it_and_cost_what_they_must() {
         let Some(optimum) = problem.by_enumeration() else { continue };
         let placed = plan.summary.pods_on_existing + plan.summary.pods_on_new;
         assert_eq!(placed, problem.pods.len() as u64, "case {seed}: pods placed");
-        let summary = &plan.summary;
-        assert!(
-            summary.launch_bound <= optimum,
-            "case {seed}: bound {} above {optimum}",
-            summary.launch_bound
-        );
-        assert!(summary.launch_cost >= optimum, "case {seed}: {} below {optimum}", summary.launch_cost);
         compared += 1;
-        met += u32::from(summary.launch_cost == optimum);
+        met += u32::from(is_optimal(&plan, optimum, seed));
         let free = Policy { min_values: Some(MinValues::BestEffort), ..policy };
         let free = Problem::new(&case.snapshot, &case.catalog, &free).by_enumeration();
         dearer += u32::from(free.is_some_and(|free| free < optimum));

@@ -1,13 +1,12 @@
 //! Goal: a file of the ROADEF/EURO challenge becomes the snapshot its numbers say, and a wrong one an error that says where.
 
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::compose::document;
 use stowage_bench::roadef::{NEIGHBOURHOOD, convert, names, read};
+use stowage_bench::trial::by_work;
 use stowage_import::{Source, import};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
-use stowage_planner::Limits;
 
 /// Two resources, the second transient; three machines in two locations and two neighbourhoods; two services, of which the
 /// second depends on the first; four processes; one balance objective.
@@ -91,8 +90,7 @@ fn the_snapshot_imports_unchanged_and_nothing_waits() {
     let bytes = document(&snapshot);
     let imported = import(&[Source { name: "tiny", bytes: &bytes }]).expect("a snapshot document").snapshot;
     assert!(document(&imported) == bytes);
-    let clock = Arc::new(|| Duration::ZERO);
-    let limits = Limits { time: Duration::from_millis(100), threads: 1, clock, cancel: None };
+    let limits = by_work(Duration::from_millis(100), 1);
     let catalog = Catalog::embedded();
     let plan = stowage_planner::plan(&snapshot, catalog, &Policy::default(), &limits, &mut |_| {});
     let plan = plan.expect("a plan").plan;

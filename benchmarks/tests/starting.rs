@@ -1,8 +1,8 @@
 //! Goal: pods wait for a node that is starting instead of getting another one, and for no other node.
 
-use std::sync::Arc;
 use std::time::Duration;
 use stowage_bench::oracle::Case;
+use stowage_bench::trial::by_work;
 use stowage_checker::check;
 use stowage_models::labels;
 use stowage_models::objects::{Container, Node, NodePool, Pod, PodPhase, PodSpec, Taint, TaintEffect};
@@ -10,7 +10,6 @@ use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::Limits;
 
 const STARTUP: &str = "example.com/agent-not-ready";
 
@@ -65,8 +64,7 @@ fn node(pool: Option<&str>, initialized: bool, ready: bool, taints: &[(&str, Tai
 
 fn plan(snapshot: &Snapshot) -> Plan {
     let catalog = Case::random(1).catalog;
-    let limits =
-        Limits { time: Duration::from_secs(1), threads: 1, clock: Arc::new(|| Duration::ZERO), cancel: None };
+    let limits = by_work(Duration::from_secs(1), 1);
     let planned = stowage_planner::plan(snapshot, &catalog, &Policy::default(), &limits, &mut |_| {});
     let plan = planned.expect("a plan").plan;
     assert_eq!(check(snapshot, &catalog, &plan), Vec::new());

@@ -1,20 +1,19 @@
 //! Warm states: they make second batches quick, and a wrong one harms nothing but time.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_bench::compose::Composition;
 use stowage_bench::measure::Effort;
 use stowage_bench::oracle::Case;
 use stowage_bench::second::situation;
+use stowage_bench::trial::by_clock;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
-use stowage_planner::{Limits, Planned, Warm, plan_warm};
+use stowage_planner::{Planned, Warm, plan_warm};
 
 fn run(snapshot: &Snapshot, catalog: &Catalog, time: Duration, warm: &Warm) -> (Planned, Warm) {
-    let start = Instant::now();
-    let limits = Limits { time, threads: 2, clock: Arc::new(move || start.elapsed()), cancel: None };
+    let limits = by_clock(time, 2);
     plan_warm(snapshot, catalog, &Policy::default(), &limits, warm, &mut |_| {}).expect("a plan")
 }
 

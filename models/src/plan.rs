@@ -311,7 +311,7 @@ pub enum UnplacedReason {
     Constraint,
 }
 
-/// A constraint in the way of a pod left out for [`UnplacedReason::Constraint`].
+/// A constraint in the way of a pod left out for [`UnplacedReason::NoFit`] or [`UnplacedReason::Constraint`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocking {
@@ -321,7 +321,7 @@ pub struct Blocking {
     /// What it asks for and why that cannot be had, in words.
     pub detail: String,
     /// Price per hour of the cheapest bin that would hold the pod without this constraint; zero for an existing node. Absent
-    /// if nothing would.
+    /// if nothing would without this one alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_without: Option<UsdMicros>,
 }
@@ -340,7 +340,10 @@ pub struct Unplaced {
     /// The offering that comes nearest, as `type zone capacity-type (NodePool)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// For [`UnplacedReason::Constraint`]: a minimal set of constraints in the way. Dropping any one of them would make room.
+    /// For [`UnplacedReason::NoFit`] and [`UnplacedReason::Constraint`]: minimal sets of constraints in the way. If entries have a
+    /// price, each is such a set by itself: if it is dropped for all pods like these, one more finds a place (at price zero on a
+    /// node that exists, if nobody else who waits takes it). If none has, all of them together are one: each of them must go.
+    /// For [`UnplacedReason::NoFit`] that is about nodes and the pods that run on them, other pods that wait left aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocking: Vec<Blocking>,
     /// The pods, sorted.

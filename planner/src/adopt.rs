@@ -8,7 +8,7 @@ use crate::{Limits, PlanError, Planned, Report, check_policy, extract, threads};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::PodRef;
-use stowage_models::plan::Policy;
+use stowage_models::plan::{Plan, Policy};
 use stowage_models::selector::Labels;
 use stowage_models::snapshot::Snapshot;
 
@@ -37,6 +37,23 @@ pub struct Foreign {
     pub launches: Vec<ForeignLaunch>,
     /// Pending pods on existing nodes, by node name.
     pub existing: Vec<(String, Vec<PodRef>)>,
+}
+
+impl Foreign {
+    /// The placement of a plan, for another question than the one it was made for.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Foreign {
+        let launches = plan.launches.iter().map(|launch| ForeignLaunch {
+            node_pool: launch.node_pool.clone(),
+            instance_type: launch.instance_type.clone(),
+            zone: launch.zone.clone(),
+            capacity_type: launch.capacity_type.clone(),
+            labels: launch.labels.clone(),
+            pods: launch.pods.clone(),
+        });
+        let existing = plan.existing.iter().map(|node| (node.name.clone(), node.pods.clone()));
+        Foreign { launches: launches.collect(), existing: existing.collect() }
+    }
 }
 
 /// Why a placement is no plan. A placement that breaks a constraint *is* one: the checker says what it breaks.

@@ -10,12 +10,13 @@
 //! over patterns (`patterns.rs`), as are the sides of its forks from then on. Where a handful of pods wait, the root is.
 
 use crate::core::Core;
-use crate::fluid::{Decided, Decision, Fluid, FluidPoint};
+use crate::fluid::{Decided, Fluid, FluidPoint};
 use crate::knapsack::Knapsack;
 use crate::lp::{Basis, Fault};
 use crate::pack::Packing;
 use crate::patterns::{PatternProgram, Solved};
 use crate::pricing::{Multipliers, PriceList, full_price};
+use crate::rows::Decision;
 use crate::vectors::{Shared, price_shared};
 
 /// Offers that enter the program per round of sifting at most.

@@ -4,6 +4,7 @@ use crate::constraints::nodes::cap_on;
 use crate::constraints::volumes::{ATTACHABLE, UNLIMITED};
 use crate::matching::{effective_request, selects, selects_any, tolerates_all};
 use crate::problem::{ExistingBin, Limit, Problem, usable};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, Taint};
@@ -38,13 +39,13 @@ fn starting<'s>(snapshot: &'s Snapshot, node: &Node) -> Option<&'s NodePool> {
 }
 
 /// The taints a node keeps: all of them, but for a node that is still starting those of its start.
-pub(crate) fn lasting_taints(snapshot: &Snapshot, node: &Node) -> Vec<Taint> {
-    let Some(pool) = starting(snapshot, node) else { return node.taints.clone() };
+pub(crate) fn lasting_taints<'n>(snapshot: &Snapshot, node: &'n Node) -> Cow<'n, [Taint]> {
+    let Some(pool) = starting(snapshot, node) else { return Cow::Borrowed(&node.taints) };
     let goes = |taint: &&Taint| {
         EPHEMERAL.iter().any(|key| taint.key == *key || (key.ends_with('/') && taint.key.starts_with(key)))
             || pool.startup_taints.iter().any(|one| one.key == taint.key && one.effect == taint.effect)
     };
-    node.taints.iter().filter(|taint| !goes(taint)).cloned().collect()
+    Cow::Owned(node.taints.iter().filter(|taint| !goes(taint)).cloned().collect())
 }
 
 fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
@@ -67,8 +68,18 @@ pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<String, Resource
     running.into_iter().map(|(node, sum)| (node.to_owned(), sum)).collect()
 }
 
-/// Existing nodes that can take at least one pod.
-pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
+/// An existing node that pods may be bound to.
+pub(crate) struct Destination<'a> {
+    /// Index into the snapshot's nodes.
+    pub(crate) node: usize,
+    /// Taints that last.
+    pub(crate) taints: Cow<'a, [Taint]>,
+    /// What is free, in the order of [`Problem::resources`].
+    pub(crate) free: Vec<i64>,
+}
+
+/// Existing nodes that pods may be bound to, with what is free on them.
+pub(crate) fn destinations<'a>(problem: &Problem<'a>) -> Vec<Destination<'a>> {
     let snapshot = problem.snapshot;
     let running = problem.prepared.running(snapshot);
     let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
@@ -87,7 +98,7 @@ pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
             pods_on.entry(node).or_default().push(pod);
         }
     }
-    let mut bins = Vec::new();
+    let mut found = Vec::new();
     for (index, node) in snapshot.nodes.iter().enumerate().filter(|(_, node)| is_destination(snapshot, node))
     {
         let taints = lasting_taints(snapshot, node);
@@ -112,8 +123,19 @@ pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
             None => (usable(name, node.allocatable.get(name), problem.policy) - used.get(name)).max(0),
         };
         let free: Vec<i64> = problem.resources.iter().map(amount).collect();
-        let constraints = &problem.constraints;
-        let (meanings, bound) = (&constraints.meanings, &constraints.bound);
+        found.push(Destination { node: index, taints, free });
+    }
+    found
+}
+
+/// Existing nodes that can take at least one pod.
+pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
+    let constraints = &problem.constraints;
+    let (meanings, bound) = (&constraints.meanings, &constraints.bound);
+    let mut bins = Vec::new();
+    for Destination { node: index, taints, free } in destinations(problem) {
+        let node = &problem.snapshot.nodes[index];
+        let label = |key: &str| node.labels.get(key).map(String::as_str);
         let has_hostname = node.labels.contains_key(labels::HOSTNAME);
         let takes = |g: &usize| {
             let group = &problem.groups[*g];

@@ -210,18 +210,19 @@ fn alternates(
     placement: &Placement,
     by_price: &[usize],
 ) -> Vec<Alternate> {
-    let stands_in = Substitutes::new(problem, placement, (index, pattern));
+    let stands_in = Substitutes::new(problem, &placement.limits, (index, pattern));
     let may = by_price.iter().copied().filter(|o| stands_in.may(*o));
     let substitutes: Vec<usize> =
         if problem.has_min_values() { may.collect() } else { may.take(ALTERNATES_MAX).collect() };
-    let (picked, _) = problem.choose_alternates(index, &substitutes);
+    let picked = problem.choose_alternates(index, &substitutes);
     picked.into_iter().map(|o| alternate(problem, &problem.offerings[o])).collect()
 }
 
 /// What may stand in for a launch: same NodePool and labels, room for the same pods, within what limits leave.
 pub(crate) struct Substitutes<'s, 'a> {
     problem: &'s Problem<'a>,
-    placement: &'s Placement,
+    /// What the placement leaves of each limit.
+    limits: &'s [i64],
     index: usize,
     pattern: &'s Pattern,
     own_usage: Vec<(usize, i64)>,
@@ -233,7 +234,7 @@ impl<'s, 'a> Substitutes<'s, 'a> {
     /// For a launch of an offering with a pattern.
     pub(crate) fn new(
         problem: &'s Problem<'a>,
-        placement: &'s Placement,
+        limits: &'s [i64],
         (index, pattern): (usize, &'s Pattern),
     ) -> Substitutes<'s, 'a> {
         let mut load = vec![0_i64; problem.resources.len()];
@@ -244,12 +245,12 @@ impl<'s, 'a> Substitutes<'s, 'a> {
         // Where constraints between pods are in play, a substitute is in all the same domains.
         let concerned = pattern.iter().any(|(g, _)| problem.groups[*g as usize].wants.concern_pods());
         let own_usage = usage(problem, index);
-        Substitutes { problem, placement, index, pattern, own_usage, load, concerned }
+        Substitutes { problem, limits, index, pattern, own_usage, load, concerned }
     }
 
     /// Whether an offering may stand in.
     pub(crate) fn may(&self, o: usize) -> bool {
-        let Substitutes { problem, placement, index, pattern, .. } = *self;
+        let Substitutes { problem, limits, index, pattern, .. } = *self;
         let (own, other) = (&problem.offerings[index], &problem.offerings[o]);
         let keys = 0..problem.constraints.meanings.keys.len() as u32;
         let same_domains = || {
@@ -264,7 +265,7 @@ impl<'s, 'a> Substitutes<'s, 'a> {
             && pattern.iter().all(|(g, _)| problem.classes[other.class as usize].contains(*g as usize))
             && usage(problem, o).iter().all(|(row, amount)| {
                 let freed = self.own_usage.iter().find(|(r, _)| r == row).map_or(0, |(_, amount)| *amount);
-                *amount <= placement.limits[*row].saturating_add(freed)
+                *amount <= limits[*row].saturating_add(freed)
             })
     }
 }

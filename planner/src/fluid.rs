@@ -14,6 +14,7 @@
 use crate::core::{Core, Fined};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
+use crate::rows::{Decision, Ranges, Rows};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
@@ -24,8 +25,6 @@ const SIFT_ROUNDS_MAX: usize = 60;
 const SIFT_OFFERS_PER_ROUND: usize = 40;
 /// Leaving a pod out costs this many times the cheapest homogeneous price of the pod, times four per priority tier.
 const LEAVE_OUT_FACTOR: f64 = 20.0;
-/// Missing a decided number of nodes by one costs this many times the dearest offer.
-const UNDECIDED_FACTOR: f64 = 20.0;
 
 /// An offer inside the program.
 struct Active {
@@ -44,38 +43,10 @@ pub(crate) struct Fluid<'a> {
     active: Vec<Active>,
     is_active: Vec<bool>,
     /// Column of each group's slack is the group's index.
-    limit_row: usize,
-    /// Price ranges whose number of nodes has a row.
-    ranges: Vec<Range>,
+    rows: Rows,
+    ranges: Ranges,
     /// Rows `x_go <= u_go n_o` that are in, as (offer, group).
     capped: BTreeSet<(usize, u32)>,
-}
-
-/// Nodes of offers priced `from..=to` are counted by a row.
-struct Range {
-    from: i64,
-    to: i64,
-    row: usize,
-}
-
-/// How many nodes of offers in a price range (micro-dollars, both ends in it) there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
-    /// Lowest price.
-    pub(crate) from: i64,
-    /// Highest price.
-    pub(crate) to: i64,
-    /// Nodes at least.
-    pub(crate) least: i64,
-    /// Nodes at most.
-    pub(crate) most: i64,
-}
-
-impl Decision {
-    /// Whether nodes of this price count.
-    pub(crate) fn counts(&self, price: i64) -> bool {
-        (self.from..=self.to).contains(&price)
-    }
 }
 
 /// Duals of a program with decisions.
@@ -144,18 +115,14 @@ impl<'a> Fluid<'a> {
 
     fn empty(core: &'a Core) -> Fluid<'a> {
         let mut program = Program::new();
-        let cover: Vec<(f64, f64)> =
-            core.demand.iter().enumerate().map(|(g, d)| (core.fluid_demand(g, *d), INFINITY)).collect();
-        program.add_rows(&cover);
-        let limits: Vec<(f64, f64)> = core.limits.iter().map(|_| (-INFINITY, 1.0)).collect();
-        let limit_row = program.add_rows(&limits);
+        let rows = Rows::new(core, &mut program);
         let mut fluid = Fluid {
             core,
             program,
             active: Vec::new(),
             is_active: vec![false; core.offers.len()],
-            limit_row,
-            ranges: Vec::new(),
+            rows,
+            ranges: Ranges::default(),
             capped: BTreeSet::new(),
         };
         let best = fluid.best_offers();
@@ -240,11 +207,8 @@ impl<'a> Fluid<'a> {
         for (o, pattern) in patterns {
             let offer = &self.core.offers[*o];
             let cover = pattern.iter().map(|(g, count)| (*g as usize, *count as f64));
-            let limits = offer.usage.iter().map(|(limit, amount)| {
-                (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
-            });
             let cost = offer.cost + offer.fines.sum(pattern) as f64 / 1e6;
-            columns.push(cost, INFINITY, cover.chain(limits));
+            columns.push(cost, INFINITY, cover.chain(self.rows.usage(self.core, offer)));
         }
         self.program.add_columns(&columns);
     }
@@ -267,13 +231,10 @@ impl<'a> Fluid<'a> {
             let offer = &self.core.offers[o];
             let row = self.program.add_rows(&vec![(-INFINITY, 0.0); r]);
             let mut columns = Columns::default();
-            let limits = offer.usage.iter().map(|(limit, amount)| {
-                (self.limit_row + limit, *amount as f64 / (self.core.limits[*limit] as f64).max(1e-3))
-            });
+            let limits = self.rows.usage(self.core, offer);
             let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
-            let ranges = self.ranges.iter().filter(|range| (range.from..=range.to).contains(&offer.price));
-            let ranges = ranges.map(|range| (range.row, 1.0));
-            columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges).collect::<Vec<_>>());
+            let ranges = self.ranges.entries(offer.price);
+            columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges));
             for (g, _) in &offer.items {
                 columns.push(offer.fines.dollars(*g), INFINITY, self.item_entries(*g as usize, row));
             }
@@ -342,17 +303,9 @@ impl<'a> Fluid<'a> {
         basis: Option<&Basis>,
         price: &mut dyn FnMut(&Decided) -> Vec<usize>,
     ) -> Result<(FluidPoint, Basis), Fault> {
-        for range in 0..self.ranges.len() {
-            self.program.set_row(self.ranges[range].row, -INFINITY, INFINITY);
-        }
-        let mut rows = Vec::new();
-        for decision in decisions {
-            let row = self.range_row(decision.from, decision.to);
-            let lower = if decision.least <= 0 { -INFINITY } else { decision.least as f64 };
-            let upper = if decision.most == i64::MAX { INFINITY } else { decision.most as f64 };
-            self.program.set_row(row, lower, upper);
-            rows.push(row);
-        }
+        let core = self.core;
+        let nodes = self.active.iter().map(|active| (core.offers[active.offer].price, active.column_nodes));
+        let rows = self.ranges.decide(core, &mut self.program, decisions, nodes);
         if let Some(basis) = basis {
             self.program.set_basis(basis);
         }
@@ -407,38 +360,13 @@ impl<'a> Fluid<'a> {
         added
     }
 
-    fn range_row(&mut self, from: i64, to: i64) -> usize {
-        if let Some(range) = self.ranges.iter().find(|range| (range.from, range.to) == (from, to)) {
-            return range.row;
-        }
-        let inside = self.active.iter().filter(|a| (from..=to).contains(&self.core.offers[a.offer].price));
-        let entries: Vec<(usize, f64)> = inside.map(|active| (active.column_nodes, 1.0)).collect();
-        let row = self.program.add_row(-INFINITY, INFINITY, &entries);
-        // What no offer inside the program can do is done by a penalty, so that every decision has a solution.
-        let dearest = self.core.offers.iter().map(|offer| offer.cost).fold(0.0, f64::max);
-        let mut slacks = Columns::default();
-        slacks.push(UNDECIDED_FACTOR * dearest, INFINITY, [(row, 1.0)]);
-        slacks.push(UNDECIDED_FACTOR * dearest, INFINITY, [(row, -1.0)]);
-        self.program.add_columns(&slacks);
-        self.ranges.push(Range { from, to, row });
-        row
-    }
-
     /// Simplex iterations so far.
     pub(crate) fn iterations(&self) -> u64 {
         self.program.iterations()
     }
 
     fn multipliers(&self, solution: &Solution) -> Multipliers {
-        let groups = self.core.demand.len();
-        let mu = (0..self.core.limits.len())
-            .map(|row| {
-                let dual = (-solution.dual[self.limit_row + row]).max(0.0);
-                dual / (self.core.limits[row] as f64).max(1e-3)
-            })
-            .collect();
-        let pi = solution.dual[..groups].iter().map(|pi| pi.max(0.0)).collect();
-        Multipliers { pi, mu, surcharge: Vec::new() }
+        self.rows.multipliers(self.core, solution)
     }
 
     fn point(&self, solution: &Solution) -> FluidPoint {

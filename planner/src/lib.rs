@@ -4,6 +4,7 @@
 //! [`Report`].
 
 mod adopt;
+mod blocking;
 mod blocks;
 mod branching;
 mod certificate;
@@ -40,6 +41,7 @@ mod pricing;
 mod problem;
 mod reasons;
 mod rng;
+mod rows;
 mod search;
 mod solve;
 mod tiny;

@@ -17,6 +17,7 @@ use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pack::{PackedNode, Packing, Pattern};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
+use crate::rows::PatternRows;
 use rayon::prelude::*;
 
 /// Column generation runs up to this many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
@@ -57,8 +58,7 @@ pub(crate) struct Master<'a> {
     program: Program,
     columns: Vec<(Bin, Pattern)>,
     first_column: usize,
-    limit_row: usize,
-    spare_row: usize,
+    rows: PatternRows,
     /// What ended the last run early.
     pub(crate) fault: Option<Fault>,
 }
@@ -75,20 +75,9 @@ impl<'a> Master<'a> {
     /// Starts from the columns of a packing.
     pub(crate) fn new(core: &'a Core, packing: &Packing) -> Master<'a> {
         let mut program = Program::new();
-        let cover: Vec<(f64, f64)> =
-            core.demand.iter().enumerate().map(|(g, d)| (core.fluid_demand(g, *d), INFINITY)).collect();
-        program.add_rows(&cover);
-        let limit_row = program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]);
-        let spare_row = program.add_rows(&vec![(-INFINITY, 1.0); core.spares.len()]);
-        let mut slacks = Columns::default();
-        let dearest = core.offers.iter().map(|offer| offer.cost).fold(1.0, f64::max);
-        for g in 0..core.demand.len() {
-            slacks.push(dearest, INFINITY, [(g, 1.0)]);
-        }
+        let rows = PatternRows::new(core, &mut program);
         let first_column = core.demand.len();
-        program.add_columns(&slacks);
-        let mut master =
-            Master { core, program, columns: Vec::new(), first_column, limit_row, spare_row, fault: None };
+        let mut master = Master { core, program, columns: Vec::new(), first_column, rows, fault: None };
         let nodes = packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()));
         let spares = packing.spares.iter().enumerate().filter(|(_, pattern)| !pattern.is_empty());
         let spares = spares.map(|(s, pattern)| (Bin::Spare(s as u32), pattern.clone()));
@@ -111,15 +100,12 @@ impl<'a> Master<'a> {
             match bin {
                 Bin::Offer(o) => {
                     let offer = &self.core.offers[*o as usize];
-                    let limits = offer.usage.iter().map(|(row, amount)| {
-                        (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
-                    });
                     let cost = offer.cost + offer.fines.sum(pattern) as f64 / 1e6;
-                    columns.push(cost, INFINITY, cover.chain(limits));
+                    columns.push(cost, INFINITY, cover.chain(self.rows.shared.usage(self.core, offer)));
                 }
                 Bin::Spare(s) => {
                     let cost = self.core.spares[*s as usize].fines.sum(pattern) as f64 / 1e6;
-                    columns.push(cost, INFINITY, cover.chain([(self.spare_row + *s as usize, 1.0)]));
+                    columns.push(cost, INFINITY, cover.chain([(self.rows.spare(*s as usize), 1.0)]));
                 }
             }
         }
@@ -151,7 +137,8 @@ impl<'a> Master<'a> {
                     break;
                 }
             };
-            let (own, sigma) = self.duals(&solution);
+            let own = self.rows.shared.multipliers(self.core, &solution);
+            let sigma = self.rows.sigma(self.core, &solution);
             let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
             let multipliers = own.mix(centre, alpha);
             let answers = self.price(&multipliers);
@@ -205,18 +192,6 @@ impl<'a> Master<'a> {
     /// Simplex iterations so far.
     pub(crate) fn iterations(&self) -> u64 {
         self.program.iterations()
-    }
-
-    fn duals(&self, solution: &Solution) -> (Multipliers, Vec<f64>) {
-        let pi = solution.dual[..self.core.demand.len()].iter().map(|pi| pi.max(0.0)).collect();
-        let mu = (0..self.core.limits.len())
-            .map(|row| {
-                (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3)
-            })
-            .collect();
-        let sigma =
-            (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0)).collect();
-        (Multipliers { pi, mu, surcharge: Vec::new() }, sigma)
     }
 
     fn price(&self, multipliers: &Multipliers) -> Vec<Answer> {

@@ -11,7 +11,6 @@ use crate::pack::Pattern;
 use crate::placement::{Placement, add};
 use crate::problem::{Bits, Blocked, Group, Problem};
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::catalog::InstanceType;
 use stowage_models::objects::NodePool;
 use stowage_models::plan::{ALTERNATES_MAX, Blocking, MinValues, Plan, Policy};
 use stowage_models::selector::Labels;
@@ -85,7 +84,7 @@ impl Problem<'_> {
         if !matter(self.snapshot) {
             return;
         }
-        let type_labels: Vec<Labels> = self.catalog.types.iter().map(InstanceType::labels).collect();
+        let tables = self.prepared.tables.clone();
         let mut pools: BTreeMap<(u32, Labels), Choice> = BTreeMap::new();
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
         for (o, offering) in self.offerings.iter().enumerate() {
@@ -99,7 +98,7 @@ impl Problem<'_> {
             let mut values = Vec::new();
             for (_, key, _) in asked {
                 let next = u32::try_from(numbers.len()).expect("values fit 32 bits");
-                values.push(match label_of(self, &type_labels, offering, key) {
+                values.push(match label_of(self, &tables.labels, offering, key) {
                     Some(value) => *numbers.entry(value.to_owned()).or_insert(next),
                     None => u32::MAX,
                 });
@@ -109,11 +108,7 @@ impl Problem<'_> {
         if self.min_values_strict {
             for choice in pools.values_mut() {
                 for g in 0..self.groups.len() {
-                    let takes = |o: usize| {
-                        let offering = &self.offerings[o];
-                        self.classes[offering.class as usize].contains(g)
-                            && self.groups[g].request.iter().zip(&offering.capacity).all(|(w, c)| w <= c)
-                    };
+                    let takes = |o: usize| self.can_hold(g, &self.offerings[o]);
                     let any = choice.offerings.iter().any(|(o, _)| takes(*o as usize));
                     let unmet = if any { choice.unmet(takes) } else { Vec::new() };
                     if !unmet.is_empty() {
@@ -145,16 +140,16 @@ impl Problem<'_> {
                     u32::try_from(classes.len() - 1).expect("classes fit 32 bits")
                 });
                 offering.class = class;
-                // Offerings of one signature differ in nothing anybody looks at, so they are short of the same.
+                // Offerings of one signature are of one pool and reservation, or of none: they are short of the same.
                 self.signatures[offering.signature as usize].class = class;
             }
         }
     }
 
     /// Whether a launch of this offering with this load may end up on as many different nodes as its pool asks for.
-    fn is_covered(&self, placement: &Placement, offering: usize, pattern: &Pattern) -> bool {
+    fn is_covered(&self, limits: &[i64], offering: usize, pattern: &Pattern) -> bool {
         let Some(choice) = self.choices.of(&self.offerings[offering]) else { return true };
-        let others = Substitutes::new(self, placement, (offering, pattern));
+        let others = Substitutes::new(self, limits, (offering, pattern));
         choice.unmet(|o| o == offering || others.may(o)).is_empty()
     }
 
@@ -166,8 +161,10 @@ impl Problem<'_> {
     /// Notes on launches that may end up on fewer different nodes than their pool asks for.
     pub(crate) fn note_uncovered(&self, placement: &Placement) -> Vec<String> {
         let mut short: BTreeMap<&str, usize> = BTreeMap::new();
-        for (offering, pattern) in placement.launches.iter().filter(|_| self.has_min_values()) {
-            if !self.is_covered(placement, *offering, pattern) {
+        // Where they are strict, what is not covered is no part of a plan.
+        let counts = self.has_min_values() && !self.min_values_strict;
+        for (offering, pattern) in placement.launches.iter().filter(|_| counts) {
+            if !self.is_covered(&placement.limits, *offering, pattern) {
                 *short.entry(&self.pool(&self.offerings[*offering]).name).or_default() += 1;
             }
         }
@@ -180,10 +177,10 @@ impl Problem<'_> {
     }
 
     /// Alternates of a launch, from its substitutes by rising price: the cheapest, and beyond those whoever adds a value that
-    /// the pool asks for. The second result says whether all it asks for is there.
-    pub(crate) fn choose_alternates(&self, offering: usize, substitutes: &[usize]) -> (Vec<usize>, bool) {
+    /// the pool asks for.
+    pub(crate) fn choose_alternates(&self, offering: usize, substitutes: &[usize]) -> Vec<usize> {
         let mut picked: Vec<usize> = substitutes.iter().copied().take(ALTERNATES_MAX).collect();
-        let Some(choice) = self.choices.of(&self.offerings[offering]) else { return (picked, true) };
+        let Some(choice) = self.choices.of(&self.offerings[offering]) else { return picked };
         let values: BTreeMap<u32, &Vec<u32>> =
             choice.offerings.iter().map(|(o, values)| (*o, values)).collect();
         let mut seen: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); choice.demands.len()];
@@ -209,8 +206,7 @@ impl Problem<'_> {
                 picked.push(*o);
             }
         }
-        let met = seen.iter().zip(&choice.demands).all(|(seen, (_, least))| seen.len() >= *least);
-        (picked, met)
+        picked
     }
 
     /// Splits launches that carry more than what their pool asks for allows; true if anything changed. Pods for which limits
@@ -223,7 +219,7 @@ impl Problem<'_> {
         let mut at = 0;
         while at < placement.launches.len() {
             let (offering, pattern) = placement.launches[at].clone();
-            if self.is_covered(placement, offering, &pattern) {
+            if self.is_covered(&placement.limits, offering, &pattern) {
                 at += 1;
                 continue;
             }
@@ -254,7 +250,7 @@ impl Problem<'_> {
         };
         let shares = (1..=SHARES).rev().map(scaled).filter(|part| !part.is_empty());
         for part in shares.chain(rest.iter().map(|(g, _)| single(*g))) {
-            let others = Substitutes::new(self, placement, (offering, &part));
+            let others = Substitutes::new(self, &placement.limits, (offering, &part));
             let mut fits: Vec<usize> = choice
                 .offerings
                 .iter()
@@ -265,10 +261,9 @@ impl Problem<'_> {
                 })
                 .collect();
             fits.sort_by_key(|o| (self.offerings[*o].price, *o));
-            let mut after = placement.clone();
             for o in fits {
-                after.limits.clone_from(&placement.limits);
-                usage(self, o).into_iter().for_each(|(row, amount)| after.limits[row] -= amount);
+                let mut after = placement.limits.clone();
+                usage(self, o).into_iter().for_each(|(row, amount)| after[row] -= amount);
                 if self.is_covered(&after, o, &part) {
                     return Some((o, part));
                 }
@@ -336,7 +331,7 @@ impl Problem<'_> {
         let mut out: BTreeMap<u32, (i64, usize)> = BTreeMap::new();
         while at < placement.launches.len() {
             let (offering, pattern) = placement.launches[at].clone();
-            if self.is_covered(placement, offering, &pattern) {
+            if self.is_covered(&placement.limits, offering, &pattern) {
                 at += 1;
                 continue;
             }
@@ -376,7 +371,7 @@ const SHARES: i64 = 16;
 
 /// Whether every launch of a plan has, with its alternates, as many values as its pool asks for.
 pub(crate) fn is_met(snapshot: &Snapshot, catalog: &stowage_models::catalog::Catalog, plan: &Plan) -> bool {
-    use stowage_models::labels::{CAPACITY_TYPE, ZONE};
+    use stowage_models::labels::{CAPACITY_TYPE, ZONE, ZONE_ID};
     if !are_strict(snapshot, &plan.policy) {
         return true;
     }
@@ -387,6 +382,10 @@ pub(crate) fn is_met(snapshot: &Snapshot, catalog: &stowage_models::catalog::Cat
                 let others = launch.alternates.iter().map(|a| (&a.instance_type, &a.zone, &a.capacity_type));
                 let own = (&launch.instance_type, &launch.zone, &launch.capacity_type);
                 let value = |(name, zone, capacity_type): (&String, &String, &String)| match key {
+                    ZONE_ID => {
+                        let mut zones = catalog.get(name)?.zones.iter();
+                        zones.find(|one| one.zone == *zone).map(|one| one.zone_id.clone())
+                    }
                     ZONE => Some(zone.clone()),
                     CAPACITY_TYPE => Some(capacity_type.clone()),
                     _ => catalog.get(name)?.labels().get(key).cloned(),

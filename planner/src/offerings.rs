@@ -242,6 +242,12 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             keys.extend(daemon.spec.node_selector.keys().cloned());
             keys.extend(expressions(&daemon.spec).map(|requirement| requirement.key.clone()));
         }
+        let reserves =
+            problem.snapshot.node_classes.iter().any(|class| !class.capacity_reservations.is_empty());
+        if reserves && crate::min_values::matter(problem.snapshot) {
+            // A reservation has one type: there is less to choose from than beside it.
+            keys.insert(labels::CAPACITY_RESERVATION_ID.to_owned());
+        }
         let daemon_requests = problem
             .snapshot
             .daemon_sets

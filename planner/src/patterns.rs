@@ -16,12 +16,13 @@
 use crate::branching::{Until, bound, surcharge};
 use crate::core::Core;
 use crate::exact::{Best, best_pattern_within};
-use crate::fluid::{Decision, FluidPoint, Mix};
+use crate::fluid::{FluidPoint, Mix};
 use crate::knapsack::Knapsack;
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::master::{Bin, Master, pattern_of};
 use crate::pack::{Packing, Pattern};
 use crate::pricing::{Multipliers, full_price, items};
+use crate::rows::{Decision, PatternRows, Ranges};
 use crate::vectors::{Shared, Vector};
 use std::collections::BTreeSet;
 
@@ -37,8 +38,6 @@ const BRANCHES_MAX: usize = 1_500;
 const UNDECIDED: f64 = 3e-4;
 /// A leaf ends when its bound is this near to the value of its program, as a share.
 const CONVERGED: f64 = 4e-4;
-/// Missing a decided number of nodes by one costs this many times the dearest offer.
-const PENALTY: f64 = 20.0;
 /// Bins worth no more than their price plus this share are not looked at.
 const EXCESS: f64 = 1e-9;
 
@@ -57,13 +56,6 @@ struct Candidate {
     bin: Bin,
     pods: Vec<(u32, f64)>,
     integer: bool,
-}
-
-/// Nodes of offers priced `from..=to` are counted by a row.
-struct Range {
-    from: i64,
-    to: i64,
-    row: usize,
 }
 
 /// What a leaf came to.
@@ -90,9 +82,8 @@ pub(crate) struct PatternProgram<'a> {
     program: Program,
     columns: Vec<Column>,
     known: BTreeSet<(Bin, Pattern)>,
-    limit_row: usize,
-    spare_row: usize,
-    ranges: Vec<Range>,
+    rows: PatternRows,
+    ranges: Ranges,
     /// Offers priced by fractional patterns.
     fractional: Vec<bool>,
     knapsack: Knapsack,
@@ -132,23 +123,14 @@ impl<'a> PatternProgram<'a> {
     /// A program with the patterns of a packing.
     pub(crate) fn new(core: &'a Core, packing: &Packing) -> PatternProgram<'a> {
         let mut program = Program::new();
-        let cover: Vec<(f64, f64)> =
-            core.demand.iter().enumerate().map(|(g, d)| (core.fluid_demand(g, *d), INFINITY)).collect();
-        program.add_rows(&cover);
-        let limit_row = program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]);
-        let spare_row = program.add_rows(&vec![(-INFINITY, 1.0); core.spares.len()]);
-        let mut slacks = Columns::default();
-        let dearest = core.offers.iter().map(|offer| offer.cost).fold(1e-3, f64::max);
-        (0..core.demand.len()).for_each(|g| slacks.push(dearest, INFINITY, [(g, 1.0)]));
-        program.add_columns(&slacks);
+        let rows = PatternRows::new(core, &mut program);
         let mut patterns = PatternProgram {
             core,
             program,
             columns: Vec::new(),
             known: BTreeSet::new(),
-            limit_row,
-            spare_row,
-            ranges: Vec::new(),
+            rows,
+            ranges: Ranges::default(),
             fractional: vec![false; core.offers.len()],
             knapsack: Knapsack::default(),
         };
@@ -200,12 +182,8 @@ impl<'a> PatternProgram<'a> {
             match candidate.bin {
                 Bin::Offer(o) => {
                     let offer = &self.core.offers[o as usize];
-                    let limits = offer.usage.iter().map(|(row, amount)| {
-                        (self.limit_row + row, *amount as f64 / (self.core.limits[*row] as f64).max(1e-3))
-                    });
-                    let ranges =
-                        self.ranges.iter().filter(|range| (range.from..=range.to).contains(&offer.price));
-                    let ranges = ranges.map(|range| (range.row, 1.0));
+                    let limits = self.rows.shared.usage(self.core, offer);
+                    let ranges = self.ranges.entries(offer.price);
                     let fines: f64 =
                         candidate.pods.iter().map(|(g, count)| offer.fines.dollars(*g) * count).sum();
                     columns.push(offer.cost + fines, INFINITY, cover.chain(limits).chain(ranges));
@@ -213,7 +191,7 @@ impl<'a> PatternProgram<'a> {
                 Bin::Spare(s) => {
                     let fines = &self.core.spares[s as usize].fines;
                     let fines: f64 = candidate.pods.iter().map(|(g, count)| fines.dollars(*g) * count).sum();
-                    columns.push(fines, INFINITY, cover.chain([(self.spare_row + s as usize, 1.0)]));
+                    columns.push(fines, INFINITY, cover.chain([(self.rows.spare(s as usize), 1.0)]));
                 }
             }
             let Candidate { bin, pods, integer } = candidate;
@@ -225,27 +203,6 @@ impl<'a> PatternProgram<'a> {
 
     fn program_columns(&self) -> usize {
         self.program.columns()
-    }
-
-    fn range_row(&mut self, from: i64, to: i64) -> usize {
-        if let Some(range) = self.ranges.iter().find(|range| (range.from, range.to) == (from, to)) {
-            return range.row;
-        }
-        let counts = |column: &&Column| match column.bin {
-            Bin::Offer(o) => (from..=to).contains(&self.core.offers[o as usize].price),
-            Bin::Spare(_) => false,
-        };
-        let entries: Vec<(usize, f64)> =
-            self.columns.iter().filter(counts).map(|column| (column.at, 1.0)).collect();
-        let row = self.program.add_row(-INFINITY, INFINITY, &entries);
-        // What no column can do is done by a penalty, so that every decision has a solution.
-        let dearest = self.core.offers.iter().map(|offer| offer.cost).fold(0.0, f64::max);
-        let mut slacks = Columns::default();
-        slacks.push(PENALTY * dearest, INFINITY, [(row, 1.0)]);
-        slacks.push(PENALTY * dearest, INFINITY, [(row, -1.0)]);
-        self.program.add_columns(&slacks);
-        self.ranges.push(Range { from, to, row });
-        row
     }
 
     /// Solves with the given decisions, continuing from `basis`, until the bound is near the program's value or `until`
@@ -260,17 +217,12 @@ impl<'a> PatternProgram<'a> {
         start: Option<(Multipliers, Vec<f64>)>,
         until: Until<'_>,
     ) -> Result<Solved, Fault> {
-        for range in 0..self.ranges.len() {
-            self.program.set_row(self.ranges[range].row, -INFINITY, INFINITY);
-        }
-        let mut rows = Vec::new();
-        for decision in decisions {
-            let row = self.range_row(decision.from, decision.to);
-            let lower = if decision.least <= 0 { -INFINITY } else { decision.least as f64 };
-            let upper = if decision.most == i64::MAX { INFINITY } else { decision.most as f64 };
-            self.program.set_row(row, lower, upper);
-            rows.push(row);
-        }
+        let core = self.core;
+        let nodes = self.columns.iter().filter_map(|column| match column.bin {
+            Bin::Offer(o) => Some((core.offers[o as usize].price, column.at)),
+            Bin::Spare(_) => None,
+        });
+        let rows = self.ranges.decide(core, &mut self.program, decisions, nodes);
         if let Some(basis) = basis {
             self.program.set_basis(basis);
         }
@@ -333,14 +285,9 @@ impl<'a> PatternProgram<'a> {
     }
 
     fn duals(&self, solution: &Solution, rows: &[usize]) -> Duals {
-        let pi = solution.dual[..self.core.demand.len()].iter().map(|pi| pi.max(0.0)).collect();
-        let mu = (0..self.core.limits.len()).map(|row| {
-            (-solution.dual[self.limit_row + row]).max(0.0) / (self.core.limits[row] as f64).max(1e-3)
-        });
-        let sigma = (0..self.core.spares.len()).map(|s| (-solution.dual[self.spare_row + s]).max(0.0));
         Duals {
-            multipliers: Multipliers { pi, mu: mu.collect(), surcharge: Vec::new() },
-            sigma: sigma.collect(),
+            multipliers: self.rows.shared.multipliers(self.core, solution),
+            sigma: self.rows.sigma(self.core, solution),
             ranges: rows.iter().map(|row| solution.dual[*row]).collect(),
         }
     }

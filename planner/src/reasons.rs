@@ -1,11 +1,11 @@
 //! Why pods are left out, in one sentence each: the tightest cause and what to do about it.
 
+use crate::blocking::in_the_way;
 use crate::extract::Dealer;
 use crate::matching::{selects, selects_any, tolerates_all};
 use crate::offerings::{CAPACITY_TYPES, Offering, label_of};
 use crate::problem::{Group, Problem};
 use std::collections::BTreeMap;
-use stowage_models::catalog::InstanceType;
 use stowage_models::objects::{Affinity, PodRef, PodSpec};
 use stowage_models::plan::{Blocking, Unplaced, UnplacedReason};
 use stowage_models::quantity::display_amount;
@@ -34,18 +34,15 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer)
         let key = (reason, out.constraint.clone(), out.hint.clone(), None, blocking);
         entries.entry(key).or_default().push(problem.pod_ref(out.pod));
     }
-    let type_labels: Vec<Labels> = if problem.no_fit.is_empty() {
-        Vec::new()
-    } else {
-        problem.catalog.types.iter().map(InstanceType::labels).collect()
-    };
+    let type_labels = &problem.prepared.tables.labels;
     for group in &problem.no_fit {
         let pods = group.whole.iter().map(|pod| problem.pod_ref(*pod));
         let key = match problem.short_of(group) {
             Some(out) => (UnplacedReason::Constraint, out.message, out.hint, None, out.blocking),
             None => {
-                let (message, hint, nearest) = no_fit(problem, group, &type_labels);
-                (UnplacedReason::NoFit, message, hint, nearest, Vec::new())
+                let (message, hint, nearest) = no_fit(problem, group, type_labels);
+                let blocking = in_the_way(problem, group, type_labels);
+                (UnplacedReason::NoFit, message, hint, nearest, blocking)
             }
         };
         entries.entry(key).or_default().extend(pods);

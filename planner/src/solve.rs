@@ -35,9 +35,8 @@ const ITERATIONS_PER_SECOND: f64 = 25.0;
 const BRANCH_NODES_MAX: usize = 60;
 /// Pods up to which the tree is about patterns from its root.
 const SHARP_PODS_MAX: i64 = 14;
-/// Pods up to which little is searched before branching and at leaves.
-const BATCH_PODS_MAX: i64 = 60;
-/// Pods up to which leaves of integer numbers of nodes are solved over patterns.
+/// Pods up to which leaves of integer numbers of nodes are solved over patterns, and little is searched before branching and at
+/// leaves: branching then finds better plans than the search does, at 100 pods and more it no longer does (20 seeds of each).
 const PATTERN_PODS_MAX: i64 = 60;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
@@ -53,7 +52,7 @@ const PROGRAM_TIME: Duration = Duration::from_millis(40);
 const REMEMBERED_WORK: u64 = 100_000;
 /// Work of the search before branching in small batches.
 const FIRST_WORK: u64 = 200_000;
-/// Work of that search.
+/// Work of the search that improves a plan made from a leaf.
 const POLISH_WORK: u64 = 400_000;
 /// The same in small batches, where there are more leaves to look at.
 const BATCH_POLISH_WORK: u64 = 60_000;
@@ -196,7 +195,7 @@ fn remembered<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> O
         *pi = if launched { *pi } else { 0.0 };
     }
     let cost = UsdMicros(packing.cost(core));
-    let priced = [multipliers, whole].map(|multipliers| (price_all(core, &multipliers), multipliers));
+    let priced = [(price_all(core, &multipliers), multipliers), (list, whole)];
     let (list, multipliers) = priced.into_iter().max_by(|a, b| a.0.bound.total_cmp(&b.0.bound))?;
     let near = Ppm::gap(cost, micros(list.bound)) <= problem.policy.gap;
     if !near && run.limits.time > PROGRAM_TIME {
@@ -293,7 +292,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
             let whole = effort.work;
             // In a small batch branching soon finds better plans than the search.
-            let first = if is_batch(core, effort) { FIRST_WORK.min(whole) } else { whole };
+            let first = if has_patterns(core, effort) { FIRST_WORK.min(whole) } else { whole };
             effort.work = first;
             search(part, &guide, Schedule::descent(), effort, run);
             effort.work += whole - first;
@@ -352,12 +351,7 @@ fn has_patterns(core: &Core, effort: &Effort) -> bool {
     effort.patterns && core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
 }
 
-/// Whether branching finds better plans than search does: at 100 pods and more it no longer does (20 seeds of each).
-fn is_batch(core: &Core, effort: &Effort) -> bool {
-    core.demand.iter().sum::<i64>() <= BATCH_PODS_MAX && has_patterns(core, effort)
-}
-
-/// Solves a leaf over patterns, and combines all patterns to a plan.
+/// Solves a leaf over patterns.
 fn sharpen(part: &mut Part<'_>, tree: &mut Tree<'_>, at: usize, effort: &Effort, run: &mut Run<'_>) -> bool {
     let core = part.core;
     let cost = part.packing.cost(core);
@@ -497,7 +491,8 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
         return;
     }
     if packing.cost(core) as f64 <= best as f64 * (1.0 + PROMISING) {
-        let budget = if is_batch(core, effort) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
+        let budget =
+            if has_patterns(core, effort) { BATCH_POLISH_WORK } else { POLISH_WORK }.min(effort.work);
         let schedule = Schedule::descent();
         let (_, used) =
             improve(core, &guide, &mut packing, effort.seed, budget, schedule, &mut |_, _| run.stopped());

@@ -59,6 +59,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// For a snapshot with the same nodes and running pods that is not the input: nobody asks for its digest.
+    pub(crate) fn for_variant(&self) -> Prepared {
+        Prepared { digest: Arc::new(OnceLock::from(String::new())), ..self.clone() }
+    }
+
     /// The digest of the snapshot; waits for whoever computes it already.
     pub(crate) fn digest(&self, snapshot: &Snapshot) -> String {
         self.digest.get_or_init(|| snapshot.digest()).clone()

@@ -4,11 +4,11 @@
 //! Nodes are ready at once and plans are carried out whole; what is measured is what the plans decide, not how long machines boot.
 
 use super::apply::{applied, node_name};
+use crate::trial::by_clock;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::labels;
@@ -81,7 +81,6 @@ struct World {
     fresh: BTreeSet<String>,
     /// Whether a plan at rest saw the cluster as it is, and no node was young.
     at_rest: bool,
-    started: Instant,
 }
 
 /// Lives so many days.
@@ -116,7 +115,6 @@ pub fn live(days: u64, seed: u64, keeper: Keeper) -> Result<Life> {
         births: BTreeMap::new(),
         fresh: BTreeSet::new(),
         at_rest: false,
-        started: Instant::now(),
     };
     while world.minute < days * 24 * 60 {
         world.step()?;
@@ -198,14 +196,8 @@ impl World {
     }
 
     fn limits(&self) -> Limits {
-        let started = self.started;
         // Generous: the work is counted, and the same on every machine.
-        Limits {
-            time: Duration::from_secs(30),
-            threads: 1,
-            clock: Arc::new(move || started.elapsed()),
-            cancel: None,
-        }
+        by_clock(Duration::from_secs(30), 1)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -153,6 +153,9 @@ struct View<'a> {
     variant: &'a Labels,
 }
 
+/// What offerings of one class have in common: NodePool, values of the keys asked about, reservation.
+type Alike<'e> = (usize, Vec<Option<&'e str>>, Option<&'e str>);
+
 impl<'a> View<'a> {
     fn get(&self, key: &str) -> Option<&'a str> {
         let node_class = self.pool.pool.node_class.as_str();
@@ -193,7 +196,9 @@ struct Enumeration<'e, 'a> {
     rules: &'e Rules<'a>,
     daemon_rules: &'e [usize],
     daemon_requests: Vec<Resources>,
-    classes: BTreeMap<(usize, Vec<Option<&'e str>>), usize>,
+    /// By NodePool, values, and reservation: of a reservation there is one type, so its offerings may be short of values that the
+    /// others have.
+    classes: BTreeMap<Alike<'e>, usize>,
     kinds: BTreeMap<(usize, usize), usize>,
     result: Offerings<'a>,
 }
@@ -308,11 +313,12 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
 
     fn kind(&mut self, pool: usize, facts: usize, view: &View<'e>) -> usize {
         let values: Vec<Option<&str>> = self.rules.keys.iter().map(|key| view.get(key)).collect();
-        let class = match self.classes.get(&(pool, values.clone())) {
+        let reservation = view.variant.get(labels::CAPACITY_RESERVATION_ID).map(String::as_str);
+        let class = match self.classes.get(&(pool, values.clone(), reservation)) {
             Some(class) => *class,
             None => {
                 self.result.classes.push(self.class(view, &values));
-                self.classes.insert((pool, values), self.result.classes.len() - 1);
+                self.classes.insert((pool, values, reservation), self.result.classes.len() - 1);
                 self.result.classes.len() - 1
             }
         };

@@ -86,7 +86,7 @@ impl Pool<'_> {
 /// What a policy makes count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
-    /// Preferences about nodes have a price.
+    /// Preferences have a price.
     pub(crate) preferences: bool,
     /// NodePools are used as far as they offer as many values as they ask for.
     pub(crate) min_values: bool,

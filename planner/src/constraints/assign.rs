@@ -7,7 +7,7 @@
 
 use super::domains::{Share, homogeneous};
 use super::reasons;
-use super::sim::{Sim, Values, Violation};
+use super::sim::{Sim, Values};
 use crate::pack::Pattern;
 use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,7 +164,11 @@ pub(crate) fn assign<'a>(problem: &mut Problem<'a>) -> Option<Assigned<'a>> {
     }
     for g in 0..problem.groups.len() {
         if left[g] > 0 {
-            let blocked = reasons::blocked(problem, g, &in_the_way(&sim, g, &values[g], &all[g]), left[g]);
+            let has_room = |at: &usize| all[g][*at].room > shares[g].get(at).copied().unwrap_or(0);
+            let closed = (0..all[g].len())
+                .filter(has_room)
+                .filter_map(|at| Some((sim.all_violations(g, &values[g][at]), all[g][at].node?)));
+            let blocked = reasons::blocked(problem, g, &reasons::in_the_way(closed), left[g]);
             problem.blocked.push(blocked);
             problem.groups[g].demand -= left[g];
         }
@@ -192,40 +196,6 @@ pub(crate) fn assign<'a>(problem: &mut Problem<'a>) -> Option<Assigned<'a>> {
     assigned.share_out(&list);
     assigned.settle_rules();
     Some(Assigned { problem: assigned, from: list.iter().map(|share| share.members().collect()).collect() })
-}
-
-/// The constraints in the way of a group, with the price of the cheapest node there would be without each: where one cell is
-/// closed by a single constraint, dropping that one opens it. If every cell is closed by several, those of the cell with the
-/// fewest.
-fn in_the_way(
-    sim: &Sim,
-    g: usize,
-    values: &[Values],
-    cells: &[Cell],
-) -> BTreeMap<Violation, Option<UsdMicros>> {
-    let closed: Vec<Vec<Violation>> = values
-        .iter()
-        .map(|values| {
-            let mut found = Vec::new();
-            sim.violations(g, values, &mut |violation| {
-                found.push(violation);
-                true
-            });
-            found
-        })
-        .collect();
-    let mut by_one: BTreeMap<Violation, Option<UsdMicros>> = BTreeMap::new();
-    for (found, cell) in closed.iter().zip(cells) {
-        if let [one] = found[..] {
-            let price = by_one.entry(one).or_insert(cell.node);
-            *price = (*price).into_iter().chain(cell.node).min();
-        }
-    }
-    if by_one.is_empty() {
-        let fewest = closed.into_iter().filter(|found| !found.is_empty()).min_by_key(Vec::len);
-        by_one.extend(fewest.into_iter().flatten().map(|violation| (violation, None)));
-    }
-    by_one
 }
 
 /// Values of all topology keys in a cell of a group; those it does not depend on stay open.

@@ -2,7 +2,7 @@
 
 use super::Wants;
 use super::ports::{Port, clash, host_ports};
-use super::selectors::Meanings;
+use super::selectors::{Meanings, Term};
 use crate::existing::{daemon_matches, lasting_taints};
 use crate::problem::Bits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,14 +106,32 @@ impl<'a> Bound<'a> {
         wants: &Wants<'_>,
         label: &impl Fn(&str) -> Option<&'b str>,
     ) -> bool {
-        if self.in_domain.is_empty() && self.repelled.is_empty() {
-            return false;
-        }
-        let own = wants.terms.anti.iter().any(|term| {
+        self.apart_from(meanings, wants, label).next().is_some() || self.repels(meanings, wants, label)
+    }
+
+    /// Positions of a pod's terms of required anti-affinity that mean pods on nodes in domains of these labels.
+    pub(crate) fn apart_from<'b, 'm>(
+        &'m self,
+        meanings: &'m Meanings<'_>,
+        wants: &'m Wants<'_>,
+        label: &'m impl Fn(&str) -> Option<&'b str>,
+    ) -> impl Iterator<Item = usize> + 'm {
+        let there = move |term: &Term| {
             label(meanings.keys[term.key as usize])
                 .is_some_and(|value| self.in_domain.contains_key(&(term.selector, term.key, value)))
-        });
-        own || self.repelled.iter().any(|(selector, key, value)| {
+        };
+        let terms = wants.terms.anti.iter().enumerate();
+        terms.filter(move |(_, term)| there(term)).map(|(at, _)| at)
+    }
+
+    /// Whether required anti-affinity of a pod on a node in a domain of these labels means a pod.
+    pub(crate) fn repels<'b>(
+        &self,
+        meanings: &Meanings<'_>,
+        wants: &Wants<'_>,
+        label: &impl Fn(&str) -> Option<&'b str>,
+    ) -> bool {
+        self.repelled.iter().any(|(selector, key, value)| {
             wants.terms.meant.has(*selector as usize) && label(meanings.keys[*key as usize]) == Some(*value)
         })
     }

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::PodRef;
+use stowage_models::units::UsdMicros;
 
 /// Where pods are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,21 +103,19 @@ impl<'r, 'a> Replay<'r, 'a> {
     }
 
     /// Binds as many of `pods` pods as may be bound now.
-    fn bind_most(&mut self, g: u32, place: &(Place, Values), pods: i64) -> Result<i64, (i64, Violation)> {
-        if let Err(violation) = self.sim.check(g as usize, &place.1) {
-            return Err((0, violation));
-        }
+    fn bind_most(&mut self, g: u32, place: &(Place, Values), pods: i64) -> i64 {
+        let is_open = |replay: &Self| replay.sim.check(g as usize, &place.1).is_ok();
         if !self.sim.depends_on_itself(g as usize) {
-            self.bind(g, place, pods);
-            return Ok(pods);
+            let bound = if is_open(self) { pods } else { 0 };
+            self.bind(g, place, bound);
+            return bound;
         }
-        for bound in 0..pods {
-            if let Err(violation) = self.sim.check(g as usize, &place.1) {
-                return Err((bound, violation));
-            }
+        let mut bound = 0;
+        while bound < pods && is_open(self) {
             self.bind(g, place, 1);
+            bound += 1;
         }
-        Ok(pods)
+        bound
     }
 }
 
@@ -138,29 +137,25 @@ pub(crate) fn restore(problem: &mut Problem<'_>, placement: &mut Placement) -> b
         return false;
     }
     let mut changed = false;
-    let mut out: BTreeMap<u32, (i64, BTreeSet<Violation>)> = BTreeMap::new();
+    let mut out: BTreeMap<u32, i64> = BTreeMap::new();
     for pass in 0.. {
         let (mut taken, stuck) = replay(problem, placement, pass < PASSES);
         let trimmed = trim(problem, placement);
         for (g, pods) in trimmed {
-            taken.entry(g).or_default().0 += pods;
+            *taken.entry(g).or_default() += pods;
         }
         placement.drop_empty(problem);
         // What was put elsewhere changes the order, too.
-        let any = stuck || taken.values().any(|(pods, _)| *pods > 0);
-        for (g, (pods, violations)) in taken.into_iter().filter(|(_, (pods, _))| *pods > 0) {
-            let entry = out.entry(g).or_default();
-            entry.0 += pods;
-            entry.1.extend(violations);
-        }
+        let any = stuck || taken.values().any(|pods| *pods > 0);
+        taken.into_iter().for_each(|(g, pods)| *out.entry(g).or_default() += pods);
         if !any {
             break;
         }
         changed = true;
     }
-    for (g, (pods, violations)) in out {
-        let price = reasons::cheapest(problem, g as usize);
-        let violations = violations.into_iter().map(|violation| (violation, price)).collect();
+    out.retain(|_, pods| *pods > 0);
+    let found = in_the_way(problem, placement, out.keys().copied());
+    for ((g, pods), violations) in out.into_iter().zip(found) {
         let blocked = reasons::blocked(problem, g as usize, &violations, pods);
         problem.blocked.push(blocked);
         problem.groups[g as usize].demand -= pods;
@@ -168,13 +163,60 @@ pub(crate) fn restore(problem: &mut Problem<'_>, placement: &mut Placement) -> b
     changed
 }
 
+/// What keeps groups from being bound to any more place, when all of a placement is bound.
+fn in_the_way(
+    problem: &Problem<'_>,
+    placement: &Placement,
+    groups: impl Iterator<Item = u32>,
+) -> Vec<BTreeMap<Violation, Option<UsdMicros>>> {
+    let mut replay = Replay::new(problem);
+    for (bin, pattern) in &placement.existing {
+        let node = problem.existing[*bin].node;
+        let place = (Place::Node(node), replay.values_on_node(node));
+        pattern.iter().for_each(|(g, pods)| replay.bind(*g, &place, *pods));
+    }
+    for (offering, pattern) in &placement.launches {
+        let signature = problem.offerings[*offering].signature;
+        let place = (Place::New(signature), replay.launch(signature));
+        pattern.iter().for_each(|(g, pods)| replay.bind(*g, &place, *pods));
+    }
+    let nothing = Pattern::new();
+    let found = groups.map(|g| {
+        let mut closed = Vec::new();
+        for (at, bin) in problem.existing.iter().enumerate().filter(|(_, bin)| bin.cap(g) > 0) {
+            let pattern = placement.existing.iter().find(|(other, _)| *other == at);
+            let pattern = pattern.map_or(&nothing, |(_, pattern)| pattern);
+            let mut room = free(problem, &bin.free, pattern);
+            let request = &problem.groups[g as usize].request;
+            if more_on(problem, bin, pattern, g) <= 0 || take(request, &mut room, 1) == 0 {
+                continue;
+            }
+            let values = replay.values_on_node(bin.node);
+            closed.push((replay.sim.all_violations(g as usize, &values), UsdMicros::ZERO));
+        }
+        let mut cheapest: BTreeMap<u32, i64> = BTreeMap::new();
+        for (o, offering) in problem.offerings.iter().enumerate() {
+            let is_left = usage(problem, o).iter().all(|(row, amount)| *amount <= placement.limits[*row]);
+            if is_left && problem.may_use(g as usize, offering) {
+                let price = cheapest.entry(offering.signature).or_insert(offering.price);
+                *price = offering.price.min(*price);
+            }
+        }
+        for (signature, price) in cheapest {
+            // A new node is a domain of its own while it is looked at.
+            let before = replay.sim.clone();
+            let values = replay.launch(signature);
+            closed.push((replay.sim.all_violations(g as usize, &values), UsdMicros(price)));
+            replay.sim = before;
+        }
+        reasons::in_the_way(closed.into_iter())
+    });
+    found.collect()
+}
+
 /// Binds all; takes out what cannot be bound, and puts it elsewhere if `again`. Returns what is nowhere, by group, and whether
 /// anything could not be bound where it was.
-fn replay(
-    problem: &Problem<'_>,
-    placement: &mut Placement,
-    again: bool,
-) -> (BTreeMap<u32, (i64, BTreeSet<Violation>)>, bool) {
+fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTreeMap<u32, i64>, bool) {
     let mut replay = Replay::new(problem);
     placement.launches.sort();
     placement.existing.sort();
@@ -204,11 +246,9 @@ fn replay(
         waiting.extend(here.into_iter().map(|(_, g, pod)| (at, g, pod)));
     }
     let mut bound = waiting.clone();
-    let mut why: BTreeMap<u32, BTreeSet<Violation>> = BTreeMap::new();
     let mut alike: BTreeMap<u32, usize> = BTreeMap::new();
     loop {
         let before = waiting.len();
-        why.clear();
         // Equal pods of one node are taken to fare alike within a round.
         let mut rejected: BTreeSet<(usize, usize)> = BTreeSet::new();
         waiting.retain(|(at, g, pod)| {
@@ -216,14 +256,11 @@ fn replay(
             if same.is_some_and(|same| rejected.contains(&same)) {
                 return true;
             }
-            match replay.bind_most(*g, &places[*at].1, 1) {
-                Ok(_) => false,
-                Err((_, violation)) => {
-                    rejected.extend(same);
-                    why.entry(*g).or_default().insert(violation);
-                    true
-                }
+            let is_rejected = replay.bind_most(*g, &places[*at].1, 1) == 0;
+            if is_rejected {
+                rejected.extend(same);
             }
+            is_rejected
         });
         if alike.is_empty() {
             alike = equals(problem, &waiting);
@@ -238,8 +275,7 @@ fn replay(
     bound.retain(|one| !early.contains(one) && replay.sim.is_spread(one.1 as usize));
     for (at, g, pod) in bound.into_iter().rev() {
         replay.bind(g, &places[at].1, -1);
-        if let Err(violation @ Violation::Spread(_)) = replay.sim.check(g as usize, &places[at].1.1) {
-            why.entry(g).or_default().insert(violation);
+        if let Err(Violation::Spread(_)) = replay.sim.check(g as usize, &places[at].1.1) {
             waiting.push((at, g, pod));
         } else {
             replay.bind(g, &places[at].1, 1);
@@ -255,8 +291,7 @@ fn replay(
         // What could not be bound before others were may be bound now.
         while insert(problem, placement, &mut replay, &mut places, &mut left) {}
     }
-    let left = left.into_iter().map(|(g, pods)| (g, (pods, why.remove(&g).unwrap_or_default())));
-    (left.collect(), stuck)
+    (left, stuck)
 }
 
 /// Numbers of kinds of equal pods, by pod.
@@ -312,10 +347,7 @@ fn insert(
             }
             let mut room = free(problem, capacity, pattern);
             let count = take(request, &mut room, (*pods).min(more));
-            let bound = match replay.bind_most(*g, place, count) {
-                _ if count == 0 => 0,
-                Ok(bound) | Err((bound, _)) => bound,
-            };
+            let bound = replay.bind_most(*g, place, count);
             if bound > 0 {
                 add(placement.pattern_mut(*bin), *g, bound);
                 *pods -= bound;
@@ -372,10 +404,11 @@ fn launch_for(
         let signature = problem.offerings[offering].signature;
         let before = replay.sim.clone();
         let place = (Place::New(signature), replay.launch(signature));
-        match replay.bind_most(g, &place, count) {
-            Ok(bound) | Err((bound, _)) if bound > 0 => return Some((offering, place, bound)),
-            _ => replay.sim = before,
+        let bound = replay.bind_most(g, &place, count);
+        if bound > 0 {
+            return Some((offering, place, bound));
         }
+        replay.sim = before;
     }
     None
 }

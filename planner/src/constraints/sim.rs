@@ -38,8 +38,8 @@ struct Counter {
 struct Facts {
     /// Required affinity: the conjunction of its selectors, and its keys.
     affinity: Option<(u32, Vec<u32>)>,
-    /// Required anti-affinity: (conjunction, key).
-    anti: Vec<(u32, u32)>,
+    /// Required anti-affinity: (position of the term, conjunction, key).
+    anti: Vec<(usize, u32, u32)>,
     /// Its own spread constraints, by position, with their counters.
     spreads: Vec<(usize, u32)>,
     /// Conjunctions that mean the group.
@@ -61,6 +61,10 @@ pub(crate) struct Sim {
     present: BTreeMap<(u32, u32, u32), i64>,
     totals: BTreeMap<(u32, u32), i64>,
     stated: BTreeMap<(u32, u32, u32), i64>,
+    /// Of that, what pods of a group that waits state, by its first pod.
+    stated_by: BTreeMap<(u32, u32, u32, u32), i64>,
+    /// First pods of the groups.
+    firsts: Vec<u32>,
     values: BTreeMap<String, u32>,
 }
 
@@ -84,6 +88,8 @@ impl Sim {
             present: BTreeMap::new(),
             totals: BTreeMap::new(),
             stated: BTreeMap::new(),
+            stated_by: BTreeMap::new(),
+            firsts: groups.iter().map(|group| group.whole[0]).collect(),
             values: BTreeMap::new(),
         };
         for (g, group) in groups.iter().enumerate() {
@@ -99,9 +105,11 @@ impl Sim {
                 let number = sim.conjunction(selectors, &keys);
                 sim.facts[g].affinity = (!keys.is_empty()).then_some((number, keys));
             }
-            for Term { selector, key } in terms.anti.iter().filter(|term| Some(term.key) != skipped) {
-                let number = sim.conjunction(vec![*selector], &[*key]);
-                sim.facts[g].anti.push((number, *key));
+            for (at, Term { selector, key }) in terms.anti.iter().enumerate() {
+                if Some(*key) != skipped {
+                    let number = sim.conjunction(vec![*selector], &[*key]);
+                    sim.facts[g].anti.push((at, number, *key));
+                }
             }
             for (at, spread) in terms.spreads.iter().enumerate() {
                 if Some(spread.term.key) == skipped {
@@ -214,7 +222,7 @@ impl Sim {
     /// Whether where the group's pods are changes what others of the group may do.
     pub(crate) fn depends_on_itself(&self, g: usize) -> bool {
         let facts = &self.facts[g];
-        !facts.spreads.is_empty() || facts.anti.iter().any(|(number, _)| facts.meant.contains(number))
+        !facts.spreads.is_empty() || facts.anti.iter().any(|(_, number, _)| facts.meant.contains(number))
     }
 
     /// Binds `pods` pods of a group (or takes them away, if negative). `eligible` says whether the place counts for a spread
@@ -224,9 +232,10 @@ impl Sim {
         for number in &facts.meant {
             self.count(*number, values, pods);
         }
-        for (number, key) in &facts.anti {
+        for (_, number, key) in &facts.anti {
             if let Some(value) = values[*key as usize] {
                 *self.stated.entry((*number, *key, value)).or_default() += pods;
+                *self.stated_by.entry((self.firsts[g], *number, *key, value)).or_default() += pods;
             }
         }
         for number in &facts.counted {
@@ -261,8 +270,18 @@ impl Sim {
         first.map_or(Ok(()), Err)
     }
 
-    /// Every constraint that keeps one more pod of a group from a place now, until `more` says that it is enough.
-    pub(crate) fn violations(&self, g: usize, values: &Values, more: &mut dyn FnMut(Violation) -> bool) {
+    /// Every constraint that keeps one more pod of a group from a place now.
+    pub(crate) fn all_violations(&self, g: usize, values: &Values) -> Vec<Violation> {
+        let mut found = Vec::new();
+        self.violations(g, values, &mut |violation| {
+            found.push(violation);
+            true
+        });
+        found
+    }
+
+    /// The same, one by one, until `more` says that it is enough.
+    fn violations(&self, g: usize, values: &Values, more: &mut dyn FnMut(Violation) -> bool) {
         let facts = &self.facts[g];
         let here = |table: &BTreeMap<(u32, u32, u32), i64>, number: u32, key: u32| {
             values[key as usize].map_or(0, |value| table.get(&(number, key, value)).copied().unwrap_or(0))
@@ -294,14 +313,19 @@ impl Sim {
                 return;
             }
         }
-        if let Some(at) = facts.anti.iter().position(|(number, key)| here(&self.present, *number, *key) > 0)
-            && !more(Violation::Anti(at))
-        {
-            return;
+        let close = facts.anti.iter().filter(|(_, number, key)| here(&self.present, *number, *key) > 0);
+        for (at, ..) in close {
+            if !more(Violation::Anti(*at)) {
+                return;
+            }
         }
-        let repelled = |number: &u32| {
-            self.keys[*number as usize].iter().any(|key| here(&self.stated, *number, *key) > 0)
+        // What pods of the group itself state keeps the next away as a term of its own.
+        let by_others = |number: u32, key: u32| {
+            let own = values[key as usize]
+                .and_then(|value| self.stated_by.get(&(self.firsts[g], number, key, value)));
+            here(&self.stated, number, key) > own.copied().unwrap_or(0)
         };
+        let repelled = |number: &u32| self.keys[*number as usize].iter().any(|key| by_others(*number, *key));
         if facts.meant.iter().any(repelled) {
             more(Violation::Repelled);
         }

@@ -6,7 +6,7 @@
 
 use super::{Kind, Wish};
 use crate::Moment;
-use crate::adopt::{self, Foreign, ForeignLaunch};
+use crate::adopt::{self, Foreign};
 use crate::certificate::row_names;
 use crate::engine::{self, Found, Run};
 use crate::extract;
@@ -15,7 +15,7 @@ use crate::problem::{Group, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::{PodRef, PodSpec};
-use stowage_models::plan::{Certificate, Plan};
+use stowage_models::plan::Certificate;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 
@@ -28,23 +28,21 @@ const TRIES: usize = 2;
 struct Candidate<'a> {
     problem: Problem<'a>,
     found: Found,
+    /// Pods without a place, then price of nodes and of everything unmet.
+    rank: (i64, i64),
 }
 
-impl Candidate<'_> {
-    /// Pods without a place, then price of nodes and of everything unmet.
-    fn rank(&self) -> (i64, i64) {
-        let blocked: i64 = self.problem.blocked.iter().map(|blocked| blocked.pods).sum();
-        let left: i64 = self.found.placement.left.iter().sum();
-        (left + blocked, self.cost())
-    }
-
-    fn cost(&self) -> i64 {
-        self.problem.whole_cost(&self.found.placement)
+impl<'a> Candidate<'a> {
+    fn new(problem: Problem<'a>, found: Found) -> Candidate<'a> {
+        let blocked: i64 = problem.blocked.iter().map(|blocked| blocked.pods).sum();
+        let left: i64 = found.placement.left.iter().sum();
+        let rank = (left + blocked, problem.whole_cost(&found.placement));
+        Candidate { problem, found, rank }
     }
 
     fn is_good_enough(&self) -> bool {
-        let cost = UsdMicros(self.cost());
-        self.rank().0 == 0 && Ppm::gap(cost, self.found.bound) <= self.problem.policy.gap
+        let (left, cost) = self.rank;
+        left == 0 && Ppm::gap(UsdMicros(cost), self.found.bound) <= self.problem.policy.gap
     }
 }
 
@@ -57,7 +55,7 @@ pub(crate) fn plan(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     run.time = run.limits.time.mul_f64(MODEL_SHARE);
     let found = engine::plan(&mut plain, run);
     run.time = run.limits.time;
-    let mut best = Candidate { problem: plain, found };
+    let mut best = Candidate::new(plain, found);
     for attempt in [Attempt::Plain, Attempt::Domains, Attempt::Nodes] {
         if best.is_good_enough() || run.stopped().is_some() {
             break;
@@ -67,15 +65,14 @@ pub(crate) fn plan(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
             continue;
         }
         if let Some(candidate) =
-            granted(problem, attempt, wanted, &best, run).filter(|one| one.rank() < best.rank())
+            granted(problem, attempt, wanted, &best, run).filter(|one| one.rank < best.rank)
         {
             best = candidate;
         }
     }
-    let Candidate { problem: chosen, found } = best;
+    let Candidate { problem: chosen, found, rank } = best;
     *problem = chosen;
-    let cost = problem.whole_cost(&found.placement);
-    run.note("preferences", Some(cost), found.bound.0 as f64 / 1e6);
+    run.note("preferences", Some(rank.1), found.bound.0 as f64 / 1e6);
     found
 }
 
@@ -147,7 +144,10 @@ fn granted<'a>(
         let mut quiet = |_: &Moment| {};
         let mut inner = Run::new(run.limits, &mut quiet);
         inner.time = run.limits.time.saturating_sub(run.elapsed()) / 2;
-        let mut hard = Problem::new(&snapshot, problem.catalog, problem.policy, problem.pool.clone()).ok()?;
+        let prepared = problem.prepared.for_variant();
+        let pool = problem.pool.clone();
+        let hard = Problem::prepared(&snapshot, problem.catalog, problem.policy, pool, prepared);
+        let mut hard = hard.ok()?;
         let found = engine::plan(&mut hard, &mut inner);
         run.iterations += inner.iterations;
         run.faults.append(&mut inner.faults);
@@ -161,9 +161,9 @@ fn granted<'a>(
             .collect();
         if stuck.is_empty() {
             let mut own = problem.clone();
-            let placement = adopt::place(&mut own, &foreign(&plan)).ok()?;
+            let placement = adopt::place(&mut own, &Foreign::of(&plan)).ok()?;
             own.open_weights(&placement);
-            let known = (best.rank().0 == 0).then(|| proof_of(&best.found, &best.problem, &own)).flatten();
+            let known = (best.rank.0 == 0).then(|| proof_of(&best.found, &best.problem, &own)).flatten();
             let found = match known {
                 Some(certificate) => Found {
                     placement,
@@ -174,7 +174,7 @@ fn granted<'a>(
                 },
                 None => engine::certify_fixed(&own, placement, run),
             };
-            return Some(Candidate { problem: own, found });
+            return Some(Candidate::new(own, found));
         }
         let before = wanted.len();
         wanted.retain(|(first, _)| !stuck.contains(first));
@@ -212,17 +212,4 @@ fn hardened(problem: &Problem<'_>, attempt: Attempt, wanted: &Required) -> Snaps
         }
     }
     snapshot
-}
-
-fn foreign(plan: &Plan) -> Foreign {
-    let launches = plan.launches.iter().map(|launch| ForeignLaunch {
-        node_pool: launch.node_pool.clone(),
-        instance_type: launch.instance_type.clone(),
-        zone: launch.zone.clone(),
-        capacity_type: launch.capacity_type.clone(),
-        labels: launch.labels.clone(),
-        pods: launch.pods.clone(),
-    });
-    let existing = plan.existing.iter().map(|node| (node.name.clone(), node.pods.clone()));
-    Foreign { launches: launches.collect(), existing: existing.collect() }
 }
