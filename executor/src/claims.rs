@@ -213,7 +213,7 @@ mod tests {
     fn a_refusal_that_names_no_offering_is_not_planned_again_at_once() {
         // Such as an account's limit: the next plan would be the same, and be refused just as quickly.
         let settings = Settings { mode: Mode::Auto, ..Settings::default() };
-        let pod = PlannedPod { id: PodRef("default/pod".to_owned()), uid: "uid".to_owned() };
+        let pod = PlannedPod { id: PodRef("default/pod".to_owned()), uid: "uid".to_owned(), direct: false };
         let name = "claim".to_owned();
         let claim = Claim { name: name.clone(), ours: true, pods: vec![pod.clone()], ..Claim::default() };
         let mut seen = Observation { now: Time(1_000), synced: true, leader: true, ..Observation::default() };

@@ -2,6 +2,7 @@
 
 use crate::request::{Failure, Reason};
 use crate::view::Instance;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
@@ -57,6 +58,12 @@ pub trait Cloud: Send + Sync + 'static {
         None
     }
 
+    /// Instances that may still be launched into capacity reservations, by id, as far as is known: those that node classes select
+    /// ([`Cloud::class_status`]).
+    fn reserved(&self) -> BTreeMap<String, i64> {
+        BTreeMap::new()
+    }
+
     /// Removes what was made for launches and is not used any more.
     fn tidy(&self) -> impl Future<Output = Result<(), CloudError>> + Send {
         async { Ok(()) }
@@ -86,6 +93,10 @@ impl<C: Cloud> Cloud for Arc<C> {
 
     fn catalog(&self) -> Option<Arc<Catalog>> {
         (**self).catalog()
+    }
+
+    fn reserved(&self) -> BTreeMap<String, i64> {
+        (**self).reserved()
     }
 
     async fn tidy(&self) -> Result<(), CloudError> {

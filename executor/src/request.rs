@@ -200,6 +200,8 @@ pub enum Verb {
     Initialize,
     /// See [`Request::Tolerate`].
     Tolerate,
+    /// See [`Request::Bind`].
+    Bind,
     /// See [`Request::OpenNode`].
     OpenNode,
     /// See [`Request::DeleteClaim`].
@@ -274,6 +276,14 @@ pub enum Request {
         /// Slot.
         slot: String,
     },
+    /// Bind a pod to the node that is kept for it, if it has this uid and no node. Nobody checks whether it has room there: only for
+    /// planned pods, and only on a node that carries the slot's taint and is as large as promised.
+    Bind {
+        /// Pod.
+        pod: PlannedPod,
+        /// Node.
+        node: String,
+    },
     /// Remove the taint of the slot from a node, so that any pod may come.
     OpenNode {
         /// Node.
@@ -325,6 +335,7 @@ impl Request {
             Request::Register { claim, .. } => key(Verb::Register, claim),
             Request::Initialize { claim, .. } => key(Verb::Initialize, claim),
             Request::Tolerate { pod, .. } => key(Verb::Tolerate, &pod.uid),
+            Request::Bind { pod, .. } => key(Verb::Bind, &pod.uid),
             Request::OpenNode { node, .. } => key(Verb::OpenNode, node),
             Request::DeleteClaim { claim, .. } => key(Verb::DeleteClaim, claim),
             Request::Terminate { instance, .. } => key(Verb::Terminate, instance),

@@ -16,9 +16,18 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     if !claim.slot.is_empty() && !over {
         for planned in &claim.pods {
             let Some(pod) = waiting(seen, planned) else { continue };
-            if !pod.slots.contains(&claim.slot) {
-                let (pod, slot) = (planned.clone(), claim.slot.clone());
-                state.ask(Request::Tolerate { pod, slot }, seen.now, requests);
+            let planned = planned.clone();
+            match place(seen, claim) {
+                Place::Kept(node) if planned.direct => {
+                    let node = node.to_owned();
+                    state.ask(Request::Bind { pod: planned, node }, seen.now, requests);
+                }
+                Place::None if planned.direct => {}
+                _ if pod.slots.contains(&claim.slot) => {}
+                _ => {
+                    let slot = claim.slot.clone();
+                    state.ask(Request::Tolerate { pod: planned, slot }, seen.now, requests);
+                }
             }
         }
     }
@@ -42,6 +51,30 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     if state.slots_over.contains(&claim.name) && is_kept(claim, node) {
         let (node, slot) = (node.name.clone(), claim.slot.clone());
         state.ask(Request::OpenNode { node, slot }, seen.now, requests);
+    }
+}
+
+/// Where pods of a claim can be bound to.
+enum Place<'a> {
+    /// Its node is not there yet, or not ready for pods.
+    None,
+    /// Its node, as it was promised, and kept for them.
+    Kept(&'a str),
+    /// Its node is smaller than promised, or open to others: whether a pod has room there is for the scheduler to say.
+    Other,
+}
+
+fn place<'a>(seen: &'a Observation, claim: &Claim) -> Place<'a> {
+    let (Some(_), Some(instance)) = (claim.initialized, claim.instance.as_deref()) else {
+        return Place::None;
+    };
+    match node_of(seen, instance) {
+        Some(node) if !node.ready || node.deleting => Place::None,
+        Some(node) if is_kept(claim, node) && claim.allocatable.fits(&node.allocatable) => {
+            Place::Kept(&node.name)
+        }
+        Some(_) => Place::Other,
+        None => Place::None,
     }
 }
 
@@ -131,7 +164,7 @@ mod tests {
                 ours: true,
                 plan: "plan".to_owned(),
                 slot: slot.clone(),
-                pods: vec![PlannedPod { id: id.clone(), uid: uid.clone() }],
+                pods: vec![PlannedPod { id: id.clone(), uid: uid.clone(), direct: false }],
                 instance: Some(format!("i-{number}")),
                 initialized: Some(Time(0)),
                 ..Claim::default()

@@ -29,6 +29,9 @@ pub struct PlannedPod {
     pub id: PodRef,
     /// The uid it had when it was planned; another is another pod.
     pub uid: String,
+    /// Bound to its node by the executor: kube-scheduler would not count the nodes of other slots for it (docs/realisation.md).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }
 
 /// A NodeClaim as the API server has it.

@@ -4,6 +4,7 @@ use crate::errors::{Kind, Trouble};
 use crate::images::ImageKey;
 use crate::limits::{Class, Limits};
 use crate::network::{Network, NetworkKey};
+use crate::reservations::Reserved;
 use crate::settings::Settings;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -28,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Caches {
     pub(crate) images: BTreeMap<ImageKey, (Instant, String)>,
     pub(crate) networks: BTreeMap<NetworkKey, (Instant, Network)>,
+    /// Capacity reservations by selector terms.
+    pub(crate) reservations: BTreeMap<String, (Instant, Vec<Reserved>)>,
     /// Launch templates known to exist, and when they were last used.
     pub(crate) templates: BTreeMap<String, Instant>,
     /// Addresses promised to machines that EC2 does not count yet, by subnet: when.

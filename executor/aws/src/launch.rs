@@ -10,6 +10,7 @@ use aws_sdk_ec2::operation::create_fleet::CreateFleetOutput;
 use aws_sdk_ec2::types as ec2;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{Failure, Instance, InstanceState, Launched, Time};
+use stowage_models::labels;
 use tokio::time::Instant;
 
 /// Type, zone, capacity type.
@@ -86,9 +87,16 @@ impl Aws {
                 .set_overrides(Some(overrides.collect()))
                 .build()
         });
+        // What is reserved is launched as on demand, into the reservation its template names; but for capacity blocks.
+        let block = order.configs.iter().any(|config| config.template.block);
+        let capacity_type = match order.capacity_type.as_str() {
+            labels::RESERVED if block => "capacity-block",
+            labels::RESERVED => "on-demand",
+            other => other,
+        };
         let target = ec2::TargetCapacitySpecificationRequest::builder()
             .total_target_capacity(1)
-            .default_target_capacity_type(order.capacity_type.as_str().into())
+            .default_target_capacity_type(capacity_type.into())
             .build();
         let tagged = |resource| {
             ec2::TagSpecification::builder().resource_type(resource).set_tags(Some(tags(&order.tags))).build()
@@ -164,6 +172,11 @@ impl Aws {
                 capacity_type: order.capacity_type.clone(),
                 image,
             };
+            order
+                .configs
+                .iter()
+                .find_map(|one| one.template.reservation.as_deref())
+                .inspect(|id| self.drawn(id));
             return Ok(Launched { instance, missing: missing.into_iter().collect() });
         }
         // The token will give the same answer for ever, so none of this is worth repeating: it is planned again, under another.

@@ -24,6 +24,7 @@ mod list;
 mod network;
 mod order;
 mod prepare;
+mod reservations;
 mod settings;
 mod template;
 mod tidy;

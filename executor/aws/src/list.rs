@@ -5,12 +5,15 @@ use crate::errors::{Kind, Trouble};
 use crate::limits::Class;
 use crate::network::Network;
 use crate::prepare::{TAG_CLAIM, TAG_CLUSTER};
+use crate::reservations::Reserved;
 use aws_sdk_ec2::types as ec2;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
 use stowage_executor::{Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time};
 use stowage_models::catalog::Catalog;
+use stowage_models::labels;
 
 /// Instances of a page.
 const PAGE: i32 = 1000;
@@ -61,7 +64,15 @@ impl Cloud for Aws {
             serde_json::from_str(class).map_err(|error| CloudError(format!("not a node class: {error}")))?;
         let network = self.network(&class.spec).await;
         let images = self.images(&class.spec).await;
-        Ok(Some(status(&network, &images).to_string()))
+        let mut status = status(&network, &images);
+        if class.spec.capacity_reservation_selector_terms.as_ref().is_some_and(|terms| !terms.is_empty()) {
+            add_reservations(&mut status, &self.reservations(&class.spec).await);
+        }
+        Ok(Some(status.to_string()))
+    }
+
+    fn reserved(&self) -> BTreeMap<String, i64> {
+        self.available()
     }
 
     fn catalog(&self) -> Option<Arc<Catalog>> {
@@ -96,15 +107,16 @@ impl Aws {
     }
 }
 
+fn condition(kind: &str, trouble: Option<String>) -> serde_json::Value {
+    json!({
+        "type": kind, "status": if trouble.is_none() { "True" } else { "False" },
+        "reason": if trouble.is_none() { kind } else { "NotFound" }, "message": trouble.unwrap_or_default(),
+    })
+}
+
 /// What the status of a node class says; conditions without times.
 fn status(network: &Result<Network, Trouble>, images: &Result<Images, Trouble>) -> serde_json::Value {
     let found = network.clone().unwrap_or_default();
-    let condition = |kind: &str, trouble: Option<String>| {
-        json!({
-            "type": kind, "status": if trouble.is_none() { "True" } else { "False" },
-            "reason": if trouble.is_none() { kind } else { "NotFound" }, "message": trouble.unwrap_or_default(),
-        })
-    };
     let lacks = |empty: bool, what: &str| match network {
         Err(trouble) => Some(trouble.text.clone()),
         Ok(_) if empty => Some(format!("no {what} is selected")),
@@ -134,6 +146,18 @@ fn status(network: &Result<Network, Trouble>, images: &Result<Images, Trouble>) 
     })
 }
 
+/// Capacity reservations, with a condition of their own: without them the class can still launch what is not reserved.
+fn add_reservations(status: &mut serde_json::Value, found: &Result<Vec<Reserved>, Trouble>) {
+    let trouble = found.as_ref().err().map(|trouble| trouble.text.clone());
+    if let Ok(found) = found {
+        status["capacityReservations"] = found.iter().map(|one| json!(one.shown)).collect();
+    }
+    let kind = "CapacityReservationsReady";
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.push(condition(kind, trouble));
+    }
+}
+
 fn instance(found: &ec2::Instance) -> Option<Instance> {
     let tag = |key: &str| {
         let tag = found.tags().iter().find(|tag| tag.key() == Some(key));
@@ -158,7 +182,12 @@ fn instance(found: &ec2::Instance) -> Option<Instance> {
         launched: Time(launched),
         instance_type: found.instance_type().map(|one| one.as_str().to_owned()).unwrap_or_default(),
         zone: found.placement().and_then(|place| place.availability_zone()).unwrap_or_default().to_owned(),
-        capacity_type: if spot { "spot" } else { "on-demand" }.to_owned(),
+        capacity_type: match found.capacity_reservation_id() {
+            Some(_) => labels::RESERVED,
+            None if spot => "spot",
+            None => "on-demand",
+        }
+        .to_owned(),
         image: found.image_id().unwrap_or_default().to_owned(),
     })
 }

@@ -35,12 +35,12 @@ pub(crate) struct Network {
     pub(crate) groups: Vec<(String, String)>,
 }
 
-fn filter(name: &str, value: &str) -> Filter {
+pub(crate) fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
 /// Filters for tags: `*` means any value.
-fn tag_filters(tags: &BTreeMap<String, String>) -> Vec<Filter> {
+pub(crate) fn tag_filters(tags: &BTreeMap<String, String>) -> Vec<Filter> {
     let of = |(key, value): (&String, &String)| {
         if value == "*" { filter("tag-key", key) } else { filter(&format!("tag:{key}"), value) }
     };

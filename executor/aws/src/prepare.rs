@@ -63,6 +63,14 @@ impl Aws {
         base.groups = network.groups.iter().map(|(id, _)| id.clone()).collect();
         base.profile = profile;
         base.tags = self.shared_tags(&launch, spec.tags.as_ref());
+        if planned.capacity_type == labels::RESERVED {
+            let Some(id) = launch.labels.get(labels::CAPACITY_RESERVATION_ID) else {
+                return Err(Failure::Never("a reserved offering without the reservation's id".to_owned()));
+            };
+            base.reservation = Some(id.clone());
+            let kind = launch.labels.get(labels::CAPACITY_RESERVATION_TYPE).map(String::as_str);
+            base.block = kind == Some("capacity-block");
+        }
         let catalog = self.catalog();
         let mut configs: Vec<Config> = Vec::new();
         // One fleet, one capacity type: that of the plan. Others are for the next plan.

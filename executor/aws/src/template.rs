@@ -41,6 +41,12 @@ pub struct Template {
     pub placement: Option<(Option<String>, Option<String>)>,
     /// Tags of volumes and network interfaces.
     pub tags: BTreeMap<String, String>,
+    /// The capacity reservation that is drawn on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<String>,
+    /// Whether the reservation is a capacity block.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub block: bool,
 }
 
 /// A volume of gp3, encrypted, that goes with its instance.
@@ -142,6 +148,16 @@ impl Template {
         if let Some((id, name)) = &self.placement {
             let placement = ec2::LaunchTemplatePlacementRequest::builder();
             data = data.placement(placement.set_group_id(id.clone()).set_group_name(name.clone()).build());
+        }
+        if let Some(id) = &self.reservation {
+            let target = ec2::CapacityReservationTarget::builder().capacity_reservation_id(id).build();
+            let specification = ec2::LaunchTemplateCapacityReservationSpecificationRequest::builder()
+                .capacity_reservation_target(target);
+            data = data.capacity_reservation_specification(specification.build());
+        }
+        if self.block {
+            let market = ec2::LaunchTemplateInstanceMarketOptionsRequest::builder();
+            data = data.instance_market_options(market.market_type(ec2::MarketType::CapacityBlock).build());
         }
         let interfaces = self.interfaces_request();
         data = if interfaces.is_empty() {

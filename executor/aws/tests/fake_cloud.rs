@@ -6,7 +6,7 @@ use stowage_aws::{Aws, Settings};
 use stowage_executor::{
     Cloud as _, Failure, InstanceState, LaunchBody, Offering, Reason, SLOT_TAINT, client_token,
 };
-use stowage_fake_cloud::{Effect, FakeCloud, Fault, PoolRule, Script, Step};
+use stowage_fake_cloud::{Effect, FakeCloud, Fault, PoolRule, Reservation, Script, Step};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Taint, TaintEffect};
 use stowage_models::units::UsdMicros;
@@ -365,4 +365,50 @@ async fn a_node_class_shows_what_it_selects() {
         (of("SubnetsReady"), of("AMIsReady"), of("Ready")),
         ("False".into(), "True".into(), "False".into())
     );
+}
+
+#[tokio::test]
+async fn what_is_reserved_is_drawn_on_until_it_is_used_up() {
+    let reservation = |id: &str, team: &str| Reservation {
+        id: id.to_owned(),
+        instance_type: "m5.large".to_owned(),
+        zone: "us-east-1a".to_owned(),
+        total: 1,
+        tags: [("team".to_owned(), team.to_owned())].into(),
+    };
+    let reservations = vec![reservation("cr-0a", "a"), reservation("cr-0b", "b")];
+    let (cloud, aws) = start(Script { reservations, ..Script::default() }).await;
+    let mut class = class();
+    class["spec"]["capacityReservationSelectorTerms"] = json!([{ "tags": { "team": "a" } }]);
+    assert_eq!(aws.reserved().len(), 0, "nobody has asked yet");
+    let text = aws.class_status(&class.to_string()).await.expect("a status").expect("something to say");
+    let status: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(status["capacityReservations"].as_array().map(Vec::len), Some(1));
+    assert_eq!(status["capacityReservations"][0]["id"], "cr-0a");
+    let conditions = status["conditions"].as_array().expect("conditions");
+    assert!(
+        conditions.iter().any(|one| one["type"] == "CapacityReservationsReady" && one["status"] == "True")
+    );
+    assert_eq!(aws.reserved(), [("cr-0a".to_owned(), 1)].into());
+
+    let order = async |claim: &str| {
+        let mut launch = LaunchBody::parse(&body(claim, "reserved")).expect("a body");
+        launch.offerings.truncate(1);
+        launch.labels.insert("karpenter.k8s.aws/capacity-reservation-id".to_owned(), "cr-0a".to_owned());
+        let text = serde_json::to_string(&launch).expect("JSON");
+        aws.prepare(&text, &class.to_string()).await.expect("an order")
+    };
+    let launched = aws.launch("token-1", &order("one").await).await.expect("a machine").instance;
+    assert_eq!(launched.capacity_type, "reserved");
+    let machine = cloud.with(|world| world.machines()[&launched.id].clone());
+    assert_eq!(machine.reservation.as_deref(), Some("cr-0a"));
+    assert_eq!(aws.list().await.expect("a list")[0].capacity_type, "reserved");
+    assert_eq!(aws.reserved(), [("cr-0a".to_owned(), 0)].into(), "known before EC2 is asked again");
+
+    let missing = aws.launch("token-2", &order("two").await).await.expect_err("it is used up");
+    let reserved = ("m5.large".to_owned(), "us-east-1a".to_owned(), "reserved".to_owned());
+    assert_eq!(missing, Failure::Capacity(vec![reserved]));
+    // A node that is not reserved has nothing to do with it.
+    let other = aws.launch("token-3", &prepared(&aws, "three", "on-demand").await).await.expect("a machine");
+    assert_eq!(other.instance.capacity_type, "on-demand");
 }

@@ -2,7 +2,7 @@
 
 use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
-use crate::lease::{Leadership, WRITE};
+use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
 use crate::{objects, telling};
 use jiff::Timestamp;
@@ -32,9 +32,6 @@ type Outcome = Result<(), String>;
 
 /// Bytes of a refusal that a condition shows.
 const MESSAGE_MAX: usize = 500;
-
-/// Why a request was not carried out, or not to its end.
-pub(crate) const LOST: &str = "the lease is lost";
 
 /// A refusal as text; what is gone, or there already, is as it should be.
 fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
@@ -76,8 +73,7 @@ impl<C: Cloud> Ports<C> {
                     Ok(draft) => draft,
                     Err(why) => return Some(Answer::NotPrepared { claim, why }),
                 };
-                let done = tokio::time::timeout(WRITE, self.create_claim(&draft)).await;
-                Some(match done.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+                Some(match self.leadership.write(self.create_claim(&draft)).await {
                     Ok(()) => Answer::Done(key),
                     Err(error) => Answer::Failed(key, error),
                 })
@@ -96,8 +92,7 @@ impl<C: Cloud> Ports<C> {
                 })
             }
             other => {
-                let done = tokio::time::timeout(WRITE, self.write(other)).await;
-                let done = done.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+                let done = self.leadership.write(self.write(other)).await;
                 let key = key?;
                 Some(match done {
                     Ok(()) => Answer::Done(key),
@@ -136,10 +131,6 @@ impl<C: Cloud> Ports<C> {
             .ok_or_else(|| Failure::Never(format!("there is no EC2NodeClass {}", draft.intent.class)))?;
         let class = serde_json::to_string(&class).map_err(|error| Failure::Never(error.to_string()))?;
         draft.body = self.cloud.prepare(&draft.body, &class).await?;
-        // Preparing takes as long as the cloud takes; the lease may be another's by now.
-        if self.leadership.epoch().is_none() {
-            return Err(Failure::Later(LOST.to_owned()));
-        }
         Ok(draft)
     }
 
@@ -170,6 +161,7 @@ impl<C: Cloud> Ports<C> {
                 self.status(&claim, Step::Initialized, json!({})).await
             }
             Request::Tolerate { pod, slot } => self.tolerate(&pod, &slot).await,
+            Request::Bind { pod, node } => self.bind(&pod, &node).await,
             Request::OpenNode { node, slot } => {
                 let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
                 self.change_taints(&node, &json!({}), of_slot, None).await.map(drop)
@@ -240,9 +232,10 @@ impl<C: Cloud> Ports<C> {
     async fn note_refusal(&self, claim: &str, why: &Failure) {
         let text = refusal(why);
         let text = telling::cut(&text, MESSAGE_MAX);
-        let written = self.status(claim, Step::NotLaunched(text), json!({}));
-        if !matches!(tokio::time::timeout(WRITE, written).await, Ok(Ok(()))) {
-            tracing::debug!(claim, "the refusal is not written into its status");
+        if let Err(error) =
+            self.leadership.write(self.status(claim, Step::NotLaunched(text), json!({}))).await
+        {
+            tracing::debug!(claim, error, "the refusal is not written into its status");
         }
     }
 
@@ -316,6 +309,25 @@ impl<C: Cloud> Ports<C> {
         let patch = serde_json::from_value(patch).map_err(|error| error.to_string())?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         fine(pods.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch)).await, 404)
+    }
+
+    /// Binds a pod, if it is still the one that was planned and has no node.
+    async fn bind(&self, pod: &PlannedPod, node: &str) -> Outcome {
+        let (namespace, name) = pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0));
+        let binding = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": { "name": name, "namespace": namespace, "uid": pod.uid },
+            "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+        });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams::default();
+        let bound = pods.create_subresource::<Value, Value>("binding", name, &params, &binding).await;
+        // Conflict: the scheduler was first, or it is another pod of that name.
+        match bound {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => fine(other, 404),
+        }
     }
 
     async fn delete_claim(&self, claim: &str, why: Reason) -> Outcome {

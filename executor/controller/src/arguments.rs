@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     pub(crate) listen: SocketAddr,
     /// How logs look, and what is in them.
     pub(crate) log_format: logs::Format,
-    pub(crate) log_level: String,
+    pub(crate) log_level: logs::LevelFilter,
     /// EC2; in shadow mode it is asked for types and prices only.
     pub(crate) aws: Option<Settings>,
 }
@@ -61,11 +61,17 @@ impl Arguments {
             namespace: "kube-system".to_owned(),
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             log_format: logs::Format::Text,
-            log_level: "info".to_owned(),
+            log_level: logs::LevelFilter::INFO,
             aws: None,
         };
         let from = |name: &str| environment(name).filter(|value| !value.is_empty());
-        found.log_level = from("LOG_LEVEL").unwrap_or(found.log_level);
+        let level = |name: &str| {
+            let hint = "use error, warn, info or debug, with --log-level or LOG_LEVEL";
+            logs::level(name).ok_or_else(|| format!("there is no log level {name}\n  hint: {hint}"))
+        };
+        if let Some(name) = from("LOG_LEVEL") {
+            found.log_level = level(&name)?;
+        }
         let mut settings = Settings::new(&from("CLUSTER_NAME").unwrap_or_default(), "");
         settings.endpoint = from("CLUSTER_ENDPOINT").unwrap_or_default();
         settings.ca_bundle = from("CLUSTER_CA_BUNDLE").unwrap_or_default();
@@ -95,7 +101,7 @@ impl Arguments {
                     found.log_format = format
                         .ok_or_else(|| format!("there is no log format {value}\n  hint: use text or json"))?;
                 }
-                "--log-level" => found.log_level = value,
+                "--log-level" => found.log_level = level(&value)?,
                 "--cluster-name" => settings.cluster = value,
                 "--cluster-endpoint" => settings.endpoint = value,
                 "--cluster-ca-bundle" => settings.ca_bundle = value,
@@ -107,10 +113,6 @@ impl Arguments {
                 }
                 _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
             }
-        }
-        if logs::level(&found.log_level).is_none() {
-            let hint = "use error, warn, info or debug, with --log-level or LOG_LEVEL";
-            return Err(format!("there is no log level {}\n  hint: {hint}", found.log_level));
         }
         if found.mode == Mode::Auto && settings.cluster.is_empty() {
             let text =

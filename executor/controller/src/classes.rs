@@ -1,7 +1,6 @@
 //! Node classes: what they select, written into their status, where the planner finds their zones.
 
 use crate::act::Ports;
-use crate::lease::WRITE;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -65,16 +64,11 @@ impl Classes {
             if !new["conditions"].as_array().is_some_and(|all| all.iter().any(ready)) {
                 unready.insert(name.clone());
             }
-            if new != old["status"] && ports.leadership.epoch().is_some() {
+            if new != old["status"] {
                 let api: Api<Ec2NodeClass> = Api::all(ports.client.clone());
                 let (params, patch) = (PatchParams::default(), Patch::Merge(json!({ "status": new })));
-                let written = tokio::time::timeout(WRITE, api.patch_status(&name, &params, &patch));
-                match written.await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(ec2nodeclass = name, %error, "its status is not written")
-                    }
-                    Err(_) => tracing::warn!(ec2nodeclass = name, "its status is not written in time"),
+                if let Err(error) = ports.leadership.write(api.patch_status(&name, &params, &patch)).await {
+                    tracing::warn!(ec2nodeclass = name, error, "its status is not written");
                 }
             }
         }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 /// The same is not told again for this long (Karpenter's, which has 2 to 5 minutes).
 const AGAIN: Duration = Duration::from_secs(300);
-/// What was told is remembered of so many; more are not told.
+/// What was told longer ago is forgotten when there is so much: more than the buckets let through in that time.
 const REMEMBERED_MAX: usize = 10_000;
 /// Events that wait to be written; more are not told.
 const WAITING_MAX: usize = 512;
@@ -132,7 +132,7 @@ impl Filter {
             self.told.retain(|_, at| now.saturating_duration_since(*at) < AGAIN);
         }
         let bucket = if weight == Weight::Normal { &mut self.normal } else { &mut self.warning };
-        if self.told.len() >= REMEMBERED_MAX || !bucket.take(now) {
+        if !bucket.take(now) {
             return Err("too many");
         }
         self.told.insert(key, now);
@@ -214,10 +214,14 @@ impl Events {
         }
     }
 
-    /// Claims that somebody deletes while pods run on their nodes: they wait, and for what.
-    pub(crate) fn undrained(&self, seen: &Observation) {
+    /// Claims that somebody deletes while pods run on their nodes: they wait, and for what. Told once.
+    pub(crate) fn undrained(&self, seen: &Observation, known: &mut BTreeSet<String>) {
+        known.retain(|name| seen.claims.contains_key(name));
         for claim in seen.claims.values().filter(|one| one.ours && one.deleting && one.initialized.is_some())
         {
+            if !known.insert(claim.name.clone()) {
+                continue;
+            }
             let node =
                 seen.nodes.values().find(|node| node.instance.is_some() && node.instance == claim.instance);
             let Some(node) = node else { continue };

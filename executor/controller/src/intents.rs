@@ -1,18 +1,22 @@
 //! From a plan to what the executor carries out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView};
 use stowage_models::labels;
-use stowage_models::objects::{NodePool, PodRef};
+use stowage_models::objects::{NodePool, Pod, PodRef, PodVolume};
 use stowage_models::plan::{Launch, Plan};
+use stowage_models::snapshot::Snapshot;
 
 /// The launches of a plan with everything they need, and the pods that need none.
 pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
     let uids: BTreeMap<PodRef, &str> =
         view.snapshot.pods.iter().filter_map(|pod| pod.uid.as_deref().map(|uid| (pod.id(), uid))).collect();
+    let direct = direct(&view.snapshot);
     let planned = |pods: &mut dyn Iterator<Item = &PodRef>| -> Vec<PlannedPod> {
-        let with_uid =
-            |id: &PodRef| uids.get(id).map(|uid| PlannedPod { id: id.clone(), uid: (*uid).to_owned() });
+        let with_uid = |id: &PodRef| {
+            let uid = (*uids.get(id)?).to_owned();
+            Some(PlannedPod { id: id.clone(), uid, direct: direct.contains(id) })
+        };
         pods.filter_map(with_uid).collect()
     };
     let on_existing = plan.existing.iter().flat_map(|node| &node.pods);
@@ -26,6 +30,23 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
         })
         .collect();
     PlannedBatch { plan: plan.id.clone(), launches, settled }
+}
+
+/// Pods that the executor binds itself: those with a spread constraint that counts only nodes whose taints they tolerate, but for
+/// those with a claim that is not bound yet, because only the scheduler binds volumes.
+fn direct(snapshot: &Snapshot) -> BTreeSet<PodRef> {
+    let waits = |pod: &&Pod| {
+        pod.spec.volumes.iter().any(|volume| match volume {
+            PodVolume::Claim(name) => !snapshot.volume_claims.iter().any(|claim| {
+                claim.namespace == pod.namespace && claim.name == *name && claim.volume.is_some()
+            }),
+            PodVolume::Ephemeral { .. } => true,
+            _ => false,
+        })
+    };
+    let looks_at_taints =
+        |pod: &&Pod| pod.spec.topology_spread.iter().any(|spread| spread.hard && spread.honor_taints);
+    snapshot.pods.iter().filter(looks_at_taints).filter(|pod| !waits(pod)).map(Pod::id).collect()
 }
 
 fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<PlannedPod>) -> Intent {

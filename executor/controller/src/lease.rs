@@ -18,6 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// A write that starts now is over by then; its deadline, with something to spare.
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 
+/// What is said of what is not done for want of the lease.
+pub(crate) const LOST: &str = "the lease is lost";
 /// A lease that is given up early is noticed within this time.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -39,6 +41,23 @@ impl Leadership {
         let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let until = held.until?;
         (Instant::now() + WRITE <= until).then_some(held.epoch)
+    }
+
+    /// Makes one write: only while the lease is held, and over before it runs out.
+    ///
+    /// # Errors
+    /// [`LOST`] without the lease; else why it is not known to be written.
+    pub(crate) async fn write<T, E: ToString>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, String> {
+        if self.epoch().is_none() {
+            return Err(LOST.to_owned());
+        }
+        match tokio::time::timeout(WRITE, call).await {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
     }
 
     /// Returns when the lease has run out or is given up; at once if it is not held. Whatever was begun under it must have ended by then.

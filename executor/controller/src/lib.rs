@@ -26,3 +26,13 @@ pub use lease::{Leadership, Lease};
 pub use metrics::{Family, Metrics};
 pub use run::{Controller, Options};
 pub use serve::serve;
+
+/// The API server's version, such as `1.36`.
+///
+/// # Errors
+/// If it does not say.
+pub async fn version(client: &kube::Client) -> Result<String, kube::Error> {
+    let version = client.apiserver_version().await?;
+    let minor: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+    Ok(format!("{}.{minor}", version.major))
+}

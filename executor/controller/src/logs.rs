@@ -1,6 +1,7 @@
 //! Structured logs, on stderr: what is done and what fails, with the plan it is of.
 
 pub use tracing::level_filters::LevelFilter;
+use tracing::subscriber::set_global_default;
 
 /// How logs look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,14 +35,12 @@ pub fn level(name: &str) -> Option<LevelFilter> {
 pub fn start(format: Format, level: LevelFilter) {
     let builder =
         tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr);
-    let started = match format {
-        Format::Text => builder.with_target(false).compact().finish(),
+    // Where somebody else was first, theirs stays.
+    let _ = match format {
+        Format::Text => set_global_default(builder.with_target(false).compact().finish()),
         Format::Json => {
             let json = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            let _ = tracing::subscriber::set_global_default(json.finish());
-            return;
+            set_global_default(json.finish())
         }
     };
-    // Somebody else was first: theirs stays.
-    let _ = tracing::subscriber::set_global_default(started);
 }

@@ -13,11 +13,8 @@ use stowage_aws::Aws;
 use stowage_controller::{Controller, Lease, Options, logs};
 use stowage_executor::{Cloud, CloudError, Failure, Instance, Launched, Reason, Settings};
 use stowage_models::catalog::Catalog;
-use stowage_models::plan::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a plan may take.
-const PLAN_TIME: Duration = Duration::from_secs(2);
 /// How long a request to the API server may take, watches aside.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often prices and offerings are looked up.
@@ -43,9 +40,7 @@ impl Cloud for NoCloud {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
-    if let Some(level) = logs::level(&arguments.log_level) {
-        logs::start(arguments.log_format, level);
-    }
+    logs::start(arguments.log_format, arguments.log_level);
     let hint = "does `kubectl get nodes` work?";
     let mut config = Config::infer().await.map_err(|error| format!("{error}\n  hint: {hint}"))?;
     // Repeating is the step machine's business.
@@ -53,21 +48,12 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     config.connect_timeout = Some(TIMEOUT);
     let client = || Client::try_from(config.clone()).map_err(|error| error.to_string());
     let identity = format!("{}-{}", std::env::var("HOSTNAME").unwrap_or_default(), std::process::id());
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let options = Options {
-        settings: Settings { mode: arguments.mode, ..Settings::default() },
-        policy: Policy::default(),
-        catalog: Catalog::embedded().clone(),
-        plan_time: PLAN_TIME,
-        threads,
-    };
+    let options = Options::new(Settings { mode: arguments.mode, ..Settings::default() });
     let address = arguments.listen;
     let lease = Lease::start(client()?, &arguments.namespace, "stowage-controller", &identity);
     if let Some(mut settings) = arguments.aws {
-        let version =
-            client()?.apiserver_version().await.map_err(|error| format!("{error}\n  hint: {hint}"))?;
-        let minor: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
-        settings.version = format!("{}.{minor}", version.major);
+        let version = stowage_controller::version(&client()?).await;
+        settings.version = version.map_err(|error| format!("{error}\n  hint: {hint}"))?;
         if settings.endpoint.is_empty() {
             settings.endpoint = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         }

@@ -52,9 +52,9 @@ impl Plans {
         self.0.entry(plan.to_owned()).or_insert(entry);
     }
 
-    /// Whether it is under way as far as is known here.
-    pub(crate) fn has(&self, plan: &str) -> bool {
-        self.0.contains_key(plan)
+    /// Those that are under way as far as is known here.
+    pub(crate) fn under_way(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
     }
 
     /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
@@ -114,13 +114,6 @@ fn fate_of(claim: &Claim) -> Fate {
         claim if claim.deleting => Fate::Failed,
         _ => Fate::Pending,
     }
-}
-
-/// Names of plans to delete: those that are over, but for the newest. Given as name, phase and creation time.
-pub(crate) fn forgotten(plans: &[(String, String, String)]) -> Vec<String> {
-    let mut over: Vec<_> = plans.iter().filter(|(_, phase, _)| OVER.contains(&phase.as_str())).collect();
-    over.sort_by(|a, b| (&b.2, &b.0).cmp(&(&a.2, &a.0)));
-    over.into_iter().skip(KEPT).map(|(name, ..)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -196,16 +189,5 @@ mod tests {
             [("Executing", 1, 2)]
         );
         assert_eq!(phases(&mut plans, &[("a", true, false), ("b", true, false)], now), [("Completed", 2, 2)]);
-    }
-
-    #[test]
-    fn the_newest_that_are_over_are_kept() {
-        let plan = |n: usize, phase: &str| {
-            (format!("plan-{n}"), phase.to_owned(), format!("2026-01-01T00:00:{n:02}Z"))
-        };
-        let mut all: Vec<_> = (0..KEPT + 3).map(|n| plan(n, OVER[n % 3])).collect();
-        all.push(plan(30, "Executing"));
-        all.push(plan(31, "Shadow"));
-        assert_eq!(forgotten(&all), ["plan-2", "plan-1", "plan-0"]);
     }
 }

@@ -1,7 +1,6 @@
 //! The cluster's PlanPolicy: what is in force.
 
 use crate::act::Ports;
-use crate::lease::WRITE;
 use crate::run::Options;
 use jiff::Timestamp;
 use kube::Api;
@@ -15,7 +14,7 @@ use stowage_models::units::Ppm;
 
 /// The one that counts.
 pub(crate) const NAME: &str = "default";
-/// A plan may take no longer: the executor gives it up not long after.
+/// A plan may take no longer, in seconds: pods wait for it.
 const LIMIT_MAX: i64 = 60;
 
 /// What the PlanPolicy makes of the options the controller was started with, and what cannot be honoured.
@@ -97,10 +96,9 @@ pub(crate) async fn tell<C>(ports: &Ports<C>, object: &str, outcome: &Result<(),
     });
     let api: Api<PlanPolicy> = Api::all(ports.client.clone());
     let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
-    match tokio::time::timeout(WRITE, api.patch_status(NAME, &PatchParams::default(), &patch)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(planpolicy = NAME, %error, "its status is not written"),
-        Err(_) => tracing::warn!(planpolicy = NAME, "its status is not written in time"),
+    let params = PatchParams::default();
+    if let Err(error) = ports.leadership.write(api.patch_status(NAME, &params, &patch)).await {
+        tracing::warn!(planpolicy = NAME, error, "its status is not written");
     }
 }
 
@@ -112,13 +110,30 @@ mod tests {
     use stowage_models::plan::Policy;
 
     fn started(mode: Mode) -> Options {
-        Options {
-            settings: Settings { mode, ..Settings::default() },
-            policy: Policy::default(),
-            catalog: Catalog { types: Vec::new(), ..Catalog::embedded().clone() },
-            plan_time: Duration::from_secs(2),
-            threads: 1,
-        }
+        let catalog = Catalog { types: Vec::new(), ..Catalog::embedded().clone() };
+        Options { catalog, threads: 1, ..Options::new(Settings { mode, ..Settings::default() }) }
+    }
+
+    /// The API server fills in what the definition says.
+    #[test]
+    fn what_is_left_out_is_what_the_controller_is_started_with() {
+        let definitions = stowage_api::definitions().expect("definitions");
+        let ours = definitions.iter().find(|one| one.spec.names.kind == "PlanPolicy").expect("PlanPolicy");
+        let schema = serde_json::to_value(&ours.spec.versions[0].schema).expect("a schema");
+        let fields =
+            schema["openAPIV3Schema"]["properties"]["spec"]["properties"].as_object().expect("fields");
+        let defaults = fields.iter().filter(|(_, field)| !field["default"].is_null());
+        let defaults: Vec<_> =
+            defaults.map(|(name, field)| (name.clone(), field["default"].clone())).collect();
+        assert!(defaults.len() >= 6, "{defaults:?}");
+        let auto = started(Mode::Auto);
+        let (options, outcome) =
+            in_force(&auto, Some(&policy(Value::Object(defaults.into_iter().collect()))));
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(
+            (options.settings, options.policy, options.plan_time),
+            (auto.settings, auto.policy, auto.plan_time)
+        );
     }
 
     fn policy(spec: Value) -> String {

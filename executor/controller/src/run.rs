@@ -1,13 +1,13 @@
 //! The loop.
 
-use crate::act::{LOST, Ports};
+use crate::act::Ports;
 use crate::classes::Classes;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::plans::Plans;
+use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::publish;
 use crate::telling;
@@ -24,6 +24,7 @@ use stowage_models::plan::Policy;
 use stowage_observe::View;
 use stowage_planner::{Limits, plan};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 /// Steps are at least this far apart, so that a burst of changes is one step.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +58,20 @@ pub struct Options {
     pub threads: usize,
 }
 
+impl Options {
+    /// With these settings, the built-in catalogue, a plan of two seconds at most and the processor's threads.
+    #[must_use]
+    pub fn new(settings: Settings) -> Options {
+        Options {
+            settings,
+            policy: Policy::default(),
+            catalog: Catalog::embedded().clone(),
+            plan_time: Duration::from_secs(2),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
 /// The controller.
 pub struct Controller<C> {
     ports: Arc<Ports<C>>,
@@ -64,6 +79,8 @@ pub struct Controller<C> {
     options: Arc<Options>,
     classes: Arc<Classes>,
     plans: Arc<Mutex<Plans>>,
+    told: mpsc::UnboundedSender<Progress>,
+    telling: JoinHandle<()>,
     metrics: Arc<Metrics>,
     health: Health,
     epoch: Time,
@@ -78,6 +95,8 @@ impl<C: Cloud> Controller<C> {
         let metrics = Arc::new(Metrics::default());
         telling::build(&metrics);
         let events = Events::start(client.clone(), leadership.clone(), metrics.clone());
+        let (told, progress) = mpsc::unbounded_channel();
+        let telling = tokio::spawn(publish::write_progress(client.clone(), leadership.clone(), progress));
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
@@ -86,6 +105,8 @@ impl<C: Cloud> Controller<C> {
             options: Arc::new(options),
             classes: Arc::default(),
             plans: Arc::default(),
+            told,
+            telling,
             epoch: Time(Timestamp::now().as_millisecond()),
             begun: Instant::now(),
         }
@@ -125,7 +146,8 @@ impl<C: Cloud> Controller<C> {
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
         let mut led = false;
-        let (mut force, mut nominated) = (None, BTreeSet::new());
+        let (mut force, mut nominated, mut undrained) = (None, BTreeSet::new(), BTreeSet::new());
+        let mut planning_mode = None;
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         let mut inputs = String::new();
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
@@ -135,7 +157,13 @@ impl<C: Cloud> Controller<C> {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    if tokio::time::timeout(FAREWELL, permits.all()).await.is_err() {
+                    drop(self.told);
+                    let under_way = async {
+                        permits.all().await;
+                        // It ends when nobody tells any more.
+                        let _ = self.telling.await;
+                    };
+                    if tokio::time::timeout(FAREWELL, under_way).await.is_err() {
                         tracing::warn!("stopped with requests under way; whoever follows finds them");
                     }
                     return;
@@ -155,11 +183,20 @@ impl<C: Cloud> Controller<C> {
                 tracing::info!(leader = led, "leadership");
             }
             let writes = seen.leader && seen.synced && self.options.settings.mode == Mode::Auto;
-            let options = self.in_force(&mut force, writes);
+            let plans_are_due = seen.leader && seen.synced && Instant::now() >= plans_due;
+            let options = self.in_force(&mut force, writes, plans_are_due);
             let shadow = options.settings.mode == Mode::Shadow;
             state.settings.clone_from(&options.settings);
             self.ports.events.set_acting(!shadow && seen.leader);
             seen.answers = std::mem::take(&mut answers);
+            for answer in &mut seen.answers {
+                // What was published as one mode's is not carried out, or shown, as the other's.
+                if let Answer::Planned(ticket, _) = answer
+                    && planning_mode != Some(options.settings.mode)
+                {
+                    *answer = Answer::NotPlanned(*ticket, "the mode has changed meanwhile".to_owned());
+                }
+            }
             for answer in &seen.answers {
                 if let Answer::Planned(_, batch) = answer
                     && !shadow
@@ -174,16 +211,19 @@ impl<C: Cloud> Controller<C> {
             telling::seen(&self.metrics, &seen);
             state = next;
             for request in requests {
+                if matches!(request, Request::Plan { .. }) {
+                    planning_mode = Some(options.settings.mode);
+                }
                 self.start(request, &options, &sender, &permits);
             }
-            if seen.leader && seen.synced && Instant::now() >= plans_due {
+            if plans_are_due {
                 plans_due = Instant::now() + CLASSES_EVERY;
-                self.tidy_plans();
+                self.tidy_plans(&seen);
             }
             if !shadow && seen.leader && seen.synced {
                 self.progress(&seen);
                 self.ports.events.nominate(&seen, &mut nominated);
-                self.ports.events.undrained(&seen);
+                self.ports.events.undrained(&seen, &mut undrained);
                 if inputs != seen.inputs {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
@@ -216,8 +256,10 @@ impl<C: Cloud> Controller<C> {
         permits: &Permits,
     ) {
         let (ports, sender, now) = (self.ports.clone(), sender.clone(), self.now());
-        let permits =
-            if matches!(request, Request::Tolerate { .. }) { &permits.pods } else { &permits.others };
+        let permits = match request {
+            Request::Tolerate { .. } | Request::Bind { .. } => &permits.pods,
+            _ => &permits.others,
+        };
         let permits = permits.clone();
         if let Request::Plan { ticket, input } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
@@ -241,15 +283,9 @@ impl<C: Cloud> Controller<C> {
 
     /// Writes how far plans are, when it has changed.
     fn progress(&self, seen: &stowage_executor::Observation) {
-        let told = self.plans().look(seen, Instant::now());
-        for one in told {
-            let client = self.ports.client.clone();
-            tokio::spawn(async move {
-                tracing::info!(plan = one.plan, phase = one.phase, done = one.done, of = one.all, "plan");
-                if let Err(error) = publish::progress(&client, &one).await {
-                    tracing::warn!(plan = one.plan, %error, "progress is not written");
-                }
-            });
+        for one in self.plans().look(seen, Instant::now()) {
+            // Who writes it lives as long as this does.
+            let _ = self.told.send(one);
         }
     }
 
@@ -258,35 +294,42 @@ impl<C: Cloud> Controller<C> {
     }
 
     /// Supersedes and forgets plans.
-    fn tidy_plans(&self) {
-        let (client, plans) = (self.ports.client.clone(), self.plans.clone());
+    fn tidy_plans(&self, seen: &stowage_executor::Observation) {
+        let (client, leadership) = (self.ports.client.clone(), self.ports.leadership.clone());
+        let ready = seen.claims.values().filter(|claim| claim.ours && claim.initialized.is_some());
+        let known = publish::Known {
+            under_way: self.plans().under_way(),
+            ready: ready.map(|claim| claim.plan.clone()).collect(),
+        };
         tokio::spawn(async move {
-            let is_under_way = |plan: &str| plans.lock().unwrap_or_else(PoisonError::into_inner).has(plan);
-            match tokio::time::timeout(CLASSES_EVERY, publish::tidy(&client, is_under_way)).await {
+            match tokio::time::timeout(CLASSES_EVERY, publish::tidy(&client, &leadership, &known)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "old plans are not tidied"),
+                Ok(Err(error)) => tracing::warn!(error, "old plans are not tidied"),
                 Err(_) => tracing::warn!("old plans are not tidied in time"),
             }
         });
     }
 
     /// What is in force now, by the cluster's PlanPolicy; what is wrong with it is logged once, and said in its status as soon as that is ours
-    /// to write.
-    fn in_force(&self, force: &mut Option<Force>, writes: bool) -> Arc<Options> {
+    /// to write, and `again` in case it was not written.
+    fn in_force(&self, force: &mut Option<Force>, writes: bool, again: bool) -> Arc<Options> {
         let object = self.view.object("planpolicies", policy::NAME);
         if force.as_ref().is_none_or(|known| known.object != object) {
             let (options, outcome) = policy::in_force(&self.options, object.as_deref());
-            if let Err(why) = &outcome {
+            // Our own words in its status are a change of the object, too.
+            let said = force.as_ref().is_some_and(|known| known.outcome == outcome);
+            if let (Err(why), false) = (&outcome, said) {
                 tracing::error!(planpolicy = policy::NAME, error = why, "the policy is not in force");
             }
-            *force = Some(Force { object, options: Arc::new(options), untold: Some(outcome) });
+            *force = Some(Force { object, options: Arc::new(options), outcome, told: false });
         }
         let Some(known) = force else { return self.options.clone() };
         if writes
-            && let Some(outcome) = known.untold.take()
+            && (!known.told || again)
             && let Some(object) = known.object.clone()
         {
-            let ports = self.ports.clone();
+            known.told = true;
+            let (ports, outcome) = (self.ports.clone(), known.outcome.clone());
             tokio::spawn(async move { policy::tell(&ports, &object, &outcome).await });
         }
         known.options.clone()
@@ -312,8 +355,10 @@ impl Permits {
 struct Force {
     object: Option<String>,
     options: Arc<Options>,
-    /// What its status is still to say.
-    untold: Option<Result<(), String>>,
+    /// Whether it is, or why not.
+    outcome: Result<(), String>,
+    /// Whether its status was to say so, though that may have failed.
+    told: bool,
 }
 
 /// Plans what waits, has the referee check it, and publishes it.
@@ -341,6 +386,11 @@ async fn plan_now<C: Cloud>(
             return Err("no NodePool has a node class that is ready".to_owned());
         }
     }
+    // The status of a class says which reservations there are, not what is left of them.
+    let reserved = ports.cloud.reserved();
+    for one in snapshot.node_classes.iter_mut().flat_map(|class| &mut class.capacity_reservations) {
+        one.available = reserved.get(&one.id).copied().or(one.available);
+    }
     let live = ports.cloud.catalog();
     let in_flight: BTreeSet<String> =
         input.in_flight.iter().filter(|one| one.node.is_none()).map(|one| one.claim.clone()).collect();
@@ -365,11 +415,8 @@ async fn plan_now<C: Cloud>(
     let begun = Instant::now();
     let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
     telling::plan(&ports.metrics, &plan, begun.elapsed());
-    if ports.leadership.epoch().is_none() {
-        return Err(LOST.to_owned());
-    }
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {
-        publish::publish(&ports.client, &plan, mode, &view.left_out)
+        publish::publish(&ports.client, &ports.leadership, &plan, mode, &view.left_out)
             .await
             .map_err(|error| format!("the plan is not published: {error}"))?;
     }

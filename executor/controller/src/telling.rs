@@ -1,6 +1,7 @@
 //! What is told: in logs what is done and what fails, everything in numbers.
 
-use crate::act::{LOST, refusal};
+use crate::act::refusal;
+use crate::lease::LOST;
 use crate::metrics::{Family, Metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -177,6 +177,20 @@ impl World {
                 Refusal::new("InsufficientInstanceCapacity", message)
             });
         }
+        let target = "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId";
+        let reservation = choice.template.data.get(target).map(str::to_owned);
+        if let Some(id) = &reservation {
+            let known = self.script.reservations.iter().find(|one| one.id == *id);
+            if known.is_none_or(|one| one.instance_type != *instance_type || one.zone != *zone) {
+                let message =
+                    format!("The capacity reservation {id} does not exist, or is for other instances.");
+                return Err(Refusal::new("InvalidCapacityReservationId.NotFound", message));
+            }
+            if self.left_of(id) == 0 {
+                let message = "The requested reservation does not have sufficient compatible and available capacity for this request.";
+                return Err(Refusal::new("ReservationCapacityExceeded", message));
+            }
+        }
         if self.addresses(&choice.subnet) == 0 {
             let message = format!("There are not enough free addresses in subnet '{}'.", choice.subnet);
             return Err(Refusal::new("InsufficientFreeAddressesInSubnet", message));
@@ -195,6 +209,7 @@ impl World {
                 price,
                 template: choice.template.clone(),
                 tags,
+                reservation,
                 token: form.get("ClientToken").unwrap_or_default().to_owned(),
                 launched: self.now,
                 ended: None,

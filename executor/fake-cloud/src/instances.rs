@@ -35,6 +35,8 @@ pub struct Machine {
     pub template: Template,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// The capacity reservation it runs in.
+    pub reservation: Option<String>,
     /// Client token of the fleet.
     pub token: String,
     /// When it was launched.
@@ -199,6 +201,7 @@ impl World {
             if machine.capacity_type == "spot" {
                 fields.push(text("instanceLifecycle", "spot"));
             }
+            fields.extend(machine.reservation.iter().map(|id| text("capacityReservationId", id)));
             vec![
                 text("reservationId", &format!("r-{}", &machine.id[2..])),
                 text("ownerId", &self.script.account),
@@ -206,6 +209,50 @@ impl World {
             ]
         });
         let mut answer = vec![list("reservationSet", reservations)];
+        answer.extend(next);
+        Ok(answer)
+    }
+
+    /// What is left of a reservation; nothing if there is no such.
+    pub(crate) fn left_of(&self, id: &str) -> u32 {
+        let total = self.script.reservations.iter().find(|one| one.id == id).map_or(0, |one| one.total);
+        let uses = |machine: &&Machine| machine.ended.is_none() && machine.reservation.as_deref() == Some(id);
+        total.saturating_sub(u32::try_from(self.machines.values().filter(uses).count()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn describe_reservations(&mut self, form: &Form) -> Answer {
+        let ids = form.list("CapacityReservationId");
+        let mut shown = Vec::new();
+        for one in &self.script.reservations {
+            let passes = form.passes(&one.tags, |filter| match filter {
+                "state" => Some(vec!["active".to_owned()]),
+                "owner-id" => Some(vec![self.script.account.clone()]),
+                "instance-match-criteria" => Some(vec!["targeted".to_owned()]),
+                "instance-type" => Some(vec![one.instance_type.clone()]),
+                "availability-zone" => Some(vec![one.zone.clone()]),
+                _ => None,
+            });
+            if passes.map_err(|message| Refusal::new("InvalidParameterValue", message))?
+                && (ids.is_empty() || ids.contains(&one.id))
+            {
+                shown.push(vec![
+                    text("capacityReservationId", &one.id),
+                    text("ownerId", &self.script.account),
+                    text("instanceType", &one.instance_type),
+                    text("availabilityZone", &one.zone),
+                    text("tenancy", "default"),
+                    text("totalInstanceCount", &one.total.to_string()),
+                    text("availableInstanceCount", &self.left_of(&one.id).to_string()),
+                    text("state", "active"),
+                    text("endDateType", "unlimited"),
+                    text("instanceMatchCriteria", "targeted"),
+                    text("reservationType", "default"),
+                    tags(&one.tags),
+                ]);
+            }
+        }
+        let (shown, next) = self.page(form, shown)?;
+        let mut answer = vec![list("capacityReservationSet", shown)];
         answer.extend(next);
         Ok(answer)
     }

@@ -27,7 +27,8 @@ mod xml;
 
 pub use instances::Machine;
 pub use script::{
-    Effect, Fault, Image, Limits, Notice, NoticeKind, PoolRule, Script, SecurityGroup, Step, Subnet, Zone,
+    Effect, Fault, Image, Limits, Notice, NoticeKind, PoolRule, Reservation, Script, SecurityGroup, Step,
+    Subnet, Zone,
 };
 pub use server::FakeCloud;
 pub use templates::Template;

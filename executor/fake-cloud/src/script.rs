@@ -28,6 +28,8 @@ pub struct Script {
     /// Capacity and price of offerings; the first rule that matches and says something counts. Offerings without a rule have
     /// all the capacity in the world at the catalogue's price.
     pub pools: Vec<PoolRule>,
+    /// Capacity reservations.
+    pub reservations: Vec<Reservation>,
     /// How many reads do not show a new instance yet.
     pub invisible_reads: u32,
     /// How many calls deny that a new launch template exists.
@@ -133,6 +135,7 @@ impl Default for Script {
             parameters,
             queues: vec!["stowage".to_owned()],
             pools: Vec::new(),
+            reservations: Vec::new(),
             invisible_reads: 0,
             invisible_templates: 0,
             pending: 100,
@@ -163,6 +166,23 @@ pub struct Subnet {
     pub zone: String,
     /// Free addresses at the start; each instance takes one.
     pub free: u32,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A capacity reservation, for instances that name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reservation {
+    /// Id.
+    pub id: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// Instances.
+    pub total: u32,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,

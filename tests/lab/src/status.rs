@@ -4,6 +4,7 @@ use crate::place::Place;
 use kube::Client;
 use serde_json::Value;
 use std::fmt::Write as _;
+use stowage_models::units::UsdMicros;
 
 /// What is shown: title, path in the API, and whether it is in namespaces.
 const TABLES: [(&str, &str, bool); 4] = [
@@ -121,10 +122,9 @@ fn explain(plans: &Value) -> String {
     text
 }
 
-/// Micro-dollars as dollars with four decimals, rounded down.
+/// Micro-dollars as dollars.
 fn dollars(micros: &Value) -> String {
-    let micros = micros.as_i64().unwrap_or(0);
-    format!("${}.{:04}", micros / 1_000_000, micros % 1_000_000 / 100)
+    UsdMicros(micros.as_i64().unwrap_or(0)).to_string()
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
         });
         assert_eq!(
             explain(&json!({ "items": [plan] })),
-            "plan-1: $1.2345/h; no launches cost less than $1.2000/h, proven (gap 2.88 %)\n  launches m7i.large in us-east-1a, spot, \
+            "plan-1: $1.2346/h; no launches cost less than $1.2000/h, proven (gap 2.88 %)\n  launches m7i.large in us-east-1a, spot, \
              at $0.0340/h for 2 pods\n  leaves out default/c: asks for 1000 cpu\n\n"
         );
     }

@@ -15,12 +15,9 @@ use stowage_controller::{Controller, Lease, Options, logs};
 use stowage_executor::{Mode, Settings};
 use stowage_fake_cloud::{FakeCloud, Script};
 use stowage_models::catalog::Catalog;
-use stowage_models::plan::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How long a plan may take, as in the controller.
-const PLAN_TIME: Duration = Duration::from_secs(2);
 /// How long the API server may take to serve new kinds.
 const KINDS: Duration = Duration::from_secs(60);
 /// The cluster's name, in tags and user data.
@@ -55,8 +52,8 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<(), String> {
     });
     drop(runtime);
     drop(claim);
-    // Whoever asked sees the connection close, and that is the end of this process.
-    let _asking = outcome?;
+    // Whoever asked sees the connection close: at the end of this process, and not a moment before.
+    std::mem::forget(outcome?);
     Ok(())
 }
 
@@ -132,7 +129,7 @@ struct Lab {
 
 /// Starts everything but the loop of the controller.
 async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
-    logs::start(logs::Format::Text, logs::level("info").unwrap_or(logs::LevelFilter::INFO));
+    logs::start(logs::Format::Text, logs::LevelFilter::INFO);
     // First what fails at once.
     let address = SocketAddr::from(([127, 0, 0, 1], options.cloud_port));
     let catalog = Catalog::embedded().clone();
@@ -151,8 +148,7 @@ async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
     apply::apply(&client, "nodepool.yaml", NODE_POOL).await?;
 
     let booting = tokio::spawn(machines::boot(cloud.clone(), Kubelet::start(client.clone())));
-    let version = client.apiserver_version().await.map_err(|error| crate::told(&error))?;
-    let minor: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+    let version = stowage_controller::version(&client).await.map_err(|error| crate::told(&error))?;
     let aws = Aws::connect(
         stowage_aws::Settings {
             // Nobody ever connects: the machines are made up.
@@ -160,9 +156,9 @@ async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
             region: Some(Script::default().region),
             aws_endpoint: Some(cloud.endpoint()),
             fake_credentials: true,
-            ..stowage_aws::Settings::new(NAME, &format!("{}.{minor}", version.major))
+            ..stowage_aws::Settings::new(NAME, &version)
         },
-        catalog.clone(),
+        catalog,
     )
     .await;
     let aws = Arc::new(aws);
@@ -170,13 +166,7 @@ async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
         eprintln!("planning with {stale}");
     }
     let lease = Lease::start(cluster.client(), "kube-system", "stowage-controller", NAME);
-    let options = Options {
-        settings: Settings { mode: Mode::Auto, ..Settings::default() },
-        policy: Policy::default(),
-        catalog,
-        plan_time: PLAN_TIME,
-        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    };
+    let options = Options::new(Settings { mode: Mode::Auto, ..Settings::default() });
     let controller = Controller::new(cluster.client(), aws, lease.leadership(), options);
     Ok(Lab { controller, lease, booting, cloud, cluster })
 }

@@ -4,7 +4,9 @@
 use crate::common::machines::{Whims, boot, one_each};
 use crate::common::outcome::{paid, settled};
 use crate::common::trap::{Trap, When};
-use crate::common::{LATER, SOON, all_bound, alone, aws_settings, options, pods, prepare};
+use crate::common::{
+    LATER, SOON, all_bound, alone, aws_settings, class, first_subnet, options, pods, prepare,
+};
 use http::Method;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -70,12 +72,7 @@ async fn one_machine_for_each_action_whatever_happens() {
     let lap = |what: &str| eprintln!("{:6.1} s {what}", begun.elapsed().as_secs_f64());
     let builder = Cluster::builder().controller_manager(true).scheduler(true);
     let cluster = builder.start().await.expect("the cluster starts");
-    let class = json!({
-        "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
-        "subnetSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
-        "securityGroupSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
-    });
-    prepare(&cluster, class).await;
+    prepare(&cluster, class()).await;
     let client = cluster.client();
     // The first zone has no capacity, and the plan does not know it; instances are invisible at first; some calls are throttled,
     // some answers lost.
@@ -167,11 +164,7 @@ async fn one_machine_for_each_action_whatever_happens() {
     assert!(dead_ones >= 1, "the dead machine was given back");
     assert!(templates <= 2, "{templates} launch templates for two configurations");
     let fleets: Vec<_> = calls.iter().filter(|call| call.action == "CreateFleet").collect();
-    let first_zone = |call: &&&stowage_fake_cloud::Call| {
-        call.parameters.get("LaunchTemplateConfigs.1.Overrides.1.SubnetId").map(String::as_str)
-            == Some("subnet-0a")
-    };
-    assert!(fleets.iter().filter(first_zone).count() >= 1, "the planned offering was missing");
+    assert!(fleets.iter().any(|call| first_subnet(call) == "subnet-0a"), "the planned offering was missing");
     let throttled =
         calls.iter().filter(|call| call.outcome == "RequestLimitExceeded" && call.fault.is_none());
     assert_eq!(throttled.count(), 0, "our buckets are smaller than EC2's");

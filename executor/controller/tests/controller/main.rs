@@ -2,13 +2,14 @@
 
 mod capacity;
 mod common;
+mod direct;
 mod fencing;
 mod fit;
 mod kills;
 mod launch;
 mod limits;
-mod numbers;
 mod policy;
+mod reserved;
 mod restart;
 mod shadow;
 mod telling;

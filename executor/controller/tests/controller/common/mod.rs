@@ -15,9 +15,7 @@ use std::time::Duration;
 use stowage_cluster::{Cluster, eventually};
 use stowage_controller::{Options, logs};
 use stowage_executor::Settings;
-use stowage_fake_cloud::FakeCloud;
-use stowage_models::catalog::Catalog;
-use stowage_models::plan::Policy;
+use stowage_fake_cloud::{Call, FakeCloud};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What takes moments.
@@ -25,10 +23,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// What takes a while on a busy machine.
 pub(crate) const LATER: Duration = Duration::from_secs(240);
 
-/// One control plane at a time: each is half a gigabyte, and what a test waits for must not wait for other tests.
+/// Two control planes at a time: each is half a gigabyte, and what a test waits for must not wait for many others.
 pub(crate) async fn alone() -> SemaphorePermit<'static> {
     logs::start(logs::Format::Text, logs::LevelFilter::INFO);
-    static TURN: Semaphore = Semaphore::const_new(1);
+    static TURN: Semaphore = Semaphore::const_new(2);
     TURN.acquire().await.expect("it is never closed")
 }
 
@@ -44,13 +42,7 @@ pub(crate) fn aws_settings(cloud: &FakeCloud) -> stowage_aws::Settings {
 }
 
 pub(crate) fn options(settings: Settings) -> Options {
-    Options {
-        settings,
-        policy: Policy::default(),
-        catalog: Catalog::embedded().clone(),
-        plan_time: Duration::from_secs(2),
-        threads: 1,
-    }
+    Options { threads: 1, ..Options::new(settings) }
 }
 
 pub(crate) async fn create(client: &Client, plural: &str, object: Value) {
@@ -66,6 +58,20 @@ pub(crate) async fn create(client: &Client, plural: &str, object: Value) {
         other => Ok(other.map(drop)),
     };
     eventually(plural, SOON, created).await.expect(plural).expect(plural);
+}
+
+/// A node class that selects what the fake cloud has.
+pub(crate) fn class() -> Value {
+    json!({
+        "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
+        "subnetSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
+        "securityGroupSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
+    })
+}
+
+/// The subnet that a fleet names first.
+pub(crate) fn first_subnet(call: &Call) -> &str {
+    &call.parameters["LaunchTemplateConfigs.1.Overrides.1.SubnetId"]
 }
 
 pub(crate) async fn prepare(cluster: &Cluster, class: Value) {

@@ -1,7 +1,7 @@
 //! A control plane with the chart's rights, a fake cloud, and controllers on them.
 
-use super::machines::{Whims, boot};
-use super::{SOON, alone, aws_settings, options, prepare};
+use super::machines::{Whims, boot, doubled};
+use super::{SOON, alone, aws_settings, class, options, prepare};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -58,15 +58,7 @@ impl Scene {
         let turn = alone().await;
         let builder = Cluster::builder().controller_manager(true).scheduler(true).audit(true);
         let cluster = builder.start().await.expect("the cluster starts");
-        prepare(
-            &cluster,
-            json!({
-                "role": "nodes", "amiSelectorTerms": [{ "alias": "al2023@latest" }],
-                "subnetSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
-                "securityGroupSelectorTerms": [{ "tags": { "karpenter.sh/discovery": "test" } }],
-            }),
-        )
-        .await;
+        prepare(&cluster, class()).await;
         cluster.create_namespace(SPACE).await.expect("the namespace");
         let charts: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts");
         cluster.install(&charts.join("stowage"), SPACE).await.expect("the chart installs");
@@ -165,18 +157,12 @@ impl Drop for Scene {
 /// Looks at invariants along the way: no action and no claim has two machines.
 async fn watch(cloud: Arc<FakeCloud>, seen: Arc<Mutex<Seen>>) {
     loop {
-        let machines = cloud.with(|world| world.machines().clone());
-        let mut once = BTreeSet::new();
-        let (mut cores, mut broken) = (0, Vec::new());
-        for machine in machines.values() {
-            for of in [&machine.token, &machine.tags["karpenter.sh/nodeclaim"]] {
-                if !once.insert(of.clone()) {
-                    broken.push(format!("two machines for {of}"));
-                }
-            }
-            let kind = Catalog::embedded().get(&machine.instance_type).expect("a type of the catalogue");
-            cores += if machine.ended.is_none() { u64::from(kind.vcpus) } else { 0 };
-        }
+        let broken = doubled(&cloud);
+        let cores = cloud.with(|world| {
+            let live = world.machines().values().filter(|machine| machine.ended.is_none());
+            let types = live.map(|machine| Catalog::embedded().get(&machine.instance_type));
+            types.map(|kind| u64::from(kind.expect("a type of the catalogue").vcpus)).sum()
+        });
         {
             let mut seen = seen.lock().expect("what was seen");
             seen.broken.extend(broken);
@@ -187,13 +173,10 @@ async fn watch(cloud: Arc<FakeCloud>, seen: Arc<Mutex<Seen>>) {
 }
 
 /// Waits for something.
-pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
-    let begun = std::time::Instant::now();
-    loop {
-        match look().await {
-            Ok(()) => return,
-            Err(last) => assert!(begun.elapsed() < 3 * SOON, "still no {what}: {last}"),
-        }
-        tokio::time::sleep(GLANCE).await;
-    }
+pub(crate) async fn until<F, Answer>(what: &str, look: F)
+where
+    F: FnMut() -> Answer,
+    Answer: Future<Output = Result<(), String>>,
+{
+    eventually(what, 3 * SOON, look).await.unwrap_or_else(|error| panic!("{error}"));
 }

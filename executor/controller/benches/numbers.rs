@@ -1,5 +1,9 @@
-//! The executor's numbers. `cargo test --release --locked --workspace --test controller -- --ignored numbers --nocapture --test-threads 1`
-//! prints them as rows of the table in `benchmarks/results/executor.md`.
+//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory` prints them as rows of the table in
+//! `benchmarks/results/executor.md`. Without arguments all of them.
+
+#[path = "../tests/controller/common/mod.rs"]
+#[allow(dead_code, reason = "tests of the controller use the rest")]
+mod common;
 
 use crate::common::outcome::{paid, settled};
 use crate::common::pods;
@@ -97,22 +101,8 @@ async fn launch(count: usize) {
     replica.task.abort();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn numbers_500_pods() {
-    launch(500).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn numbers_5000_pods() {
-    launch(5000).await;
-}
-
 /// Memory of the program, in a process of its own.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn numbers_memory() {
+async fn memory() {
     const NODES: usize = 1000;
     const PODS: usize = 10_000;
     let scene = Scene::start(Script::default()).await;
@@ -184,4 +174,24 @@ async fn numbers_memory() {
         "| {NODES} nodes, {PODS} pods, 200 waiting, shadow mode | {rss} MiB resident, {peak} MiB at most |"
     );
     assert!(peak <= 200, "{peak} MiB");
+}
+
+/// Measurements by name, each in its own control plane.
+const NAMES: [&str; 3] = ["500", "5000", "memory"];
+
+fn main() {
+    // cargo passes `--bench`.
+    let mut wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if wanted.is_empty() {
+        wanted = NAMES.map(str::to_owned).to_vec();
+    }
+    let unknown: Vec<&String> = wanted.iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "no such measurement: {unknown:?}; there are {NAMES:?}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    for name in wanted {
+        match name.as_str() {
+            "memory" => runtime.block_on(memory()),
+            pods => runtime.block_on(launch(pods.parse().expect("a number of pods"))),
+        }
+    }
 }
