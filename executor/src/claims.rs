@@ -1,5 +1,6 @@
 //! The life of a claim: launched, registered, initialised; or given up and given back.
 
+use crate::drain::{self, Drained};
 use crate::request::{Failure, Key, Reason, Request, Verb};
 use crate::state::State;
 use crate::time::LAUNCH_TIMEOUT;
@@ -158,13 +159,15 @@ fn give_back(state: &mut State, seen: &Observation, claim: &Claim, requests: &mu
     let node = known.as_deref().and_then(|instance| node_of(seen, instance));
     if let Some(instance) = known {
         if !has_ended(state, seen, claim, &instance) {
-            // A node that carries pods is drained first, and draining is not this crate's yet: it waits for a person.
-            let bound = |node: &Node| seen.pods.values().any(|pod| pod.node.as_deref() == Some(&node.name));
-            if claim.initialized.is_some() && node.is_some_and(bound) {
+            // A node that pods could come to is drained first.
+            let node = node.filter(|_| claim.registered.is_some());
+            let drained = node.map_or(Drained::Late, |node| drain::tend(state, seen, claim, node, requests));
+            if drained == Drained::No {
                 return;
             }
+            let empty = node.filter(|_| drained == Drained::Yes).map(|node| node.name.clone());
             let why = Reason::ClaimDeleted;
-            state.ask(Request::Terminate { instance, why }, seen.now, requests);
+            state.ask(Request::Terminate { instance, why, empty }, seen.now, requests);
             return;
         }
         if let Some(node) = node {

@@ -17,6 +17,7 @@
 mod accept;
 mod batch;
 mod claims;
+mod drain;
 mod garbage;
 mod lessons;
 mod overlay;
@@ -43,6 +44,6 @@ pub use step::step;
 pub use stock::Stock;
 pub use time::Time;
 pub use view::{
-    Answer, Claim, Instance, InstanceState, Listing, Node, Observation, Offering, PlannedBatch, PlannedPod,
-    Pod,
+    Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, PlannedBatch,
+    PlannedPod, Pod,
 };

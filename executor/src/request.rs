@@ -202,6 +202,12 @@ pub enum Verb {
     Tolerate,
     /// See [`Request::Bind`].
     Bind,
+    /// See [`Request::Disrupt`].
+    Disrupt,
+    /// See [`Request::Evict`].
+    Evict,
+    /// See [`Request::DeletePod`].
+    DeletePod,
     /// See [`Request::OpenNode`].
     OpenNode,
     /// See [`Request::DeleteClaim`].
@@ -291,6 +297,23 @@ pub enum Request {
         /// Slot.
         slot: String,
     },
+    /// Taint a node that goes, so that nothing comes any more, and take it from load balancers.
+    Disrupt {
+        /// Node.
+        node: String,
+    },
+    /// Evict a pod, if it has this uid and its disruption budgets let it go.
+    Evict {
+        /// Pod.
+        pod: PlannedPod,
+    },
+    /// Delete a pod, if it has this uid, whatever its disruption budgets say: its node is out of time.
+    DeletePod {
+        /// Pod.
+        pod: PlannedPod,
+        /// How long it may take to end, in milliseconds.
+        grace: i64,
+    },
     /// Delete a claim; it stays until it is released.
     DeleteClaim {
         /// Claim.
@@ -304,6 +327,8 @@ pub enum Request {
         instance: String,
         /// Why.
         why: Reason,
+        /// Its node, if that must have been emptied: the API server is asked once more, because the view may be old.
+        empty: Option<String>,
     },
     /// Delete the Node object of an instance that has ended.
     DeleteNode {
@@ -337,6 +362,9 @@ impl Request {
             Request::Tolerate { pod, .. } => key(Verb::Tolerate, &pod.uid),
             Request::Bind { pod, .. } => key(Verb::Bind, &pod.uid),
             Request::OpenNode { node, .. } => key(Verb::OpenNode, node),
+            Request::Disrupt { node } => key(Verb::Disrupt, node),
+            Request::Evict { pod } => key(Verb::Evict, &pod.uid),
+            Request::DeletePod { pod, .. } => key(Verb::DeletePod, &pod.uid),
             Request::DeleteClaim { claim, .. } => key(Verb::DeleteClaim, claim),
             Request::Terminate { instance, .. } => key(Verb::Terminate, instance),
             Request::DeleteNode { node, .. } => key(Verb::DeleteNode, node),

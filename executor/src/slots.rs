@@ -181,7 +181,7 @@ mod tests {
             };
             seen.nodes.insert(node.name.clone(), node);
             let node = on.map(str::to_owned);
-            seen.pods.insert(id, Pod { uid, pending: on.is_none(), node, slots: [slot].into() });
+            seen.pods.insert(id, Pod { uid, pending: on.is_none(), node, slots: [slot].into(), drain: None });
         }
         seen
     }

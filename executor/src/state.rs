@@ -46,6 +46,8 @@ pub struct State {
     pub(crate) slots_over: BTreeSet<String>,
     /// Claims whose node was looked at for lessons.
     pub(crate) measured: BTreeSet<String>,
+    /// Claims being deleted whose node was seen empty, and since when.
+    pub(crate) emptied: BTreeMap<String, Time>,
     pub(crate) listing: Option<Listing>,
     pub(crate) listed: Option<Time>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.

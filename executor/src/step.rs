@@ -111,6 +111,7 @@ fn forget_what_is_gone(state: &mut State, seen: &Observation) {
     state.asked.retain(|name, _| known(name));
     state.slots_over.retain(known);
     state.measured.retain(known);
+    state.emptied.retain(|name, _| known(name));
     let exists = |uid: &str| seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
     if state.again.len() > seen.pods.len() {
         state.again.retain(|uid, _| exists(uid));

@@ -54,5 +54,9 @@ pub(crate) const LIST_EVERY: i64 = 2 * MINUTE;
 pub(crate) const AGAIN_MIN: i64 = 10 * SECOND;
 /// Longest such pause.
 pub(crate) const AGAIN_MAX: i64 = 5 * MINUTE;
+/// A node that is drained stays for this long after the last of its pods was seen (Karpenter's).
+pub(crate) const MIN_DRAIN: i64 = 5 * SECOND;
+/// A pod that should have ended this long ago is not waited for (Karpenter's).
+pub(crate) const STUCK: i64 = MINUTE;
 /// How long a breaker stays open.
 pub(crate) const BREAKER: i64 = 10 * MINUTE;

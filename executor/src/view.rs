@@ -77,6 +77,10 @@ pub struct Claim {
     pub initialized: Option<Time>,
     /// Has a deletion timestamp.
     pub deleting: bool,
+    /// The deletion timestamp.
+    pub deleted: Option<Time>,
+    /// `terminationGracePeriod`, in milliseconds.
+    pub grace: Option<i64>,
     /// Has our finalizer.
     pub finalizer: bool,
 }
@@ -115,6 +119,21 @@ pub struct Pod {
     pub node: Option<String>,
     /// Slots whose taint it tolerates.
     pub slots: BTreeSet<String>,
+    /// What draining its node takes; nothing for pods that have ended, static pods, and those that tolerate the taint of nodes that go.
+    pub drain: Option<Drain>,
+}
+
+/// What draining takes of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// When it is its turn: 0 pods, 1 of DaemonSets, 2 critical pods, 3 of DaemonSets.
+    pub tier: u8,
+    /// Until when `karpenter.sh/do-not-disrupt` holds.
+    pub protected: Option<Time>,
+    /// It is being deleted, and should have ended by then.
+    pub going: Option<Time>,
+    /// Its grace period, in milliseconds.
+    pub grace: i64,
 }
 
 /// States of an instance.

@@ -82,8 +82,13 @@ impl<C: Cloud> Ports<C> {
                 Ok(listing) => Answer::Listed(listing),
                 Err(error) => Answer::Failed(key?, error),
             }),
-            Request::Terminate { instance, why } => {
+            Request::Terminate { instance, why, empty } => {
                 let key = key?;
+                if let Some(node) = empty
+                    && let Err(error) = self.is_empty(&node).await
+                {
+                    return Some(Answer::Failed(key, error));
+                }
                 let ended = self.while_held(self.timed("Delete", self.cloud.terminate(&instance, why))).await;
                 Some(match ended {
                     Some(Ok(())) => Answer::Done(key),
@@ -99,6 +104,22 @@ impl<C: Cloud> Ports<C> {
                     Err(error) => Answer::Failed(key, error),
                 })
             }
+        }
+    }
+
+    /// Asks the API server itself for pods that are to leave a node.
+    async fn is_empty(&self, node: &str) -> Outcome {
+        let pods = api(&self.client, "Pod")?;
+        let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let found = tokio::time::timeout(WRITE, pods.list(&here)).await;
+        let found = found.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        let left = found.items.iter().filter(|pod| {
+            let drain = stowage_observe::pod(pod).drain;
+            drain.is_some_and(|drain| drain.going.is_none())
+        });
+        match left.count() {
+            0 => Ok(()),
+            count => Err(format!("{count} pods have come meanwhile")),
         }
     }
 
@@ -165,6 +186,16 @@ impl<C: Cloud> Ports<C> {
             Request::OpenNode { node, slot } => {
                 let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
                 self.change_taints(&node, &json!({}), of_slot, None).await.map(drop)
+            }
+            Request::Disrupt { node } => self.disrupt(&node).await,
+            Request::Evict { pod } => self.evict(&pod).await,
+            Request::DeletePod { pod, grace } => {
+                let (namespace, name) = place_of(&pod);
+                let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
+                let seconds = u32::try_from(grace / 1000).unwrap_or(0);
+                let params = DeleteParams::default().grace_period(seconds).preconditions(preconditions);
+                let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+                gone(pods.delete(name, &params).await)
             }
             Request::DeleteClaim { claim, why } => self.delete_claim(&claim, why).await,
             Request::DeleteNode { node, uid } => {
@@ -299,7 +330,7 @@ impl<C: Cloud> Ports<C> {
 
     /// Appends a toleration, if the pod is still the one that was planned.
     async fn tolerate(&self, pod: &PlannedPod, slot: &str) -> Outcome {
-        let (namespace, name) = pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0));
+        let (namespace, name) = place_of(pod);
         let toleration =
             json!({ "key": SLOT_TAINT, "operator": "Equal", "value": slot, "effect": "NoSchedule" });
         let patch = json!([
@@ -313,7 +344,7 @@ impl<C: Cloud> Ports<C> {
 
     /// Binds a pod, if it is still the one that was planned and has no node.
     async fn bind(&self, pod: &PlannedPod, node: &str) -> Outcome {
-        let (namespace, name) = pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0));
+        let (namespace, name) = place_of(pod);
         let binding = json!({
             "apiVersion": "v1",
             "kind": "Binding",
@@ -322,12 +353,42 @@ impl<C: Cloud> Ports<C> {
         });
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let params = PostParams::default();
-        let bound = pods.create_subresource::<Value, Value>("binding", name, &params, &binding).await;
         // Conflict: the scheduler was first, or it is another pod of that name.
-        match bound {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => fine(other, 404),
+        gone(pods.create_subresource::<Value, Value>("binding", name, &params, &binding).await)
+    }
+
+    /// Taints a node that goes, and takes it from load balancers. The version is checked: nobody's change is lost.
+    async fn disrupt(&self, node: &str) -> Outcome {
+        let nodes = api(&self.client, "Node")?;
+        let Some(found) = nodes.get_opt(node).await.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let mut taints = found.data["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        if taints.iter().all(|taint| taint["key"] != labels::TAINT_DISRUPTED) {
+            taints.push(json!({ "key": labels::TAINT_DISRUPTED, "effect": "NoSchedule" }));
         }
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": found.metadata.resource_version,
+                "labels": { "node.kubernetes.io/exclude-from-external-load-balancers": "karpenter" },
+            },
+            "spec": { "taints": taints },
+        });
+        fine(nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
+    }
+
+    /// Evicts a pod. The subresource is called as it is: the client's own call would lose the uid.
+    async fn evict(&self, pod: &PlannedPod) -> Outcome {
+        let (namespace, name) = place_of(pod);
+        let eviction = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": name, "namespace": namespace },
+            "deleteOptions": { "preconditions": { "uid": pod.uid } },
+        });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams::default();
+        gone(pods.create_subresource::<Value, Value>("eviction", name, &params, &eviction).await)
     }
 
     async fn delete_claim(&self, claim: &str, why: Reason) -> Outcome {
@@ -342,6 +403,19 @@ impl<C: Cloud> Ports<C> {
             Err(error) => fine(Err::<(), _>(error), 404)?,
         }
         fine(claims.delete(claim, &DeleteParams::default()).await, 404)
+    }
+}
+
+/// Namespace and name.
+fn place_of(pod: &PlannedPod) -> (&str, &str) {
+    pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0))
+}
+
+/// It is gone, or another pod has its name by now.
+fn gone<T>(result: Result<T, kube::Error>) -> Outcome {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => fine(other, 404),
     }
 }
 

@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 const AGAIN: Duration = Duration::from_secs(300);
 /// What was told longer ago is forgotten when there is so much: more than the buckets let through in that time.
 const REMEMBERED_MAX: usize = 10_000;
+/// A node that is not empty after this long, in milliseconds, is worth an event.
+const PATIENCE: i64 = 60_000;
 /// Events that wait to be written; more are not told.
 const WAITING_MAX: usize = 512;
 /// Length that the API server takes.
@@ -214,23 +216,25 @@ impl Events {
         }
     }
 
-    /// Claims that somebody deletes while pods run on their nodes: they wait, and for what. Told once.
+    /// Claims that are being deleted and whose pods do not go: they wait, and for what. Told once.
     pub(crate) fn undrained(&self, seen: &Observation, known: &mut BTreeSet<String>) {
         known.retain(|name| seen.claims.contains_key(name));
         for claim in seen.claims.values().filter(|one| one.ours && one.deleting && one.initialized.is_some())
         {
-            if !known.insert(claim.name.clone()) {
+            let long = claim.deleted.is_some_and(|at| seen.now.since(at) >= PATIENCE);
+            if !long || !known.insert(claim.name.clone()) {
                 continue;
             }
             let node =
                 seen.nodes.values().find(|node| node.instance.is_some() && node.instance == claim.instance);
             let Some(node) = node else { continue };
-            let pods = seen.pods.values().filter(|pod| pod.node.as_deref() == Some(&node.name)).count();
+            let pods = seen
+                .pods
+                .values()
+                .filter(|pod| pod.drain.is_some() && pod.node.as_deref() == Some(&node.name));
+            let pods = pods.count();
             if pods > 0 {
-                let note = format!(
-                    "Failed to drain node, {pods} pods are waiting to be evicted; nodes are not drained yet: kubectl drain {}",
-                    node.name
-                );
+                let note = format!("Failed to drain node, {pods} pods are waiting to be evicted");
                 self.tell(About::claim(&claim.name, &claim.uid), Weight::Warning, "FailedDraining", &note);
             }
         }

@@ -18,6 +18,7 @@ mod plans;
 mod policy;
 mod publish;
 mod run;
+mod savings;
 mod serve;
 mod telling;
 

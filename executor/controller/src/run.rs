@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::publish;
+use crate::savings;
 use crate::telling;
 use jiff::Timestamp;
 use kube::Client;
@@ -149,6 +150,8 @@ impl<C: Cloud> Controller<C> {
         let (mut force, mut nominated, mut undrained) = (None, BTreeSet::new(), BTreeSet::new());
         let mut planning_mode = None;
         let mut plans_due = Instant::now() + CLASSES_EVERY;
+        // Not while everything starts.
+        let mut savings_due = Instant::now() + CLASSES_EVERY;
         let mut inputs = String::new();
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
@@ -216,6 +219,16 @@ impl<C: Cloud> Controller<C> {
                 }
                 self.start(request, &options, &sender, &permits);
             }
+            if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() {
+                savings_due = Instant::now() + savings::EVERY;
+                let (view, metrics, options) = (self.view.clone(), self.metrics.clone(), options.clone());
+                let live = self.ports.cloud.catalog();
+                tokio::spawn(async move {
+                    if let Err(error) = savings::look(&view, options, live, &metrics).await {
+                        tracing::warn!(error, "what could be saved is not known");
+                    }
+                });
+            }
             if plans_are_due {
                 plans_due = Instant::now() + CLASSES_EVERY;
                 self.tidy_plans(&seen);
@@ -257,7 +270,10 @@ impl<C: Cloud> Controller<C> {
     ) {
         let (ports, sender, now) = (self.ports.clone(), sender.clone(), self.now());
         let permits = match request {
-            Request::Tolerate { .. } | Request::Bind { .. } => &permits.pods,
+            Request::Tolerate { .. }
+            | Request::Bind { .. }
+            | Request::Evict { .. }
+            | Request::DeletePod { .. } => &permits.pods,
             _ => &permits.others,
         };
         let permits = permits.clone();

@@ -3,10 +3,11 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use stowage_executor::{Claim, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
 use stowage_models::quantity::{Resources, parse_quantity};
+use stowage_models::schedule;
 
 /// Annotation: digest of the plan a claim is from.
 pub const PLAN: &str = "stowage.dev/plan";
@@ -125,6 +126,8 @@ pub fn claim(object: &DynamicObject) -> Claim {
         registered: since(data, "Registered"),
         initialized: since(data, "Initialized"),
         deleting: metadata.deletion_timestamp.is_some(),
+        deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
+        grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
     }
 }
@@ -177,5 +180,48 @@ pub fn pod(object: &DynamicObject) -> Pod {
             && !owned_by("Node"),
         node,
         slots,
+        drain: drain(object, phase),
     }
+}
+
+/// Priority from which on a pod is critical (`system-cluster-critical`).
+const CRITICAL: i64 = 2_000_000_000;
+
+/// What draining its node takes of a pod.
+fn drain(object: &DynamicObject, phase: PodPhase) -> Option<Drain> {
+    let metadata = &object.metadata;
+    let spec = &object.data["spec"];
+    let owned_by = |kind: &str| {
+        metadata.owner_references.iter().flatten().any(|one| one.kind == kind && one.controller == Some(true))
+    };
+    let ended = matches!(phase, PodPhase::Succeeded | PodPhase::Failed);
+    let tolerates = |one: &Value| {
+        let key = one["key"].as_str().unwrap_or_default();
+        let effect = one["effect"].as_str().unwrap_or_default();
+        (key == labels::TAINT_DISRUPTED || (key.is_empty() && one["operator"] == "Exists"))
+            && (effect.is_empty() || effect == "NoSchedule")
+    };
+    let stays = spec["tolerations"].as_array().is_some_and(|all| all.iter().any(tolerates));
+    if ended || stays || owned_by("Node") || spec["nodeName"].as_str().unwrap_or_default().is_empty() {
+        return None;
+    }
+    let critical = spec["priority"].as_i64().unwrap_or_default() >= CRITICAL;
+    let annotation =
+        |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+    let mark = annotation(labels::DO_NOT_DISRUPT).or_else(|| annotation("karpenter.sh/do-not-evict"));
+    let created = metadata.creation_timestamp.as_ref().map_or(0, |at| at.0.as_millisecond());
+    let protected = match mark {
+        Some("true") => Some(Time(i64::MAX)),
+        // For that long since the pod was created.
+        Some(text) => {
+            schedule::duration(text).map(|seconds| Time(created).plus(seconds.saturating_mul(1000)))
+        }
+        None => None,
+    };
+    Some(Drain {
+        tier: 2 * u8::from(critical) + u8::from(owned_by("DaemonSet")),
+        protected,
+        going: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
+        grace: spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30).clamp(0, 1 << 40) * 1000,
+    })
 }

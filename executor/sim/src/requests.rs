@@ -2,8 +2,9 @@
 
 use crate::planner;
 use crate::world::{Event, World};
-use stowage_executor::{Answer, Claim, Draft, Failure, Listing, Request, SLOT_TAINT, Time};
+use stowage_executor::{Answer, Claim, Draft, Failure, InstanceState, Listing, Request, SLOT_TAINT, Time};
 use stowage_models::labels;
+use stowage_models::objects::{Taint, TaintEffect};
 
 impl World {
     /// Takes a request; false if the process ended over it.
@@ -96,12 +97,31 @@ impl World {
                     node.taints.retain(|taint| taint.key != SLOT_TAINT || taint.value != *slot);
                 }
             }
+            Request::Disrupt { node } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.taints.retain(|taint| taint.key != labels::TAINT_DISRUPTED);
+                    node.taints.push(Taint {
+                        key: labels::TAINT_DISRUPTED.to_owned(),
+                        value: String::new(),
+                        effect: TaintEffect::NoSchedule,
+                    });
+                }
+            }
+            Request::Evict { pod } | Request::DeletePod { pod, .. } => self.evict(&pod.id, &pod.uid),
             Request::DeleteClaim { claim, .. } => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.deleting = true;
+                    claim.deleted.get_or_insert(self.now);
                 }
             }
-            Request::Terminate { instance, .. } => self.terminate(instance),
+            Request::Terminate { instance, empty, .. } => {
+                let carries =
+                    |name: &String| self.pods.values().any(|(pod, _)| pod.node.as_ref() == Some(name));
+                if empty.as_ref().is_some_and(carries) {
+                    return request.key().map(|key| Answer::Failed(key, "pods are there".to_owned()));
+                }
+                self.terminate(instance);
+            }
             Request::DeleteNode { node, uid } => {
                 self.nodes.retain(|name, found| name != node || found.uid != *uid);
             }
@@ -186,6 +206,16 @@ impl World {
             if !machine.instance.ours || claim.is_some_and(|claim| !claim.deleting) {
                 self.outcome.broken.push(format!("{}: ended {id}, which is claimed", self.now.0));
             }
+        }
+        // And nothing runs on it any more, but what came a moment ago: its node was closed before.
+        let nodes = self.nodes.values().filter(|node| node.instance.as_deref() == Some(id) && node.ready);
+        let carries = |node: &stowage_executor::Node| {
+            self.pods.values().any(|(pod, _)| pod.node.as_deref() == Some(&node.name))
+        };
+        if self.cloud.instances.get(id).is_some_and(|one| one.instance.state != InstanceState::Ended)
+            && nodes.clone().any(carries)
+        {
+            self.outcome.broken.push(format!("{}: ended {id} with pods on it", self.now.0));
         }
         self.cloud.end(id, self.now);
         for node in self.nodes.values_mut().filter(|node| node.instance.as_deref() == Some(id)) {

@@ -5,7 +5,7 @@ use crate::faults::Faults;
 use crate::invariants::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
-    Answer, Claim, InstanceState, Node, Observation, Pod, SLOT_TAINT, Settings, State, Time, step,
+    Answer, Claim, Drain, InstanceState, Node, Observation, Pod, SLOT_TAINT, Settings, State, Time, step,
 };
 use stowage_models::labels;
 use stowage_models::objects::{PodRef, Taint, TaintEffect};
@@ -33,6 +33,8 @@ pub struct Scenario {
     pub largest: i64,
     /// Nodes are kept for their pods.
     pub steer: bool,
+    /// Claims with ready nodes that somebody deletes, before the faults end.
+    pub deleted: u32,
 }
 
 impl Scenario {
@@ -49,6 +51,7 @@ impl Scenario {
             real: 3900,
             largest: 2000,
             steer: true,
+            deleted: 0,
         }
     }
 }
@@ -115,6 +118,8 @@ pub(crate) enum Event {
     Ready(String),
     /// An instance ends by itself.
     Dies(String),
+    /// Somebody deletes a claim with a ready node, if there is one.
+    Deleted,
     /// A request is carried out late.
     Late(Box<stowage_executor::Request>),
 }
@@ -185,6 +190,10 @@ impl World {
             }
             self.at(at, Event::Pod(pod, cpu));
         }
+        for _ in 0..self.scenario.deleted {
+            let at = Time(self.rng.between(0, self.scenario.faults_end));
+            self.at(at, Event::Deleted);
+        }
     }
 
     pub(crate) fn at(&mut self, time: Time, event: Event) {
@@ -254,6 +263,14 @@ impl World {
                 }
                 self.evict_from(&id);
             }
+            Event::Deleted => {
+                let ready = self.claims.values_mut().filter(|claim| claim.initialized.is_some());
+                let mut ready = ready.filter(|claim| !claim.deleting);
+                if let Some(claim) = ready.next() {
+                    claim.deleting = true;
+                    claim.deleted = Some(self.now);
+                }
+            }
             Event::Late(request) => self.carry_out(&request, true),
         }
     }
@@ -297,6 +314,15 @@ impl World {
         }
     }
 
+    /// The pod goes, and another comes, as a ReplicaSet does it.
+    pub(crate) fn evict(&mut self, name: &PodRef, uid: &str) {
+        self.number += 1;
+        let number = self.number;
+        if let Some((pod, _)) = self.pods.get_mut(name).filter(|(pod, _)| pod.uid == uid && !pod.pending) {
+            *pod = Pod { uid: format!("uid-{}-{number}", name.0), pending: true, ..Pod::default() };
+        }
+    }
+
     /// What kube-scheduler does.
     fn schedule(&mut self) {
         if !self.pods.values().any(|(pod, _)| pod.pending) {
@@ -317,6 +343,7 @@ impl World {
             if let Some(node) = fits {
                 pod.pending = false;
                 pod.node = Some(node.name.clone());
+                pod.drain = Some(Drain { grace: 30_000, ..Drain::default() });
                 free.entry(node.name.clone()).and_modify(|room| *room -= *cpu);
             }
         }
@@ -338,6 +365,7 @@ impl World {
         }
         pod.pending = false;
         pod.node = Some(on.to_owned());
+        pod.drain = Some(Drain { grace: 30_000, ..Drain::default() });
     }
 
     /// Brings the view up to date, unless it is stale.

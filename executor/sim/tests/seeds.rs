@@ -40,6 +40,23 @@ fn with_all_faults_nothing_leaks_and_everything_is_bound() {
 }
 
 #[test]
+fn nodes_that_somebody_deletes_are_empty_before_they_end() {
+    let (mut evictions, mut ended) = (0, 0);
+    for seed in seeds() {
+        let outcome = run(&Scenario { deleted: 5, ..Scenario::new(seed, Faults::all()) });
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        evictions += outcome.log.iter().filter(|line| line.contains("verb: Evict")).count();
+        ended += outcome.log.iter().filter(|line| line.contains("verb: Terminate")).count();
+    }
+    println!("{evictions} evictions asked for, {ended} machines");
+    assert!(
+        seeds().count() == 1 || (evictions > 100 && ended > 50),
+        "{evictions} evictions, {ended} machines"
+    );
+}
+
+#[test]
 fn without_steering_everything_is_bound_too() {
     for seed in seeds() {
         let outcome = run(&Scenario { steer: false, ..Scenario::new(seed, Faults::all()) });

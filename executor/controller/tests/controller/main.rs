@@ -3,6 +3,7 @@
 mod capacity;
 mod common;
 mod direct;
+mod drain;
 mod fencing;
 mod fit;
 mod kills;

@@ -1,0 +1,153 @@
+//! Goal: a node whose claim is deleted is emptied before its machine ends: by eviction, within disruption budgets, what is protected
+//! last of all, and its pods run elsewhere.
+
+use crate::common::LATER;
+use crate::common::outcome::settled;
+use crate::common::scene::{Scene, USER, until};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use stowage_api::NodeClaim;
+use stowage_cluster::eventually;
+use stowage_executor::Settings;
+use stowage_fake_cloud::Script;
+
+const REPLICAS: usize = 6;
+
+async fn ready(pods: &Api<Pod>) -> Vec<Pod> {
+    let mut found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    found.retain(|pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let is_ready =
+            conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+        is_ready && pod.metadata.deletion_timestamp.is_none()
+    });
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_emptied_within_budgets_before_it_goes() {
+    let scene = Scene::start(Script::default()).await;
+    scene.types(&["m6a.2xlarge"]).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
+    let container = json!({ "name": "main", "image": "none", "resources": { "requests": { "cpu": "2", "memory": "1Gi" } } });
+    let deployment = json!({
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": REPLICAS, "selector": { "matchLabels": { "app": "web" } },
+            "template": { "metadata": { "labels": { "app": "web" } }, "spec": {
+                "containers": [container], "terminationGracePeriodSeconds": 1,
+            } },
+        },
+    });
+    let deployment = serde_json::from_value(deployment).expect("a Deployment");
+    deployments.create(&PostParams::default(), &deployment).await.expect("it is created");
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(scene.client.clone(), "test");
+    let budget = json!({
+        "metadata": { "name": "web" },
+        "spec": { "maxUnavailable": 1, "selector": { "matchLabels": { "app": "web" } } },
+    });
+    let budget = serde_json::from_value(budget).expect("a budget");
+    budgets.create(&PostParams::default(), &budget).await.expect("it is created");
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let all_ready = async || {
+        let count = ready(&pods).await.len();
+        if count == REPLICAS { Ok(()) } else { Err(format!("{count} ready")) }
+    };
+    eventually("all ready", LATER, all_ready).await.expect("they are ready");
+    let before =
+        eventually("settled", LATER, || settled(&scene.client, &scene.cloud)).await.expect("it settles");
+
+    // The claim with most pods goes; one of its pods is protected.
+    let node_of = |claim: &NodeClaim| claim.status.as_ref().and_then(|status| status.node_name.clone());
+    let victim = before.iter().find(|claim| {
+        let of = &claim.annotations()["stowage.dev/pods"];
+        of.matches("uid").count() >= 3
+    });
+    let victim = victim.expect("three pods on a node").clone();
+    let node = node_of(&victim).expect("a node");
+    let here = ready(&pods).await;
+    let here: Vec<&Pod> = here
+        .iter()
+        .filter(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node))
+        .collect();
+    let protected = here[0].name_any();
+    let mark = |value: Option<&str>| {
+        Patch::Merge(json!({ "metadata": { "annotations": { "karpenter.sh/do-not-disrupt": value } } }))
+    };
+    pods.patch(&protected, &PatchParams::default(), &mark(Some("true"))).await.expect("it is marked");
+    let least = Arc::new(AtomicUsize::new(REPLICAS));
+    let watching = tokio::spawn({
+        let (pods, least) = (pods.clone(), least.clone());
+        async move {
+            loop {
+                least.fetch_min(ready(&pods).await.len(), Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
+    claims.delete(&victim.name_any(), &DeleteParams::default()).await.expect("it is being deleted");
+
+    // All others leave; the protected one stays, and its machine with it.
+    let alone = async || {
+        let on_node: BTreeSet<String> = pods
+            .list(&ListParams::default().fields(&format!("spec.nodeName={node}")))
+            .await
+            .map_err(|error| error.to_string())?
+            .items
+            .iter()
+            .map(|pod| pod.name_any())
+            .collect();
+        if on_node == [protected.clone()].into() { Ok(()) } else { Err(format!("{on_node:?}")) }
+    };
+    until("the others gone", alone).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    alone().await.expect("it is still there");
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    let found = nodes.get(&node).await.expect("the node");
+    let taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    assert!(taints.iter().any(|taint| taint.key == "karpenter.sh/disrupted"), "{taints:?}");
+    assert_eq!(
+        scene.cloud.with(|world| world.machines().values().filter(|one| one.ended.is_some()).count()),
+        0
+    );
+
+    pods.patch(&protected, &PatchParams::default(), &mark(None)).await.expect("it is let go");
+    let gone = async || match claims.get_opt(&victim.name_any()).await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{:?}", other.map(|found| found.map(|one| one.metadata.deletion_timestamp)))),
+    };
+    until("the claim gone", gone).await;
+    eventually("all ready", LATER, all_ready).await.expect("they run elsewhere");
+    eventually("settled", LATER, || settled(&scene.client, &scene.cloud)).await.expect("it settles");
+    watching.abort();
+    assert!(
+        least.load(Ordering::SeqCst) >= REPLICAS - 1,
+        "{} were ready at times",
+        least.load(Ordering::SeqCst)
+    );
+    assert!(nodes.get_opt(&node).await.expect("an answer").is_none());
+
+    // Evictions, and nothing else, made them go: each pod of the node once in the end, refused ones again.
+    let audit = scene.cluster.audit().expect("the audit log");
+    let ours = audit.iter().filter(|one| one["impersonatedUser"]["username"] == USER);
+    let on_pods = ours.filter(|one| one["objectRef"]["resource"] == "pods");
+    let (mut evictions, mut deletions) = (0, 0);
+    for one in on_pods {
+        let done = one["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300);
+        evictions += usize::from(done && one["objectRef"]["subresource"] == "eviction");
+        deletions += usize::from(one["verb"] == "delete");
+    }
+    assert_eq!((evictions, deletions), (here.len(), 0));
+    scene.seen();
+    replica.task.abort();
+}
