@@ -145,6 +145,8 @@ async fn memory() {
         .args(["--region", "us-east-1", "--aws-endpoint", &scene.cloud.endpoint()])
         // As the chart has it.
         .env("MALLOC_ARENA_MAX", "2")
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .env("MALLOC_TRIM_THRESHOLD_", "131072")
         .env("KUBECONFIG", scene.cluster.kubeconfig_as(USER).expect("a kubeconfig"))
         .stdin(Stdio::null());
     let mut program = command.spawn().expect("the program starts");

@@ -12,6 +12,22 @@ const METADATA: [&str; 2] = ["managedFields", "generateName"];
 const ANNOTATION: usize = 512;
 /// Fields of a pod's status that are kept.
 const POD_STATUS: [&str; 4] = ["phase", "nominatedNodeName", "conditions", "resources"];
+/// Fields of conditions that are kept.
+const CONDITION: [&str; 3] = ["type", "status", "reason"];
+/// Fields of a pod's spec that say nothing of where it may run.
+const POD_SPEC: [&str; 9] = [
+    "dnsConfig",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "hostAliases",
+    "imagePullSecrets",
+    "securityContext",
+    "serviceAccount",
+    "serviceAccountName",
+    "subdomain",
+];
+/// Kinds of volumes that are on every node.
+const EVERYWHERE: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
 /// Fields of a node's status that are kept.
 const NODE_STATUS: [&str; 3] = ["capacity", "allocatable", "conditions"];
 
@@ -50,6 +66,13 @@ fn metadata(value: &mut Value) {
 
 fn pod(value: &mut Value) {
     keep(&mut value["status"], &POD_STATUS);
+    for condition in value["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        keep(condition, &CONDITION);
+    }
+    if let Some(volumes) = value["spec"]["volumes"].as_array_mut() {
+        volumes.retain(|volume| EVERYWHERE.iter().all(|kind| volume[*kind].is_null()));
+    }
+    POD_SPEC.iter().for_each(|field| drop_field(&mut value["spec"], field));
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in value["spec"][list].as_array_mut().into_iter().flatten() {
             keep(container, &CONTAINER);

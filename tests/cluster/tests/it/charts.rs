@@ -49,7 +49,10 @@ async fn rights(client: &Client) {
         ("patch", "karpenter.sh", "nodeclaims", "status", true),
         ("create", "stowage.dev", "plans", "", true),
         ("patch", "stowage.dev", "plans", "status", true),
-        ("delete", "", "pods", "", false),
+        ("delete", "", "pods", "", true),
+        ("create", "", "pods", "eviction", true),
+        ("create", "", "pods", "binding", true),
+        ("deletecollection", "", "pods", "", false),
         ("update", "", "pods", "", false),
         ("create", "", "pods", "", false),
         ("create", "", "pods", "exec", false),
@@ -109,6 +112,14 @@ async fn pods(client: &Client) {
             };
         eventually(&format!("{body}: {words}"), SOON, look).await.expect("refused");
     }
+    let look = async || {
+        let request = http::Request::delete(format!("{path}?dryRun=All")).header("impersonate-user", USER);
+        match send(client, request.body(Vec::new()).expect("a request")).await {
+            Err(error) if error.contains("of nodes that go only") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    eventually("a pod that waits is not deleted", SOON, look).await.expect("refused");
     let slot = toleration("stowage.dev/placing", "Equal", "new-0001");
     patch(client, path, "application/json-patch+json", &slot).await.expect("the toleration of a slot");
     // Others are not concerned.
