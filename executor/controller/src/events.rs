@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(300);
 /// What was told longer ago is forgotten when there is so much: more than the buckets let through in that time.
 const REMEMBERED_MAX: usize = 10_000;
 /// A node that is not empty after this long, in milliseconds, is worth an event.
-const PATIENCE: i64 = 60_000;
+const PATIENCE: i64 = 30_000;
 /// Events that wait to be written; more are not told.
 const WAITING_MAX: usize = 512;
 /// Length that the API server takes.

@@ -5,7 +5,7 @@ use crate::common::scene::{Scene, USER, until};
 use crate::common::{LATER, pods};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -102,7 +102,12 @@ async fn users_are_told_what_they_know_and_once() {
     );
     assert!(ended.iter().all(|(phase, _)| phase == "Completed"), "{ended:?}");
 
-    // A deletion that has to wait says so.
+    // A deletion that has to wait says so: for pods that are protected.
+    let protected =
+        Patch::Merge(json!({ "metadata": { "annotations": { "karpenter.sh/do-not-disrupt": "true" } } }));
+    for n in 0..12 {
+        api.patch(&format!("pod-{n:04}"), &PatchParams::default(), &protected).await.expect("it is marked");
+    }
     let waiting = claims[0].name_any();
     let all: Api<NodeClaim> = Api::all(scene.client.clone());
     all.delete(&waiting, &DeleteParams::default()).await.expect("it is marked");
