@@ -11,11 +11,13 @@ use stowage_bench::oracle::Case;
 use stowage_bench::trial::{self, recorded};
 use stowage_checker::check;
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::{Container, NodePool, Pod, PodPhase, PodSpec};
+use stowage_models::objects::{
+    Container, NodePool, Pod, PodAffinityTerm, PodPhase, PodRef, PodSpec, PodVolume, TopologySpread,
+};
 use stowage_models::plan::{Plan, Policy, UnplacedReason};
 use stowage_models::quantity::Resources;
 use stowage_models::random::Random;
-use stowage_models::selector::{Labels, Operator, Requirement};
+use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 use stowage_planner::{Limits, PlanError, Stop};
@@ -177,6 +179,38 @@ fn pods_beyond_the_limits_are_left_with_the_reason() {
     assert!(plan.unplaced[0].message.contains("only"), "{}", plan.unplaced[0].message);
     let left: Vec<&str> = plan.unplaced[0].pods.iter().map(|pod| pod.0.as_str()).collect();
     assert!(!left.contains(&"default/important"), "a lower priority stays before a higher: {left:?}");
+    let blocking = &plan.unplaced[0].blocking;
+    assert_eq!((blocking.len(), blocking[0].constraint.as_str()), (1, "NodePool only: limits.cpu"));
+    assert_eq!(blocking[0].price_without, Some(plan.launches[0].price));
+}
+
+/// kube-scheduler has preempted others for it: its room is taken, by it.
+#[test]
+fn a_nominated_pod_keeps_its_room_and_nothing_is_launched_for_it() {
+    let mut nominated = pod("nominated", 3_000);
+    nominated.nominated_node = Some("node-1".to_owned());
+    let mut snapshot =
+        cluster(vec![pool("a", &["m5.large"])], vec![nominated, pod("small", 500), pod("large", 1_500)]);
+    let room = Resources::from([("cpu", 4_000), ("memory", 8 << 30), ("pods", 10)]);
+    snapshot.nodes.push(stowage_models::objects::Node {
+        name: "node-1".into(),
+        labels: Labels::from([("kubernetes.io/hostname".to_owned(), "node-1".to_owned())]),
+        capacity: room.clone(),
+        allocatable: room,
+        ready: true,
+        ..Default::default()
+    });
+    let plan = accepted(&snapshot, Catalog::embedded());
+    let there: Vec<&str> =
+        plan.existing.iter().flat_map(|node| &node.pods).map(|pod| pod.0.as_str()).collect();
+    assert_eq!(there, ["default/small"]);
+    assert_eq!((plan.summary.pods_pending, plan.summary.nodes_launched), (2, 1));
+    assert!(plan.notes.iter().any(|note| note.contains("nominated")), "{:?}", plan.notes);
+    // A plan that gives its room away is refused.
+    let mut wrong = plan.clone();
+    wrong.existing[0].pods.push(PodRef("default/large".to_owned()));
+    wrong.id = wrong.compute_id();
+    assert_ne!(check(&snapshot, Catalog::embedded(), &wrong), Vec::new());
 }
 
 #[test]
@@ -220,6 +254,65 @@ fn contradictory_requirements_are_a_note_and_a_reason() {
     let plan = accepted(&cluster(vec![impossible], vec![pod("a", 100)]), Catalog::embedded());
     assert!(plan.notes.iter().any(|note| note.contains("impossible") && note.contains("kubernetes.io/arch")));
     assert_eq!(plan.unplaced[0].reason, UnplacedReason::NoFit);
+}
+
+/// What no cluster can satisfy is said of the pods that ask for it, and keeps no others from their places.
+#[test]
+fn impossible_constraints_concern_their_pods_only() {
+    let app = |name: &str| LabelSelector {
+        match_labels: Labels::from([("app".to_owned(), name.to_owned())]),
+        match_expressions: Vec::new(),
+    };
+    let labelled = |name: &str| {
+        let mut pod = pod(name, 500);
+        pod.labels.insert("app".to_owned(), name.to_owned());
+        pod
+    };
+    let wants = |name: &str, other: &str| {
+        let mut pod = labelled(name);
+        pod.spec.affinity.pod_required.push(PodAffinityTerm {
+            label_selector: Some(app(other)),
+            topology_key: "topology.kubernetes.io/zone".into(),
+            ..PodAffinityTerm::default()
+        });
+        pod
+    };
+    let mut spread = labelled("spread");
+    spread.spec.topology_spread.push(TopologySpread {
+        topology_key: "nobody.example/has-it".into(),
+        max_skew: 1,
+        hard: true,
+        label_selector: Some(app("spread")),
+        ..TopologySpread::default()
+    });
+    let mut claims = labelled("claims");
+    claims.spec.volumes.push(PodVolume::Claim("missing".into()));
+    let mut odd = labelled("odd");
+    odd.spec.unreadable = Some("spec.affinity: unknown operator `Is` on a".into());
+    // Each of the two waits for the other.
+    let pods = vec![wants("chicken", "egg"), wants("egg", "chicken"), spread, claims, odd, pod("plain", 500)];
+    let plan = accepted(&cluster(vec![pool("a", &["m5.large"])], pods), Catalog::embedded());
+    assert_eq!(plan.launches.iter().map(|launch| launch.pods.len()).sum::<usize>(), 1);
+    let of = |name: &str| {
+        let id = PodRef(format!("default/{name}"));
+        plan.unplaced
+            .iter()
+            .find(|entry| entry.pods.contains(&id))
+            .unwrap_or_else(|| panic!("{name}: no reason"))
+    };
+    for (name, reason, word) in [
+        ("chicken", UnplacedReason::Constraint, "podAffinity"),
+        ("egg", UnplacedReason::Constraint, "podAffinity"),
+        ("spread", UnplacedReason::Constraint, "nobody.example/has-it"),
+        ("claims", UnplacedReason::Constraint, "missing"),
+        ("odd", UnplacedReason::Unsupported, "unknown operator"),
+    ] {
+        let entry = of(name);
+        assert_eq!(entry.reason, reason, "{name}: {entry:?}");
+        assert!(!entry.hint.is_empty() && !entry.blocking.is_empty(), "{name}: {entry:?}");
+        let said = format!("{} {:?}", entry.message, entry.blocking);
+        assert!(said.contains(word), "{name}: {said}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod labels;
 pub mod objects;
 pub mod plan;
+mod pod;
 pub mod quantity;
 pub mod random;
 pub mod schedule;

@@ -265,6 +265,10 @@ pub struct PodSpec {
     /// Scheduler, if not `default-scheduler`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_name: Option<String>,
+    /// What the input says about where it may run and nobody can read, as field and fault. Whoever has it is not planned for: what is
+    /// said above is then not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -310,38 +314,6 @@ pub struct Pod {
     pub scheduling_gates: Vec<String>,
     /// What the scheduler looks at.
     pub spec: PodSpec,
-}
-
-impl Pod {
-    /// `namespace/name`.
-    #[must_use]
-    pub fn id(&self) -> PodRef {
-        PodRef(format!("{}/{}", self.namespace, self.name))
-    }
-
-    /// Holds no resources any more: Succeeded or Failed.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
-    }
-
-    /// Waits for a place: Pending, not bound, being deleted or gated, for the default scheduler, not of a DaemonSet or node.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.phase == PodPhase::Pending
-            && self.node.is_none()
-            && !self.deleting
-            && self.scheduling_gates.is_empty()
-            && self.spec.scheduler_name.is_none()
-            && !self.is_owned_by("DaemonSet")
-            && !self.is_owned_by("Node")
-    }
-
-    /// Whether the controlling owner has this kind.
-    #[must_use]
-    pub fn is_owned_by(&self, kind: &str) -> bool {
-        self.owner.as_ref().is_some_and(|owner| owner.kind == kind)
-    }
 }
 
 /// A node.

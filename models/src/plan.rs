@@ -311,7 +311,7 @@ pub enum UnplacedReason {
     Constraint,
 }
 
-/// A constraint in the way of a pod left out for [`UnplacedReason::NoFit`] or [`UnplacedReason::Constraint`].
+/// A constraint in the way of a pod that is left out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocking {
@@ -340,7 +340,7 @@ pub struct Unplaced {
     /// The offering that comes nearest, as `type zone capacity-type (NodePool)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// For [`UnplacedReason::NoFit`] and [`UnplacedReason::Constraint`]: minimal sets of constraints in the way. If entries have a
+    /// Minimal sets of constraints in the way. If entries have a
     /// price, each is such a set by itself: if it is dropped for all pods like these, one more finds a place (at price zero on a
     /// node that exists, if nobody else who waits takes it). If none has, all of them together are one: each of them must go.
     /// For [`UnplacedReason::NoFit`] that is about nodes and the pods that run on them, other pods that wait left aside.

@@ -61,23 +61,32 @@ pub(crate) fn in_the_way(problem: &Problem<'_>, group: &Group<'_>, type_labels: 
         let bin = Bin { taints: &problem.pool(offering).taints, room: &offering.capacity, node: None };
         closed.push((unmet(problem, group, &affinity, &label, &bin), offering.price));
     }
-    let mut alone: BTreeMap<Ask<'_>, i64> = BTreeMap::new();
-    for (unmet, price) in &closed {
-        if let [one] = unmet[..] {
-            let have = alone.entry(one).or_insert(*price);
-            *have = (*have).min(*price);
-        }
-    }
     let say = |ask: Ask<'_>, price: Option<i64>| {
         let (constraint, detail) = words(problem, group, ask);
         Blocking { constraint, detail, price_without: price.map(UsdMicros) }
     };
-    if alone.is_empty() {
-        closed.retain(|(unmet, _)| !unmet.is_empty());
-        let fewest = closed.into_iter().min_by_key(|(unmet, price)| (unmet.len(), *price));
-        return fewest.into_iter().flat_map(|(unmet, _)| unmet).map(|ask| say(ask, None)).collect();
+    minimal_sets(closed).into_iter().map(|(ask, price)| say(ask, price)).collect()
+}
+
+/// Of what closes each bin, with the bin's price: whatever closes some bin alone, each with the lowest price of such a bin; or, where
+/// every bin is closed by several, those of one with the fewest, without a price. Bins that nothing closes do not count.
+pub(crate) fn minimal_sets<T: Ord>(closed: impl IntoIterator<Item = (Vec<T>, i64)>) -> Vec<(T, Option<i64>)> {
+    let mut alone: BTreeMap<T, i64> = BTreeMap::new();
+    let mut fewest: Option<(usize, i64, Vec<T>)> = None;
+    for (mut set, price) in closed {
+        if set.len() > 1 {
+            if fewest.as_ref().is_none_or(|(len, least, _)| (set.len(), price) < (*len, *least)) {
+                fewest = Some((set.len(), price, set));
+            }
+        } else if let Some(one) = set.pop() {
+            let have = alone.entry(one).or_insert(price);
+            *have = price.min(*have);
+        }
     }
-    alone.into_iter().map(|(ask, price)| say(ask, Some(price))).collect()
+    if alone.is_empty() {
+        return fewest.into_iter().flat_map(|(.., set)| set).map(|one| (one, None)).collect();
+    }
+    alone.into_iter().map(|(one, price)| (one, Some(price))).collect()
 }
 
 fn unmet<'a, 'b>(

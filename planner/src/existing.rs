@@ -59,7 +59,7 @@ fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
 pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<String, Resources> {
     let mut running: BTreeMap<&str, Resources> = BTreeMap::new();
     for pod in &snapshot.pods {
-        if let Some(node) = pod.node.as_deref()
+        if let Some(node) = pod.seat()
             && !pod.is_terminal()
         {
             running.entry(node).or_default().add(&effective_request(&pod.spec));
@@ -94,7 +94,7 @@ pub(crate) fn destinations<'a>(problem: &Problem<'a>) -> Vec<Destination<'a>> {
         problem.resources.iter().filter(|name| name.starts_with(ATTACHABLE)).collect();
     let mut pods_on: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| !limited.is_empty() && !pod.is_terminal()) {
-        if let Some(node) = pod.node.as_deref() {
+        if let Some(node) = pod.seat() {
             pods_on.entry(node).or_default().push(pod);
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
     let existing = existing_nodes(problem, &found.placement, &mut dealer);
     let launches = launches(problem, &found.placement, &mut dealer);
     let groups = dealer.next.values().filter(|pods| **pods > 0).count();
-    let unplaced = reasons::unplaced(problem, &found.placement.left, &mut dealer);
+    let unplaced = reasons::unplaced(problem, &found.placement, &mut dealer);
     let sum = |pods: usize| u64::try_from(pods).unwrap_or(u64::MAX);
     let launch_cost: UsdMicros = launches.iter().map(|launch| launch.price).sum();
     let preference_cost =

@@ -87,12 +87,15 @@ pub(crate) fn selects_any<'a>(
     lists.iter().all(|terms| terms.iter().any(|term| term_selects(term, label, node_name)))
 }
 
-/// The first constraint of `spec` that this version does not plan for, in the words of the API.
+/// The first constraint of `spec` that cannot be read, or that this version does not plan for, in the words of the API.
 pub(crate) fn unsupported(spec: &PodSpec) -> Option<String> {
-    spec.volumes.iter().find_map(|volume| match volume {
-        PodVolume::Other(kind) => Some(format!("spec.volumes: {kind}")),
-        _ => None,
-    })
+    let volume = || {
+        spec.volumes.iter().find_map(|volume| match volume {
+            PodVolume::Other(kind) => Some(format!("spec.volumes: {kind}")),
+            _ => None,
+        })
+    };
+    spec.unreadable.clone().or_else(volume)
 }
 
 #[cfg(test)]

@@ -53,6 +53,13 @@ impl Problem<'_> {
                 "waiting pods that are not looked at: {gated} with scheduling gates, {foreign} of another scheduler"
             ));
         }
+        let nominated = waiting().filter(|pod| pod.nominated_node.is_some()).count();
+        if nominated > 0 {
+            self.notes.push(format!(
+                "{nominated} waiting pods are nominated to nodes where others make room: they keep that room, and nothing is \
+                 launched for them"
+            ));
+        }
         let region = &self.catalog.region;
         let elsewhere = self.snapshot.nodes.iter().filter(|node| {
             node.labels.get(labels::REGION).is_some_and(|have| have != region)

@@ -356,7 +356,12 @@ impl<'a> Problem<'a> {
                 continue;
             }
             if let Some(constraint) = unsupported(&pod.spec) {
-                let hint = "this version does not plan for it yet, and never places such a pod as if it had no constraint";
+                let hint = match pod.spec.unreadable {
+                    Some(_) => "correct the pod; until then nobody knows where it may run",
+                    None => {
+                        "this version does not plan for it yet, and never places such a pod as if it had no constraint"
+                    }
+                };
                 self.unsupported.push(LeftOut { pod: index, constraint, hint: hint.to_owned() });
                 continue;
             }

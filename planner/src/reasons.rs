@@ -1,22 +1,26 @@
 //! Why pods are left out, in one sentence each: the tightest cause and what to do about it.
 
-use crate::blocking::in_the_way;
+use crate::blocking::{in_the_way, minimal_sets};
+use crate::core::usage;
 use crate::extract::Dealer;
 use crate::matching::{selects, selects_any, tolerates_all};
 use crate::offerings::{CAPACITY_TYPES, Offering, label_of};
+use crate::placement::Placement;
 use crate::problem::{Group, Problem};
 use std::collections::BTreeMap;
 use stowage_models::objects::{Affinity, PodRef, PodSpec};
 use stowage_models::plan::{Blocking, Unplaced, UnplacedReason};
 use stowage_models::quantity::display_amount;
 use stowage_models::selector::Labels;
+use stowage_models::units::UsdMicros;
 
 /// Everything about an entry but its pods.
 type Cause = (UnplacedReason, String, String, Option<String>, Vec<Blocking>);
 
-/// All pods left out: unsupported, without a fit, beyond limits (`left`, by group), or kept out by constraints. The dealer
+/// All pods left out: unsupported, without a fit, beyond limits (what the placement leaves, by group), or kept out by constraints. The dealer
 /// has handed out the pods that are placed.
-pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer) -> Vec<Unplaced> {
+pub(crate) fn unplaced(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -> Vec<Unplaced> {
+    let (left, remaining) = (&placement.left, &placement.limits);
     let mut entries: BTreeMap<Cause, Vec<PodRef>> = BTreeMap::new();
     let singles = [
         (UnplacedReason::Unsupported, &problem.unsupported),
@@ -25,12 +29,9 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer)
     for (reason, out) in
         singles.into_iter().flat_map(|(reason, list)| list.iter().map(move |out| (reason, out)))
     {
-        let blocking = if reason == UnplacedReason::Constraint {
-            let detail = out.constraint.clone();
-            vec![Blocking { constraint: "volumes".to_owned(), detail, price_without: None }]
-        } else {
-            Vec::new()
-        };
+        // Of volumes, both: nobody knows where such a pod may run.
+        let detail = out.constraint.clone();
+        let blocking = vec![Blocking { constraint: "volumes".to_owned(), detail, price_without: None }];
         let key = (reason, out.constraint.clone(), out.hint.clone(), None, blocking);
         entries.entry(key).or_default().push(problem.pod_ref(out.pod));
     }
@@ -48,9 +49,13 @@ pub(crate) fn unplaced(problem: &Problem<'_>, left: &[i64], dealer: &mut Dealer)
         entries.entry(key).or_default().extend(pods);
     }
     for (g, left) in left.iter().enumerate().filter(|(_, left)| **left > 0) {
-        let (message, hint) = limits(problem, g);
+        let ((message, hint), blocking) = match limits_in_the_way(problem, g, remaining) {
+            Some(closed) if closed.is_empty() => (room_again(), closed),
+            Some(closed) => (limits(problem, g), closed),
+            None => (limits(problem, g), in_the_way(problem, &problem.groups[g], type_labels)),
+        };
         let pods = dealer.take(&problem.groups[g].whole, *left).iter().map(|pod| problem.pod_ref(*pod));
-        let key = (UnplacedReason::Limits, message, hint, None, Vec::new());
+        let key = (UnplacedReason::Limits, message, hint, None, blocking);
         entries.entry(key).or_default().extend(pods);
     }
     for out in &problem.blocked {
@@ -183,6 +188,47 @@ fn mismatch(problem: &Problem<'_>, spec: &PodSpec, type_labels: &[Labels]) -> (S
             tolerated.join(", ")
         ),
         "compare the pod's constraints with those NodePools' requirements".to_owned(),
+    )
+}
+
+/// Limits that keep every node from being launched for one more pod of a group: alternatives, each with the price of the cheapest
+/// node that lifting it alone would allow, or the fewest that would together; none if there is room for a node. `None` if no offering
+/// may hold the pod at all.
+fn limits_in_the_way(problem: &Problem<'_>, g: usize, remaining: &[i64]) -> Option<Vec<Blocking>> {
+    let may = problem.offerings.iter().enumerate().filter(|(_, one)| problem.can_hold(g, one));
+    let closed: Vec<(Vec<usize>, i64)> = may
+        .map(|(o, offering)| {
+            let short = usage(problem, o).into_iter().filter(|(row, amount)| *amount > remaining[*row]);
+            (short.map(|(row, _)| row).collect(), offering.price)
+        })
+        .collect();
+    if closed.is_empty() {
+        return None;
+    }
+    if closed.iter().any(|(short, _)| short.is_empty()) {
+        return Some(Vec::new());
+    }
+    let say = |row: usize, price: Option<i64>| {
+        let limit = &problem.limits[row];
+        let (constraint, what) = match limit.pool {
+            Some(pool) => {
+                let pool = &problem.snapshot.node_pools[pool].name;
+                (format!("NodePool {pool}: limits.{}", limit.resource), limit.resource.as_str())
+            }
+            None => (limit.resource.clone(), "nodes"),
+        };
+        let left = display_amount(what, remaining[row]);
+        let detail = format!("leaves {left}, and every node for the pod takes more");
+        Blocking { constraint, detail, price_without: price.map(UsdMicros) }
+    };
+    Some(minimal_sets(closed).into_iter().map(|(row, price)| say(row, price)).collect())
+}
+
+/// Why a pod is left out though limits have room in the end: it is bound to others by constraints, so it was not tried once more.
+fn room_again() -> (String, String) {
+    (
+        "limits had no room for it until other pods were left out for their constraints".to_owned(),
+        "plan again once those pods have a place or are gone".to_owned(),
     )
 }
 

@@ -4,7 +4,7 @@ use super::known::{self, known};
 use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 28] = [
+pub const COMPOSITIONS: [Composition; 29] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -85,6 +85,9 @@ pub const COMPOSITIONS: [Composition; 28] = [
         "10,000 pods, half of the groups with constraints between pods",
         |seed| spread::compose(seed, &spread::PODS_10K),
     ),
+    Composition::new("spread-10k-free", 7, "spread-10k without its constraints between pods", |seed| {
+        spread::free(seed, &spread::PODS_10K)
+    }),
     Composition::new("hostname-2k", 8, "2,000 pods, 1,000 of them spread over hostnames", spread::hostname),
     Composition::new(
         "known-50",

@@ -84,6 +84,17 @@ pub(super) fn compose(seed: u64, amount: &Amount) -> Snapshot {
     }
 }
 
+/// The same without constraints between pods: what they cost.
+pub(super) fn free(seed: u64, amount: &Amount) -> Snapshot {
+    let mut snapshot = compose(seed, amount);
+    for spec in snapshot.pods.iter_mut().map(|pod| &mut pod.spec) {
+        spec.topology_spread.clear();
+        spec.affinity.pod_required.clear();
+        spec.affinity.anti_required.clear();
+    }
+    snapshot
+}
+
 /// Composes `hostname-2k`: 1,000 small pods spread over hostnames, 1,000 large ones.
 pub(super) fn hostname(seed: u64) -> Snapshot {
     let mut maker = PodMaker::new(Random::new(seed));

@@ -200,7 +200,10 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
     }
     match kind {
         "Pod" => {
-            let (pod, priority) = read::<pod::RawPod>(text, place, kind)?.convert();
+            let (pod, priority) = match read::<pod::RawPod>(text, place, kind) {
+                Ok(pod) => pod.convert(),
+                Err(error) => pod::without_constraints(text, place, &error).ok_or(error)?,
+            };
             into.push_pod(pod, priority);
         }
         "DaemonSet" => {

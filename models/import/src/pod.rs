@@ -1,9 +1,11 @@
 //! Pods.
 
+use crate::ImportError;
 use crate::meta::{MIRROR_POD, Meta};
 use crate::podspec::RawPodSpec;
 use crate::quantities::{Quantities, nonzero};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use stowage_models::objects::{Owner, Pod, PodPhase};
 use stowage_models::quantity::Resources;
@@ -89,6 +91,34 @@ impl RawPod {
         };
         (pod, priority)
     }
+}
+
+/// Fields that say where a pod may run.
+const CONSTRAINTS: [&str; 4] = ["affinity", "nodeSelector", "tolerations", "topologySpreadConstraints"];
+
+/// The pod without what it says about where it may run, for which it was refused with `error` and which is noted; none if it was refused
+/// for something else, or is on a node already: then others depend on what it says. An API server takes no such pod, a file may hold one.
+pub(crate) fn without_constraints(
+    text: &str,
+    place: &str,
+    error: &ImportError,
+) -> Option<(Pod, PriorityFrom)> {
+    let field = error.place.strip_prefix(place)?.strip_prefix(": ")?;
+    if !CONSTRAINTS.iter().any(|name| field.strip_prefix("spec.").is_some_and(|rest| rest.starts_with(name)))
+    {
+        return None;
+    }
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    let spec = value.get_mut("spec")?.as_object_mut()?;
+    if spec.get("nodeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty()) {
+        return None;
+    }
+    CONSTRAINTS.iter().for_each(|name| {
+        spec.remove(*name);
+    });
+    let (mut pod, priority) = serde_json::from_value::<RawPod>(value).ok()?.convert();
+    pod.spec.unreadable = Some(format!("{field}: {}", error.message));
+    Some((pod, priority))
 }
 
 /// A pod that has no status yet (a manifest) waits like one the API server has just accepted.

@@ -135,6 +135,7 @@ impl RawPodSpec {
             volumes,
             priority: self.priority.unwrap_or(0),
             scheduler_name: self.scheduler_name.filter(|name| !name.is_empty() && name != DEFAULT_SCHEDULER),
+            unreadable: None,
         }
     }
 }

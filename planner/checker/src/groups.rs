@@ -114,7 +114,7 @@ fn scopes(snapshot: &Snapshot) -> BTreeSet<Scope<'_>> {
             scopes.extend(spreads.map(|one| Scope::of_spread(one, pod)));
             scopes.extend(pod.spec.affinity.pod_required.iter().map(|term| Scope::of_term(term, pod)));
             scopes.extend(anti_scopes(pod));
-        } else if pod.node.is_some() && !pod.is_terminal() {
+        } else if pod.seat().is_some() && !pod.is_terminal() {
             scopes.extend(anti_scopes(pod));
         }
     }
@@ -139,6 +139,10 @@ pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, prefere
         .collect();
     let mut index: BTreeMap<Identity<'a>, usize> = BTreeMap::new();
     for (id, pod) in pods {
+        if pod.spec.unreadable.is_some() {
+            result.pending.insert(id, Pending::Unsupported("a constraint that cannot be read"));
+            continue;
+        }
         if pod.spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_))) {
             result.pending.insert(id, Pending::Unsupported("a volume of a kind nobody models"));
             continue;
@@ -172,7 +176,7 @@ pub(crate) fn collect<'a>(snapshot: &'a Snapshot, storage: &Storage<'a>, prefere
         let nodes: BTreeMap<&str, &Node> =
             snapshot.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-            if let Some(node) = pod.node.as_deref().and_then(|name| nodes.get(name)) {
+            if let Some(node) = pod.seat().and_then(|name| nodes.get(name)) {
                 let class = result.wishes.class(pod);
                 result.beside.push((node, class, pod.deleting));
             }

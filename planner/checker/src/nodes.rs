@@ -91,7 +91,7 @@ pub(crate) fn collect<'a>(
     let mut running: BTreeMap<&str, Vec<&'a Pod>> = BTreeMap::new();
     let mut carried: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-        let Some(node) = pod.node.as_deref() else { continue };
+        let Some(node) = pod.seat() else { continue };
         running.entry(node).or_default().push(pod);
         if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.kind == "DaemonSet") {
             carried.insert((node, &pod.namespace, &owner.name));

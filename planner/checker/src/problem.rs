@@ -162,7 +162,7 @@ impl<'a> Problem<'a> {
             if preferences { constraint.with_preferences(group.spec) } else { constraint }
         });
         let constraints: Vec<Constraint<'a>> = own.chain(daemons).collect();
-        let on_nodes = snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal());
+        let on_nodes = snapshot.pods.iter().filter(|pod| pod.seat().is_some() && !pod.is_terminal());
         let binding = between::topology(groups, on_nodes);
         let topology: BTreeSet<&str> = binding.iter().copied().chain(between::wished(groups)).collect();
         let topology: Vec<&str> = topology.into_iter().collect();

@@ -60,7 +60,7 @@ impl<'a> Storage<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot) -> Storage<'a> {
         let mut storage = Storage { named: Named::new(snapshot), default: None, in_use: BTreeSet::new() };
         storage.default = storage.named.classes.values().find(|class| class.is_default).copied();
-        for pod in snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal()) {
+        for pod in snapshot.pods.iter().filter(|pod| pod.seat().is_some() && !pod.is_terminal()) {
             for volume in &pod.spec.volumes {
                 if let PodVolume::Claim(name) = volume {
                     let key = (pod.namespace.as_str(), name.as_str());

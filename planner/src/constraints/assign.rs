@@ -8,6 +8,7 @@
 use super::domains::{Share, homogeneous};
 use super::reasons;
 use super::sim::{Sim, Values};
+use crate::blocking::minimal_sets;
 use crate::pack::Pattern;
 use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,8 +168,8 @@ pub(crate) fn assign<'a>(problem: &mut Problem<'a>) -> Option<Assigned<'a>> {
             let has_room = |at: &usize| all[g][*at].room > shares[g].get(at).copied().unwrap_or(0);
             let closed = (0..all[g].len())
                 .filter(has_room)
-                .filter_map(|at| Some((sim.all_violations(g, &values[g][at]), all[g][at].node?)));
-            let blocked = reasons::blocked(problem, g, &reasons::in_the_way(closed), left[g]);
+                .filter_map(|at| Some((sim.all_violations(g, &values[g][at]), all[g][at].node?.0)));
+            let blocked = reasons::blocked(problem, g, &minimal_sets(closed), left[g]);
             problem.blocked.push(blocked);
             problem.groups[g].demand -= left[g];
         }

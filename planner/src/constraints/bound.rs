@@ -42,7 +42,7 @@ impl<'a> Bound<'a> {
         };
         let mut daemons: BTreeSet<(usize, &str, &str)> = BTreeSet::new();
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-            let Some(at) = pod.node.as_deref().and_then(|name| index.get(name)).copied() else { continue };
+            let Some(at) = pod.seat().and_then(|name| index.get(name)).copied() else { continue };
             let labels = &snapshot.nodes[at].labels;
             bound.ports[at].extend(host_ports(&pod.spec));
             if let Some(owner) = pod.owner.as_ref().filter(|_| pod.is_owned_by("DaemonSet")) {

@@ -3,7 +3,6 @@
 use super::selectors::Spread;
 use super::sim::Violation;
 use crate::problem::{Blocked, Problem};
-use std::collections::BTreeMap;
 use stowage_models::plan::Blocking;
 use stowage_models::units::UsdMicros;
 
@@ -60,41 +59,19 @@ pub(crate) fn cheapest(problem: &Problem<'_>, g: usize) -> Option<UsdMicros> {
     offerings.map(|offering| UsdMicros(offering.price)).min()
 }
 
-/// The constraints in the way of a group, with the price of the cheapest node there would be without each: where one place is
-/// closed by a single constraint, dropping that one opens it. If every place is closed by several, those of the place with the
-/// fewest. Given are what closes each place, and the price of a node there.
-pub(crate) fn in_the_way(
-    closed: impl Iterator<Item = (Vec<Violation>, UsdMicros)>,
-) -> BTreeMap<Violation, Option<UsdMicros>> {
-    let mut alone: BTreeMap<Violation, Option<UsdMicros>> = BTreeMap::new();
-    let mut fewest: Option<Vec<Violation>> = None;
-    for (found, price) in closed {
-        if let [one] = found[..] {
-            let have = alone.entry(one).or_insert(Some(price));
-            *have = (*have).min(Some(price));
-        } else if !found.is_empty() && fewest.as_ref().is_none_or(|have| found.len() < have.len()) {
-            fewest = Some(found);
-        }
-    }
-    if alone.is_empty() {
-        alone.extend(fewest.into_iter().flatten().map(|violation| (violation, None)));
-    }
-    alone
-}
-
 /// What is to be said of `pods` pods of a group that cannot be bound anywhere, for the violations met in its domains.
 pub(crate) fn blocked(
     problem: &Problem<'_>,
     g: usize,
-    found: &BTreeMap<Violation, Option<UsdMicros>>,
+    found: &[(Violation, Option<i64>)],
     pods: i64,
 ) -> Blocked {
     let group = &problem.groups[g];
     let keys = &problem.constraints.meanings.keys;
     let terms = &group.wants.terms;
     let price_without = cheapest(problem, g);
-    let say = |(violation, price_without): (&Violation, &Option<UsdMicros>)| -> Blocking {
-        let price_without = *price_without;
+    let say = |(violation, price): &(Violation, Option<i64>)| -> Blocking {
+        let price_without = price.map(UsdMicros);
         let (constraint, detail) = match violation {
             Violation::Affinity => {
                 let over: Vec<&str> = terms.affinity.iter().map(|term| keys[term.key as usize]).collect();

@@ -7,6 +7,7 @@
 use super::assign::settle_running;
 use super::reasons;
 use super::sim::{Sim, Values, Violation};
+use crate::blocking::minimal_sets;
 use crate::core::usage;
 use crate::extract::Dealer;
 use crate::pack::Pattern;
@@ -15,7 +16,6 @@ use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::PodRef;
-use stowage_models::units::UsdMicros;
 
 /// Where pods are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +168,7 @@ fn in_the_way(
     problem: &Problem<'_>,
     placement: &Placement,
     groups: impl Iterator<Item = u32>,
-) -> Vec<BTreeMap<Violation, Option<UsdMicros>>> {
+) -> Vec<Vec<(Violation, Option<i64>)>> {
     let mut replay = Replay::new(problem);
     for (bin, pattern) in &placement.existing {
         let node = problem.existing[*bin].node;
@@ -192,7 +192,7 @@ fn in_the_way(
                 continue;
             }
             let values = replay.values_on_node(bin.node);
-            closed.push((replay.sim.all_violations(g as usize, &values), UsdMicros::ZERO));
+            closed.push((replay.sim.all_violations(g as usize, &values), 0));
         }
         let mut cheapest: BTreeMap<u32, i64> = BTreeMap::new();
         for (o, offering) in problem.offerings.iter().enumerate() {
@@ -206,10 +206,10 @@ fn in_the_way(
             // A new node is a domain of its own while it is looked at.
             let before = replay.sim.clone();
             let values = replay.launch(signature);
-            closed.push((replay.sim.all_violations(g as usize, &values), UsdMicros(price)));
+            closed.push((replay.sim.all_violations(g as usize, &values), price));
             replay.sim = before;
         }
-        reasons::in_the_way(closed.into_iter())
+        minimal_sets(closed)
     });
     found.collect()
 }

@@ -158,7 +158,7 @@ impl<'a> Meanings<'a> {
         for pod in &snapshot.pods {
             if pod.is_pending() && has_terms(&pod.spec) {
                 meanings.intern(pod);
-            } else if pod.node.is_some() && !pod.is_terminal() {
+            } else if pod.seat().is_some() && !pod.is_terminal() {
                 for term in &pod.spec.affinity.anti_required {
                     meanings.term(term, pod);
                 }

@@ -81,7 +81,7 @@ impl<'a> Storage<'a> {
             in_use: BTreeSet::new(),
         };
         storage.default_class = storage.classes.values().find(|class| class.is_default).copied();
-        for pod in snapshot.pods.iter().filter(|pod| pod.node.is_some() && !pod.is_terminal()) {
+        for pod in snapshot.pods.iter().filter(|pod| pod.seat().is_some() && !pod.is_terminal()) {
             storage.reserve(pod);
         }
         storage

@@ -83,7 +83,7 @@ impl<'a> Wished<'a> {
             if wished.is_empty() {
                 break;
             }
-            let Some(node) = pod.node.as_deref().and_then(|name| nodes.get(name)) else { continue };
+            let Some(node) = pod.seat().and_then(|name| nodes.get(name)) else { continue };
             for selector in wished.meanings.meant(&pod.namespace, &pod.labels).iter() {
                 if !pod.deleting || !wished.meanings.selectors[selector].is_of_spread() {
                     let on_nodes = wished.running.entry(selector as u32).or_default();

@@ -130,8 +130,30 @@ fn malformed_requirements_say_which() {
     check(&third(r#"{"key":"k","operator":"Exists","values":["v"]}"#), place, "takes no values");
     // Gte is a word of NodePools only.
     let affinity = r#"{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"k","operator":"Gte","values":["1"]}]}]}}}}"#;
-    let error = refused(&pod("web", affinity));
+    let unreadable =
+        |text: &str| import_text(text).expect("it is read").snapshot.pods[0].spec.unreadable.clone();
+    let why = unreadable(&list(&[&pod("web", affinity)])).expect("a reason");
+    assert!(why.contains("nodeSelectorTerms[0].matchExpressions[0]: unknown operator `Gte`"), "{why}");
+    // Others depend on what a pod says that runs; and what it requests must be known of any.
+    let error = refused(&pod("web", &affinity.replacen('{', r#"{"nodeName":"n","#, 1)));
     assert!(error.place.ends_with("nodeSelectorTerms[0].matchExpressions[0]"), "{error}");
+    let error = refused(&pod("web", &affinity.replacen('{', r#"{"overhead":{"cpu":"x"},"#, 1)));
+    assert!(error.place.contains("overhead"), "{error}");
+}
+
+#[test]
+fn pods_whose_constraints_cannot_be_read_do_not_keep_others_from_being_read() {
+    let fields = [
+        r#"{"tolerations":[{"effect":"Sometimes"}]}"#,
+        r#"{"nodeSelector":{"a":1}}"#,
+        r#"{"topologySpreadConstraints":[{"topologyKey":"zone","maxSkew":"many","whenUnsatisfiable":"DoNotSchedule"}]}"#,
+        r#"{"affinity":{"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"zone","labelSelector":{"matchExpressions":[{"key":"a","operator":"Is","values":["b"]}]}}]}}}"#,
+    ];
+    for field in fields {
+        let read = import_text(&list(&[&pod("odd", field), &pod("web", &requesting("1"))])).expect(field);
+        let odd: Vec<bool> = read.snapshot.pods.iter().map(|pod| pod.spec.unreadable.is_some()).collect();
+        assert_eq!(odd, [true, false], "{field}");
+    }
 }
 
 #[test]
@@ -145,7 +167,7 @@ fn weights_and_effects() {
     check(&pool("-3"), "a: NodePool general: spec.weight", "weight is -3");
     check(&pool("1.5"), "a: NodePool general: spec.weight", "floating point");
     check(&pool("\"7\""), "a: NodePool general: spec.weight", "invalid type: string");
-    let error = refused(&pod("web", r#"{"tolerations":[{"key":"k","effect":"NoShedule"}]}"#));
+    let error = refused(&pod("web", r#"{"nodeName":"n","tolerations":[{"key":"k","effect":"NoShedule"}]}"#));
     check(&error, "a: Pod default/web: spec.tolerations[0].effect", "unknown variant `NoShedule`");
 }
 

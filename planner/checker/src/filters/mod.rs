@@ -126,7 +126,7 @@ impl<'a> World<'a> {
             world.places.push(Place { unschedulable, volume_limits, ..place });
         }
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-            if let Some(place) = pod.node.as_deref().and_then(|name| index.get(name)) {
+            if let Some(place) = pod.seat().and_then(|name| index.get(name)) {
                 world.places[*place].bind(pod);
             }
         }
