@@ -33,7 +33,7 @@ mod view;
 
 pub use accept::SLOT_TAINT;
 pub use overlay::{PlanningView, planning_view};
-pub use ports::{Cloud, CloudError, Launched};
+pub use ports::{Awaited, Cloud, CloudError, Launched};
 pub use request::{
     Draft, Failure, InFlight, Intent, Key, LaunchBody, PlanInput, Reason, Request, Verb, claim_name,
     client_token,

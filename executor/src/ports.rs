@@ -3,7 +3,8 @@
 use crate::request::{Failure, Reason};
 use crate::view::Instance;
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{self, Future};
+use std::pin::Pin;
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 
@@ -28,29 +29,32 @@ pub struct Launched {
     pub missing: Vec<(String, String, String)>,
 }
 
+/// An answer that has to be waited for.
+pub type Awaited<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// A cloud. Every call has a deadline of its own, and may be repeated.
 pub trait Cloud: Send + Sync + 'static {
     /// What a launch request must say beside what the plan asks for: what is looked up is looked up now, so that the same can be sent
     /// again later. `class` is the node class as JSON. What comes back is stored with the claim; nothing is changed yet.
-    fn prepare(&self, body: &str, class: &str) -> impl Future<Output = Result<String, Failure>> + Send {
-        let (body, _) = (body.to_owned(), class);
-        async move { Ok(body) }
+    fn prepare<'a>(&'a self, body: &'a str, class: &'a str) -> Awaited<'a, Result<String, Failure>> {
+        let _ = class;
+        Box::pin(future::ready(Ok(body.to_owned())))
     }
 
     /// Launches one machine under a token, from a stored request. The same token gives the same machine.
-    fn launch(&self, token: &str, body: &str) -> impl Future<Output = Result<Launched, Failure>> + Send;
+    fn launch<'a>(&'a self, token: &'a str, body: &'a str) -> Awaited<'a, Result<Launched, Failure>>;
 
     /// Ends a machine; one that is unknown has ended.
-    fn terminate(&self, instance: &str, why: Reason) -> impl Future<Output = Result<(), CloudError>> + Send;
+    fn terminate<'a>(&'a self, instance: &'a str, why: Reason) -> Awaited<'a, Result<(), CloudError>>;
 
     /// All machines of this cluster, every page.
-    fn list(&self) -> impl Future<Output = Result<Vec<Instance>, CloudError>> + Send;
+    fn list(&self) -> Awaited<'_, Result<Vec<Instance>, CloudError>>;
 
     /// What a node class (JSON) selects, as the status of its object: JSON whose conditions have no times yet. `None` if this cloud
     /// has nothing to say.
-    fn class_status(&self, class: &str) -> impl Future<Output = Result<Option<String>, CloudError>> + Send {
+    fn class_status<'a>(&'a self, class: &'a str) -> Awaited<'a, Result<Option<String>, CloudError>> {
         let _ = class;
-        async { Ok(None) }
+        Box::pin(future::ready(Ok(None)))
     }
 
     /// Types and prices as the cloud has them now; `None` if it does not say.
@@ -65,41 +69,7 @@ pub trait Cloud: Send + Sync + 'static {
     }
 
     /// Removes what was made for launches and is not used any more.
-    fn tidy(&self) -> impl Future<Output = Result<(), CloudError>> + Send {
-        async { Ok(()) }
-    }
-}
-
-impl<C: Cloud> Cloud for Arc<C> {
-    async fn prepare(&self, body: &str, class: &str) -> Result<String, Failure> {
-        (**self).prepare(body, class).await
-    }
-
-    async fn launch(&self, token: &str, body: &str) -> Result<Launched, Failure> {
-        (**self).launch(token, body).await
-    }
-
-    async fn terminate(&self, instance: &str, why: Reason) -> Result<(), CloudError> {
-        (**self).terminate(instance, why).await
-    }
-
-    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        (**self).list().await
-    }
-
-    async fn class_status(&self, class: &str) -> Result<Option<String>, CloudError> {
-        (**self).class_status(class).await
-    }
-
-    fn catalog(&self) -> Option<Arc<Catalog>> {
-        (**self).catalog()
-    }
-
-    fn reserved(&self) -> BTreeMap<String, i64> {
-        (**self).reserved()
-    }
-
-    async fn tidy(&self) -> Result<(), CloudError> {
-        (**self).tidy().await
+    fn tidy(&self) -> Awaited<'_, Result<(), CloudError>> {
+        Box::pin(future::ready(Ok(())))
     }
 }

@@ -100,6 +100,8 @@ pub struct Node {
     pub labels: Labels,
     /// Taints.
     pub taints: Vec<Taint>,
+    /// Capacity.
+    pub capacity: Resources,
     /// Allocatable.
     pub allocatable: Resources,
     /// Has our finalizer.

@@ -11,7 +11,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
-use stowage_executor::{Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time};
+use stowage_executor::{
+    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time,
+};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 
@@ -19,56 +21,65 @@ use stowage_models::labels;
 const PAGE: i32 = 1000;
 
 impl Cloud for Aws {
-    async fn prepare(&self, body: &str, class: &str) -> Result<String, Failure> {
-        let order = self.order(body, class).await?;
-        serde_json::to_string(&order).map_err(|error| Failure::Never(error.to_string()))
+    fn prepare<'a>(&'a self, body: &'a str, class: &'a str) -> Awaited<'a, Result<String, Failure>> {
+        Box::pin(async move {
+            let order = self.order(body, class).await?;
+            serde_json::to_string(&order).map_err(|error| Failure::Never(error.to_string()))
+        })
     }
 
-    async fn launch(&self, token: &str, body: &str) -> Result<Launched, Failure> {
-        self.send_order(token, body).await
+    fn launch<'a>(&'a self, token: &'a str, body: &'a str) -> Awaited<'a, Result<Launched, Failure>> {
+        Box::pin(async move { self.send_order(token, body).await })
     }
 
-    async fn terminate(&self, instance: &str, _: Reason) -> Result<(), CloudError> {
-        let request = self.ec2.terminate_instances().instance_ids(instance).send();
-        match self.write("TerminateInstances", Class::Terminate, request).await {
-            Ok(_) => Ok(()),
-            // Long gone, or not visible yet; if it shows up, it is asked for again.
-            Err(trouble) if trouble.kind == Kind::NotFound => Ok(()),
-            Err(trouble) => Err(trouble.into()),
-        }
-    }
-
-    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        let mut found = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let page = self
-                .read("DescribeInstances", Class::Read, || {
-                    let name = format!("tag:{TAG_CLUSTER}");
-                    let ours = ec2::Filter::builder().name(name).values(&self.settings.cluster).build();
-                    let request = self.ec2.describe_instances().filters(ours).max_results(PAGE);
-                    request.set_next_token(next.clone()).send()
-                })
-                .await?;
-            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
-            found.extend(instances.filter_map(instance));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(found);
+    fn terminate<'a>(&'a self, instance: &'a str, _: Reason) -> Awaited<'a, Result<(), CloudError>> {
+        Box::pin(async move {
+            let request = self.ec2.terminate_instances().instance_ids(instance).send();
+            match self.write("TerminateInstances", Class::Terminate, request).await {
+                Ok(_) => Ok(()),
+                // Long gone, or not visible yet; if it shows up, it is asked for again.
+                Err(trouble) if trouble.kind == Kind::NotFound => Ok(()),
+                Err(trouble) => Err(trouble.into()),
             }
-        }
+        })
     }
 
-    async fn class_status(&self, class: &str) -> Result<Option<String>, CloudError> {
-        let class: Ec2NodeClass =
-            serde_json::from_str(class).map_err(|error| CloudError(format!("not a node class: {error}")))?;
-        let network = self.network(&class.spec).await;
-        let images = self.images(&class.spec).await;
-        let mut status = status(&network, &images);
-        if class.spec.capacity_reservation_selector_terms.as_ref().is_some_and(|terms| !terms.is_empty()) {
-            add_reservations(&mut status, &self.reservations(&class.spec).await);
-        }
-        Ok(Some(status.to_string()))
+    fn list(&self) -> Awaited<'_, Result<Vec<Instance>, CloudError>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            let mut next: Option<String> = None;
+            loop {
+                let page = self
+                    .read("DescribeInstances", Class::Read, || {
+                        let name = format!("tag:{TAG_CLUSTER}");
+                        let ours = ec2::Filter::builder().name(name).values(&self.settings.cluster).build();
+                        let request = self.ec2.describe_instances().filters(ours).max_results(PAGE);
+                        request.set_next_token(next.clone()).send()
+                    })
+                    .await?;
+                let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+                found.extend(instances.filter_map(instance));
+                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+                if next.is_none() {
+                    return Ok(found);
+                }
+            }
+        })
+    }
+
+    fn class_status<'a>(&'a self, class: &'a str) -> Awaited<'a, Result<Option<String>, CloudError>> {
+        Box::pin(async move {
+            let class: Ec2NodeClass = serde_json::from_str(class)
+                .map_err(|error| CloudError(format!("not a node class: {error}")))?;
+            let network = self.network(&class.spec).await;
+            let images = self.images(&class.spec).await;
+            let mut status = status(&network, &images);
+            if class.spec.capacity_reservation_selector_terms.as_ref().is_some_and(|terms| !terms.is_empty())
+            {
+                add_reservations(&mut status, &self.reservations(&class.spec).await);
+            }
+            Ok(Some(status.to_string()))
+        })
     }
 
     fn reserved(&self) -> BTreeMap<String, i64> {
@@ -79,8 +90,8 @@ impl Cloud for Aws {
         Some(Aws::catalog(self))
     }
 
-    async fn tidy(&self) -> Result<(), CloudError> {
-        Ok(self.delete_unused_templates().await.map(drop)?)
+    fn tidy(&self) -> Awaited<'_, Result<(), CloudError>> {
+        Box::pin(async move { Ok(self.delete_unused_templates().await.map(drop)?) })
     }
 }
 

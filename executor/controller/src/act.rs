@@ -20,9 +20,9 @@ use stowage_models::labels;
 use stowage_observe::{KINDS, SLOT};
 
 /// Access to a cluster and a cloud.
-pub(crate) struct Ports<C> {
+pub(crate) struct Ports {
     pub(crate) client: Client,
-    pub(crate) cloud: C,
+    pub(crate) cloud: Arc<dyn Cloud>,
     pub(crate) leadership: Leadership,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
@@ -47,7 +47,7 @@ fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
     found.map(|one| one.api(client)).ok_or_else(|| format!("{kind} is no kind that is looked at"))
 }
 
-impl<C: Cloud> Ports<C> {
+impl Ports {
     /// Carries a request out, with the lease held and within its deadline.
     pub(crate) async fn carry_out(&self, request: Request, now: Time) -> Option<Answer> {
         let key = request.key();

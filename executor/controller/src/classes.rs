@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stowage_api::Ec2NodeClass;
-use stowage_executor::Cloud;
 use stowage_observe::View;
 
 /// A look may take this long.
@@ -41,7 +40,7 @@ impl Classes {
     }
 
     /// Looks at all of them, and writes what has changed.
-    pub(crate) async fn look<C: Cloud>(&self, ports: &Ports<C>, view: &View) {
+    pub(crate) async fn look(&self, ports: &Ports, view: &View) {
         let mut unready = BTreeSet::new();
         for name in view.names("ec2nodeclasses") {
             let Some(text) = view.object("ec2nodeclasses", &name) else { continue };
@@ -79,7 +78,7 @@ impl Classes {
 }
 
 /// The status with conditions that know when they changed.
-fn merged(old: &Value, status: &str) -> Option<Value> {
+pub(crate) fn merged(old: &Value, status: &str) -> Option<Value> {
     let mut new: Value = serde_json::from_str(status).ok()?;
     let generation = old["metadata"]["generation"].clone();
     let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -16,6 +16,7 @@ mod metrics;
 mod objects;
 mod plans;
 mod policy;
+mod pools;
 mod publish;
 mod run;
 mod savings;

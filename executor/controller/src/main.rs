@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stowage_aws::Aws;
 use stowage_controller::{Controller, Lease, Options, logs};
-use stowage_executor::{Cloud, CloudError, Failure, Instance, Launched, Reason, Settings};
+use stowage_executor::{Awaited, Cloud, CloudError, Failure, Instance, Launched, Reason, Settings};
 use stowage_models::catalog::Catalog;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,16 +26,16 @@ struct NoCloud;
 const NONE: &str = "this controller has no cloud";
 
 impl Cloud for NoCloud {
-    async fn launch(&self, _: &str, _: &str) -> Result<Launched, Failure> {
-        Err(Failure::Later(NONE.to_owned()))
+    fn launch<'a>(&'a self, _: &'a str, _: &'a str) -> Awaited<'a, Result<Launched, Failure>> {
+        Box::pin(async move { Err(Failure::Later(NONE.to_owned())) })
     }
 
-    async fn terminate(&self, _: &str, _: Reason) -> Result<(), CloudError> {
-        Err(CloudError(NONE.to_owned()))
+    fn terminate<'a>(&'a self, _: &'a str, _: Reason) -> Awaited<'a, Result<(), CloudError>> {
+        Box::pin(async move { Err(CloudError(NONE.to_owned())) })
     }
 
-    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        Err(CloudError(NONE.to_owned()))
+    fn list(&self) -> Awaited<'_, Result<Vec<Instance>, CloudError>> {
+        Box::pin(async move { Err(CloudError(NONE.to_owned())) })
     }
 }
 
@@ -63,7 +63,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         operate(controller, address).await?;
         refreshing.abort();
     } else {
-        let controller = Controller::new(client()?, NoCloud, lease.leadership(), options);
+        let controller = Controller::new(client()?, Arc::new(NoCloud), lease.leadership(), options);
         operate(controller, address).await?;
     }
     lease.release().await;
@@ -85,7 +85,7 @@ async fn refresh(cloud: Arc<Aws>) {
 }
 
 /// Runs a controller until the process is asked to stop.
-async fn operate<C: Cloud>(controller: Controller<C>, address: SocketAddr) -> Result<(), String> {
+async fn operate(controller: Controller, address: SocketAddr) -> Result<(), String> {
     let (metrics, health) = (controller.metrics(), controller.health());
     let listening =
         |address| tracing::info!("metrics and health: http://{address}/metrics, /healthz, /readyz");

@@ -75,7 +75,7 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
 }
 
 /// Writes into the policy's status whether it is in force.
-pub(crate) async fn tell<C>(ports: &Ports<C>, object: &str, outcome: &Result<(), String>) {
+pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), String>) {
     let old: Value = serde_json::from_str(object).unwrap_or_default();
     let (status, reason, message) = match outcome {
         Ok(()) => ("True", "InForce", ""),

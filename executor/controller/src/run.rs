@@ -9,6 +9,7 @@ use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
 use crate::policy;
+use crate::pools;
 use crate::publish;
 use crate::savings;
 use crate::telling;
@@ -18,7 +19,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{
-    Answer, Cloud, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, planning_view, step,
+    Answer, Awaited, Cloud, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, planning_view,
+    step,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
@@ -74,8 +76,8 @@ impl Options {
 }
 
 /// The controller.
-pub struct Controller<C> {
-    ports: Arc<Ports<C>>,
+pub struct Controller {
+    ports: Arc<Ports>,
     view: Arc<View>,
     options: Arc<Options>,
     classes: Arc<Classes>,
@@ -88,10 +90,15 @@ pub struct Controller<C> {
     begun: Instant,
 }
 
-impl<C: Cloud> Controller<C> {
+impl Controller {
     /// A controller that has not begun.
     #[must_use]
-    pub fn new(client: Client, cloud: C, leadership: Leadership, options: Options) -> Controller<C> {
+    pub fn new(
+        client: Client,
+        cloud: Arc<dyn Cloud>,
+        leadership: Leadership,
+        options: Options,
+    ) -> Controller {
         let view = Arc::new(View::start(&client));
         let metrics = Arc::new(Metrics::default());
         telling::build(&metrics);
@@ -137,8 +144,16 @@ impl<C: Cloud> Controller<C> {
 
     /// Runs until `stop`; then nothing new is begun, and what is under way is waited for, up to a deadline. All of it could be lost without
     /// harm; what is not lost is not done twice.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let mut stop = std::pin::pin!(stop);
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) {
+        self.work(Box::pin(stop)).await;
+    }
+
+    // Boxed, so that it is compiled here and not once more with every program that runs it.
+    fn work<'a>(self, stop: Awaited<'a, ()>) -> Awaited<'a, ()> {
+        Box::pin(self.rounds(stop))
+    }
+
+    async fn rounds(self, mut stop: Awaited<'_, ()>) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let permits = Permits {
             pods: Arc::new(Semaphore::new(POD_REQUESTS_MAX)),
@@ -153,6 +168,7 @@ impl<C: Cloud> Controller<C> {
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
         let mut inputs = String::new();
+        let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -246,6 +262,11 @@ impl<C: Cloud> Controller<C> {
                     let (classes, ports, view) =
                         (self.classes.clone(), self.ports.clone(), self.view.clone());
                     tokio::spawn(async move { classes.look(&ports, &view).await });
+                }
+                if Instant::now() >= pools_due && pools.as_ref().is_none_or(JoinHandle::is_finished) {
+                    pools_due = Instant::now() + pools::EVERY;
+                    let (ports, view, counts) = (self.ports.clone(), self.view.clone(), pools::counts(&seen));
+                    pools = Some(tokio::spawn(async move { pools::look(&ports, &view, &counts).await }));
                 }
                 if Instant::now() >= tidy_due {
                     tidy_due = Instant::now() + TIDY_EVERY;
@@ -378,8 +399,8 @@ struct Force {
 }
 
 /// Plans what waits, has the referee check it, and publishes it.
-async fn plan_now<C: Cloud>(
-    ports: &Ports<C>,
+async fn plan_now(
+    ports: &Ports,
     view: &View,
     classes: &Classes,
     options: Arc<Options>,
@@ -398,6 +419,10 @@ async fn plan_now<C: Cloud>(
             return Err("the node classes have not been looked at yet".to_owned());
         };
         snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        // What pools say of themselves is our own word, and may be older than what was just found.
+        for pool in &mut snapshot.node_pools {
+            pool.not_ready = None;
+        }
         if snapshot.node_pools.is_empty() {
             return Err("no NodePool has a node class that is ready".to_owned());
         }

@@ -144,6 +144,7 @@ pub fn node(object: &DynamicObject) -> Node {
         ready: since(data, "Ready").is_some(),
         labels: metadata.labels.clone().unwrap_or_default(),
         taints: taints(&data["spec"]["taints"]),
+        capacity: resources(&data["status"]["capacity"]),
         allocatable: resources(&data["status"]["allocatable"]),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
         deleting: metadata.deletion_timestamp.is_some(),
@@ -173,6 +174,7 @@ pub fn pod(object: &DynamicObject) -> Pod {
         uid: metadata.uid.clone().unwrap_or_default(),
         pending: phase == PodPhase::Pending
             && node.is_none()
+            && object.data["status"]["nominatedNodeName"].as_str().unwrap_or_default().is_empty()
             && metadata.deletion_timestamp.is_none()
             && spec["schedulingGates"].as_array().is_none_or(Vec::is_empty)
             && scheduler == "default-scheduler"

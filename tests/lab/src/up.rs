@@ -120,7 +120,7 @@ async fn live<S>(place: &Place, options: &Up, stop: impl Future<Output = S>) -> 
 
 /// What lives until the end.
 struct Lab {
-    controller: Controller<Arc<Aws>>,
+    controller: Controller,
     lease: Lease,
     booting: tokio::task::JoinHandle<()>,
     cloud: Arc<FakeCloud>,

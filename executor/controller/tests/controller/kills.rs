@@ -42,7 +42,7 @@ impl Lives {
         let settings = Settings { mode: Mode::Auto, registration_timeout: 20_000, ..Settings::default() };
         let options = options(settings);
         let client = self.trap.client(self.cluster.client());
-        tokio::spawn(Controller::new(client, aws, self.lease.leadership(), options).run())
+        tokio::spawn(Controller::new(client, Arc::new(aws), self.lease.leadership(), options).run())
     }
 
     /// A controller lives until it has been caught at a call.

@@ -12,7 +12,8 @@ use std::time::Duration;
 use stowage_cluster::{Cluster, Kubelet, NodeSpec, eventually};
 use stowage_controller::{Controller, Lease, Options};
 use stowage_executor::{
-    Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Launched, Mode, Reason, Settings, Time,
+    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, LaunchBody, Launched, Mode, Reason,
+    Settings, Time,
 };
 use stowage_models::catalog::Catalog;
 
@@ -35,73 +36,80 @@ struct State {
 }
 
 impl Cloud for Fake {
-    async fn launch(&self, token: &str, text: &str) -> Result<Launched, Failure> {
-        let body = LaunchBody::parse(text).map_err(Failure::Never)?;
-        let offering = body.offerings.first().cloned().ok_or_else(|| Failure::Never("nothing".to_owned()))?;
-        let (instance, new) = {
+    fn launch<'a>(&'a self, token: &'a str, text: &'a str) -> Awaited<'a, Result<Launched, Failure>> {
+        Box::pin(async move {
+            let body = LaunchBody::parse(text).map_err(Failure::Never)?;
+            let offering =
+                body.offerings.first().cloned().ok_or_else(|| Failure::Never("nothing".to_owned()))?;
+            let (instance, new) = {
+                let mut state = self.state.lock().expect("the state");
+                state.launches += 1;
+                if let Some((id, before)) = state.tokens.get(token) {
+                    assert_eq!(before, text, "the stored request is sent again byte for byte");
+                    (state.instances[id].clone(), false)
+                } else {
+                    let id = format!("i-{:017x}", state.instances.len() + 1);
+                    let instance = Instance {
+                        id: id.clone(),
+                        claim: body.claim.clone(),
+                        ours: true,
+                        state: InstanceState::Running,
+                        launched: Time(jiff::Timestamp::now().as_millisecond()),
+                        instance_type: offering.instance_type.clone(),
+                        zone: offering.zone.clone(),
+                        capacity_type: offering.capacity_type.clone(),
+                        image: "ami-1".to_owned(),
+                    };
+                    state.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));
+                    state.instances.insert(id.clone(), instance.clone());
+                    state.prices.insert(id, offering.price.0);
+                    (instance, true)
+                }
+            };
+            if new {
+                let catalog = Catalog::embedded();
+                let found = catalog.get(&instance.instance_type).expect("a type of the catalogue");
+                let allocatable = found.allocatable(&Default::default(), &Default::default());
+                let name = format!("ip-{}", &instance.id[12..]);
+                let mut node = NodeSpec::new(name)
+                    .provider_id(format!("aws:///{}/{}", instance.zone, instance.id))
+                    .ready_after(Duration::from_secs(2))
+                    .taint("karpenter.sh/unregistered", "", "NoExecute");
+                for (key, value) in &body.labels {
+                    node = node.label(key, value);
+                }
+                for taint in &body.taints {
+                    node = node.taint(&taint.key, &taint.value, &format!("{:?}", taint.effect));
+                }
+                for (name, amount) in &allocatable.0 {
+                    let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
+                    node = node.resource(name, text);
+                }
+                // The machine boots by itself, whatever becomes of the caller.
+                let kubelet = self.kubelet.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    kubelet.add(node).await.expect("the node registers");
+                });
+            }
+            Ok(Launched { instance, missing: Vec::new() })
+        })
+    }
+
+    fn terminate<'a>(&'a self, instance: &'a str, _: Reason) -> Awaited<'a, Result<(), CloudError>> {
+        Box::pin(async move {
             let mut state = self.state.lock().expect("the state");
-            state.launches += 1;
-            if let Some((id, before)) = state.tokens.get(token) {
-                assert_eq!(before, text, "the stored request is sent again byte for byte");
-                (state.instances[id].clone(), false)
-            } else {
-                let id = format!("i-{:017x}", state.instances.len() + 1);
-                let instance = Instance {
-                    id: id.clone(),
-                    claim: body.claim.clone(),
-                    ours: true,
-                    state: InstanceState::Running,
-                    launched: Time(jiff::Timestamp::now().as_millisecond()),
-                    instance_type: offering.instance_type.clone(),
-                    zone: offering.zone.clone(),
-                    capacity_type: offering.capacity_type.clone(),
-                    image: "ami-1".to_owned(),
-                };
-                state.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));
-                state.instances.insert(id.clone(), instance.clone());
-                state.prices.insert(id, offering.price.0);
-                (instance, true)
+            if let Some(instance) = state.instances.get_mut(instance) {
+                instance.state = InstanceState::Ended;
             }
-        };
-        if new {
-            let catalog = Catalog::embedded();
-            let found = catalog.get(&instance.instance_type).expect("a type of the catalogue");
-            let allocatable = found.allocatable(&Default::default(), &Default::default());
-            let name = format!("ip-{}", &instance.id[12..]);
-            let mut node = NodeSpec::new(name)
-                .provider_id(format!("aws:///{}/{}", instance.zone, instance.id))
-                .ready_after(Duration::from_secs(2))
-                .taint("karpenter.sh/unregistered", "", "NoExecute");
-            for (key, value) in &body.labels {
-                node = node.label(key, value);
-            }
-            for taint in &body.taints {
-                node = node.taint(&taint.key, &taint.value, &format!("{:?}", taint.effect));
-            }
-            for (name, amount) in &allocatable.0 {
-                let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
-                node = node.resource(name, text);
-            }
-            // The machine boots by itself, whatever becomes of the caller.
-            let kubelet = self.kubelet.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                kubelet.add(node).await.expect("the node registers");
-            });
-        }
-        Ok(Launched { instance, missing: Vec::new() })
+            Ok(())
+        })
     }
 
-    async fn terminate(&self, instance: &str, _: Reason) -> Result<(), CloudError> {
-        let mut state = self.state.lock().expect("the state");
-        if let Some(instance) = state.instances.get_mut(instance) {
-            instance.state = InstanceState::Ended;
-        }
-        Ok(())
-    }
-
-    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        Ok(self.state.lock().expect("the state").instances.values().cloned().collect())
+    fn list(&self) -> Awaited<'_, Result<Vec<Instance>, CloudError>> {
+        Box::pin(
+            async move { Ok(self.state.lock().expect("the state").instances.values().cloned().collect()) },
+        )
     }
 }
 
@@ -127,8 +135,12 @@ async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
     // Beside it, in shadow mode: it may write plans and nothing else.
     let shadow = Lease::start(cluster.client(), "kube-system", "shadow", "shadow");
     let watching = Fake { kubelet: cloud.kubelet.clone(), state: Arc::default() };
-    let controller =
-        Controller::new(cluster.client(), watching.clone(), shadow.leadership(), options(Mode::Shadow));
+    let controller = Controller::new(
+        cluster.client(),
+        Arc::new(watching.clone()),
+        shadow.leadership(),
+        options(Mode::Shadow),
+    );
     let shadow_task = tokio::spawn(controller.run());
 
     pods(&client, "pod", PODS).await;
@@ -148,14 +160,18 @@ async fn five_hundred_pods_from_nothing_with_the_controller_ended_on_the_way() {
     let lease = Lease::start(cluster.client(), "kube-system", "stowage", "one");
     let started = std::time::Instant::now();
     for life in [1500, 2200, 2600, 3000, 3500, 4500] {
-        let controller =
-            Controller::new(cluster.client(), cloud.clone(), lease.leadership(), options(Mode::Auto));
+        let controller = Controller::new(
+            cluster.client(),
+            Arc::new(cloud.clone()),
+            lease.leadership(),
+            options(Mode::Auto),
+        );
         let task = tokio::spawn(controller.run());
         tokio::time::sleep(Duration::from_millis(life)).await;
         task.abort();
     }
     let controller =
-        Controller::new(cluster.client(), cloud.clone(), lease.leadership(), options(Mode::Auto));
+        Controller::new(cluster.client(), Arc::new(cloud.clone()), lease.leadership(), options(Mode::Auto));
     let task = tokio::spawn(controller.run());
     eventually("all pods bound", LATER, || all_bound(&client, PODS)).await.expect("they are bound");
     eprintln!(

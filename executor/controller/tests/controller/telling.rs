@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use stowage_api::NodeClaim;
+use stowage_api::{NodeClaim, NodePool};
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
 use stowage_fake_cloud::{PoolRule, Script};
@@ -80,6 +80,18 @@ async fn users_are_told_what_they_know_and_once() {
         })
         .await;
     }
+    // The pool: how many nodes it has, and that it can launch.
+    until("status of the pool", async || {
+        let pools: Api<NodePool> = Api::all(scene.client.clone());
+        let pool = pools.get("default").await.map_err(|error| error.to_string())?;
+        let status = pool.status.unwrap_or_default();
+        let cores = status.resources.as_ref().and_then(|all| all.get("cpu")).is_some();
+        let ready =
+            status.conditions.iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+        let nodes = i64::try_from(claims.len()).ok();
+        if status.nodes == nodes && ready && cores { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
     // Pods: where they will be, or why nowhere. Looked at again and again, told once.
     tokio::time::sleep(Duration::from_secs(25)).await;
     for n in 0..12 {

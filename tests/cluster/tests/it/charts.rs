@@ -47,6 +47,7 @@ async fn rights(client: &Client) {
         ("delete", "", "nodes", "", true),
         ("create", "karpenter.sh", "nodeclaims", "", true),
         ("patch", "karpenter.sh", "nodeclaims", "status", true),
+        ("patch", "karpenter.sh", "nodepools", "status", true),
         ("create", "stowage.dev", "plans", "", true),
         ("patch", "stowage.dev", "plans", "status", true),
         ("delete", "", "pods", "", true),

@@ -97,7 +97,7 @@ impl Scene {
     pub(crate) async fn replica_through(&self, lease: Lease, client: Client, settings: Settings) -> Replica {
         let aws = Aws::connect(aws_settings(&self.cloud), Catalog::embedded().clone()).await;
         let settings = Settings { mode: Mode::Auto, ..settings };
-        let controller = Controller::new(client, aws, lease.leadership(), options(settings));
+        let controller = Controller::new(client, Arc::new(aws), lease.leadership(), options(settings));
         Replica { task: tokio::spawn(controller.run()), lease }
     }
 

@@ -1,0 +1,125 @@
+//! NodePools: how many nodes they have, and whether they can launch, written into their status as Karpenter's users know it.
+
+use crate::act::Ports;
+use crate::classes::merged;
+use crate::objects::quantities;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use stowage_api::NodePool;
+use stowage_executor::Observation;
+use stowage_models::labels;
+use stowage_models::quantity::Resources;
+use stowage_observe::View;
+
+/// How often they are looked at.
+pub(crate) const EVERY: Duration = Duration::from_secs(5);
+
+/// Nodes of each pool, and what they have together.
+pub(crate) type Counts = BTreeMap<String, (usize, Resources)>;
+
+/// Counts nodes by pool.
+pub(crate) fn counts(seen: &Observation) -> Counts {
+    let mut counts = Counts::new();
+    for node in seen.nodes.values() {
+        if let Some(pool) = node.labels.get(labels::NODEPOOL) {
+            let (nodes, sum) = counts.entry(pool.clone()).or_default();
+            *nodes += 1;
+            sum.add(&node.capacity);
+        }
+    }
+    counts
+}
+
+/// Writes what has changed.
+pub(crate) async fn look(ports: &Ports, view: &View, counts: &Counts) {
+    let api: Api<NodePool> = Api::all(ports.client.clone());
+    for name in view.names("nodepools") {
+        let Some(pool) = parsed(view, "nodepools", &name) else { continue };
+        let class = pool["spec"]["template"]["spec"]["nodeClassRef"]["name"].as_str().unwrap_or_default();
+        let class = parsed(view, "ec2nodeclasses", class);
+        let nothing = (0, Resources::default());
+        let (nodes, sum) = counts.get(&name).unwrap_or(&nothing);
+        let Some(new) = merged(&pool, &status(class.as_ref(), *nodes, sum).to_string()) else { continue };
+        if new != pool["status"] {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(json!({ "status": new })));
+            if let Err(error) = ports.leadership.write(api.patch_status(&name, &params, &patch)).await {
+                tracing::warn!(nodepool = name, error, "its status is not written");
+            }
+        }
+    }
+}
+
+fn parsed(view: &View, plural: &str, name: &str) -> Option<Value> {
+    serde_json::from_str(&view.object(plural, name)?).ok()
+}
+
+/// What the status of a pool says; conditions without times.
+fn status(class: Option<&Value>, nodes: usize, sum: &Resources) -> Value {
+    let is_ready = |class: &Value| {
+        let all = class["status"]["conditions"].as_array();
+        all.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+    };
+    let lacks = match class {
+        None => Some(("NodeClassNotFound", "the node class does not exist")),
+        Some(class) if !is_ready(class) => Some(("NodeClassNotReady", "the node class is not ready")),
+        Some(_) => None,
+    };
+    let condition = |kind: &str, lacks: Option<(&str, &str)>| {
+        let (reason, message) = lacks.unwrap_or((kind, ""));
+        let status = if lacks.is_none() { "True" } else { "False" };
+        json!({ "type": kind, "status": status, "reason": reason, "message": message })
+    };
+    let unready = lacks.map(|_| ("UnhealthyDependents", "NodeClassReady=False"));
+    let mut resources = json!(quantities(sum));
+    resources["nodes"] = nodes.to_string().into();
+    json!({
+        "nodes": nodes,
+        "nodeClassObservedGeneration": class.map(|class| class["metadata"]["generation"].clone()),
+        "resources": resources,
+        "conditions": [
+            condition("ValidationSucceeded", None),
+            condition("NodeClassReady", lacks),
+            condition("Ready", unready),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stowage_executor::Node;
+
+    #[test]
+    fn a_pool_says_what_it_has_and_whether_it_can_launch() {
+        let mut seen = Observation::default();
+        for (name, pool) in [("a", Some("web")), ("b", Some("web")), ("c", None)] {
+            let labels = pool.map(|pool| (labels::NODEPOOL.to_owned(), pool.to_owned()));
+            let capacity = Resources::from([("cpu", 4000)]);
+            let labels = labels.into_iter().collect();
+            seen.nodes.insert(name.to_owned(), Node { labels, capacity, ..Node::default() });
+        }
+        let counts = counts(&seen);
+        assert_eq!(counts.len(), 1);
+        let (nodes, sum) = &counts["web"];
+        let ready = json!({
+            "metadata": { "generation": 2 }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        let good = status(Some(&ready), *nodes, sum);
+        assert_eq!((&good["nodes"], &good["nodeClassObservedGeneration"]), (&json!(2), &json!(2)));
+        assert_eq!(good["resources"], json!({ "cpu": "8000m", "nodes": "2" }));
+        let of = |status: &Value, kind: &str| {
+            let all = status["conditions"].as_array().expect("conditions");
+            all.iter().find(|one| one["type"] == kind).map(|one| one["status"].clone())
+        };
+        assert_eq!(of(&good, "Ready"), Some("True".into()));
+        let bad = status(None, 0, &Resources::default());
+        assert_eq!(
+            (of(&bad, "Ready"), of(&bad, "NodeClassReady")),
+            (Some("False".into()), Some("False".into()))
+        );
+        assert_eq!(of(&bad, "ValidationSucceeded"), Some("True".into()));
+    }
+}
