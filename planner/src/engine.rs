@@ -71,6 +71,12 @@ impl<'a> Run<'a> {
         (self.limits.clock)().saturating_sub(self.started)
     }
 
+    /// Seconds that the solver may take by its own clock, which is the wall's: no end to them where the run's clock stands still, or a
+    /// busy machine would give another plan.
+    pub(crate) fn solver_seconds(&self, seconds: f64) -> f64 {
+        if self.elapsed().is_zero() { f64::INFINITY } else { seconds }
+    }
+
     /// Tells the observer of an improvement, in the figures of the whole plan.
     pub(crate) fn note(&mut self, stage: &'static str, cost: Option<i64>, bound: f64) {
         let moment = Moment {

@@ -47,6 +47,7 @@ mod solve;
 mod tiny;
 mod vectors;
 mod warm;
+mod weave;
 mod wishes;
 
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};

@@ -15,10 +15,11 @@ use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
-use crate::pack::{PackedNode, Packing, Pattern};
+use crate::pack::{Filler, Guide, PackedNode, Packing, Pattern, complete, right_size};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
 use crate::rows::PatternRows;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// Column generation runs up to this many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
 pub(crate) const PODS_PER_NODE_MAX: i64 = 12;
@@ -35,6 +36,9 @@ const MIP_COLUMNS_MAX: usize = 250;
 /// Branch limit of the integer program over the columns found.
 const MIP_BRANCHES_MAX: i32 = 10;
 
+/// Where no column is whole, those this near to it are taken as if they were.
+const NEARLY: f64 = 0.75;
+
 /// Which bin a column fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Bin {
@@ -43,6 +47,9 @@ pub(crate) enum Bin {
     /// An existing one: index into [`Core::spares`].
     Spare(u32),
 }
+
+/// A pattern of a bin.
+pub(crate) type Column = (Bin, Pattern);
 
 /// The best bound of a run, with the multipliers that prove it (already divided by their `theta`).
 pub(crate) struct Bounded {
@@ -141,7 +148,7 @@ impl<'a> Master<'a> {
             let sigma = self.rows.sigma(self.core, &solution);
             let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
             let multipliers = own.mix(centre, alpha);
-            let answers = self.price(&multipliers);
+            let answers = self.price(&multipliers, None);
             let theta = answers.iter().filter_map(|answer| match answer.bin {
                 Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers)),
                 Bin::Spare(_) => None,
@@ -175,7 +182,7 @@ impl<'a> Master<'a> {
             .into_iter()
             .filter_map(|answer| {
                 let pattern = answer.pattern?;
-                let value = self.worth(answer.bin, &pattern, &own.pi);
+                let value = worth(self.core, answer.bin, &pattern, &own.pi);
                 let price = match answer.bin {
                     Bin::Offer(o) => full_price(self.core, o as usize, own),
                     Bin::Spare(s) => sigma[s as usize],
@@ -194,7 +201,8 @@ impl<'a> Master<'a> {
         self.program.iterations()
     }
 
-    fn price(&self, multipliers: &Multipliers) -> Vec<Answer> {
+    /// The best pattern of each bin, of what is `left` if that is given.
+    fn price(&self, multipliers: &Multipliers, left: Option<&[i64]>) -> Vec<Answer> {
         let core = self.core;
         let offers = (0..core.offers.len()).map(|o| Bin::Offer(o as u32));
         let spares = (0..core.spares.len()).map(|s| Bin::Spare(s as u32));
@@ -213,7 +221,12 @@ impl<'a> Master<'a> {
                             (&spare.items, &spare.fines, &spare.cap, 0.0, &spare.held[..])
                         }
                     };
-                    let items = items(list, fines, &multipliers.pi);
+                    let mut items = items(list, fines, &multipliers.pi);
+                    if let Some(left) = left {
+                        items
+                            .iter_mut()
+                            .for_each(|item| item.copies = item.copies.min(left[item.group] as f64));
+                    }
                     let value = knapsack.solve(&items, &core.w, cap);
                     let y = knapsack.y.clone();
                     if value <= threshold * (1.0 + 1e-9) {
@@ -234,16 +247,6 @@ impl<'a> Master<'a> {
                 .collect()
         };
         core.pool.install(price)
-    }
-
-    /// Value of a pattern in a bin, dollars per hour.
-    fn worth(&self, bin: Bin, pattern: &Pattern, pi: &[f64]) -> f64 {
-        let fines = match bin {
-            Bin::Offer(o) => &self.core.offers[o as usize].fines,
-            Bin::Spare(s) => &self.core.spares[s as usize].fines,
-        };
-        let value: f64 = pattern.iter().map(|(g, count)| pi[*g as usize] * *count as f64).sum();
-        value - fines.sum(pattern) as f64 / 1e6
     }
 
     fn bound(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64) -> f64 {
@@ -280,7 +283,7 @@ impl<'a> Master<'a> {
     /// plan; of the rest the [`MIP_COLUMNS_MAX`] most promising are kept.
     pub(crate) fn integer(self, proven: &Multipliers, room: f64, seconds_max: f64) -> Option<Packing> {
         let reduced = |(bin, pattern): &(Bin, Pattern)| -> f64 {
-            let value = self.worth(*bin, pattern, &proven.pi);
+            let value = worth(self.core, *bin, pattern, &proven.pi);
             match bin {
                 Bin::Offer(o) => full_price(self.core, *o as usize, proven) - value,
                 Bin::Spare(_) => -value,
@@ -295,6 +298,86 @@ impl<'a> Master<'a> {
         small.program.make_integer(MIP_BRANCHES_MAX, seconds_max);
         let solution = small.program.run_integer().ok()?;
         small.packing(&solution)
+    }
+
+    /// Generates columns for the sake of the plan: those that `find` finds at the program's duals, among columns that are not there yet.
+    /// Ends when the program's value is at most `enough`, or nothing is found, or `stop` says so.
+    pub(crate) fn enrich(
+        &mut self,
+        find: impl Fn(usize, &Multipliers, &BTreeSet<&Column>) -> Vec<Column>,
+        enough: f64,
+        iterations: usize,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Fault> {
+        for round in 0..iterations {
+            let solution = self.program.run(Simplex::Primal, i32::MAX)?;
+            if solution.objective <= enough || stop() {
+                break;
+            }
+            let own = self.rows.shared.multipliers(self.core, &solution);
+            let new = find(round, &own, &self.columns.iter().collect());
+            if new.is_empty() {
+                break;
+            }
+            self.add(new);
+        }
+        Ok(())
+    }
+
+    /// A plan along the columns: whole columns of the optimum are taken, columns for what is left are looked for, and the program is
+    /// solved for it again, until the columns have nothing that is nearly whole; the rest is packed by value per price. For cores
+    /// without existing nodes. `stop` ends it early, with more left to pack so.
+    pub(crate) fn dive(&mut self, guide: &Guide, stop: &dyn Fn() -> bool) -> Result<Packing, Fault> {
+        let core = self.core;
+        let mut packing = Packing::empty(core);
+        let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        while packing.left_out() > 0 && !stop() {
+            let amount = |k: usize| solution.primal[self.first_column + k];
+            let mut used: Vec<usize> = (0..self.columns.len()).filter(|k| amount(*k) > 1e-6).collect();
+            let mut built = 0;
+            for k in &used {
+                for _ in 0..(amount(*k) + 1e-6).floor() as usize {
+                    built += usize::from(self.build(*k, guide, &mut packing));
+                }
+            }
+            if built == 0 {
+                used.sort_by(|a, b| amount(*b).total_cmp(&amount(*a)).then(a.cmp(b)));
+                let nearly = used.iter().take_while(|k| amount(**k) >= NEARLY).count().max(1);
+                for k in used.iter().take(nearly) {
+                    built += usize::from(self.build(*k, guide, &mut packing));
+                }
+            }
+            if built == 0 {
+                break;
+            }
+            for (g, left) in packing.left.iter().enumerate() {
+                self.program.set_row(g, core.fluid_demand(g, *left), INFINITY);
+            }
+            solution = self.program.run(Simplex::Dual, i32::MAX)?;
+            let own = self.rows.shared.multipliers(core, &solution);
+            let new = self.improving(self.price(&own, Some(&packing.left)), &own, &[]);
+            if !new.is_empty() {
+                self.add(new);
+                solution = self.program.run(Simplex::Primal, i32::MAX)?;
+            }
+        }
+        let bias = vec![1.0; core.demand.len()];
+        complete(core, guide, &mut packing, &guide.near, &bias, &mut Filler::default());
+        Ok(packing)
+    }
+
+    /// Launches a node with the pattern of a column, if all its pods are left and limits allow it.
+    fn build(&self, column: usize, guide: &Guide, packing: &mut Packing) -> bool {
+        let (Bin::Offer(offer), pattern) = &self.columns[column] else { return false };
+        let offer = *offer as usize;
+        if pattern.iter().any(|(g, count)| packing.left[*g as usize] < *count)
+            || !packing.allows(self.core, offer)
+        {
+            return false;
+        }
+        let offer = right_size(self.core, guide, pattern, packing, offer);
+        packing.push(self.core, PackedNode { offer: offer as u32, pattern: pattern.clone() });
+        true
     }
 
     /// Reads an integer point; anything it gets wrong makes it `None`.
@@ -329,6 +412,16 @@ impl<'a> Master<'a> {
         }
         (packing.left_out() == 0).then_some(packing)
     }
+}
+
+/// Value of a pattern in a bin, dollars per hour.
+pub(crate) fn worth(core: &Core, bin: Bin, pattern: &Pattern, pi: &[f64]) -> f64 {
+    let fines = match bin {
+        Bin::Offer(o) => &core.offers[o as usize].fines,
+        Bin::Spare(s) => &core.spares[s as usize].fines,
+    };
+    let value: f64 = pattern.iter().map(|(g, count)| pi[*g as usize] * *count as f64).sum();
+    value - fines.sum(pattern) as f64 / 1e6
 }
 
 pub(crate) fn pattern_of(items: &[Item], counts: &[i64]) -> Pattern {

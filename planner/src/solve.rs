@@ -16,6 +16,7 @@ use crate::pricing::{Multipliers, PriceList, price_all};
 use crate::problem::Problem;
 use crate::tiny;
 use crate::vectors::price_list;
+use crate::weave;
 use std::time::Duration;
 use stowage_models::units::{Ppm, UsdMicros};
 
@@ -144,7 +145,8 @@ struct Relaxed<'c> {
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
-    let left = |run: &Run<'_>| run.time.saturating_sub(run.elapsed()).max(least).as_secs_f64();
+    let left =
+        |run: &Run<'_>| run.solver_seconds(run.time.saturating_sub(run.elapsed()).max(least).as_secs_f64());
     let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
         Err(fault) => {
@@ -309,6 +311,9 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     if !is_small && !done(part, effort) {
         tighten(part, effort, run);
     }
+    if !is_small && !done(part, effort) {
+        weave(part, effort, run);
+    }
     if part.exact || done(part, effort) {
         return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };
     }
@@ -378,7 +383,8 @@ fn combine(part: &mut Part<'_>, tree: &mut Tree<'_>, effort: &Effort, run: &mut 
     let seconds = run.limits.time.as_secs_f64();
     let Some(patterns) = tree.patterns() else { return };
     let room = cost as f64 / 1e6 - bound;
-    let better = patterns.integer(&multipliers, room, (3.0 * seconds).min(seconds + 2.0));
+    let seconds = run.solver_seconds((3.0 * seconds).min(seconds + 2.0));
+    let better = patterns.integer(&multipliers, room, seconds);
     if let Some(better) = better.filter(|better| better.cost(core) < cost) {
         part.packing = better;
         effort.note("integer", part.packing.cost(core), bound, run);
@@ -528,6 +534,32 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     }
 }
 
+/// A plan made of patterns, for a part with many nodes that hold few pods each.
+fn weave(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let pods: i64 = core.demand.iter().sum();
+    let has_room = pods <= hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64;
+    if !has_room || !core.spares.is_empty() || part.relaxed.point.is_none() || part.packing.left_out() > 0 {
+        return;
+    }
+    let (start, list) = (&part.relaxed.multipliers, &part.relaxed.list);
+    // Half of what remains of the time is for columns, the other half for the plan along them and for the search after it.
+    let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
+    let stop = || run.stopped().is_some();
+    let late = || stop() || run.elapsed() >= until;
+    let woven =
+        weave::weave(core, &part.packing, (start, list), part.proof.bound(), run.time, (&late, &stop));
+    run.iterations += woven.iterations;
+    match woven.packing {
+        Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {
+            part.packing = packing;
+        }
+        Ok(_) => {}
+        Err(fault) => run.faults.push(format!("weaving: {fault}")),
+    }
+    effort.note("woven", part.packing.cost(core), part.proof.bound(), run);
+}
+
 /// Column generation on integer patterns, for the bound, and the integer program over the columns, for the plan.
 fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
@@ -553,7 +585,8 @@ fn generate(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     }
     // Its branches are counted; the clock is only to stop what got out of hand, not what a busy machine slows down.
     let whole = run.limits.time.as_secs_f64();
-    let better = master.integer(&multipliers, room, (3.0 * whole).min(whole + 2.0));
+    let seconds = run.solver_seconds((3.0 * whole).min(whole + 2.0));
+    let better = master.integer(&multipliers, room, seconds);
     if let Some(better) = better.filter(|better| better.cost(core) < cost) {
         part.packing = better;
         effort.note("integer", part.packing.cost(core), part.proof.bound(), run);

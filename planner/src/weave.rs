@@ -1,0 +1,135 @@
+//! A plan along patterns, for many nodes that hold few pods each.
+//!
+//! Whole nodes cut from fluid mixes waste two or three per cent there: no rounding of a mix fills the last node core. Patterns do not
+//! need rounding, only their numbers do. So columns are generated for the sake of the plan: in each round, for each group, the best
+//! patterns with one of its pods on the offers nearest to their price, so that every row gets new columns and not only the rows that the
+//! best patterns of all happen to touch. Then the program over the columns is followed, whole columns first ([`Master::dive`]). Nothing
+//! is proven here: a search that ends early finds a worse pattern, no wrong one.
+
+use crate::core::Core;
+use crate::exact::{Best, best_pattern};
+use crate::knapsack::{Item, Knapsack};
+use crate::lp::Fault;
+use crate::master::{Bin, Column, Master, pattern_of, worth};
+use crate::pack::{Guide, Packing};
+use crate::pricing::{Multipliers, PriceList, full_price, items};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Searches for columns per second of time limit: about a quarter of it.
+const SEARCHES_PER_SECOND: f64 = 15_000.0;
+/// Rounds, at least and at most.
+const ROUNDS_MIN: f64 = 3.0;
+const ROUNDS_MAX: f64 = 60.0;
+/// Columns are enough when the program over them is this near to the bound.
+const NEAR_ENOUGH: f64 = 5e-4;
+/// Offers that each group looks at: the nearest to their price of those that take it.
+const OFFERS: usize = 12;
+/// Branches per search.
+const BRANCHES: usize = 60;
+/// A pattern may be worth this share less than its price where it is searched for; what counts is its worth at the program's duals.
+const SLACK: f64 = 0.01;
+/// Patterns per group and round.
+const PER_GROUP: usize = 2;
+/// Patterns per round.
+const PER_ROUND: usize = 300;
+
+/// What came of it.
+pub(crate) struct Woven {
+    /// The plan.
+    pub(crate) packing: Result<Packing, Fault>,
+    /// Simplex iterations.
+    pub(crate) iterations: u64,
+}
+
+/// A plan from the patterns of `packing` and those that improve on them, for a core without existing nodes. Columns are generated until
+/// `late`, and the plan is cut short by `stop`.
+pub(crate) fn weave(
+    core: &Core,
+    packing: &Packing,
+    (start, list): (&Multipliers, &PriceList),
+    bound: f64,
+    time: Duration,
+    (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
+) -> Woven {
+    let columns: BTreeSet<Column> =
+        packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone())).collect();
+    let mut master = Master::of(core, columns.into_iter().collect());
+    let guide = Guide::new(core, start, list);
+    let searches = core.demand.len() * guide.near.len().min(OFFERS);
+    let rounds = SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64;
+    let rounds = rounds.clamp(ROUNDS_MIN, ROUNDS_MAX);
+    let find = |round: usize, own: &Multipliers, have: &BTreeSet<&Column>| {
+        // The duals of few columns swing; the multipliers of the fluid optimum hold them, less and less.
+        let alpha = 0.5 * (1.0 - round as f64 / rounds);
+        let new = seeded(core, &own.mix(start, alpha), own, &guide.near, have);
+        if new.is_empty() { seeded(core, own, own, &guide.near, have) } else { new }
+    };
+    let enriched = master.enrich(find, bound * (1.0 + NEAR_ENOUGH), rounds as usize, late);
+    let packing = enriched.and_then(|()| master.dive(&guide, stop));
+    Woven { packing, iterations: master.iterations() }
+}
+
+/// An offer as it is searched.
+struct Searched {
+    offer: u32,
+    items: Vec<Item>,
+    y: Vec<f64>,
+    /// Price at the multipliers of the search, and at the program's.
+    price: f64,
+    own_price: f64,
+}
+
+/// Patterns found at `multipliers` that improve the program whose duals are `own`: for each group the best few with one of its pods.
+fn seeded(
+    core: &Core,
+    multipliers: &Multipliers,
+    own: &Multipliers,
+    near: &[u32],
+    have: &BTreeSet<&Column>,
+) -> Vec<Column> {
+    let prepare = |knapsack: &mut Knapsack, offer: &u32| {
+        let o = *offer as usize;
+        let items = items(&core.offers[o].items, &core.offers[o].fines, &multipliers.pi);
+        knapsack.solve(&items, &core.w, &core.offers[o].cap);
+        let (price, own_price) = (full_price(core, o, multipliers), full_price(core, o, own));
+        Searched { offer: *offer, items, y: knapsack.y.clone(), price, own_price }
+    };
+    let all = || {
+        let bins: Vec<Searched> = near.par_iter().map_init(Knapsack::default, prepare).collect();
+        let groups = (0..core.demand.len()).into_par_iter().filter(|g| core.demand[*g] > 0);
+        groups.flat_map_iter(|g| of_group(core, g, &bins, own)).collect::<Vec<_>>()
+    };
+    let found: BTreeMap<Column, f64> = core.pool.install(all).into_iter().collect();
+    let mut new: Vec<(Column, f64)> =
+        found.into_iter().filter(|(column, _)| !have.contains(column)).collect();
+    new.sort_by(|a, b| b.1.total_cmp(&a.1));
+    new.truncate(PER_ROUND);
+    new.into_iter().map(|(column, _)| column).collect()
+}
+
+/// The best few patterns with a pod of group `g` that improve the program, each with its worth per price.
+fn of_group(core: &Core, g: usize, bins: &[Searched], own: &Multipliers) -> Vec<(Column, f64)> {
+    let mut found: Vec<(Column, f64)> = Vec::new();
+    let weights = &core.w[g * core.r()..][..core.r()];
+    let takes = bins.iter().filter_map(|bin| Some((bin, bin.items.iter().position(|item| item.group == g)?)));
+    for (bin, at) in takes.take(OFFERS) {
+        let mut rest = bin.items.clone();
+        rest[at].copies -= 1.0;
+        let cap = &core.offers[bin.offer as usize].cap;
+        let room: Vec<f64> = cap.iter().zip(weights).map(|(cap, w)| cap - w).collect();
+        let threshold = (bin.price - rest[at].profit).max(0.0) * (1.0 - SLACK);
+        let best = best_pattern(&rest, &core.w, &room, &bin.y, threshold, BRANCHES);
+        let (Best::Pattern(mut counts, _) | Best::Limit(Some((mut counts, _)))) = best else { continue };
+        counts[at] += 1;
+        let column = (Bin::Offer(bin.offer), core.rules.kept(&pattern_of(&rest, &counts), &[]));
+        let worth = worth(core, column.0, &column.1, &own.pi);
+        if worth > bin.own_price + 1e-7 {
+            found.push((column, worth / bin.own_price.max(1e-6)));
+        }
+    }
+    found.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    found.truncate(PER_GROUP);
+    found
+}
