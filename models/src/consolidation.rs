@@ -1,6 +1,7 @@
 //! What a plan says about nodes that exist: which are removed, where their pods go, in which order, and what is left to save
 //! (`docs/formulation.md` section 5).
 
+use crate::departure::{Departure, DepartureReason};
 use crate::objects::PodRef;
 use crate::plan::Certificate;
 use crate::units::{Ppm, UsdMicros};
@@ -38,6 +39,13 @@ pub struct ConsolidationPolicy {
     /// absent: no such rule.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub min_node_age_minutes: u32,
+    /// So long before a node expires (but no more than a tenth of its life) it is to go, within budgets and with its replacement first.
+    /// Default an hour; zero, and absent: only at its end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expiry_lead_minutes: u32,
+    /// Unhealthy nodes are replaced. Default no, as Karpenter's feature gate `NodeRepair`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repair: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -57,6 +65,8 @@ impl Default for ConsolidationPolicy {
             budget: None,
             node_pools: Vec::new(),
             min_node_age_minutes: 60,
+            expiry_lead_minutes: 60,
+            repair: false,
         }
     }
 }
@@ -99,6 +109,8 @@ pub enum NodeReason {
     OutOfScope,
     /// Not ready, cordoned, leaving already, or not initialised.
     NotReady,
+    /// It is unhealthy, but so many are that replacing them would not help.
+    RepairBlocked,
     /// `karpenter.sh/do-not-disrupt` on the node.
     DoNotDisrupt,
     /// A waiting pod is nominated to it.
@@ -115,19 +127,47 @@ pub enum NodeReason {
     PodDisruptionBudget,
     /// The NodePool's disruption budgets allow none now.
     Budget,
+    /// It has to go, but limits of NodePools and budgets leave no order in which all such nodes can: a later plan sees to it.
+    Deferred,
     /// It may be removed, and staying is part of the cheapest plan found.
     Worth,
     /// It is removed, and had no pods to move.
     Empty,
     /// It is removed, and its pods move.
     Underutilized,
+    /// It is removed as its machine is taken away.
+    Interrupted,
+    /// It is removed as it is unhealthy.
+    Unhealthy,
+    /// It is removed as `expireAfter` has passed, or does so soon.
+    Expired,
+    /// It is removed as it is not what its NodePool would launch today.
+    Drifted,
 }
 
 impl NodeReason {
     /// Whether the node is removed.
     #[must_use]
     pub fn is_removal(self) -> bool {
-        matches!(self, NodeReason::Empty | NodeReason::Underutilized)
+        matches!(self, NodeReason::Empty | NodeReason::Underutilized) || self.is_departure()
+    }
+
+    /// Whether the node is removed for another reason than cost.
+    #[must_use]
+    pub fn is_departure(self) -> bool {
+        use NodeReason::{Drifted, Expired, Interrupted, Unhealthy};
+        matches!(self, Interrupted | Unhealthy | Expired | Drifted)
+    }
+}
+
+impl From<DepartureReason> for NodeReason {
+    fn from(reason: DepartureReason) -> NodeReason {
+        match reason {
+            DepartureReason::Interrupted => NodeReason::Interrupted,
+            DepartureReason::Unhealthy => NodeReason::Unhealthy,
+            DepartureReason::Expired => NodeReason::Expired,
+            DepartureReason::Drifted => NodeReason::Drifted,
+        }
     }
 }
 
@@ -145,6 +185,9 @@ pub struct NodeDecision {
     /// `namespace/name` of the PodDisruptionBudget that keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
+    /// That it has to go, if it does, whether or not something keeps it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departure: Option<Departure>,
     /// One sentence for people; not judged.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -165,15 +208,15 @@ pub struct Move {
     pub to: String,
 }
 
-/// What may happen at once, after all waves before it are done. Within a wave, launches are ready before evictions begin, and
-/// nodes are removed once their pods are gone.
+/// What may happen at once, after all waves before it are done. Within a wave, launches are ready before evictions begin (but pods of
+/// nodes that go whatever stands against it do not wait), and nodes are removed once their pods are gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
     /// Slots to launch, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub launches: Vec<String>,
-    /// Pods to evict, sorted; each goes where [`Consolidation::moves`] says. Their nodes take no new pods from here on.
+    /// Pods to evict, sorted; each goes where [`Consolidation::moves`] says, or nowhere if the plan leaves it out. Their nodes take no new pods from here on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evictions: Vec<PodRef>,
     /// Nodes to remove, sorted.

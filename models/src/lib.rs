@@ -9,8 +9,10 @@
 
 pub mod catalog;
 pub mod consolidation;
+pub mod departure;
 pub mod digest;
 pub mod labels;
+mod node_class;
 pub mod objects;
 pub mod plan;
 mod pod;

@@ -34,7 +34,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.7: unmet preferences about other pods have a price, too, and a certificate may have a row per zone for a group that only prefers
 /// to be spread over them. A checker of 1.6 arrives at another price, or meets rows it does not expect, and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.7";
+///
+/// 1.8: nodes may have to go for other reasons than cost ([`crate::consolidation::NodeDecision::departure`]). A checker of 1.7 does not
+/// know these reasons, or the policy's fields, and refuses the plan.
+pub const FORMAT_VERSION: &str = "1.8";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";

@@ -36,6 +36,21 @@ pub fn instant(text: &str) -> Option<i64> {
     Some(days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset)
 }
 
+/// Seconds since 1970 as an RFC 3339 time. What is before the year 0 or after 9999 is written as the first or last second of those.
+#[must_use]
+pub fn rfc3339(seconds: i64) -> String {
+    let first = days_from_civil(0, 1, 1) * DAY;
+    let last = days_from_civil(10_000, 1, 1) * DAY - 1;
+    let seconds = seconds.clamp(first, last);
+    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    let (month, day) = civil_from_days(days);
+    // A year that is not after the day's; then on to the last one that begins by then.
+    let guess = 1970 + days.div_euclid(365).min(days.div_euclid(366));
+    let year = (guess..).take_while(|year| days_from_civil(*year, 1, 1) <= days).last().unwrap_or(guess);
+    let (hour, minute) = (second / 3_600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
+}
+
 /// Days since 1970-01-01 of a date of the Gregorian calendar. Years are counted from March, so that leap days end them.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -219,6 +234,22 @@ mod tests {
         {
             assert_eq!(instant(wrong), None, "{wrong}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_written_as_they_are_read(seconds in -62_167_219_200_i64..253_402_300_800) {
+            prop_assert_eq!(instant(&rfc3339(seconds)), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn times_are_written() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_709_164_800 + 3_661), "2024-02-29T01:01:01Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(i64::MIN), "0000-01-01T00:00:00Z");
     }
 
     #[test]

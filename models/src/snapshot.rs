@@ -1,5 +1,6 @@
 //! The snapshot: everything a planning run may know, as one versioned value.
 
+use crate::departure::Notice;
 use crate::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
     Volume, VolumeClaim,
@@ -87,6 +88,9 @@ pub struct Snapshot {
     /// Namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
+    /// Messages about machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 impl Default for Snapshot {
@@ -110,6 +114,7 @@ impl Default for Snapshot {
             volumes: Vec::new(),
             storage_classes: Vec::new(),
             namespaces: Vec::new(),
+            notices: Vec::new(),
         }
     }
 }
@@ -128,8 +133,16 @@ impl Snapshot {
         self.volumes.sort_by(|a, b| a.name.cmp(&b.name));
         self.storage_classes.sort_by(|a, b| a.name.cmp(&b.name));
         self.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        self.notices.sort();
+        self.notices.dedup();
         self.notes.sort();
         self.notes.dedup();
+    }
+
+    /// Whether a node's machine is taken away.
+    #[must_use]
+    pub fn is_interrupted(&self, node: &str) -> bool {
+        self.notices.iter().any(|notice| notice.node == node && notice.is_final())
     }
 
     /// The digest plans refer to.

@@ -53,6 +53,7 @@ fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
         && !node.unschedulable
         && !node.deleting
         && node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED)
+        && !snapshot.is_interrupted(&node.name)
 }
 
 /// Sum of the requests of pods on each node that have not ended, by node name.

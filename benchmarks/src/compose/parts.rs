@@ -329,7 +329,7 @@ impl NodePlan {
             allocatable: node.allocatable,
             taints: node.taints,
             conditions: ["Initialized", "Launched", "Ready", "Registered"].map(str::to_owned).to_vec(),
-            deleting: false,
+            ..NodeClaim::default()
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::pod::PriorityFrom;
 use crate::storage::CsiNode;
 use crate::{ImportError, Imported, complete, printable};
 use std::collections::BTreeMap;
+use stowage_models::departure::Notice;
 use stowage_models::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
     Volume, VolumeClaim,
@@ -55,6 +56,7 @@ pub(crate) struct Collector {
     daemon_set_priorities: Vec<(usize, PriorityFrom)>,
     header: Option<Header>,
     notes: Vec<String>,
+    notices: Vec<Notice>,
     read: BTreeMap<String, usize>,
     skipped: BTreeMap<String, usize>,
 }
@@ -123,6 +125,7 @@ impl Collector {
             volumes,
             storage_classes,
             namespaces,
+            notices,
         } = snapshot;
         self.merge_header(Header { source: file.to_owned(), taken_at, origin, seed, settings })?;
         self.notes.extend(notes);
@@ -137,6 +140,7 @@ impl Collector {
         self.lists.volumes.extend(volumes);
         self.lists.storage_classes.extend(storage_classes);
         self.lists.namespaces.extend(namespaces);
+        self.notices.extend(notices);
         self.count(KIND);
         Ok(())
     }
@@ -190,6 +194,7 @@ impl Collector {
             storage_classes: lists.storage_classes.merge(names)?,
             namespaces: lists.namespaces.merge(names)?,
             notes: self.notes,
+            notices: self.notices,
             ..Snapshot::default()
         };
         for csi_node in lists.csi_nodes.merge(names)? {

@@ -6,9 +6,11 @@ use crate::merge::Named;
 use crate::{ImportError, Source, decode};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use stowage_models::departure::Notice;
 use stowage_models::objects::{Container, PodSpec};
 use stowage_models::plan::{self, Plan};
 use stowage_models::quantity::Resources;
+use stowage_models::schedule::instant;
 use stowage_models::snapshot::{self, Snapshot};
 
 #[derive(Deserialize)]
@@ -146,6 +148,9 @@ fn validate(snapshot: &Snapshot, place: &str) -> Result<(), ImportError> {
     for set in &snapshot.daemon_sets {
         check.spec(set, &set.spec)?;
     }
+    for (index, notice) in snapshot.notices.iter().enumerate() {
+        check.notice(index, notice)?;
+    }
     Ok(())
 }
 
@@ -175,6 +180,23 @@ impl Check<'_> {
             ));
         }
         Ok(())
+    }
+
+    fn notice(&self, index: usize, notice: &Notice) -> Result<(), ImportError> {
+        let wrong = |field: &str, message: String, hint: &str| {
+            Err(ImportError::new(&format!("{}: notices[{index}].{field}", self.place), message, hint))
+        };
+        if notice.node.is_empty() {
+            return wrong("node", "the name is empty".to_owned(), "name the node the notice is about");
+        }
+        match &notice.deadline {
+            Some(text) if instant(text).is_none() => wrong(
+                "deadline",
+                format!("`{text}` is no time"),
+                "write it as 2026-08-31T12:00:00Z, or leave it out",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn amounts<T: Named>(&mut self, object: &T, field: &str, amounts: &Resources) -> Result<(), ImportError> {

@@ -165,9 +165,19 @@ fn node(node: &Node) -> Value {
     put(&mut spec, "taints", taints(&node.taints));
     put(&mut spec, "unschedulable", json!(node.unschedulable));
     put(&mut spec, "providerID", json!(node.provider_id));
+    let good = conditions(node.ready.then_some("Ready").into_iter());
+    let bad = node.symptoms.iter().map(|one| {
+        let mut object = Map::new();
+        object.insert("type".to_owned(), json!(one.condition));
+        object.insert("status".to_owned(), json!(one.status));
+        put(&mut object, "lastTransitionTime", json!(one.since));
+        Value::Object(object)
+    });
+    let conditions: Vec<Value> =
+        good.as_array().cloned().unwrap_or_default().into_iter().chain(bad).collect();
     let status = json!({
         "capacity": quantities(&node.capacity), "allocatable": quantities(&node.allocatable),
-        "conditions": conditions(node.ready.then_some("Ready").into_iter()),
+        "conditions": conditions,
     });
     json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec, "status": status})
 }

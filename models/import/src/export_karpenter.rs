@@ -73,8 +73,11 @@ pub(crate) fn node_claim(claim: &NodeClaim) -> Value {
         });
         metadata.insert("ownerReferences".to_owned(), json!([owner]));
     }
+    put(&mut metadata, "creationTimestamp", json!(claim.created));
     let mut spec = Map::new();
     put(&mut spec, "taints", taints(&claim.taints));
+    put(&mut spec, "expireAfter", json!(claim.expire_after));
+    put(&mut spec, "terminationGracePeriod", json!(claim.termination_grace_period));
     spec.insert("requirements".to_owned(), json!([]));
     spec.insert("nodeClassRef".to_owned(), class_ref("default"));
     let mut status = Map::new();

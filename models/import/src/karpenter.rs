@@ -125,8 +125,11 @@ pub(crate) struct RawNodeClaim {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawClaimSpec {
     taints: Option<Vec<RawTaint>>,
+    expire_after: Option<String>,
+    termination_grace_period: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -142,8 +145,12 @@ struct RawClaimStatus {
 
 impl RawNodeClaim {
     pub(crate) fn convert(self) -> NodeClaim {
+        let spec = self.spec.unwrap_or_default();
         let status = self.status.unwrap_or_default();
         NodeClaim {
+            created: self.metadata.creation_timestamp.clone(),
+            expire_after: spec.expire_after,
+            termination_grace_period: spec.termination_grace_period,
             deleting: self.metadata.is_deleting(),
             name: self.metadata.name,
             labels: modernise(self.metadata.labels),
@@ -151,7 +158,7 @@ impl RawNodeClaim {
             provider_id: status.provider_id.filter(|id| !id.is_empty()),
             capacity: nonzero(status.capacity),
             allocatable: nonzero(status.allocatable),
-            taints: taints(self.spec.unwrap_or_default().taints),
+            taints: taints(spec.taints),
             conditions: true_conditions(status.conditions),
         }
     }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
+use stowage_models::departure::{REPAIRS, Symptom};
 use stowage_models::labels::DO_NOT_DISRUPT;
 use stowage_models::objects::{NodeSelectorTerm, Owner, Taint, TaintEffect};
 use stowage_models::selector::{Labels, Requirement};
@@ -142,6 +143,26 @@ pub(crate) struct Condition {
     status: String,
     reason: Option<String>,
     message: Option<String>,
+    #[serde(rename = "lastTransitionTime")]
+    since: Option<String>,
+}
+
+/// Conditions for which nodes are repaired, as far as they are bad; sorted.
+pub(crate) fn symptoms(conditions: &[Condition]) -> Vec<Symptom> {
+    let is_bad =
+        |one: &&Condition| REPAIRS.iter().any(|(kind, status, _)| *kind == one.kind && *status == one.status);
+    let mut found: Vec<Symptom> = conditions
+        .iter()
+        .filter(is_bad)
+        .map(|one| Symptom {
+            condition: one.kind.clone(),
+            status: one.status.clone(),
+            since: one.since.clone(),
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// What the Ready condition says, if there is one and it is not True.

@@ -1,6 +1,6 @@
 //! Nodes.
 
-use crate::meta::{Condition, Meta, RawTaint, taints, true_conditions};
+use crate::meta::{Condition, Meta, RawTaint, symptoms, taints, true_conditions};
 use crate::quantities::{Quantities, nonzero};
 use crate::requirement::modernise;
 use serde::Deserialize;
@@ -47,6 +47,7 @@ impl RawNode {
             capacity: nonzero(status.capacity),
             allocatable: nonzero(status.allocatable),
             volume_limits: BTreeMap::new(),
+            symptoms: symptoms(status.conditions.as_deref().unwrap_or_default()),
             ready: true_conditions(status.conditions).iter().any(|condition| condition == "Ready"),
         }
     }

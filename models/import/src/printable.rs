@@ -49,5 +49,9 @@ pub(crate) fn check(snapshot: &Snapshot, sources: &[String]) -> Result<(), Impor
     for budget in &snapshot.pod_disruption_budgets {
         check("PodDisruptionBudget", &budget.namespace, &budget.name, &none)?;
     }
+    for notice in &snapshot.notices {
+        check("notice", "", &notice.node, &none)?;
+        check("notice", "", notice.deadline.as_deref().unwrap_or_default(), &none)?;
+    }
     Ok(())
 }

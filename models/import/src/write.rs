@@ -61,6 +61,7 @@ fn json(snapshot: &Snapshot) -> Vec<u8> {
         volumes,
         storage_classes,
         namespaces,
+        notices,
     } = snapshot;
     let mut lines = Lines(b"{\n".to_vec());
     lines.field("kind", kind);
@@ -85,6 +86,7 @@ fn json(snapshot: &Snapshot) -> Vec<u8> {
     lines.list("volumes", volumes);
     lines.list("storageClasses", storage_classes);
     lines.list("namespaces", namespaces);
+    lines.list("notices", notices);
     lines.end()
 }
 

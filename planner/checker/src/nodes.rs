@@ -77,7 +77,8 @@ pub(crate) fn taints(snapshot: &Snapshot, node: &Node) -> Vec<Taint> {
 fn is_eligible(snapshot: &Snapshot, node: &Node) -> bool {
     let up = node.ready || pool_of_start(snapshot, node).is_some();
     let disrupted = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
-    up && !node.unschedulable && !node.deleting && !disrupted
+    let lost = snapshot.notices.iter().any(|notice| notice.is_final() && notice.node == node.name);
+    up && !node.unschedulable && !node.deleting && !disrupted && !lost
 }
 
 /// All nodes, sorted by name. `daemon_rules` has the rule of each DaemonSet, in the snapshot's order.

@@ -229,6 +229,12 @@ pub struct ConsolidationArgs {
     /// Leave nodes with pods alone until they are this old, so that what was launched is used; 0m: no such rule
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::age, requires = "consolidate")]
     pub min_node_age: u32,
+    /// Replace nodes so long before they expire (at most a tenth of their life), while budgets can still be kept; 0m: at their end
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::age, requires = "consolidate")]
+    pub expiry_lead: u32,
+    /// Replace unhealthy nodes, as Karpenter's feature gate NodeRepair
+    #[arg(long, requires = "consolidate")]
+    pub repair: bool,
     /// What if there were no PodDisruptionBudgets?
     #[arg(long, requires = "consolidate")]
     pub ignore_pdb: bool,

@@ -4,6 +4,8 @@
 use crate::render::groups::{self, Group, Kind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::{NodeDecision, NodeReason};
+use stowage_models::departure::Departure;
 use stowage_models::plan::{ExistingNode, Plan, Policy};
 use stowage_models::units::{Ppm, UsdMicros};
 
@@ -59,6 +61,19 @@ pub struct NodeChange {
     pub pods_new: u64,
 }
 
+/// Another decision about a node that exists: it goes in one of the plans only, or for another reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionChange {
+    /// Node name.
+    pub node: String,
+    /// Why it goes or stays; `None`: the plan decides nothing about it.
+    pub reason: Change<Option<NodeReason>>,
+    /// That it has to go, as the second plan says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub departure: Option<Departure>,
+}
+
 /// Inputs that differ; plans of different input are still comparable, but the difference may be the input's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -103,6 +118,8 @@ pub struct Difference {
     pub launches: Vec<LaunchChange>,
     /// Existing nodes that get other pods, sorted by name.
     pub existing: Vec<NodeChange>,
+    /// Nodes that go in one of the plans only, or for another reason, sorted by name.
+    pub decisions: Vec<DecisionChange>,
     /// Pods left out by the second plan only, sorted.
     pub newly_left_out: Vec<String>,
     /// Pods left out by the first plan only and placed by the second, sorted.
@@ -155,6 +172,7 @@ impl Difference {
             inputs: compare_inputs(before, after),
             launches,
             existing,
+            decisions: compare_decisions(before, after),
             newly_left_out,
             newly_placed,
             pods_elsewhere: places_after.iter().filter(|(pod, place)| is_elsewhere(pod, place)).count()
@@ -169,6 +187,7 @@ impl Difference {
     pub fn is_change(&self) -> bool {
         !self.launches.is_empty()
             || !self.existing.is_empty()
+            || !self.decisions.is_empty()
             || !self.newly_left_out.is_empty()
             || !self.newly_placed.is_empty()
             || self.pods_elsewhere > 0
@@ -234,6 +253,27 @@ fn compare_launches(before: &Plan, after: &Plan) -> (Vec<LaunchChange>, u64) {
     // Stable: equal differences stay in the order of the kinds.
     changes.sort_by_key(|change| std::cmp::Reverse((change.cost.after.0 - change.cost.before.0).abs()));
     (changes, unchanged)
+}
+
+/// Nodes that go in one plan and not in the other, or for another reason.
+fn compare_decisions(before: &Plan, after: &Plan) -> Vec<DecisionChange> {
+    let of = |plan: &'_ Plan| -> BTreeMap<String, NodeDecision> {
+        let nodes = plan.consolidation.iter().flat_map(|stated| &stated.nodes);
+        nodes.map(|one| (one.node.clone(), one.clone())).collect()
+    };
+    let (old, new) = (of(before), of(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |name: &String| {
+        let (was, is) = (old.get(name), new.get(name));
+        let reason = Change { before: was.map(|one| one.reason), after: is.map(|one| one.reason) };
+        let goes = |reason: Option<NodeReason>| reason.is_some_and(NodeReason::is_removal);
+        (reason.is_change() && (goes(reason.before) || goes(reason.after))).then(|| DecisionChange {
+            node: name.clone(),
+            reason,
+            departure: is.and_then(|one| one.departure.clone()),
+        })
+    };
+    names.into_iter().filter_map(change).collect()
 }
 
 /// The nodes that changed, and how many did not.

@@ -7,6 +7,8 @@ use stowage_cli::difference::Difference;
 use stowage_cli::explanation;
 use stowage_cli::render::{self, Subject, diff, document, explain, grid, markdown, table};
 use stowage_cli::style::Palette;
+use stowage_models::consolidation::{Consolidation, ConsolidationSummary, NodeDecision, NodeReason, Wave};
+use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::objects::{Container, Pod, PodRef, PodSpec};
 use stowage_models::plan::Plan;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
@@ -78,6 +80,76 @@ fn diff_of_two_plans() {
     insta::assert_snapshot!("diff_table", diff::table(&difference, false, Palette::PLAIN));
     insta::assert_snapshot!("diff_markdown", diff::markdown(&difference, false));
     insta::assert_snapshot!("diff_json", document::json(&difference));
+}
+
+/// A plan in which nodes have to go: one does, one is held, one goes for its cost.
+fn departing() -> Plan {
+    let mut plan = support::short();
+    let decide = |node: &str, reason, message: &str, departure| NodeDecision {
+        node: node.to_owned(),
+        reason,
+        pod: None,
+        budget: None,
+        departure,
+        message: message.to_owned(),
+        price: Some(UsdMicros(96_000)),
+    };
+    let due = |reason, deadline: Option<&str>, forced| {
+        Some(Departure { reason, deadline: deadline.map(str::to_owned), forced })
+    };
+    let end = Some("2026-09-01T12:00:00Z");
+    plan.consolidation = Some(Consolidation {
+        summary: ConsolidationSummary {
+            cost_before: UsdMicros(384_000),
+            cost_after: UsdMicros(400_000),
+            nodes_removed: 3,
+            pods_moved: 9,
+            disruption_cost: UsdMicros(75_000),
+            disruption_rate: UsdMicros(3_125),
+            cost_fixed: UsdMicros(96_000),
+            bound: UsdMicros(400_000),
+            left: UsdMicros(3_125),
+            left_share: Ppm(8_139),
+        },
+        nodes: vec![
+            decide("a", NodeReason::Underutilized, "4 pods move", None),
+            decide(
+                "b",
+                NodeReason::Budget,
+                "the disruption budgets of NodePool general allow none now",
+                due(DepartureReason::Expired, end, false),
+            ),
+            decide(
+                "c",
+                NodeReason::Interrupted,
+                "5 pods move",
+                due(DepartureReason::Interrupted, Some("2026-08-31T12:02:00Z"), true),
+            ),
+            decide("d", NodeReason::Drifted, "0 pods move", due(DepartureReason::Drifted, None, false)),
+        ],
+        waves: vec![Wave {
+            removals: vec!["a".to_owned(), "c".to_owned(), "d".to_owned()],
+            ..Wave::default()
+        }],
+        ..Consolidation::default()
+    });
+    plan.id = plan.compute_id();
+    plan
+}
+
+#[test]
+fn nodes_that_have_to_go() {
+    let plan = departing();
+    insta::assert_snapshot!("departing_table", shown(&plan));
+    insta::assert_snapshot!("departing_markdown", markdown::render(&subject(&plan)));
+    let mut other = plan.clone();
+    let stated = other.consolidation.as_mut().unwrap();
+    stated.nodes[0].reason = NodeReason::Worth;
+    stated.nodes[1].reason = NodeReason::Expired;
+    let difference = Difference::new(&plan, &other);
+    insta::assert_snapshot!("departing_diff", diff::table(&difference, false, Palette::PLAIN));
+    let written = diff::markdown(&difference, false);
+    assert!(written.contains("- `+` `a` removed, underutilized → stays, worth its price"), "{written}");
 }
 
 #[test]

@@ -259,6 +259,7 @@ fn leaving() -> Plan {
         reason,
         pod: None,
         budget: None,
+        departure: None,
         message: message.to_owned(),
         price: Some(UsdMicros(400_000)),
     };

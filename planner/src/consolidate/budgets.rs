@@ -1,5 +1,6 @@
 //! How much disruption is allowed: disruption budgets of NodePools, PodDisruptionBudgets (`docs/formulation.md` section 5.2).
 
+use std::collections::BTreeSet;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
 use stowage_models::labels;
 use stowage_models::objects::{Budget, Node, NodePool, Pod, PodDisruptionBudget, PodPhase};
@@ -59,16 +60,16 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads budgets and counts nodes.
-    pub(crate) fn new(snapshot: &Snapshot, policy: &ConsolidationPolicy) -> Ledger {
+    /// Reads budgets and counts nodes. Those of the names given go by force: while they do they count as on their way out, not as
+    /// away before.
+    pub(crate) fn new(snapshot: &Snapshot, policy: &ConsolidationPolicy, forced: &BTreeSet<&str>) -> Ledger {
         let now = snapshot.taken_at.as_deref().and_then(instant);
         let of_pool = |pool: &NodePool| -> Vec<&Node> {
             snapshot.nodes.iter().filter(|node| node.nodepool() == Some(&pool.name)).collect()
         };
         let is_away = |node: &&&Node| {
-            !node.ready
-                || node.deleting
-                || node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED)
+            let is_disrupted = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
+            (!node.ready || node.deleting || is_disrupted) && !forced.contains(node.name.as_str())
         };
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         Ledger {
@@ -227,7 +228,7 @@ mod tests {
 
     fn allowed(budgets: &[Written<'_>], reason: NodeReason) -> i64 {
         let snapshot = pool(budgets);
-        let ledger = Ledger::new(&snapshot, &ConsolidationPolicy::default());
+        let ledger = Ledger::new(&snapshot, &ConsolidationPolicy::default(), &BTreeSet::new());
         ledger.allowed(0, reason, 0)
     }
 
@@ -257,7 +258,7 @@ mod tests {
         let snapshot = pool(&[("0", &[], None, None)]);
         let policy =
             ConsolidationPolicy { budget: Some("100%".to_owned()), ..ConsolidationPolicy::default() };
-        let ledger = Ledger::new(&snapshot, &policy);
+        let ledger = Ledger::new(&snapshot, &policy, &BTreeSet::new());
         assert_eq!(ledger.allowed(0, NodeReason::Empty, 0), 24);
         assert_eq!(ledger.allowed(0, NodeReason::Empty, -10), 14);
     }

@@ -11,6 +11,7 @@
 //! ```
 
 mod budgets;
+mod departures;
 mod model;
 mod prove;
 mod relaxed;
@@ -26,10 +27,12 @@ use crate::problem::Problem;
 use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, threads};
 use budgets::{Allowances, Ledger};
 use model::Model;
-use rules::{Verdict, pod_weight};
+use rayon::ThreadPool;
+use rules::{Kept, Verdict, pod_weight};
 use search::Search;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{
@@ -119,11 +122,31 @@ impl Job<'_> {
 
     fn run(&mut self, observer: &mut dyn FnMut(&Moment)) -> Result<Planned, PlanError> {
         let pool = threads(self.limits.threads)?;
-        let ledger = Ledger::new(self.snapshot, self.wanted);
-        let mut verdicts = rules::assess(self.snapshot, self.catalog, self.wanted, &ledger);
-        let twins = model::settle(self.snapshot, self.catalog, self.policy, &pool, &mut verdicts)?;
-        let mut problem = Problem::new(&twins, self.catalog, self.policy, pool)?;
-        let model = Model::new(self.snapshot, &mut problem, self.wanted, &verdicts);
+        let (fresh, ledger) = rules::assess(self.snapshot, self.catalog, self.wanted);
+        let mut deferred = 0;
+        loop {
+            let mut verdicts = fresh.clone();
+            let going = defer(&mut verdicts, deferred);
+            if let Some(planned) = self.attempt(&pool, &mut verdicts, &ledger, observer)? {
+                return Ok(planned);
+            }
+            // There is no order in which all of these can go: the most pressing half alone, then.
+            deferred += going - going / 2;
+        }
+    }
+
+    /// A plan in which the nodes go that have to; `None` if limits and budgets leave no order for that.
+    fn attempt(
+        &self,
+        pool: &Arc<ThreadPool>,
+        verdicts: &mut [Verdict],
+        ledger: &Ledger,
+        observer: &mut dyn FnMut(&Moment),
+    ) -> Result<Option<Planned>, PlanError> {
+        let twins = model::settle(self.snapshot, self.catalog, self.policy, pool, verdicts)?;
+        let verdicts = &*verdicts;
+        let mut problem = Problem::new(&twins, self.catalog, self.policy, pool.clone())?;
+        let model = Model::new(self.snapshot, &mut problem, self.wanted, verdicts);
         let seconds_left = || self.limits.time.saturating_sub(self.elapsed()).as_secs_f64().max(0.05);
         let (relaxed, fault) = match relaxed::solve(&model, &seconds_left) {
             Ok(relaxed) => (relaxed, None),
@@ -133,15 +156,17 @@ impl Job<'_> {
                 (relaxed::Relaxed { multipliers, kept, iterations: 0 }, Some(fault.to_string()))
             }
         };
-        let choice = self.choose(&problem, &model, &relaxed);
+        let departing: BTreeSet<usize> =
+            (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
+        let choice = self.choose(&problem, &model, verdicts, &relaxed);
         let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
         let mut chosen = None;
         if let Some(choice) = choice {
-            let after = states::without(self.snapshot, &choice.removed);
+            let after = states::without(self.snapshot, verdicts, &choice.removed);
+            let removed: BTreeSet<usize> = choice.removed.union(&departing).copied().collect();
             let carry_out = |planned: Planned| {
-                let removed = &choice.removed;
                 let (moves, waves) =
-                    self.carry_out(removed, &planned.plan, &verdicts, &ledger, &allowances)?;
+                    self.carry_out(&removed, &planned.plan, verdicts, ledger, &allowances)?;
                 Some((removed.clone(), planned, moves, waves))
             };
             // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
@@ -157,28 +182,35 @@ impl Job<'_> {
                 chosen = own.ok().filter(covered).and_then(carry_out);
             }
         }
-        let (removed, mut planned, moves, waves) = match chosen {
-            Some(chosen) => chosen,
-            None => {
-                let planned = plan(self.snapshot, self.catalog, self.policy, &self.rest(0.2), observer)?;
-                (BTreeSet::new(), planned, Vec::new(), Vec::new())
-            }
-        };
+        if chosen.is_none() {
+            let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
+            let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
+            let order = self.carry_out(&departing, &planned.plan, verdicts, ledger, &allowances);
+            chosen = order.map(|(moves, waves)| (departing, planned, moves, waves));
+        }
+        let Some((removed, mut planned, moves, waves)) = chosen else { return Ok(None) };
         let demand = self.demand(&problem, &model, &planned.plan);
-        let (certificate, bound) = prove::prove(&problem, &model, demand, &relaxed.multipliers);
-        let summary = self.summary(&planned.plan, &verdicts, &removed, &moves, bound);
-        let nodes = self.decisions(&verdicts, &removed, &model, &relaxed.multipliers.pi);
-        self.finish(&mut planned.plan, &verdicts);
+        let (certificate, bound) =
+            prove::prove(self.snapshot, &problem, &model, demand, &relaxed.multipliers);
+        let summary = self.summary(&planned.plan, verdicts, &removed, &moves, bound);
+        let nodes = self.decisions(verdicts, &removed, &model, &relaxed.multipliers.pi);
+        self.finish(&mut planned.plan, verdicts);
         planned.plan.consolidation = Some(Consolidation { summary, nodes, moves, waves, certificate });
         planned.plan.id = planned.plan.compute_id();
         planned.report.elapsed = self.elapsed();
         planned.report.simplex_iterations += relaxed.iterations;
         planned.report.faults.extend(fault);
-        Ok(planned)
+        Ok(Some(planned))
     }
 
     /// The best removals found, if they are worth it.
-    fn choose(&self, problem: &Problem<'_>, model: &Model, relaxed: &relaxed::Relaxed) -> Option<Choice> {
+    fn choose(
+        &self,
+        problem: &Problem<'_>,
+        model: &Model,
+        verdicts: &[Verdict],
+        relaxed: &relaxed::Relaxed,
+    ) -> Option<Choice> {
         let deadline = self.limits.time.mul_f64(SEARCH_SHARE);
         let stopped = || {
             let cancelled = self
@@ -201,13 +233,12 @@ impl Job<'_> {
         if homeless > before.0 || !state.kept.contains(&false) {
             return None;
         }
-        self.is_worth(model, &state, before.1 - cost).then(|| self.read(problem, model, &state))
+        self.is_worth(model, &state, before.1 - cost).then(|| self.read(problem, model, verdicts, &state))
     }
 
     /// Whether the net saving reaches the threshold and the gross saving pays back in time.
     fn is_worth(&self, model: &Model, state: &State<'_>, saved: i64) -> bool {
-        let whole: i64 = model.fixed + model.removable.iter().map(|one| one.price).sum::<i64>();
-        let threshold = i128::from(whole) * i128::from(self.wanted.savings_threshold.0);
+        let threshold = i128::from(model.whole) * i128::from(self.wanted.savings_threshold.0);
         if saved <= 0 || i128::from(saved) * i128::from(Ppm::ONE) < threshold {
             return false;
         }
@@ -220,7 +251,7 @@ impl Job<'_> {
     }
 
     /// A state as removals and a placement by name.
-    fn read(&self, problem: &Problem<'_>, model: &Model, state: &State<'_>) -> Choice {
+    fn read(&self, problem: &Problem<'_>, model: &Model, verdicts: &[Verdict], state: &State<'_>) -> Choice {
         let removed: BTreeSet<usize> = model
             .removable
             .iter()
@@ -229,13 +260,10 @@ impl Job<'_> {
             .map(|(one, _)| one.node)
             .collect();
         // Pods that need a place, by group: those that wait and those of the nodes removed.
-        let gone: BTreeSet<&str> =
-            removed.iter().map(|node| self.snapshot.nodes[*node].name.as_str()).collect();
+        let after = states::without(self.snapshot, verdicts, &removed);
         let mut pods: BTreeMap<u32, Vec<PodRef>> = BTreeMap::new();
-        for pod in self.snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-            let needs = pod.is_pending()
-                || (pod.node.as_deref().is_some_and(|node| gone.contains(node)) && rules::moves(pod));
-            if let Some(group) = model.group_of.get(&pod.id()).filter(|_| needs) {
+        for pod in after.pods.iter().filter(|pod| pod.is_pending()) {
+            if let Some(group) = model.group_of.get(&pod.id()) {
                 pods.entry(*group).or_default().push(pod.id());
             }
         }
@@ -253,7 +281,7 @@ impl Job<'_> {
         let mut launch_cost = 0;
         for (spare, load) in state.load.iter().enumerate().filter(|(_, load)| !load.is_empty()) {
             let node = problem.existing[state.core.spares[spare].bin].node;
-            foreign.existing.push((self.snapshot.nodes[node].name.clone(), take(load)));
+            foreign.existing.push((problem.snapshot.nodes[node].name.clone(), take(load)));
         }
         for launched in state.launches.iter().flatten() {
             let offer = &state.core.offers[launched.offer];
@@ -272,7 +300,8 @@ impl Job<'_> {
         Choice { removed, foreign, launch_cost }
     }
 
-    /// Moves and waves of a plan, if every pod of the removed nodes has a place and there is an order.
+    /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place. Nodes that go by force do not ask
+    /// whether their pods have one.
     fn carry_out(
         &self,
         removed: &BTreeSet<usize>,
@@ -290,7 +319,11 @@ impl Job<'_> {
         for node in removed {
             for pod in &verdicts[*node].moving {
                 let pod = self.snapshot.pods[*pod as usize].id();
-                let to = (*places.get(&pod)?).clone();
+                let to = match places.get(&pod) {
+                    Some(place) => (*place).clone(),
+                    None if verdicts[*node].is_forced() => continue,
+                    None => return None,
+                };
                 moves.push(Move { pod, from: self.snapshot.nodes[*node].name.clone(), to });
             }
         }
@@ -376,6 +409,7 @@ impl Job<'_> {
                     reason: kept.reason,
                     pod: kept.pod.clone(),
                     budget: kept.budget.clone(),
+                    departure: verdict.departure().cloned(),
                     message: kept.message.clone(),
                     price,
                 },
@@ -393,7 +427,8 @@ impl Job<'_> {
                             UsdMicros(leaving)
                         )
                     };
-                    NodeDecision { node, reason, pod: None, budget: None, message, price }
+                    let departure = verdict.departure().cloned();
+                    NodeDecision { node, reason, pod: None, budget: None, departure, message, price }
                 }
             }
         };
@@ -412,6 +447,21 @@ impl Job<'_> {
         plan.summary.nodes_unpriced =
             verdicts.iter().filter(|verdict| verdict.price.is_none()).count() as u64;
     }
+}
+
+/// Keeps all but the most pressing nodes of those that have to go for now, so many of them; and returns how many go. Those that go by
+/// force come last.
+fn defer(verdicts: &mut [Verdict], deferred: usize) -> usize {
+    let mut going: Vec<usize> = (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
+    going.sort_by(|a, b| verdicts[*a].urgency().cmp(&verdicts[*b].urgency()).then(a.cmp(b)));
+    let stay = going.len().saturating_sub(deferred);
+    for node in going.drain(stay..) {
+        let message = "limits and budgets leave no order in which it can go with the others that have to";
+        verdicts[node].kept = Some(Kept::new(NodeReason::Deferred, message));
+    }
+    // Halves of those that wait for leave first; then of the others.
+    let voluntary = going.iter().filter(|node| !verdicts[**node].is_forced()).count();
+    if voluntary > 0 { voluntary } else { going.len() }
 }
 
 /// Pods without a place first, then money.

@@ -47,6 +47,10 @@ pub(super) struct Model {
     pub(super) removable: Vec<Removable>,
     /// Price of nodes that stay in any case, micro-dollars per hour.
     pub(super) fixed: i64,
+    /// What moving the pods of nodes that go in any case and removing these costs, micro-dollars per hour.
+    pub(super) departing: i64,
+    /// Price of all nodes, micro-dollars per hour.
+    pub(super) whole: i64,
     /// Group of each pod that waits or may move.
     pub(super) group_of: BTreeMap<PodRef, u32>,
 }
@@ -71,7 +75,7 @@ pub(super) fn settle(
             homeless.map(|pod| problem.pod_ref(*pod)).collect();
         drop(problem);
         let mut changed = false;
-        for verdict in verdicts.iter_mut().filter(|verdict| verdict.kept.is_none()) {
+        for verdict in verdicts.iter_mut().filter(|verdict| verdict.kept.is_none() && !verdict.is_forced()) {
             let ids = verdict.moving.iter().map(|pod| snapshot.pods[*pod as usize].id());
             if let Some(pod) = ids.filter(|id| homeless.contains(id)).min() {
                 changed = true;
@@ -105,22 +109,24 @@ impl Model {
         let strict = problem.weights_matter().then(|| Core::new(problem, demand.clone(), &limits, true));
         problem.groups.iter_mut().for_each(|group| group.min_weight = i32::MIN);
         let core = Core::new(problem, demand, &limits, true);
-        let spare_of: BTreeMap<usize, usize> = core
-            .spares
-            .iter()
-            .enumerate()
-            .map(|(index, spare)| (problem.existing[spare.bin].node, index))
-            .collect();
+        // The problem's snapshot lacks the nodes that go in any case.
+        let name = |spare: &crate::core::Spare| {
+            problem.snapshot.nodes[problem.existing[spare.bin].node].name.as_str()
+        };
+        let spare_of: BTreeMap<&str, usize> =
+            core.spares.iter().enumerate().map(|(index, spare)| (name(spare), index)).collect();
+        let leaving = |verdict: &Verdict| -> i64 {
+            let pods = verdict.moving.iter().map(|pod| &snapshot.pods[*pod as usize]);
+            policy.removal_rate().0 + pods.map(|pod| policy.eviction_rate(pod_weight(pod)).0).sum::<i64>()
+        };
         let removable = verdicts
             .iter()
             .enumerate()
-            .filter(|(_, verdict)| verdict.kept.is_none())
+            .filter(|(_, verdict)| verdict.is_free())
             .map(|(node, verdict)| {
                 let mut own: BTreeMap<u32, i64> = BTreeMap::new();
-                let mut leaving = policy.removal_rate().0;
                 for pod in &verdict.moving {
                     let pod = &snapshot.pods[*pod as usize];
-                    leaving += policy.eviction_rate(pod_weight(pod)).0;
                     if let Some(group) = group_of.get(&pod.id()) {
                         *own.entry(*group).or_default() += 1;
                     }
@@ -129,13 +135,15 @@ impl Model {
                     node,
                     price: verdict.price.unwrap_or(0),
                     own: own.into_iter().collect(),
-                    leaving,
-                    spare: spare_of.get(&node).copied(),
+                    leaving: leaving(verdict),
+                    spare: spare_of.get(snapshot.nodes[node].name.as_str()).copied(),
                 }
             })
             .collect();
         let fixed = verdicts.iter().filter(|v| v.kept.is_some()).filter_map(|v| v.price).sum();
-        Model { core, strict, removable, fixed, group_of }
+        let departing = verdicts.iter().filter(|verdict| verdict.departs()).map(leaving).sum();
+        let whole = verdicts.iter().filter_map(|verdict| verdict.price).sum();
+        Model { core, strict, removable, fixed, departing, whole, group_of }
     }
 
     /// The core plans keep to.

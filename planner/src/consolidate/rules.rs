@@ -1,9 +1,11 @@
 //! Which nodes may be removed at all, and what keeps the others (`docs/formulation.md` section 5.1).
 
 use super::budgets::{Allowances, Ledger};
+use super::departures::{Leaving, departures};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
+use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::labels;
 use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef};
 use stowage_models::schedule::{duration, instant};
@@ -24,12 +26,45 @@ pub(crate) struct Verdict {
     pub(crate) moving: Vec<u32>,
     /// Index of its NodePool, if it is managed.
     pub(crate) pool: Option<usize>,
+    /// Whether it has to go.
+    pub(super) leaving: Leaving,
 }
 
 impl Verdict {
     /// Why it would be removed.
     pub(crate) fn removal(&self) -> NodeReason {
-        if self.moving.is_empty() { NodeReason::Empty } else { NodeReason::Underutilized }
+        match &self.leaving.departure {
+            Some(departure) => departure.reason.into(),
+            None if self.moving.is_empty() => NodeReason::Empty,
+            None => NodeReason::Underutilized,
+        }
+    }
+
+    /// That it has to go, whether or not it does.
+    pub(super) fn departure(&self) -> Option<&Departure> {
+        self.leaving.departure.as_ref()
+    }
+
+    /// Whether it has to go, and does.
+    pub(super) fn departs(&self) -> bool {
+        self.kept.is_none() && self.leaving.departure.is_some()
+    }
+
+    /// Whether it goes whatever stands against it.
+    pub(super) fn is_forced(&self) -> bool {
+        self.kept.is_none() && self.departure().is_some_and(|departure| departure.forced)
+    }
+
+    /// Sorts what goes: forced first, then what has to go, each by reason and deadline, then what goes for its cost.
+    pub(super) fn urgency(&self) -> (u8, Option<DepartureReason>, bool, Option<&str>) {
+        let Some(departure) = self.departure() else { return (2, None, true, None) };
+        let deadline = departure.deadline.as_deref();
+        (u8::from(!departure.forced), Some(departure.reason), deadline.is_none(), deadline)
+    }
+
+    /// Whether it may go, or stay, as is cheaper.
+    pub(super) fn is_free(&self) -> bool {
+        self.kept.is_none() && self.leaving.departure.is_none()
     }
 }
 
@@ -43,7 +78,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    fn new(reason: NodeReason, message: impl Into<String>) -> Kept {
+    pub(super) fn new(reason: NodeReason, message: impl Into<String>) -> Kept {
         Kept { reason, pod: None, budget: None, message: message.into() }
     }
 }
@@ -81,13 +116,12 @@ struct Facts<'a> {
     allowances: Allowances<'a>,
 }
 
-/// What the rules say of every node, in the snapshot's order.
+/// What the rules say of every node, in the snapshot's order; and the budgets, in which nodes that go by force are not away yet.
 pub(crate) fn assess(
     snapshot: &Snapshot,
     catalog: &Catalog,
     policy: &ConsolidationPolicy,
-    ledger: &Ledger,
-) -> Vec<Verdict> {
+) -> (Vec<Verdict>, Ledger) {
     let mut pods: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     let mut nominated = BTreeMap::new();
     for (index, pod) in snapshot.pods.iter().enumerate().filter(|(_, pod)| !pod.is_terminal()) {
@@ -112,14 +146,19 @@ pub(crate) fn assess(
         ties: Ties::new(snapshot),
         allowances: Allowances::new(snapshot, policy.ignore_pdbs),
     };
-    let mut verdicts: Vec<Verdict> = snapshot.nodes.iter().map(|node| facts.verdict(node)).collect();
+    let leaving = departures(snapshot, policy);
+    let nodes = snapshot.nodes.iter().zip(leaving);
+    let mut verdicts: Vec<Verdict> = nodes.map(|(node, leaving)| facts.verdict(node, leaving)).collect();
     facts.balance(&mut verdicts);
+    let nodes = snapshot.nodes.iter().zip(&verdicts);
+    let forced = nodes.filter(|(_, verdict)| verdict.is_forced()).map(|(node, _)| node.name.as_str());
+    let ledger = Ledger::new(snapshot, policy, &forced.collect());
     for (node, verdict) in snapshot.nodes.iter().zip(&mut verdicts) {
-        if verdict.kept.is_none() {
-            verdict.kept = facts.blocked(node, verdict, ledger);
+        if verdict.kept.is_none() && !verdict.is_forced() {
+            verdict.kept = facts.blocked(node, verdict, &ledger);
         }
     }
-    verdicts
+    (verdicts, ledger)
 }
 
 impl<'a> Facts<'a> {
@@ -128,7 +167,7 @@ impl<'a> Facts<'a> {
         list.iter().map(|index| (*index, &self.snapshot.pods[*index as usize]))
     }
 
-    fn verdict(&self, node: &Node) -> Verdict {
+    fn verdict(&self, node: &Node, leaving: Leaving) -> Verdict {
         let pool =
             node.nodepool().and_then(|name| self.snapshot.node_pools.iter().position(|p| p.name == name));
         let label = |key: &str| node.labels.get(key).map(String::as_str);
@@ -142,7 +181,7 @@ impl<'a> Facts<'a> {
             .and_then(|kind| kind.price(label(labels::ZONE)?, label(labels::CAPACITY_TYPE).or_else(eks)?))
             .map(|price| price.usd.0);
         let moving = self.on(node).filter(|(_, pod)| moves(pod)).map(|(index, _)| index).collect();
-        let mut verdict = Verdict { kept: None, price, moving, pool };
+        let mut verdict = Verdict { kept: None, price, moving, pool, leaving };
         verdict.kept = self.node_rules(node, &verdict);
         verdict
     }
@@ -165,7 +204,17 @@ impl<'a> Facts<'a> {
         if !self.policy.node_pools.is_empty() && !self.policy.node_pools.contains(&pool.name) {
             return Some(Kept::new(NodeReason::OutOfScope, "the policy is about other NodePools"));
         }
-        if let Some(why) = not_ready(node, claim.copied()) {
+        let leaves = verdict.departure();
+        let not_ready = match leaving_already(node, claim.copied()) {
+            None if leaves.is_some_and(|departure| departure.forced) => return None,
+            None if verdict.leaving.blocked => {
+                let message = "it is unhealthy, but so many nodes are that replacing them would not help";
+                return Some(Kept::new(NodeReason::RepairBlocked, message));
+            }
+            None => not_ready(node, claim.copied()),
+            already => already,
+        };
+        if let Some(why) = not_ready {
             return Some(Kept::new(NodeReason::NotReady, why));
         }
         let mark = node.annotations.get(labels::DO_NOT_DISRUPT);
@@ -176,6 +225,21 @@ impl<'a> Facts<'a> {
             let message = format!("pod {pod} is nominated to it");
             return Some(Kept { pod: Some(pod.clone()), ..Kept::new(NodeReason::Nominated, message) });
         }
+        if leaves.is_some() {
+            // The other rules are about what is worth its cost.
+            return None;
+        }
+        self.worth_rules(node, pool, claim.copied(), verdict)
+    }
+
+    /// The rules about a node that may stay.
+    fn worth_rules(
+        &self,
+        node: &Node,
+        pool: &NodePool,
+        claim: Option<&NodeClaim>,
+        verdict: &Verdict,
+    ) -> Option<Kept> {
         if verdict.price.is_none() {
             return Some(Kept::new(
                 NodeReason::Unpriced,
@@ -201,7 +265,7 @@ impl<'a> Facts<'a> {
             let minutes = self.policy.min_node_age_minutes;
             return Some(Kept::new(NodeReason::Young, format!("it is less than {minutes} minutes old")));
         }
-        (!self.is_settled(node, pool, claim.copied())).then(|| {
+        (!self.is_settled(node, pool, claim)).then(|| {
             let after = pool.consolidate_after.as_deref().unwrap_or_default();
             Kept::new(
                 NodeReason::Young,
@@ -243,7 +307,7 @@ impl<'a> Facts<'a> {
             let of_pool = || verdicts.iter().filter(|v| v.pool == Some(index));
             let price: i128 = of_pool().filter_map(|verdict| verdict.price).map(i128::from).sum();
             let whole: i128 = of_pool().map(disruption).sum();
-            for verdict in verdicts.iter_mut().filter(|v| v.pool == Some(index) && v.kept.is_none()) {
+            for verdict in verdicts.iter_mut().filter(|v| v.pool == Some(index) && v.is_free()) {
                 let own = i128::from(verdict.price.unwrap_or(0));
                 if 2 * own * whole < disruption(verdict) * price {
                     let message = "its share of the NodePool's cost is below half its share of the disruption (Balanced)";
@@ -257,7 +321,7 @@ impl<'a> Facts<'a> {
     fn blocked(&self, node: &Node, verdict: &Verdict, ledger: &Ledger) -> Option<Kept> {
         let mut first: Option<(bool, PodRef, Kept)> = None;
         for (_, pod) in self.on(node) {
-            if let Some(kept) = self.pod_rules(pod) {
+            if let Some(kept) = self.pod_rules(pod, verdict.leaving.insists) {
                 let key = (kept.reason == NodeReason::PodDisruptionBudget, pod.id());
                 if first.as_ref().is_none_or(|(late, id, _)| key < (*late, id.clone())) {
                     first = Some((key.0, key.1.clone(), Kept { pod: Some(key.1), ..kept }));
@@ -275,10 +339,10 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// What keeps one pod where it is.
-    fn pod_rules(&self, pod: &Pod) -> Option<Kept> {
+    /// What keeps one pod where it is. On a node whose draining ends after a time, marks and PodDisruptionBudgets do not.
+    fn pod_rules(&self, pod: &Pod, insists: bool) -> Option<Kept> {
         let id = pod.id();
-        let mark = pod.annotations.get(labels::DO_NOT_DISRUPT);
+        let mark = pod.annotations.get(labels::DO_NOT_DISRUPT).filter(|_| !insists);
         if let Some(why) = do_not_disrupt(mark, pod.created.as_ref(), self.now) {
             return Some(Kept::new(NodeReason::Pod, format!("pod {id}: {why}")));
         }
@@ -300,7 +364,7 @@ impl<'a> Facts<'a> {
                 format!("pod {id} has {why}, which moves do not look at yet"),
             ));
         }
-        self.allowances.refusal(pod).map(|(budget, why)| Kept {
+        self.allowances.refusal(pod).filter(|_| !insists).map(|(budget, why)| Kept {
             budget: Some(budget),
             ..Kept::new(NodeReason::PodDisruptionBudget, format!("pod {id}: {why}"))
         })
@@ -312,15 +376,21 @@ pub(crate) fn moves(pod: &Pod) -> bool {
     !pod.deleting && !pod.is_owned_by("DaemonSet") && !pod.is_owned_by("Node")
 }
 
+fn is_tainted(node: &Node, key: &str) -> bool {
+    node.taints.iter().any(|taint| taint.key == key)
+}
+
+fn leaving_already(node: &Node, claim: Option<&NodeClaim>) -> Option<&'static str> {
+    let is_deleted = node.deleting || claim.is_some_and(|claim| claim.deleting);
+    (is_deleted || is_tainted(node, labels::TAINT_DISRUPTED)).then_some("it is leaving already")
+}
+
 fn not_ready(node: &Node, claim: Option<&NodeClaim>) -> Option<&'static str> {
-    let tainted = |key: &str| node.taints.iter().any(|taint| taint.key == key);
-    if node.deleting || claim.is_some_and(|claim| claim.deleting) || tainted(labels::TAINT_DISRUPTED) {
-        Some("it is leaving already")
-    } else if !node.ready {
+    if !node.ready {
         Some("it is not ready")
     } else if node.unschedulable {
         Some("it is cordoned")
-    } else if tainted(labels::TAINT_UNREGISTERED)
+    } else if is_tainted(node, labels::TAINT_UNREGISTERED)
         || claim
             .is_some_and(|c| !c.conditions.is_empty() && c.conditions.iter().all(|one| one != "Initialized"))
     {

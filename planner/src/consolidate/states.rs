@@ -26,29 +26,47 @@ fn is_tied(pod: &Pod) -> bool {
         || containers.any(|container| !container.host_ports.is_empty())
 }
 
-/// The snapshot with a waiting twin of every pod of a node that may be removed. The pods themselves stay where they are, so
-/// what nodes have left is what they have now. Waiting pods with constraints towards others, on volumes or ports are left out: the joint
-/// problem is about fewer pods then, which costs no more; they are planned for once it is known which nodes go.
+/// The snapshot without the nodes that have to go and do, and with a waiting twin of every pod of a node that may be removed. Those
+/// pods themselves stay where they are, so what nodes have left is what they have now. Waiting pods with constraints towards others, on
+/// volumes or ports are left out: the joint problem is about fewer pods then, which costs no more; they are planned for once it is known
+/// which nodes go.
 pub(super) fn with_twins(snapshot: &Snapshot, verdicts: &[Verdict]) -> Snapshot {
-    let mut twins = snapshot.clone();
+    let mut twins = without(snapshot, verdicts, &BTreeSet::new());
     twins.pods.retain(|pod| !(pod.is_pending() && is_tied(pod)));
-    for verdict in verdicts.iter().filter(|verdict| verdict.kept.is_none()) {
+    for verdict in verdicts.iter().filter(|verdict| verdict.is_free()) {
         twins.pods.extend(verdict.moving.iter().map(|pod| waiting(&snapshot.pods[*pod as usize])));
     }
     twins.normalise();
     twins
 }
 
-/// The snapshot without the given nodes (indices), their NodeClaims and what ends with them; the pods that move wait.
-pub(super) fn without(snapshot: &Snapshot, removed: &BTreeSet<usize>) -> Snapshot {
-    let names: BTreeSet<&str> = removed.iter().map(|node| snapshot.nodes[*node].name.as_str()).collect();
+/// The snapshot without the given nodes (indices) and those that have to go and do, their NodeClaims and what ends with them; the
+/// pods that move wait. Nodes that have to go and do not yet take no more pods.
+pub(super) fn without(snapshot: &Snapshot, verdicts: &[Verdict], removed: &BTreeSet<usize>) -> Snapshot {
+    let mut names: BTreeSet<&str> = removed.iter().map(|node| snapshot.nodes[*node].name.as_str()).collect();
+    let mut held: BTreeSet<&str> = BTreeSet::new();
+    for (node, verdict) in snapshot.nodes.iter().zip(verdicts) {
+        if verdict.departs() {
+            names.insert(&node.name);
+        } else if verdict.departure().is_some() {
+            held.insert(&node.name);
+        }
+    }
     let mut after = snapshot.clone();
     after.nodes.retain(|node| !names.contains(node.name.as_str()));
+    for node in after.nodes.iter_mut().filter(|node| held.contains(node.name.as_str())) {
+        node.unschedulable = true;
+    }
     after.node_claims.retain(|claim| claim.node.as_deref().is_none_or(|node| !names.contains(node)));
     let is_gone = |pod: &Pod| pod.node.as_deref().is_some_and(|node| names.contains(node));
     after.pods.retain(|pod| !is_gone(pod) || (!pod.is_terminal() && moves(pod)));
     for pod in after.pods.iter_mut().filter(|pod| is_gone(pod)) {
         *pod = waiting(pod);
+    }
+    // Pods that were to start on a node that goes wait for another.
+    let is_lost = |pod: &Pod| pod.node.is_none() && pod.seat().is_some_and(|node| names.contains(node));
+    for pod in after.pods.iter_mut().filter(|pod| is_lost(pod)) {
+        pod.nominated_node = None;
     }
     after
 }

@@ -25,12 +25,21 @@ pub(super) struct Schedule<'a> {
     pub(super) removed: &'a BTreeSet<usize>,
 }
 
+/// A pod to evict.
+struct Leaver<'a> {
+    pod: PodRef,
+    /// Node or slot; `None`: nothing holds it.
+    to: Option<&'a str>,
+    /// PodDisruptionBudgets its eviction counts against.
+    budgets: Vec<usize>,
+}
+
 /// How far things are.
 struct Progress<'a> {
     /// Slots not launched yet.
     waiting: BTreeMap<&'a str, (usize, Vec<i64>)>,
     /// By node to remove: pods still there.
-    pods: BTreeMap<usize, Vec<(&'a Move, Vec<usize>)>>,
+    pods: BTreeMap<usize, Vec<Leaver<'a>>>,
     /// By node to remove: the last of the slots its pods go to.
     slots: BTreeMap<usize, Option<&'a str>>,
     /// Nodes that lost pods already.
@@ -49,14 +58,15 @@ impl Schedule<'_> {
         }
         let mut progress = self.start();
         let mut waves = Vec::new();
+        // What goes by force gives its part of the limits back before what takes its place is there.
+        let waits_for_limits = self.removed.iter().any(|node| self.verdicts[*node].is_forced());
         while !progress.pods.is_empty() {
             let mut wave = Wave::default();
-            if waves.is_empty() {
-                for slot in self.slots_of_waiting_pods() {
-                    if !self.affords(slot, &progress) {
-                        return None;
-                    }
+            for slot in self.slots_of_waiting_pods() {
+                if self.affords(slot, &progress) {
                     self.launch(slot, &mut progress, &mut wave);
+                } else if !waits_for_limits {
+                    return None;
                 }
             }
             self.fill(&mut progress, &mut wave);
@@ -76,6 +86,16 @@ impl Schedule<'_> {
             wave.removals.sort();
             waves.push(wave);
         }
+        let mut last = Wave::default();
+        for slot in progress.waiting.keys().copied().collect::<Vec<&str>>() {
+            if !self.affords(slot, &progress) {
+                return None;
+            }
+            self.launch(slot, &mut progress, &mut last);
+        }
+        if !last.launches.is_empty() {
+            waves.push(last);
+        }
         Some(waves)
     }
 
@@ -84,27 +104,27 @@ impl Schedule<'_> {
     }
 
     fn start(&self) -> Progress<'_> {
-        let pod_of: BTreeMap<PodRef, usize> =
-            self.snapshot.pods.iter().enumerate().map(|(index, pod)| (pod.id(), index)).collect();
-        let node_of: BTreeMap<&str, usize> =
-            self.snapshot.nodes.iter().enumerate().map(|(index, node)| (node.name.as_str(), index)).collect();
-        let mut pods: BTreeMap<usize, Vec<(&Move, Vec<usize>)>> =
-            self.removed.iter().map(|node| (*node, Vec::new())).collect();
-        for one in self.moves {
-            let pod = &self.snapshot.pods[pod_of[&one.pod]];
-            let budgets =
-                self.allowances.over(pod).filter(|budget| self.allowances.counts(*budget, pod)).collect();
-            if let Some(list) = node_of.get(one.from.as_str()).and_then(|node| pods.get_mut(node)) {
-                list.push((one, budgets));
-            }
-        }
-        let launched: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
-        let last = |pods: &[(&'_ Move, Vec<usize>)]| -> Option<usize> {
-            let slots = pods.iter().enumerate().filter(|(_, (one, _))| launched.contains(one.to.as_str()));
-            slots.max_by(|a, b| a.1.0.to.cmp(&b.1.0.to)).map(|(at, _)| at)
+        let moves: BTreeMap<&PodRef, &str> =
+            self.moves.iter().map(|one| (&one.pod, one.to.as_str())).collect();
+        let leaver = |index: &u32| {
+            let pod = &self.snapshot.pods[*index as usize];
+            let over = self.allowances.over(pod);
+            let budgets = over.filter(|budget| self.allowances.counts(*budget, pod)).collect();
+            let id = pod.id();
+            Leaver { to: moves.get(&id).copied(), pod: id, budgets }
         };
-        let slots =
-            pods.iter().map(|(node, pods)| (*node, last(pods).map(|at| pods[at].0.to.as_str()))).collect();
+        let of = |node: &usize| {
+            let mut pods: Vec<Leaver<'_>> = self.verdicts[*node].moving.iter().map(leaver).collect();
+            pods.sort_by(|a, b| a.pod.cmp(&b.pod));
+            (*node, pods)
+        };
+        let pods: BTreeMap<usize, Vec<Leaver<'_>>> = self.removed.iter().map(of).collect();
+        let launched: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
+        let last = |pods: &[Leaver<'_>]| -> Option<&str> {
+            let slots = pods.iter().filter_map(|one| moves.get(&one.pod).copied());
+            slots.filter(|slot| launched.contains(slot)).max()
+        };
+        let slots = pods.iter().map(|(node, pods)| (*node, last(pods))).collect();
         Progress {
             slots,
             waiting: self
@@ -184,38 +204,41 @@ impl Schedule<'_> {
         }
     }
 
-    /// Puts as much into a wave as may happen at once: nodes that lost pods already, then those that need no launch, then the
-    /// others by the slots their pods go to.
+    /// Puts as much into a wave as may happen at once: nodes that lost pods already, then those that have to go, the most pressing
+    /// first, then those that need no launch, then the others by the slots their pods go to.
     fn fill(&self, progress: &mut Progress<'_>, wave: &mut Wave) {
-        let mut order: Vec<(bool, Option<&str>, usize)> = progress
-            .pods
-            .keys()
-            .map(|node| (!progress.draining.contains(node), progress.slots[node], *node))
-            .collect();
-        order.sort_unstable();
+        let mut order: Vec<usize> = progress.pods.keys().copied().collect();
+        order.sort_by_key(|node| {
+            let (one, is_fresh) = (&self.verdicts[*node], !progress.draining.contains(node));
+            (!one.is_forced(), is_fresh, one.urgency(), progress.slots[node], *node)
+        });
         let mut spent: BTreeMap<usize, i64> = BTreeMap::new();
         let mut open: BTreeSet<usize> = progress.draining.clone();
-        for (_, _, node) in order {
-            let is_draining = progress.draining.contains(&node);
-            if !is_draining && !self.within_budgets(&open, node, progress) {
+        for node in order {
+            let verdict = &self.verdicts[node];
+            let (is_draining, is_forced) = (progress.draining.contains(&node), verdict.is_forced());
+            if !is_draining && !is_forced && !self.within_budgets(&open, node, progress) {
                 continue;
             }
             let pods = progress.pods.remove(&node).unwrap_or_default();
             let is_empty = pods.is_empty();
             let mut rest = Vec::new();
-            for (one, budgets) in pods {
-                let within = budgets
-                    .iter()
-                    .all(|budget| spent.get(budget).copied().unwrap_or(0) < self.allowances.of(*budget));
-                if within && self.affords(&one.to, progress) {
-                    self.launch(&one.to, progress, wave);
-                    budgets.iter().for_each(|budget| *spent.entry(*budget).or_default() += 1);
-                    wave.evictions.push(one.pod.clone());
-                } else {
-                    rest.push((one, budgets));
+            for one in pods {
+                let has_leave =
+                    |budget: &usize| spent.get(budget).copied().unwrap_or(0) < self.allowances.of(*budget);
+                let within = verdict.leaving.insists || one.budgets.iter().all(has_leave);
+                let affords = one.to.is_none_or(|to| self.affords(to, progress));
+                if !within || !(affords || is_forced) {
+                    rest.push(one);
+                    continue;
                 }
+                if let Some(to) = one.to.filter(|_| affords) {
+                    self.launch(to, progress, wave);
+                }
+                one.budgets.iter().for_each(|budget| *spent.entry(*budget).or_default() += 1);
+                wave.evictions.push(one.pod);
             }
-            let untouched = !is_empty && !is_draining && rest.len() == self.verdicts[node].moving.len();
+            let untouched = !is_empty && !is_draining && rest.len() == verdict.moving.len();
             if !untouched {
                 open.insert(node);
             }
@@ -231,12 +254,12 @@ impl Schedule<'_> {
         }
     }
 
-    /// Whether one more node may be on its way out beside those that are.
+    /// Whether one more node may be on its way out beside those that are. Nobody asks those that go by force.
     fn within_budgets(&self, open: &BTreeSet<usize>, node: usize, progress: &Progress<'_>) -> bool {
         let Some(pool) = self.verdicts[node].pool else { return false };
         let of_pool = || open.iter().chain([&node]).filter(|one| self.verdicts[**one].pool == Some(pool));
         let count = i64::try_from(of_pool().count()).unwrap_or(i64::MAX);
-        of_pool().all(|one| {
+        of_pool().filter(|one| !self.verdicts[**one].is_forced()).all(|one| {
             self.ledger.allowed(pool, self.verdicts[*one].removal(), progress.change[pool]) >= count
         })
     }

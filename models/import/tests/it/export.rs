@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use std::path::Path;
 use stowage_import::{Source, export, import};
+use stowage_models::departure::Symptom;
 use stowage_models::objects::*;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
@@ -286,6 +287,9 @@ fn every_other_kind_comes_back() {
             allocatable: Resources::from([(CPU, 1_900)]),
             taints: vec![taint.clone()],
             conditions: vec!["Initialized".to_owned(), "Launched".to_owned()],
+            created: text("2026-08-31T11:00:00Z"),
+            expire_after: text("720h"),
+            termination_grace_period: text("48h"),
             deleting: true,
         }],
         nodes: vec![Node {
@@ -299,6 +303,11 @@ fn every_other_kind_comes_back() {
             allocatable: Resources::from([(CPU, 1_900)]),
             volume_limits: [("ebs.csi.aws.com".to_owned(), 24)].into(),
             ready: true,
+            symptoms: vec![Symptom {
+                condition: "StorageReady".to_owned(),
+                status: "False".to_owned(),
+                since: text("2026-08-31T12:30:00Z"),
+            }],
             deleting: true,
             annotations: none,
         }],

@@ -1,6 +1,6 @@
 //! Budgets of NodePools and of pods (formulation, section 5.2), derived anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
 use stowage_models::labels;
 use stowage_models::objects::{Budget, Pod, PodDisruptionBudget, PodPhase};
@@ -32,7 +32,8 @@ struct PoolBudgets {
 pub(crate) struct Budgets(BTreeMap<String, PoolBudgets>);
 
 impl Budgets {
-    pub(crate) fn new(snapshot: &Snapshot, policy: &ConsolidationPolicy) -> Budgets {
+    /// `forced` are nodes that go whatever budgets say: they count while they leave, not before.
+    pub(crate) fn new(snapshot: &Snapshot, policy: &ConsolidationPolicy, forced: &BTreeSet<&str>) -> Budgets {
         let now = snapshot.taken_at.as_deref().and_then(schedule::instant);
         let mut pools = BTreeMap::new();
         for pool in &snapshot.node_pools {
@@ -45,7 +46,8 @@ impl Budgets {
             for node in snapshot.nodes.iter().filter(|node| node.nodepool() == Some(&pool.name)) {
                 let disrupted = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
                 nodes += 1;
-                away += i64::from(disrupted || node.deleting || !node.ready);
+                let out = disrupted || node.deleting || !node.ready;
+                away += i64::from(out && !forced.contains(node.name.as_str()));
             }
             pools.insert(pool.name.clone(), PoolBudgets { in_force, nodes, away });
         }

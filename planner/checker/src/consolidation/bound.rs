@@ -19,33 +19,53 @@ fn slack(plan: &Plan) -> i64 {
     plan.policy.slack.0.clamp(0, Ppm::ONE)
 }
 
-/// The nodes no rule keeps, with the first pod that nothing else can hold, if there is one.
+/// The nodes that no rule keeps, but the want of another place for a pod of theirs may.
+pub(crate) struct Movable<'a> {
+    /// The first pod that nothing else can hold, if there is one, by node.
+    pub(crate) stuck: BTreeMap<&'a str, Option<PodRef>>,
+    /// Of these, nodes that have to go and do.
+    pub(crate) departing: BTreeSet<&'a str>,
+    /// Of these, nodes that may go or stay.
+    pub(crate) free: BTreeSet<&'a str>,
+}
+
+/// Finds them.
 pub(crate) fn movable<'a>(
     subjects: &'a [Subject<'a>],
     snapshot: &Snapshot,
     catalog: &Catalog,
     plan: &Plan,
-) -> BTreeMap<&'a str, Option<PodRef>> {
-    let mut found: BTreeMap<&str, Option<PodRef>> = BTreeMap::new();
+) -> Movable<'a> {
+    let names = |wanted: fn(&Subject<'_>) -> bool| -> BTreeSet<&'a str> {
+        subjects.iter().filter(|s| wanted(s)).map(|s| s.node.name.as_str()).collect()
+    };
+    let mut found =
+        Movable { stuck: BTreeMap::new(), departing: names(|s| s.departs()), free: names(|s| s.is_free()) };
     loop {
-        let free = |subject: &&Subject<'_>| {
-            let stuck = found.get(subject.node.name.as_str()).is_some_and(Option::is_some);
-            subject.stays.is_none() && !stuck
-        };
-        let twins = with_twins(snapshot, subjects.iter().filter(free));
+        let free = subjects.iter().filter(|subject| found.free.contains(subject.node.name.as_str()));
+        let twins = with_twins(snapshot, subjects, &found.departing, free);
         let problem =
             Problem::new(&twins, catalog, slack(plan), &[], Asked { preferences: false, ..Asked::of(plan) });
         let homeless = |pod: &PodRef| match problem.pods.pending.get(pod) {
             Some(Pending::Group(group)) => !problem.is_placeable(*group),
-            _ => true,
+            // Of nodes that have to go, pods with constraints are left out of the twins.
+            None => false,
+            Some(_) => true,
         };
-        let mut changed = Vec::new();
-        for subject in subjects.iter().filter(free) {
+        let mut is_done = true;
+        for subject in subjects.iter().filter(|subject| subject.stays.is_none() && !subject.is_forced()) {
+            let name = subject.node.name.as_str();
+            if !found.free.contains(name) && !found.departing.contains(name) {
+                continue;
+            }
             let stuck = subject.pods.iter().map(|pod| pod.id()).filter(homeless).min();
-            changed.push((subject.node.name.as_str(), stuck));
+            if stuck.is_some() {
+                is_done = false;
+                found.free.remove(name);
+                found.departing.remove(name);
+            }
+            found.stuck.insert(name, stuck);
         }
-        let is_done = changed.iter().all(|(_, stuck)| stuck.is_none());
-        found.extend(changed);
         if is_done {
             return found;
         }
@@ -57,15 +77,13 @@ pub(crate) fn check(
     snapshot: &Snapshot,
     catalog: &Catalog,
     (plan, policy, stated): (&Plan, &ConsolidationPolicy, &Consolidation),
-    (subjects, movable): (&[Subject<'_>], &BTreeMap<&str, Option<PodRef>>),
+    (subjects, movable): (&[Subject<'_>], &Movable<'_>),
     findings: &mut Findings,
 ) {
     let title = "certificate of consolidation";
     let certificate = &stated.certificate;
-    let free: BTreeSet<&str> =
-        movable.iter().filter(|(_, stuck)| stuck.is_none()).map(|(node, _)| *node).collect();
-    let is_free = |subject: &&Subject<'_>| free.contains(subject.node.name.as_str());
-    let twins = with_twins(snapshot, subjects.iter().filter(is_free));
+    let is_free = |subject: &&Subject<'_>| movable.free.contains(subject.node.name.as_str());
+    let twins = with_twins(snapshot, subjects, &movable.departing, subjects.iter().filter(is_free));
     let problem = Problem::new(
         &twins,
         catalog,
@@ -101,7 +119,7 @@ pub(crate) fn check(
             }
         }
     }
-    let proved = prove(&proof, policy, subjects, &free);
+    let proved = prove(&proof, policy, subjects, movable);
     let cost = stated.summary.cost_after.0.saturating_add(stated.summary.disruption_rate.0);
     let says = i128::from(stated.summary.bound.0);
     match proved {
@@ -163,12 +181,13 @@ fn items(problem: &Problem<'_>, plan: &Plan, stated: &Consolidation, findings: &
     items
 }
 
-/// The right side: what rows are worth, less what room is worth, plus for every node the least of keeping and removing it.
+/// The right side: what rows are worth, less what room is worth, plus for every node the least of keeping and removing it; that of
+/// removing it, if it has to go.
 fn prove(
     proof: &Proof<'_>,
     policy: &ConsolidationPolicy,
     subjects: &[Subject<'_>],
-    free: &BTreeSet<&str>,
+    movable: &Movable<'_>,
 ) -> Option<i128> {
     let worth: BTreeMap<usize, i128> =
         proof.items.iter().map(|item| (item.group, i128::from(item.multiplier))).collect();
@@ -183,10 +202,13 @@ fn prove(
         let price = i128::from(subject.price.unwrap_or_default().0).checked_mul(one)?;
         let value = room.remove(subject.node.name.as_str()).unwrap_or(0);
         let mut stays = price.checked_sub(value)?;
-        if free.contains(subject.node.name.as_str()) {
-            let mut leaving = i128::from(policy.removal_rate().0);
+        let mut leaving = i128::from(policy.removal_rate().0);
+        leaving +=
+            subject.pods.iter().map(|pod| i128::from(policy.eviction_rate(pod_weight(pod)).0)).sum::<i128>();
+        if movable.departing.contains(subject.node.name.as_str()) {
+            stays = leaving.checked_mul(one)?;
+        } else if movable.free.contains(subject.node.name.as_str()) {
             for pod in &subject.pods {
-                leaving += i128::from(policy.eviction_rate(pod_weight(pod)).0);
                 if let Some(Pending::Group(group)) = proof.problem.pods.pending.get(&pod.id()) {
                     stays = stays.checked_sub(worth.get(group).copied().unwrap_or(0))?;
                 }

@@ -6,12 +6,14 @@
 
 mod allow;
 mod bound;
+mod due;
 mod rules;
 mod states;
 mod waves;
 
 use crate::finding::{Findings, code};
-use allow::{Budgets, Guard};
+use allow::Guard;
+use bound::Movable;
 use rules::{Subject, pod_weight};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
@@ -35,21 +37,35 @@ pub(crate) fn check(
         );
         return;
     }
-    let budgets = Budgets::new(snapshot, policy);
     let guard = Guard::new(snapshot, policy);
-    let subjects = rules::subjects(snapshot, catalog, policy, &budgets, &guard);
+    let (mut subjects, budgets) = rules::subjects(snapshot, catalog, policy, &guard);
+    defer(&mut subjects, stated);
     let removed: BTreeSet<&str> =
         stated.nodes.iter().filter(|one| one.reason.is_removal()).map(|one| one.node.as_str()).collect();
-    let after = states::without(snapshot, &removed);
+    let after = states::without(snapshot, &removed, &subjects);
     crate::judge(&after, catalog, &for_after(snapshot, &after, catalog, plan, findings), findings);
     let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed };
     let movable = bound::movable(&subjects, snapshot, catalog, plan);
     judge.decisions(&movable, findings);
     judge.moves(findings);
     judge.figures(findings);
-    waves::Stage { snapshot, catalog, plan, stated, subjects: &subjects, budgets: &budgets, guard: &guard }
+    let left_out = judge.left_out();
+    let (subjects, budgets, guard) = (&subjects[..], &budgets, &guard);
+    waves::Stage { snapshot, catalog, plan, stated, subjects, budgets, guard, left_out: &left_out }
         .check(findings);
-    bound::check(snapshot, catalog, (plan, policy, stated), (&subjects, &movable), findings);
+    bound::check(snapshot, catalog, (plan, policy, stated), (subjects, &movable), findings);
+}
+
+/// Nodes that have to go, but not at once, may be left to a later plan; the plan says which. Whether there really was no order for them
+/// is not judged.
+fn defer(subjects: &mut [Subject<'_>], stated: &Consolidation) {
+    let deferred = stated.nodes.iter().filter(|one| one.reason == NodeReason::Deferred);
+    let deferred: BTreeSet<&str> = deferred.map(|one| one.node.as_str()).collect();
+    for subject in subjects.iter_mut().filter(|subject| subject.departs() && !subject.is_forced()) {
+        if deferred.contains(subject.node.name.as_str()) {
+            subject.stays = Some((NodeReason::Deferred, None, None));
+        }
+    }
 }
 
 /// The plan as one for the cluster without the removed nodes. What its summary says of the cluster before is checked here.
@@ -88,7 +104,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// Every node is decided once, and only those go that may. `movable`: the pod that has no other place, by node.
-    fn decisions(&self, movable: &BTreeMap<&str, Option<PodRef>>, findings: &mut Findings) {
+    fn decisions(&self, movable: &Movable<'_>, findings: &mut Findings) {
         let stated: Vec<&str> = self.stated.nodes.iter().map(|one| one.node.as_str()).collect();
         let actual: Vec<&str> = self.subjects.iter().map(|subject| subject.node.name.as_str()).collect();
         if stated != actual {
@@ -98,15 +114,19 @@ impl Judge<'_> {
             return;
         }
         for (one, subject) in self.stated.nodes.iter().zip(self.subjects) {
-            let stuck = movable.get(one.node.as_str()).cloned().flatten();
+            let stuck = movable.stuck.get(one.node.as_str()).cloned().flatten();
             let stays = subject.stays.clone().or_else(|| stuck.map(|pod| (NodeReason::Pod, Some(pod), None)));
             let name = &one.node;
             if stays.is_some() && one.reason.is_removal() {
                 findings.add(code::PROTECTED, format!("node {name} is removed, it stays for {stays:?}"));
                 continue;
             }
-            let free = if one.reason.is_removal() { subject.removal() } else { NodeReason::Worth };
+            // One that has to go has no choice.
+            let goes = one.reason.is_removal() || subject.due.departure().is_some();
+            let free = if goes { subject.removal() } else { NodeReason::Worth };
             let wanted = stays.unwrap_or((free, None, None));
+            let departure = (&one.departure, &subject.due.departure().cloned());
+            findings.expect_eq(code::DECISION, &format!("departure of node {name}"), departure);
             let says = (one.reason, one.pod.clone(), one.budget.clone());
             findings.expect_eq(code::DECISION, &format!("decision on node {name}"), (&says, &wanted));
             findings.expect_eq(
@@ -115,6 +135,13 @@ impl Judge<'_> {
                 (&one.price, &subject.price),
             );
         }
+    }
+
+    /// The pods of removed nodes that have to go, but are left out: only nodes that go by force leave without asking.
+    fn left_out(&self) -> BTreeSet<PodRef> {
+        let unplaced: BTreeSet<&PodRef> = self.plan.unplaced.iter().flat_map(|entry| &entry.pods).collect();
+        let forced = self.subjects.iter().filter(|subject| subject.is_forced());
+        forced.flat_map(|s| &s.pods).map(|pod| pod.id()).filter(|pod| unplaced.contains(pod)).collect()
     }
 
     /// Moves are those of all pods of the removed nodes that have to go, to where the plan places them.
@@ -126,11 +153,13 @@ impl Judge<'_> {
         for node in &self.plan.existing {
             places.extend(node.pods.iter().map(|pod| (pod, node.name.as_str())));
         }
+        let left_out = self.left_out();
         let mut wanted: Vec<(PodRef, &str)> = self
             .subjects
             .iter()
             .filter(|subject| self.removed.contains(subject.node.name.as_str()))
             .flat_map(|subject| subject.pods.iter().map(|pod| (pod.id(), subject.node.name.as_str())))
+            .filter(|(pod, _)| !left_out.contains(pod))
             .collect();
         wanted.sort();
         let stated: Vec<(PodRef, &str)> =
@@ -192,6 +221,7 @@ impl Judge<'_> {
             rate += i128::from(self.policy.eviction_rate(weight).0);
             moved += 1;
         }
+        moved -= self.left_out().len() as u64;
         let after = before - gone + launched;
         let left = after + rate - i128::from(says.bound.0);
         let figures = [
@@ -210,8 +240,9 @@ impl Judge<'_> {
         let what = "consolidation.summary (nodesRemoved, podsMoved)";
         findings.expect_eq(code::FIGURE, what, (&counts, &(self.removed.len() as u64, moved)));
         let moved_only = self.plan.summary.pods_pending == moved && self.plan.summary.pods_unplaced == 0;
-        if !self.removed.is_empty() && moved_only {
-            // Where pods wait, too, nobody can tell what they alone would have cost.
+        let by_cost = !self.removed.is_empty() && self.subjects.iter().all(|subject| !subject.departs());
+        if by_cost && moved_only {
+            // Where pods wait, too, or nodes have to go, nobody can tell what these alone would have cost.
             self.threshold(before, after, rate, once, findings);
         }
         let whole = says.cost_before;

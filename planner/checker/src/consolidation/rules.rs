@@ -1,6 +1,7 @@
 //! Which nodes may be removed (formulation, sections 5.1 and 5.2), derived anew.
 
 use super::allow::{Budgets, Guard};
+use super::due::{Almanac, Due};
 use crate::existing::price;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
@@ -20,11 +21,31 @@ pub(crate) struct Subject<'a> {
     /// Pods that go elsewhere if the node goes.
     pub(crate) pods: Vec<&'a Pod>,
     /// Why it has to stay: reason, pod, budget.
-    pub(crate) stays: Option<(NodeReason, Option<PodRef>, Option<String>)>,
+    pub(crate) stays: Stay,
+    /// Whether it has to go.
+    pub(crate) due: Due,
 }
 
 impl Subject<'_> {
+    /// It has to go, and nothing keeps it.
+    pub(crate) fn departs(&self) -> bool {
+        self.stays.is_none() && self.due.departure().is_some()
+    }
+
+    /// It goes whatever stands against it.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.stays.is_none() && self.due.is_forced()
+    }
+
+    /// It may go or stay.
+    pub(crate) fn is_free(&self) -> bool {
+        self.stays.is_none() && self.due.departure().is_none()
+    }
+
     pub(crate) fn removal(&self) -> NodeReason {
+        if let Some(departure) = self.due.departure() {
+            return departure.reason.into();
+        }
         if self.pods.is_empty() { NodeReason::Empty } else { NodeReason::Underutilized }
     }
 }
@@ -52,14 +73,13 @@ fn forbids(mark: Option<&String>, created: Option<&String>, now: Option<i64>) ->
     !matches!((until, now), (Some(until), Some(now)) if now >= until)
 }
 
-/// All nodes, sorted by name.
+/// All nodes, sorted by name, and the budgets.
 pub(crate) fn subjects<'a>(
     snapshot: &'a Snapshot,
     catalog: &Catalog,
     policy: &ConsolidationPolicy,
-    budgets: &Budgets,
     guard: &Guard<'_>,
-) -> Vec<Subject<'a>> {
+) -> (Vec<Subject<'a>>, Budgets) {
     let mut aboard: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
         if let Some(node) = &pod.node {
@@ -67,6 +87,7 @@ pub(crate) fn subjects<'a>(
         }
     }
     let none = Vec::new();
+    let almanac = Almanac::new(snapshot, policy);
     let view = View {
         snapshot,
         policy,
@@ -80,28 +101,36 @@ pub(crate) fn subjects<'a>(
             let here = aboard.get(node.name.as_str()).unwrap_or(&none);
             let pool =
                 node.nodepool().and_then(|name| snapshot.node_pools.iter().find(|pool| pool.name == name));
+            let claim =
+                snapshot.node_claims.iter().rev().find(|claim| claim.node.as_ref() == Some(&node.name));
             let mut subject = Subject {
                 node,
+                due: almanac.due(node, claim),
                 pool,
                 price: price(catalog, node),
                 pods: here.iter().copied().filter(|pod| relocates(pod)).collect(),
                 stays: None,
             };
-            subject.stays = view.node(&subject);
+            subject.stays = view.node(&subject, claim);
             subject
         })
         .collect();
     balance(snapshot, &mut subjects);
-    for subject in subjects.iter_mut().filter(|subject| subject.stays.is_none()) {
+    let forced = subjects.iter().filter(|s| s.is_forced()).map(|s| s.node.name.as_str()).collect();
+    let budgets = Budgets::new(snapshot, policy, &forced);
+    for subject in subjects.iter_mut().filter(|subject| subject.stays.is_none() && !subject.is_forced()) {
         let here = aboard.get(subject.node.name.as_str()).unwrap_or(&none);
-        subject.stays = view.pods(here, guard).or_else(|| {
+        subject.stays = view.pods(here, guard, subject.due.overrules_pods()).or_else(|| {
             let pool = &subject.pool?.name;
             (budgets.room(pool, subject.removal(), 0) < 1).then_some((NodeReason::Budget, None, None))
         });
     }
     subjects.sort_by(|a, b| a.node.name.cmp(&b.node.name));
-    subjects
+    (subjects, budgets)
 }
+
+/// Reason, pod and budget for which a node stays.
+type Stay = Option<(NodeReason, Option<PodRef>, Option<String>)>;
 
 struct View<'a> {
     snapshot: &'a Snapshot,
@@ -111,11 +140,9 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn node(&self, subject: &Subject<'_>) -> Option<(NodeReason, Option<PodRef>, Option<String>)> {
+    fn node(&self, subject: &Subject<'_>, claim: Option<&NodeClaim>) -> Stay {
         let node = subject.node;
         let plain = |reason| Some((reason, None, None));
-        let claim =
-            self.snapshot.node_claims.iter().rev().find(|claim| claim.node.as_ref() == Some(&node.name));
         let pool = match subject.pool {
             Some(pool) if pool.replicas.is_none() => pool,
             _ => return plain(NodeReason::Unmanaged),
@@ -127,7 +154,14 @@ impl View<'_> {
         {
             return plain(NodeReason::OutOfScope);
         }
-        if !in_service(node, claim) {
+        let is_ending = is_ending(node, claim);
+        if !is_ending && subject.due.is_forced() {
+            return None;
+        }
+        if !is_ending && subject.due == Due::RepairBlocked {
+            return plain(NodeReason::RepairBlocked);
+        }
+        if is_ending || !in_service(node, claim) {
             return plain(NodeReason::NotReady);
         }
         if forbids(node.annotations.get(labels::DO_NOT_DISRUPT), node.created.as_ref(), self.now) {
@@ -138,6 +172,9 @@ impl View<'_> {
         };
         if let Some(pod) = self.snapshot.pods.iter().find(nominee) {
             return Some((NodeReason::Nominated, Some(pod.id()), None));
+        }
+        if subject.due.departure().is_some() {
+            return None;
         }
         if subject.price.is_none() {
             return plain(NodeReason::Unpriced);
@@ -171,34 +208,36 @@ impl View<'_> {
         })
     }
 
-    fn pods(&self, here: &[&Pod], guard: &Guard<'_>) -> Option<(NodeReason, Option<PodRef>, Option<String>)> {
+    fn pods(&self, here: &[&Pod], guard: &Guard<'_>, overruled: bool) -> Stay {
         let mut ordered: Vec<(PodRef, &Pod)> = here.iter().map(|pod| (pod.id(), *pod)).collect();
         ordered.sort_by(|a, b| a.0.cmp(&b.0));
         let pinned = |pod: &Pod| {
-            forbids(pod.annotations.get(labels::DO_NOT_DISRUPT), pod.created.as_ref(), self.now)
+            let mark = pod.annotations.get(labels::DO_NOT_DISRUPT);
+            !overruled && forbids(mark, pod.created.as_ref(), self.now)
                 || relocates(pod)
                     && (pod.owner.is_none() || pod.spec.scheduler_name.is_some() || self.bonds.tie(pod))
         };
         if let Some((id, _)) = ordered.iter().find(|(_, pod)| pinned(pod)) {
             return Some((NodeReason::Pod, Some(id.clone()), None));
         }
-        ordered.iter().filter(|(_, pod)| relocates(pod)).find_map(|(id, pod)| {
+        ordered.iter().filter(|(_, pod)| relocates(pod) && !overruled).find_map(|(id, pod)| {
             guard.forbidding(pod).map(|name| (NodeReason::PodDisruptionBudget, Some(id.clone()), Some(name)))
         })
     }
 }
 
+/// It is on its way out already.
+fn is_ending(node: &Node, claim: Option<&NodeClaim>) -> bool {
+    let marked = node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED);
+    marked || node.deleting || claim.is_some_and(|claim| claim.deleting)
+}
+
 fn in_service(node: &Node, claim: Option<&NodeClaim>) -> bool {
     let initialised = claim.is_none_or(|claim| {
-        !claim.deleting
-            && (claim.conditions.is_empty() || claim.conditions.contains(&"Initialized".to_owned()))
+        claim.conditions.is_empty() || claim.conditions.contains(&"Initialized".to_owned())
     });
-    let bad = [labels::TAINT_DISRUPTED, labels::TAINT_UNREGISTERED];
-    node.ready
-        && !node.deleting
-        && !node.unschedulable
-        && initialised
-        && node.taints.iter().all(|taint| !bad.contains(&taint.key.as_str()))
+    let unknown = node.taints.iter().any(|taint| taint.key == labels::TAINT_UNREGISTERED);
+    node.ready && !node.unschedulable && initialised && !unknown
 }
 
 /// Nodes of `Balanced` pools whose share of the cost is below half their share of the disruption stay.
@@ -217,7 +256,7 @@ fn balance(snapshot: &Snapshot, subjects: &mut [Subject<'_>]) {
         }
         for subject in subjects.iter_mut().filter(|s| s.pool.is_some_and(|own| own.name == pool.name)) {
             let own = i128::from(subject.price.unwrap_or_default().0);
-            if subject.stays.is_none() && 2 * own * all < upheaval(subject) * cost {
+            if subject.is_free() && 2 * own * all < upheaval(subject) * cost {
                 subject.stays = Some((NodeReason::Policy, None, None));
             }
         }

@@ -12,14 +12,26 @@ fn set_free(pod: &mut Pod) {
     pod.scheduling_gates = Vec::new();
 }
 
-/// Nodes, their NodeClaims and the pods that end with them are gone; the other pods of theirs wait.
-pub(crate) fn without(snapshot: &Snapshot, removed: &BTreeSet<&str>) -> Snapshot {
+/// Nodes, their NodeClaims and the pods that end with them are gone; the other pods of theirs wait, and so do those that were to start
+/// there. Nodes that have to go and are still there take no more pods.
+pub(crate) fn without(snapshot: &Snapshot, removed: &BTreeSet<&str>, subjects: &[Subject<'_>]) -> Snapshot {
     let mut after = snapshot.clone();
     let gone = |name: &Option<String>| name.as_ref().is_some_and(|name| removed.contains(name.as_str()));
     after.nodes.retain(|node| !removed.contains(node.name.as_str()));
+    let due = subjects.iter().filter(|subject| subject.due.departure().is_some());
+    let due: BTreeSet<&str> = due.map(|subject| subject.node.name.as_str()).collect();
+    for node in &mut after.nodes {
+        node.unschedulable |= due.contains(node.name.as_str());
+    }
     after.node_claims.retain(|claim| !gone(&claim.node));
     after.pods.retain(|pod| !gone(&pod.node) || relocates(pod));
-    after.pods.iter_mut().filter(|pod| gone(&pod.node)).for_each(set_free);
+    for pod in &mut after.pods {
+        if gone(&pod.node) {
+            set_free(pod);
+        } else if pod.node.is_none() && pod.seat().is_some_and(|seat| removed.contains(seat)) {
+            pod.nominated_node = None;
+        }
+    }
     after
 }
 
@@ -32,9 +44,14 @@ fn is_entangled(pod: &Pod) -> bool {
     pod.is_pending() && ports + terms + spreads + pod.spec.volumes.len() > 0
 }
 
-/// Every pod of a node that may be removed waits a second time, without a place.
-pub(crate) fn with_twins<'a>(snapshot: &Snapshot, free: impl Iterator<Item = &'a Subject<'a>>) -> Snapshot {
-    let mut twins = snapshot.clone();
+/// Nodes that have to go and do are gone; every pod of a node that may be removed (`free`) waits a second time, without a place.
+pub(crate) fn with_twins<'a>(
+    snapshot: &Snapshot,
+    subjects: &[Subject<'_>],
+    departing: &BTreeSet<&str>,
+    free: impl Iterator<Item = &'a Subject<'a>>,
+) -> Snapshot {
+    let mut twins = without(snapshot, departing, subjects);
     twins.pods.retain(|pod| !is_entangled(pod));
     for subject in free {
         for pod in &subject.pods {

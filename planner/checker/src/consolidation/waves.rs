@@ -19,6 +19,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) subjects: &'a [Subject<'a>],
     pub(crate) budgets: &'a Budgets,
     pub(crate) guard: &'a Guard<'a>,
+    /// Pods that are evicted and have no place.
+    pub(crate) left_out: &'a BTreeSet<PodRef>,
 }
 
 /// How far things are after some waves.
@@ -39,12 +41,18 @@ impl Stage<'_> {
             .filter(|one| one.reason.is_removal())
             .map(|one| one.node.as_str())
             .collect();
+        let names = |wanted: fn(&Subject<'_>) -> bool| -> BTreeSet<&str> {
+            self.subjects.iter().filter(|s| wanted(s)).map(|s| s.node.name.as_str()).collect()
+        };
+        let (forced, overruled) = (names(|s| s.is_forced()), names(|s| s.due.overrules_pods()));
         let mut reached = Reached::default();
         let moves: BTreeMap<&PodRef, &Move> = self.stated.moves.iter().map(|one| (&one.pod, one)).collect();
         let mut leaving: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
         self.stated.moves.iter().for_each(|one| leaving.entry(one.from.as_str()).or_default().push(one));
-        let draws: BTreeMap<PodRef, usize> =
-            self.movers().filter_map(|pod| Some((pod.id(), self.guard.draws_on(pod)?))).collect();
+        let draws: BTreeMap<PodRef, (usize, bool)> = self
+            .movers()
+            .filter_map(|(node, pod)| Some((pod.id(), (self.guard.draws_on(pod)?, overruled.contains(node)))))
+            .collect();
         let slots: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
         for (index, wave) in self.stated.waves.iter().enumerate() {
             let mut add =
@@ -65,9 +73,12 @@ impl Stage<'_> {
                     add(format!("pod {pod} is evicted before"));
                 }
                 match moves.get(pod) {
+                    None if self.left_out.contains(pod) => {}
                     None => add(format!("pod {pod} is evicted and moves nowhere")),
                     Some(one) => {
-                        if slots.contains(one.to.as_str()) && !reached.launched.contains(one.to.as_str()) {
+                        let waits =
+                            slots.contains(one.to.as_str()) && !reached.launched.contains(one.to.as_str());
+                        if waits && !(forced.contains(one.from.as_str()) && self.is_full(one, &reached)) {
                             add(format!("pod {pod} is evicted before slot {} is launched", one.to));
                         }
                     }
@@ -84,7 +95,9 @@ impl Stage<'_> {
                     add(format!("node {name} is removed with pod {} on it", one.pod));
                 }
             }
-            if wave.evictions.is_empty() && wave.removals.is_empty() {
+            let is_last = index + 1 == self.stated.waves.len();
+            let launches_last = is_last && !wave.launches.is_empty() && !forced.is_empty();
+            if wave.evictions.is_empty() && wave.removals.is_empty() && !launches_last {
                 add("it evicts 0 pods and removes 0 nodes".to_owned());
             }
         }
@@ -92,7 +105,8 @@ impl Stage<'_> {
     }
 
     fn check_end(&self, gone: &BTreeSet<&str>, reached: &Reached<'_>, findings: &mut Findings) {
-        let expected: BTreeSet<&PodRef> = self.stated.moves.iter().map(|one| &one.pod).collect();
+        let moved = self.stated.moves.iter().map(|one| &one.pod);
+        let expected: BTreeSet<&PodRef> = moved.chain(self.left_out).collect();
         let slots: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
         let complete = reached.removed == *gone && reached.evicted == expected;
         if !complete || (!gone.is_empty() && reached.launched != slots) {
@@ -114,22 +128,34 @@ impl Stage<'_> {
         }
     }
 
-    /// Evictions of one wave are within what each PodDisruptionBudget allows at once.
-    fn check_pdbs(&self, wave: &Wave, draws: &BTreeMap<PodRef, usize>, add: &mut dyn FnMut(String)) {
-        let mut drawn: BTreeMap<usize, i64> = BTreeMap::new();
-        for budget in wave.evictions.iter().filter_map(|pod| draws.get(pod)) {
-            *drawn.entry(*budget).or_default() += 1;
+    /// Evictions of one wave are within what each PodDisruptionBudget allows at once, but for those from nodes that do not ask; of what
+    /// these leave.
+    fn check_pdbs(&self, wave: &Wave, draws: &BTreeMap<PodRef, (usize, bool)>, add: &mut dyn FnMut(String)) {
+        let mut drawn: BTreeMap<usize, (i64, bool)> = BTreeMap::new();
+        for (budget, overruled) in wave.evictions.iter().filter_map(|pod| draws.get(pod)) {
+            let (count, asks) = drawn.entry(*budget).or_default();
+            *count += 1;
+            *asks |= !overruled;
         }
-        for (budget, count) in drawn {
+        for (budget, (count, asks)) in drawn {
             let (allowed, name) = self.guard.allows(budget);
-            if count > allowed {
+            if asks && count > allowed {
                 add(format!("PodDisruptionBudget {name} allows {allowed} evictions, there are {count}"));
             }
         }
     }
 
-    fn movers(&self) -> impl Iterator<Item = &Pod> {
-        self.subjects.iter().flat_map(|subject| subject.pods.iter().copied())
+    fn movers(&self) -> impl Iterator<Item = (&str, &Pod)> {
+        let subjects = self.subjects.iter();
+        subjects.flat_map(|subject| subject.pods.iter().map(|pod| (subject.node.name.as_str(), *pod)))
+    }
+
+    /// Whether limits forbid to launch the slot that a pod moves to as things are.
+    fn is_full(&self, one: &Move, reached: &Reached<'_>) -> bool {
+        let mut launched = reached.launched.clone();
+        launched.insert(&one.to);
+        let then = Reached { launched, evicted: BTreeSet::new(), removed: reached.removed.clone() };
+        self.over_limits(&then).is_some()
     }
 
     /// Nodes on their way out are within the budgets of their NodePools: those that lost pods, and those that go in this wave.
@@ -159,7 +185,7 @@ impl Stage<'_> {
             let removed = self.subjects.iter().filter(in_pool);
             let removed = removed.filter(|subject| reached.removed.contains(subject.node.name.as_str()));
             let more = signed(launched.count()) - signed(removed.count());
-            for subject in &leaving {
+            for subject in leaving.iter().filter(|subject| !subject.is_forced()) {
                 let room = self.budgets.room(&pool.name, subject.removal(), more);
                 if signed(leaving.len()) > room {
                     let (reason, count) = (subject.removal(), leaving.len());

@@ -170,6 +170,8 @@ pub(super) fn wanted(args: &ConsolidationArgs) -> Option<ConsolidationPolicy> {
         budget: args.budget.clone(),
         node_pools: args.only_nodepool.clone(),
         min_node_age_minutes: args.min_node_age,
+        expiry_lead_minutes: args.expiry_lead,
+        repair: args.repair,
     })
 }
 

@@ -2,8 +2,10 @@
 
 use super::figures::{self, per_hour, per_month, pods, signed_per_hour};
 use super::grid::{self, Column};
-use crate::difference::{Change, Difference, LaunchChange, NodeChange};
+use super::{leaving, table};
+use crate::difference::{Change, DecisionChange, Difference, LaunchChange, NodeChange};
 use crate::style::Palette;
+use stowage_models::consolidation::NodeReason;
 use stowage_models::units::{Ppm, UsdMicros};
 
 /// Lines per section unless `--all` is given: three sections and the head then fit a screen of 45 lines.
@@ -32,6 +34,7 @@ pub fn table(difference: &Difference, all: bool, palette: Palette) -> String {
     text.push('\n');
     text.push_str(&launches(difference, limit, palette));
     text.push_str(&existing(difference, limit, palette));
+    text.push_str(&decisions(difference, limit, palette));
     text.push_str(&left_out(difference, palette));
     text.push_str(&palette.faint(&unchanged(difference)));
     text.push('\n');
@@ -160,6 +163,36 @@ fn existing(difference: &Difference, limit: usize, palette: Palette) -> String {
         + &rest(difference.existing.len(), limit)
 }
 
+fn decisions(difference: &Difference, limit: usize, palette: Palette) -> String {
+    let columns = [Column::fixed(""), Column::text(""), Column::text("")];
+    let rows: Vec<Vec<String>> = difference
+        .decisions
+        .iter()
+        .take(limit)
+        .map(|one| vec![decision_sign(one).to_owned(), one.node.clone(), decided(one)])
+        .collect();
+    signed(&grid::lay_out(&columns, &rows, 2, Palette::PLAIN), palette)
+        + &rest(difference.decisions.len(), limit)
+}
+
+fn decision_sign(one: &DecisionChange) -> &'static str {
+    let goes = |reason: Option<NodeReason>| reason.is_some_and(NodeReason::is_removal);
+    match (goes(one.reason.before), goes(one.reason.after)) {
+        (false, true) => "-",
+        (true, false) => "+",
+        _ => "~",
+    }
+}
+
+fn decided(one: &DecisionChange) -> String {
+    let words = |reason: &Option<NodeReason>| reason.map_or("no decision", table::words);
+    let change = arrow(&one.reason, |reason| words(reason).to_owned());
+    match &one.departure {
+        Some(departure) => format!("{change}; {}", leaving::due(departure)),
+        None => change,
+    }
+}
+
 fn placed(node: &NodeChange) -> String {
     let gets = arrow(&node.pods, u64::to_string);
     if node.pods_new == 0 {
@@ -253,6 +286,10 @@ pub fn markdown(difference: &Difference, all: bool) -> String {
         text.push_str(&format!("- `~` `{}` {}\n", node.node, placed(node)));
     }
     text.push_str(rest(difference.existing.len(), limit).trim_start());
+    for one in difference.decisions.iter().take(limit) {
+        text.push_str(&format!("- `{}` `{}` {}\n", decision_sign(one), one.node, decided(one)));
+    }
+    text.push_str(rest(difference.decisions.len(), limit).trim_start());
     for line in left_out(difference, Palette::PLAIN).lines().chain([unchanged(difference).as_str()]) {
         let (sign, rest) = line.trim_start().split_once(' ').unwrap_or_default();
         text.push_str(&format!("- `{sign}` {rest}\n"));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use stowage_models::consolidation::{Consolidation, NodeDecision, NodeReason};
+use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::plan::Plan;
 use stowage_models::units::UsdMicros;
 
@@ -87,6 +88,46 @@ pub fn places(to: &[(&str, u64)], named_max: usize) -> String {
         parts.push(format!("{pods} to {} more", rest.len()));
     }
     parts.join(", ")
+}
+
+/// That a node has to go, in a few words, with the time.
+#[must_use]
+pub fn due(departure: &Departure) -> String {
+    let (word, forced) = match departure.reason {
+        DepartureReason::Interrupted => ("its machine is taken away", ""),
+        DepartureReason::Unhealthy => ("unhealthy", ""),
+        DepartureReason::Expired if departure.forced => ("expired", ""),
+        DepartureReason::Expired => ("expires", "soon"),
+        DepartureReason::Drifted => ("drifted", ""),
+    };
+    match (&departure.deadline, departure.reason) {
+        (Some(deadline), DepartureReason::Interrupted) => format!("{word} by {deadline}"),
+        (Some(deadline), _) => format!("{word} at {deadline}"),
+        (None, _) => format!("{word} {forced}").trim_end().to_owned(),
+    }
+}
+
+/// What the plan says of a node, with what it has to go for.
+#[must_use]
+pub fn told(one: &NodeDecision) -> String {
+    match &one.departure {
+        Some(departure) if one.message.is_empty() => due(departure),
+        Some(departure) => format!("{}; {}", one.message, due(departure)),
+        None => one.message.clone(),
+    }
+}
+
+/// Nodes that have to go whatever they cost, the most pressing first.
+#[must_use]
+pub fn departing(stated: &Consolidation) -> Vec<(&NodeDecision, &Departure)> {
+    let nodes = stated.nodes.iter();
+    let mut departing: Vec<(&NodeDecision, &Departure)> =
+        nodes.filter_map(|one| Some((one, one.departure.as_ref()?))).collect();
+    departing.sort_by_key(|(one, departure)| {
+        let deadline = departure.deadline.as_deref();
+        (!departure.forced, departure.reason, deadline.is_none(), deadline, one.node.as_str())
+    });
+    departing
 }
 
 /// What the plan does about nodes that exist and are launched, as a headline; `None` without consolidation.

@@ -74,8 +74,8 @@ fn consolidation(plan: &Plan) -> String {
     }
     text.push_str("\n| | nodes | per month | such as |\n|---|---:|---:|---|\n");
     for one in leaving::by_reason(stated) {
-        let such = one.nodes.first().map_or_else(String::new, |node| match node.message.as_str() {
-            "" => node.node.clone(),
+        let such = one.nodes.first().map_or_else(String::new, |node| match leaving::told(node) {
+            message if message.is_empty() => node.node.clone(),
             message => format!("{}: {message}", node.node),
         });
         text.push_str(&format!(
@@ -85,6 +85,17 @@ fn consolidation(plan: &Plan) -> String {
             figures::cents(one.cost.per_month()),
             cell(&such)
         ));
+    }
+    let departing = leaving::departing(stated);
+    if !departing.is_empty() {
+        text.push_str("\n| has to go | because | |\n|---|---|---|\n");
+    }
+    for (one, departure) in departing.iter().take(LEAVERS_MAX) {
+        let (node, due) = (cell(&one.node), cell(&leaving::due(departure)));
+        text.push_str(&format!("| {node} | {due} | {} |\n", table::words(one.reason)));
+    }
+    if departing.len() > LEAVERS_MAX {
+        text.push_str(&format!("\n... and {} more.\n", departing.len() - LEAVERS_MAX));
     }
     if stated.waves.is_empty() {
         return text;

@@ -120,7 +120,7 @@ fn decision(one: &stowage_models::consolidation::NodeDecision) -> Decision {
     Decision {
         node: one.node.clone(),
         price: one.price.map_or_else(|| "unpriced".to_owned(), |price| price.to_string()),
-        message: one.message.clone(),
+        message: leaving::told(one),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::render::figures::{self, per_hour, per_month};
 use crate::render::grid::{self, Column};
+use crate::render::leaving;
 use crate::style::Palette;
 use std::collections::BTreeMap;
 use stowage_models::consolidation::{Consolidation, NodeReason};
@@ -10,6 +11,8 @@ use stowage_models::units::UsdMicros;
 
 /// Nodes named per reason at most.
 const NAMED_MAX: usize = 3;
+/// Nodes that have to go listed at most.
+const DEPARTING_MAX: usize = 8;
 /// Waves listed at most.
 const WAVES_MAX: usize = 8;
 
@@ -21,6 +24,7 @@ pub(super) fn section(plan: &Plan, palette: Palette) -> String {
         text.push_str(&grid::wrap("  ", &sentence));
     }
     text.push_str(&reasons(stated, palette));
+    text.push_str(&departing(stated, palette));
     text.push_str(&waves(stated, palette));
     text
 }
@@ -34,8 +38,9 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
         sentences.push("No node is worth removing.".to_owned());
     } else {
         let saved = summary.cost_before - summary.cost_after;
+        let (saved, word) = if saved.0 < 0 { (UsdMicros(-saved.0), "more") } else { (saved, "saved") };
         sentences.push(format!(
-            "Removes {} in {}, moving {}: {} before, {} after, {} saved; evictions and removals cost {} once.",
+            "Removes {} in {}, moving {}: {} before, {} after, {} {word}; evictions and removals cost {} once.",
             figures::nodes(summary.nodes_removed),
             figures::count(stated.waves.len() as u64, "wave", "waves"),
             figures::pods(summary.pods_moved),
@@ -44,6 +49,15 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
             per_month(saved),
             summary.disruption_cost,
         ));
+    }
+    let (gone, held): (Vec<_>, Vec<_>) =
+        leaving::departing(stated).into_iter().partition(|(one, _)| one.reason.is_removal());
+    if !gone.is_empty() || !held.is_empty() {
+        let wait = match held.len() as u64 {
+            0 => String::new(),
+            count => format!("; {} more have to and are held", figures::nodes(count)),
+        };
+        sentences.push(format!("{} go whatever they cost{wait}.", figures::nodes(gone.len() as u64)));
     }
     sentences.push(format!(
         "Proven: at most {} of today's cost ({}) is left to save under this policy.",
@@ -58,9 +72,11 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
 
 /// Nodes by reason, the dearest reason first.
 fn reasons(stated: &Consolidation, palette: Palette) -> String {
-    let mut by_reason: BTreeMap<NodeReason, (u64, UsdMicros, Vec<&str>, &str)> = BTreeMap::new();
+    let mut by_reason: BTreeMap<NodeReason, (u64, UsdMicros, Vec<&str>, String)> = BTreeMap::new();
     for one in &stated.nodes {
-        let entry = by_reason.entry(one.reason).or_insert((0, UsdMicros::ZERO, Vec::new(), &one.message));
+        let entry = by_reason
+            .entry(one.reason)
+            .or_insert_with(|| (0, UsdMicros::ZERO, Vec::new(), leaving::told(one)));
         entry.0 += 1;
         entry.1 += one.price.unwrap_or_default();
         entry.2.push(&one.node);
@@ -83,6 +99,25 @@ fn reasons(stated: &Consolidation, palette: Palette) -> String {
     format!("\n{}", grid::lay_out(&columns, &rows, 2, palette))
 }
 
+/// Nodes that have to go, with their deadlines.
+fn departing(stated: &Consolidation, palette: Palette) -> String {
+    let departing = leaving::departing(stated);
+    if departing.is_empty() {
+        return String::new();
+    }
+    let columns = [Column::text("has to go"), Column::text("because"), Column::text("")];
+    let mut rows: Vec<Vec<String>> = departing
+        .iter()
+        .take(DEPARTING_MAX)
+        .map(|(one, departure)| vec![one.node.clone(), leaving::due(departure), words(one.reason).to_owned()])
+        .collect();
+    if departing.len() > DEPARTING_MAX {
+        let more = format!("{} more", figures::thousands((departing.len() - DEPARTING_MAX) as u64));
+        rows.push(vec![more, String::new(), String::new()]);
+    }
+    format!("\n{}", grid::lay_out(&columns, &rows, 2, palette))
+}
+
 /// Whether nodes stay or go, and why, in a few words.
 #[must_use]
 pub fn words(reason: NodeReason) -> &'static str {
@@ -90,6 +125,7 @@ pub fn words(reason: NodeReason) -> &'static str {
         NodeReason::Unmanaged => "stays, not managed",
         NodeReason::OutOfScope => "stays, not asked about",
         NodeReason::NotReady => "stays, not in service",
+        NodeReason::RepairBlocked => "stays, too many unhealthy",
         NodeReason::DoNotDisrupt => "stays, do-not-disrupt",
         NodeReason::Nominated => "stays, nominated",
         NodeReason::Unpriced => "stays, price unknown",
@@ -98,9 +134,14 @@ pub fn words(reason: NodeReason) -> &'static str {
         NodeReason::Pod => "stays for a pod",
         NodeReason::PodDisruptionBudget => "stays for a PDB",
         NodeReason::Budget => "stays for a budget",
+        NodeReason::Deferred => "stays, has to go later",
         NodeReason::Worth => "stays, worth its price",
         NodeReason::Empty => "removed, empty",
         NodeReason::Underutilized => "removed, underutilized",
+        NodeReason::Interrupted => "removed, interrupted",
+        NodeReason::Unhealthy => "removed, unhealthy",
+        NodeReason::Expired => "removed, expired",
+        NodeReason::Drifted => "removed, drifted",
     }
 }
 
