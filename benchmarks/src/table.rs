@@ -7,6 +7,8 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use stowage_models::catalog::Catalog;
+use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 
 /// Where the openb traces are looked for if `STOWAGE_OPENB` does not say: beside the repository, because their licence
@@ -91,6 +93,27 @@ impl Subject {
             _ => None,
         }
     }
+}
+
+/// The openb trace as a running cluster (`openb-running`), or why there is none here.
+///
+/// # Errors
+/// When the trace is there and cannot be read.
+pub fn openb_running() -> Result<std::result::Result<Snapshot, String>> {
+    let folder = openb_folder();
+    let read = |file: &str| {
+        let file = folder.join(file);
+        std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    if !folder.exists() {
+        let folder = folder.display();
+        return Ok(Err(format!(
+            "no {folder} (licence: research only, not in this repository; set STOWAGE_OPENB to its folder)"
+        )));
+    }
+    let (pods, nodes) = (read(OPENB[0].1)?, read("openb_node_list_all_node.csv")?);
+    let (snapshot, _) = crate::consolidation::openb::cluster(Catalog::embedded(), &pods, &nodes)?;
+    Ok(Ok(snapshot))
 }
 
 fn openb_folder() -> PathBuf {

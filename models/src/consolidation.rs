@@ -46,6 +46,14 @@ pub struct ConsolidationPolicy {
     /// Unhealthy nodes are replaced. Default no, as Karpenter's feature gate `NodeRepair`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repair: bool,
+    /// Pods with local storage (emptyDir not in memory, hostPath) stay, and with them their nodes. Default no, as Karpenter: they move, and
+    /// what is stored ends with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_local_storage: bool,
+    /// One spot node is replaced by another for its cost only where at least so many instance types would do, each for less than the old node
+    /// costs: otherwise the cheapest type is soon taken away, and the next. Default 15, as Karpenter; zero, and absent: no such rule.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spot_types_min: u32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -67,6 +75,8 @@ impl Default for ConsolidationPolicy {
             min_node_age_minutes: 60,
             expiry_lead_minutes: 60,
             repair: false,
+            keep_local_storage: false,
+            spot_types_min: 15,
         }
     }
 }

@@ -261,6 +261,9 @@ pub struct PodSpec {
     /// Volumes that matter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<PodVolume>,
+    /// It stores data on the node that ends with it: a hostPath, or an emptyDir that is not in memory.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub local_storage: bool,
     /// Resolved priority.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,

@@ -80,7 +80,8 @@ fn planned(
 ) -> Result<(Plan, Consolidation, u64)> {
     let start = Instant::now();
     let limits = by_clock(effort.time, effort.threads);
-    let wanted = ConsolidationPolicy { eviction_cost, ..ConsolidationPolicy::default() };
+    // The baselines do not ask how many spot types there are to choose from.
+    let wanted = ConsolidationPolicy { eviction_cost, spot_types_min: 0, ..ConsolidationPolicy::default() };
     let policy = Policy { consolidation: Some(wanted), ..policy() };
     let planned = stowage_planner::consolidate(snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {})?;
     let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -8,7 +8,8 @@ use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReas
 use stowage_models::departure::{DepartureReason, Notice, NoticeKind, Symptom};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase, TopologySpread,
+    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase, PodVolume,
+    TopologySpread,
 };
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::Resources;
@@ -18,7 +19,7 @@ use stowage_models::snapshot::Snapshot;
 const NOW: &str = "2026-08-31T12:00:00Z";
 
 /// `count` nodes of one pool, each m5.large on demand, with two pods that nearly fill it; budgets allow everything.
-fn cluster(count: usize) -> Snapshot {
+pub(crate) fn cluster(count: usize) -> Snapshot {
     let catalog = stowage_models::catalog::Catalog::embedded();
     let kind = catalog.get("m5.large").unwrap();
     let class = stowage_models::objects::Ec2NodeClass::default();
@@ -438,6 +439,29 @@ fn assert_right(snapshot: &Snapshot, plan: &Plan) {
     }
 }
 
+/// Asserted without the referee: pods with local storage move only if they may, or their node goes by force; a pod with a volume moves
+/// within the volume's zone.
+fn assert_storage(snapshot: &Snapshot, plan: &Plan, keeps: bool) {
+    let zone_of = |place: &str| -> String {
+        let launch =
+            plan.launches.iter().find(|launch| launch.slot == place).map(|launch| launch.zone.clone());
+        let node = snapshot.nodes.iter().find(|node| node.name == place);
+        launch.or_else(|| node.and_then(|node| node.labels.get(labels::ZONE).cloned())).unwrap()
+    };
+    for one in &stated(plan).moves {
+        let pod = snapshot.pods.iter().find(|pod| pod.id() == one.pod).unwrap();
+        let from = stated(plan).nodes.iter().find(|node| node.node == one.from).unwrap();
+        let forced = from.departure.as_ref().is_some_and(|departure| departure.forced);
+        assert!(forced || !keeps || !pod.spec.local_storage, "{}: {one:?}", snapshot.origin);
+        for volume in &pod.spec.volumes {
+            let PodVolume::Claim(name) = volume else { continue };
+            let volume = snapshot.volumes.iter().find(|volume| volume.name == *name).unwrap();
+            let zones = &volume.node_affinity.as_ref().unwrap()[0].match_expressions[0].values;
+            assert!(zones.contains(&zone_of(&one.to)), "{}: {one:?}", snapshot.origin);
+        }
+    }
+}
+
 /// Goal: with every reason to leave, ties between pods and limits: no plan is refused, nothing protected goes for less than force, and
 /// what has to go goes. Planning again after that finds none of the nodes that went, and ends. `STOWAGE_CASES` asks for more.
 #[test]
@@ -447,8 +471,12 @@ fn random_clusters_with_nodes_that_have_to_go() {
     for seed in 0..cases {
         let mut snapshot = with_departures(with_claims(random(20_000 + seed)), seed);
         for round in 0.. {
-            let plan = planned(&snapshot, &repairing());
+            let mut policy = repairing();
+            let keeps = seed % 2 == 0;
+            policy.consolidation.as_mut().unwrap().keep_local_storage = keeps;
+            let plan = planned(&snapshot, &policy);
             assert_right(&snapshot, &plan);
+            assert_storage(&snapshot, &plan, keeps);
             for one in &stated(&plan).nodes {
                 *seen.entry(one.reason).or_default() += 1;
             }
@@ -462,4 +490,19 @@ fn random_clusters_with_nodes_that_have_to_go() {
     for reason in [Interrupted, Unhealthy, Expired, Drifted, Budget, NodeReason::Pod, Underutilized] {
         assert!(seen.contains_key(&reason), "{reason:?} in {seen:?}");
     }
+}
+
+/// Goal: of a PodDisruptionBudget, nodes that ask have what those that do not leave, also when they began first.
+#[test]
+fn those_that_do_not_ask_are_counted_first() {
+    let mut snapshot = cluster(3);
+    drift(&mut snapshot, &[0, 1, 2]);
+    snapshot.node_claims[2].termination_grace_period = Some("1h".to_owned());
+    // Two nodes at once, and an eviction at a time: the first begins, and the third must not come between.
+    snapshot.node_pools[0].budgets[0].nodes = "2".to_owned();
+    pdb(&mut snapshot, 1);
+    let plan = planned(&snapshot, &policy());
+    assert_eq!(reasons(&plan), [Drifted; 3]);
+    snapshot.node_pools[0].budgets[0].nodes = "1".to_owned();
+    assert_eq!(reasons(&planned(&snapshot, &policy())), [Drifted; 3]);
 }

@@ -4,7 +4,8 @@ use stowage_models::catalog::Catalog;
 use stowage_models::departure::{Notice, NoticeKind, Symptom};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase, TopologySpread,
+    Budget, Container, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodDisruptionBudget,
+    PodPhase, PodVolume, TopologySpread, Volume, VolumeClaim,
 };
 use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
@@ -196,6 +197,28 @@ pub(crate) fn with_departures(mut snapshot: Snapshot, seed: u64) -> Snapshot {
                 }),
                 ..TopologySpread::default()
             }];
+        }
+        pod.spec.local_storage = rng.chance(10);
+        if rng.chance(8) {
+            let name = format!("{}-data", pod.name);
+            let zone = ["us-east-1a", "us-east-1b"][rng.below(2) as usize];
+            pod.spec.volumes = vec![PodVolume::Claim(name.clone())];
+            snapshot.volume_claims.push(VolumeClaim {
+                namespace: pod.namespace.clone(),
+                name: name.clone(),
+                volume: Some(name.clone()),
+                read_write_once_pod: rng.chance(10),
+                ..VolumeClaim::default()
+            });
+            let term = NodeSelectorTerm {
+                match_expressions: vec![Requirement::new(labels::ZONE, Operator::In, &[zone])],
+                match_fields: Vec::new(),
+            };
+            snapshot.volumes.push(Volume {
+                name,
+                driver: text("ebs.csi.aws.com"),
+                node_affinity: Some(vec![term]),
+            });
         }
         if pod.node.is_none() && rng.chance(20) {
             pod.nominated_node = text("node-1");

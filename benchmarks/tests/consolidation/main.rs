@@ -2,6 +2,8 @@
 
 mod departures;
 mod generate;
+mod openb;
+mod spot;
 
 use generate::{random, with_claims};
 use std::collections::BTreeSet;

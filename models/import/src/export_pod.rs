@@ -24,7 +24,7 @@ pub(crate) fn pod_spec(spec: &PodSpec) -> Map<String, Value> {
     put(&mut object, "affinity", affinity(&spec.affinity));
     put(&mut object, "tolerations", spec.tolerations.iter().map(toleration).collect());
     put(&mut object, "topologySpreadConstraints", spec.topology_spread.iter().map(spread).collect());
-    put(&mut object, "volumes", volumes(&spec.volumes));
+    put(&mut object, "volumes", volumes(spec));
     if spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(kind) if kind == RESOURCE_CLAIMS)) {
         object.insert("resourceClaims".to_owned(), json!([{"name": "claim"}]));
     }
@@ -168,9 +168,12 @@ fn spread(spread: &TopologySpread) -> Value {
     Value::Object(object)
 }
 
-fn volumes(volumes: &[PodVolume]) -> Value {
+fn volumes(spec: &PodSpec) -> Value {
     let mut list = Vec::new();
-    for (index, volume) in volumes.iter().enumerate() {
+    if spec.local_storage {
+        list.push(json!({"name": "local", "emptyDir": {}}));
+    }
+    for (index, volume) in spec.volumes.iter().enumerate() {
         match volume {
             PodVolume::Claim(claim) => list.push(json!({
                 "name": format!("volume-{index}"), "persistentVolumeClaim": {"claimName": claim},

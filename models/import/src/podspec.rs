@@ -3,7 +3,7 @@
 use crate::affinity::{RawAffinity, node_selector};
 use crate::quantities::{Quantities, nonzero};
 use crate::requirement::RawSelector;
-use crate::volume::{RawVolume, placed};
+use crate::volume::{RawVolume, any_local, placed};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -114,6 +114,7 @@ impl RawPodSpec {
         let pod_requests = pod_requests(self.resources, containers.iter().chain(&init_containers));
         let mut affinity = self.affinity.unwrap_or_default().convert();
         let node_selector = node_selector(self.node_selector, &mut affinity);
+        let local_storage = any_local(self.volumes.as_deref());
         let mut volumes = placed(self.volumes);
         if self.resource_claims.is_some_and(|claims| !claims.is_empty()) {
             // Dynamic resource allocation binds a pod to devices of a node. The model has no word for it; kept as a
@@ -133,6 +134,7 @@ impl RawPodSpec {
             tolerations,
             topology_spread: spread.collect(),
             volumes,
+            local_storage,
             priority: self.priority.unwrap_or(0),
             scheduler_name: self.scheduler_name.filter(|name| !name.is_empty() && name != DEFAULT_SCHEDULER),
             unreadable: None,

@@ -23,12 +23,26 @@ const PLACED_KINDS: [&str; 12] = [
 ];
 
 /// A volume, reduced to the part that restricts where its pod may run.
-pub(crate) struct RawVolume(Option<PodVolume>);
+pub(crate) struct RawVolume {
+    placed: Option<PodVolume>,
+    /// Data on the node.
+    is_local: bool,
+}
+
+/// Whether one of the volumes is data on the node: a hostPath, or an emptyDir that is not in memory.
+pub(crate) fn any_local(volumes: Option<&[RawVolume]>) -> bool {
+    volumes.unwrap_or_default().iter().any(|volume| volume.is_local)
+}
+
+#[derive(Deserialize)]
+struct EmptyDir {
+    medium: Option<String>,
+}
 
 /// The volumes that matter, sorted: their order has no meaning.
 pub(crate) fn placed(volumes: Option<Vec<RawVolume>>) -> Vec<PodVolume> {
     let mut volumes: Vec<PodVolume> =
-        volumes.unwrap_or_default().into_iter().filter_map(|volume| volume.0).collect();
+        volumes.unwrap_or_default().into_iter().filter_map(|volume| volume.placed).collect();
     volumes.sort();
     volumes.dedup();
     volumes
@@ -74,7 +88,7 @@ impl<'de> Visitor<'de> for VolumeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<RawVolume, A::Error> {
         let mut volume_name = String::new();
-        let mut placed = None;
+        let (mut placed, mut is_local) = (None, false);
         while let Some(key) = entries.next_key::<String>()? {
             match key.as_str() {
                 "name" => volume_name = entries.next_value::<Option<String>>()?.unwrap_or_default(),
@@ -94,6 +108,11 @@ impl<'de> Visitor<'de> for VolumeVisitor {
                         })
                         .or(placed);
                 }
+                "emptyDir" => {
+                    let source: Option<EmptyDir> = entries.next_value()?;
+                    is_local |= source.is_some_and(|source| source.medium.as_deref() != Some("Memory"));
+                }
+                "hostPath" => is_local |= entries.next_value::<Option<IgnoredAny>>()?.is_some(),
                 kind if PLACED_KINDS.contains(&kind) => {
                     let source: Option<IgnoredAny> = entries.next_value()?;
                     placed = source.map(|_| PodVolume::Other(key)).or(placed);
@@ -106,6 +125,6 @@ impl<'de> Visitor<'de> for VolumeVisitor {
         if let Some(PodVolume::Ephemeral { name, .. }) = &mut placed {
             *name = volume_name;
         }
-        Ok(RawVolume(placed))
+        Ok(RawVolume { placed, is_local })
     }
 }

@@ -174,6 +174,8 @@ codes! {
     WAVE = "wave";
     /// Nodes are removed for less than the policy wants to save.
     THRESHOLD = "threshold";
+    /// A spot node is replaced by another that too few types could be.
+    FLEXIBILITY = "flexibility";
     /// The bound is not what the multipliers prove.
     BOUND = "bound";
 }

@@ -235,6 +235,12 @@ pub struct ConsolidationArgs {
     /// Replace unhealthy nodes, as Karpenter's feature gate NodeRepair
     #[arg(long, requires = "consolidate")]
     pub repair: bool,
+    /// Leave nodes alone that have pods with local storage (hostPath, emptyDir not in memory); without it such pods move as others do
+    #[arg(long, requires = "consolidate")]
+    pub keep_local_storage: bool,
+    /// Replace one spot node by another only where so many instance types would do for less than the old one costs; 0: no such rule
+    #[arg(long, value_name = "TYPES", default_value_t = 15, requires = "consolidate")]
+    pub spot_types: u32,
     /// What if there were no PodDisruptionBudgets?
     #[arg(long, requires = "consolidate")]
     pub ignore_pdb: bool,

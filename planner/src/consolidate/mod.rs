@@ -17,6 +17,7 @@ mod prove;
 mod relaxed;
 mod rules;
 mod search;
+mod spot;
 mod state;
 mod states;
 mod waves;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{
     Consolidation, ConsolidationPolicy, ConsolidationSummary, Move, NodeDecision, NodeReason, WEIGHT_ONE,
+    Wave,
 };
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Plan, Policy, SnapshotRef};
@@ -46,6 +48,9 @@ use waves::Schedule;
 
 /// Share of the time the search over removals may take; the rest is for the plan of the launches and the proof.
 const SEARCH_SHARE: f64 = 0.5;
+
+/// Plans without the removals that replace spot by spot with too few types to choose from, at most: then nothing goes for its cost.
+const SPOT_ROUNDS_MAX: usize = 4;
 
 /// Plans the pods that wait and consolidates the nodes that exist, as `policy.consolidation` says (by default, if it is absent).
 ///
@@ -100,6 +105,15 @@ struct Job<'a> {
     start: Duration,
 }
 
+/// What is known before it.
+struct Scene<'a> {
+    verdicts: &'a [Verdict],
+    ledger: &'a Ledger,
+    allowances: &'a Allowances<'a>,
+    /// Nodes that have to go and do.
+    departing: &'a BTreeSet<usize>,
+}
+
 /// What is known after the search over removals.
 struct Choice {
     removed: BTreeSet<usize>,
@@ -107,7 +121,12 @@ struct Choice {
     foreign: Foreign,
     /// Price of its launches.
     launch_cost: i64,
+    /// What all that is decided here costs if nothing is removed for its cost.
+    baseline: i64,
 }
+
+/// Removals, the plan, moves and waves.
+type Candidate = (BTreeSet<usize>, Planned, Vec<Move>, Vec<Wave>);
 
 impl Job<'_> {
     fn elapsed(&self) -> Duration {
@@ -160,28 +179,11 @@ impl Job<'_> {
             (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
         let choice = self.choose(&problem, &model, verdicts, &relaxed);
         let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
-        let mut chosen = None;
-        if let Some(choice) = choice {
-            let after = states::without(self.snapshot, verdicts, &choice.removed);
-            let removed: BTreeSet<usize> = choice.removed.union(&departing).copied().collect();
-            let carry_out = |planned: Planned| {
-                let (moves, waves) =
-                    self.carry_out(&removed, &planned.plan, verdicts, ledger, &allowances)?;
-                Some((removed.clone(), planned, moves, waves))
-            };
-            // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
-            let engine = plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?;
-            if engine.plan.summary.launch_cost.0 <= choice.launch_cost {
-                chosen = carry_out(engine);
-            }
-            if chosen.is_none() {
-                let own = adopt(&after, self.catalog, self.policy, &self.rest(0.2), &choice.foreign);
-                // What the search over removals chose knows nothing of minValues.
-                let covered =
-                    |planned: &Planned| crate::min_values::is_met(&after, self.catalog, &planned.plan);
-                chosen = own.ok().filter(covered).and_then(carry_out);
-            }
-        }
+        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing };
+        let mut chosen = match choice {
+            Some(choice) => self.removal(&scene, &model, choice, pool, observer)?,
+            None => None,
+        };
         if chosen.is_none() {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
             let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
@@ -201,6 +203,72 @@ impl Job<'_> {
         planned.report.simplex_iterations += relaxed.iterations;
         planned.report.faults.extend(fault);
         Ok(Some(planned))
+    }
+
+    /// The plan for a choice. Where spot nodes would be replaced by spot with too few types to choose from, these stay, and the rest
+    /// has to be worth it without them.
+    fn removal(
+        &self,
+        scene: &Scene<'_>,
+        model: &Model,
+        mut choice: Choice,
+        pool: &Arc<ThreadPool>,
+        observer: &mut dyn FnMut(&Moment),
+    ) -> Result<Option<Candidate>, PlanError> {
+        // The search knows nothing of pods that wait with constraints of their own. Where there are some, the engine says what places for
+        // all of them cost with these nodes and without.
+        let bare = states::without(self.snapshot, scene.verdicts, &BTreeSet::new());
+        let mut whole = None;
+        if bare.pods.iter().any(|pod| pod.is_pending() && states::is_tied(pod)) {
+            let stay = plan(&bare, self.catalog, self.policy, &self.rest(0.2), observer)?.plan;
+            let prices: i64 = model.removable.iter().map(|one| one.price).sum();
+            choice.baseline = prices + stay.summary.launch_cost.0;
+            whole = Some(stay.summary.pods_unplaced);
+        }
+        for round in 0..SPOT_ROUNDS_MAX {
+            let after = states::without(self.snapshot, scene.verdicts, &choice.removed);
+            let removed: BTreeSet<usize> = choice.removed.union(scene.departing).copied().collect();
+            let carry_out = |planned: Planned| -> Option<Candidate> {
+                let (moves, waves) =
+                    self.carry_out(&removed, &planned.plan, scene.verdicts, scene.ledger, scene.allowances)?;
+                Some((removed.clone(), planned, moves, waves))
+            };
+            // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
+            let engine = plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?;
+            let mut chosen = None;
+            if round > 0 || whole.is_some() || engine.plan.summary.launch_cost.0 <= choice.launch_cost {
+                chosen = carry_out(engine);
+            }
+            if round == 0 && whole.is_none() && chosen.is_none() {
+                let own = adopt(&after, self.catalog, self.policy, &self.rest(0.2), &choice.foreign);
+                // What the search over removals chose knows nothing of minValues.
+                let covered =
+                    |planned: &Planned| crate::min_values::is_met(&after, self.catalog, &planned.plan);
+                chosen = own.ok().filter(covered).and_then(carry_out);
+            }
+            let Some(candidate) = chosen else { return Ok(None) };
+            let launch_cost = candidate.1.plan.summary.launch_cost.0;
+            let gone = |node: usize| choice.removed.contains(&node);
+            let kept: i64 = model.removable.iter().filter(|one| !gone(one.node)).map(|one| one.price).sum();
+            let rate: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.leaving).sum();
+            let is_judged = round > 0 || whole.is_some();
+            let is_worth = self.is_worth(model, rate, choice.baseline - kept - rate - launch_cost);
+            let leaves_out = whole.is_some_and(|most| candidate.1.plan.summary.pods_unplaced > most);
+            if leaves_out || (is_judged && !is_worth) {
+                return Ok(None);
+            }
+            let rigid = spot::rigid(self.snapshot, &after, &candidate, scene.verdicts, |after| {
+                Problem::new(after, self.catalog, self.policy, pool.clone())
+            })?;
+            if rigid.is_empty() {
+                return Ok(Some(candidate));
+            }
+            choice.removed = choice.removed.difference(&rigid).copied().collect();
+            if choice.removed.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
     }
 
     /// The best removals found, if they are worth it.
@@ -233,18 +301,19 @@ impl Job<'_> {
         if homeless > before.0 || !state.kept.contains(&false) {
             return None;
         }
-        self.is_worth(model, &state, before.1 - cost).then(|| self.read(problem, model, verdicts, &state))
+        let gone = model.removable.iter().zip(&state.kept).filter(|(_, kept)| !**kept).map(|(one, _)| one);
+        let rate = gone.map(|one| one.leaving).sum();
+        self.is_worth(model, rate, before.1 - cost)
+            .then(|| Choice { baseline: before.1, ..self.read(problem, model, verdicts, &state) })
     }
 
-    /// Whether the net saving reaches the threshold and the gross saving pays back in time.
-    fn is_worth(&self, model: &Model, state: &State<'_>, saved: i64) -> bool {
+    /// Whether the net saving reaches the threshold and the gross saving pays one-off costs, spread as `rate`, back in time.
+    fn is_worth(&self, model: &Model, rate: i64, saved: i64) -> bool {
         let threshold = i128::from(model.whole) * i128::from(self.wanted.savings_threshold.0);
         if saved <= 0 || i128::from(saved) * i128::from(Ppm::ONE) < threshold {
             return false;
         }
         let Some(payback) = self.wanted.payback_minutes else { return true };
-        let gone = model.removable.iter().zip(&state.kept).filter(|(_, kept)| !**kept).map(|(one, _)| one);
-        let rate: i64 = gone.map(|one| one.leaving).sum();
         // One-off costs are `rate * horizon`; they come back at `saved + rate` an hour.
         i128::from(rate) * i128::from(self.wanted.horizon_minutes)
             <= i128::from(saved + rate) * i128::from(payback)
@@ -297,7 +366,7 @@ impl Job<'_> {
                 pods: take(&launched.load),
             });
         }
-        Choice { removed, foreign, launch_cost }
+        Choice { removed, foreign, launch_cost, baseline: 0 }
     }
 
     /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place. Nodes that go by force do not ask
@@ -309,7 +378,7 @@ impl Job<'_> {
         verdicts: &[Verdict],
         ledger: &Ledger,
         allowances: &Allowances<'_>,
-    ) -> Option<(Vec<Move>, Vec<stowage_models::consolidation::Wave>)> {
+    ) -> Option<(Vec<Move>, Vec<Wave>)> {
         let launched = plan.launches.iter().map(|launch| (&launch.slot, &launch.pods));
         let places: BTreeMap<&PodRef, &String> = launched
             .chain(plan.existing.iter().map(|node| (&node.name, &node.pods)))

@@ -70,7 +70,7 @@ pub(super) fn settle(
             .no_fit
             .iter()
             .flat_map(|group| group.whole.iter())
-            .chain(problem.unsupported.iter().map(|left| &left.pod));
+            .chain(problem.unsupported.iter().chain(&problem.constrained).map(|left| &left.pod));
         let homeless: std::collections::BTreeSet<PodRef> =
             homeless.map(|pod| problem.pod_ref(*pod)).collect();
         drop(problem);

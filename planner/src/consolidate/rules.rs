@@ -7,7 +7,7 @@ use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
 use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::labels;
-use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef};
+use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef, PodVolume};
 use stowage_models::schedule::{duration, instant};
 use stowage_models::selector::LabelSelector;
 use stowage_models::snapshot::Snapshot;
@@ -358,6 +358,10 @@ impl<'a> Facts<'a> {
         if let Some(scheduler) = &pod.spec.scheduler_name {
             return Some(Kept::new(NodeReason::Pod, format!("pod {id} is placed by scheduler {scheduler}")));
         }
+        if self.policy.keep_local_storage && pod.spec.local_storage {
+            let message = format!("pod {id} has local storage, which would end with it");
+            return Some(Kept::new(NodeReason::Pod, message));
+        }
         if let Some(why) = self.ties.of(pod) {
             return Some(Kept::new(
                 NodeReason::Pod,
@@ -433,8 +437,8 @@ impl<'a> Ties<'a> {
             Some("required pod affinity")
         } else if !spec.affinity.anti_required.is_empty() {
             Some("required pod anti-affinity")
-        } else if !spec.volumes.is_empty() {
-            Some("a volume")
+        } else if spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_))) {
+            Some("a volume of a kind that is not planned for")
         } else if containers.any(|container| !container.host_ports.is_empty()) {
             Some("a host port")
         } else if self.terms.iter().any(|(namespace, term)| reaches(term, namespace, pod)) {

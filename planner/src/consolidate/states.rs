@@ -16,7 +16,7 @@ fn waiting(pod: &Pod) -> Pod {
 }
 
 /// Whether a pod states a constraint towards other pods, on volumes or on ports of the host.
-fn is_tied(pod: &Pod) -> bool {
+pub(super) fn is_tied(pod: &Pod) -> bool {
     let spec = &pod.spec;
     let mut containers = spec.containers.iter().chain(&spec.init_containers);
     spec.topology_spread.iter().any(|one| one.hard)

@@ -210,7 +210,8 @@ impl Schedule<'_> {
         let mut order: Vec<usize> = progress.pods.keys().copied().collect();
         order.sort_by_key(|node| {
             let (one, is_fresh) = (&self.verdicts[*node], !progress.draining.contains(node));
-            (!one.is_forced(), is_fresh, one.urgency(), progress.slots[node], *node)
+            // Those that do not ask PodDisruptionBudgets first: the others have what they leave.
+            (!one.leaving.insists, is_fresh, one.urgency(), progress.slots[node], *node)
         });
         let mut spent: BTreeMap<usize, i64> = BTreeMap::new();
         let mut open: BTreeSet<usize> = progress.draining.clone();

@@ -2,6 +2,7 @@
 
 use crate::{import_text, import_texts, list, pod};
 use stowage_import::{Encoding, ImportError, Source, read_plan, write_snapshot};
+use stowage_models::departure::{Notice, NoticeKind, Symptom};
 use stowage_models::objects::{NodePool, Pod};
 use stowage_models::plan::Plan;
 use stowage_models::snapshot::Snapshot;
@@ -88,6 +89,65 @@ fn documents_are_validated() {
         refused(r#"{"kind":"StowageSnapshot","formatVersion":"1.0","pods":[{"namespace":"n","name":7}]}"#);
     assert!(error.place.ends_with("StowageSnapshot: pods[0].name"), "{error}");
     assert!(!error.hint.contains("kubectl"), "{error}");
+}
+
+/// Goal: notices come with a document, and are refused where they say nothing.
+#[test]
+fn notices_are_read_and_validated() {
+    let notice = |node: &str, deadline: Option<&str>| Notice {
+        node: node.into(),
+        kind: NoticeKind::SpotInterruption,
+        deadline: deadline.map(str::to_owned),
+    };
+    let with = |notice: &Notice| {
+        let snapshot = Snapshot { notices: vec![notice.clone()], ..small() };
+        String::from_utf8(write_snapshot(&snapshot, Encoding::Json)).unwrap()
+    };
+    let good = notice("node", Some("2026-01-02T03:06:05Z"));
+    assert_eq!(import_text(&with(&good)).unwrap().snapshot.notices, [good]);
+    let error = refused(&with(&notice("node", Some("soon"))));
+    assert_eq!(error.place, "a: StowageSnapshot: notices[0].deadline");
+    assert!(
+        error.message.contains("`soon` is no time") && error.hint.contains("2026-08-31T12:00:00Z"),
+        "{error}"
+    );
+    assert_eq!(refused(&with(&notice("", None))).place, "a: StowageSnapshot: notices[0].node");
+}
+
+/// Goal: what lists say about nodes that have to go, and about data that ends with a node, is kept.
+#[test]
+fn lists_say_what_has_to_go() {
+    let claim = r#"{"apiVersion":"karpenter.sh/v1","kind":"NodeClaim",
+        "metadata":{"name":"c","creationTimestamp":"2026-08-01T00:00:00Z"},
+        "spec":{"expireAfter":"720h","terminationGracePeriod":"48h"},
+        "status":{"nodeName":"n","conditions":[{"type":"Drifted","status":"True"},{"type":"Ready","status":"False"}]}}"#;
+    let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"},"status":{"conditions":[
+        {"type":"Ready","status":"Unknown","lastTransitionTime":"2026-08-30T00:00:00Z"},
+        {"type":"KernelReady","status":"True"},{"type":"DiskPressure","status":"False"}]}}"#;
+    let storage = |volume: &str| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"p","namespace":"d"}},
+                "spec":{{"containers":[],"volumes":[{volume}]}},"status":{{"phase":"Running"}}}}"#
+        )
+    };
+    let read = |volume: &str| import_text(&list(&[claim, node, &storage(volume)])).unwrap().snapshot;
+    let snapshot = read(r#"{"name":"v","emptyDir":{}}"#);
+    let claim = &snapshot.node_claims[0];
+    assert_eq!(claim.conditions, ["Drifted"]);
+    let times =
+        [&claim.created, &claim.expire_after, &claim.termination_grace_period].map(|text| text.as_deref());
+    assert_eq!(times, [Some("2026-08-01T00:00:00Z"), Some("720h"), Some("48h")]);
+    let symptom = Symptom {
+        condition: "Ready".into(),
+        status: "Unknown".into(),
+        since: Some("2026-08-30T00:00:00Z".into()),
+    };
+    assert_eq!(snapshot.nodes[0].symptoms, [symptom]);
+    assert!(snapshot.pods[0].spec.local_storage);
+    let is_local = |volume: &str| read(volume).pods[0].spec.local_storage;
+    assert!(is_local(r#"{"name":"v","hostPath":{"path":"/var"}}"#));
+    assert!(!is_local(r#"{"name":"v","emptyDir":{"medium":"Memory"}}"#));
+    assert!(!is_local(r#"{"name":"v","configMap":{"name":"c"}}"#));
 }
 
 /// Goal: plans read back in every form, and anything else says what it is.

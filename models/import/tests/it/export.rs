@@ -191,6 +191,7 @@ fn pod_spec() -> impl Strategy<Value = PodSpec> {
                         effect: Some(TaintEffect::NoExecute),
                     }],
                     topology_spread,
+                    local_storage: volumes.is_empty(),
                     volumes,
                     priority,
                     ..PodSpec::default()

@@ -8,6 +8,7 @@ mod allow;
 mod bound;
 mod due;
 mod rules;
+mod spot;
 mod states;
 mod waves;
 
@@ -44,6 +45,11 @@ pub(crate) fn check(
         stated.nodes.iter().filter(|one| one.reason.is_removal()).map(|one| one.node.as_str()).collect();
     let after = states::without(snapshot, &removed, &subjects);
     crate::judge(&after, catalog, &for_after(snapshot, &after, catalog, plan, findings), findings);
+    let problem = || {
+        let asked = crate::Asked { preferences: false, ..crate::Asked::of(plan) };
+        crate::Problem::new(&after, catalog, plan.policy.slack.0.clamp(0, Ppm::ONE), &[], asked)
+    };
+    spot::check((plan, stated, policy.spot_types_min), &subjects, problem, findings);
     let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed };
     let movable = bound::movable(&subjects, snapshot, catalog, plan);
     judge.decisions(&movable, findings);

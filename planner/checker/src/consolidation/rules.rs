@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
 use stowage_models::labels;
-use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodRef};
+use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodRef, PodVolume};
 use stowage_models::schedule;
 use stowage_models::selector::LabelSelector;
 use stowage_models::snapshot::Snapshot;
@@ -215,7 +215,10 @@ impl View<'_> {
             let mark = pod.annotations.get(labels::DO_NOT_DISRUPT);
             !overruled && forbids(mark, pod.created.as_ref(), self.now)
                 || relocates(pod)
-                    && (pod.owner.is_none() || pod.spec.scheduler_name.is_some() || self.bonds.tie(pod))
+                    && (pod.owner.is_none()
+                        || pod.spec.scheduler_name.is_some()
+                        || self.policy.keep_local_storage && pod.spec.local_storage
+                        || self.bonds.tie(pod))
         };
         if let Some((id, _)) = ordered.iter().find(|(_, pod)| pinned(pod)) {
             return Some((NodeReason::Pod, Some(id.clone()), None));
@@ -296,7 +299,7 @@ impl<'a> Bonds<'a> {
         let spec = &pod.spec;
         let ports = spec.containers.iter().chain(&spec.init_containers).any(|one| !one.host_ports.is_empty());
         ports
-            || !spec.volumes.is_empty()
+            || spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_)))
             || !spec.affinity.pod_required.is_empty()
             || !spec.affinity.anti_required.is_empty()
             || spec.topology_spread.iter().any(|spread| spread.hard)

@@ -172,6 +172,8 @@ pub(super) fn wanted(args: &ConsolidationArgs) -> Option<ConsolidationPolicy> {
         min_node_age_minutes: args.min_node_age,
         expiry_lead_minutes: args.expiry_lead,
         repair: args.repair,
+        keep_local_storage: args.keep_local_storage,
+        spot_types_min: args.spot_types,
     })
 }
 

@@ -55,7 +55,10 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
     if !gone.is_empty() || !held.is_empty() {
         let wait = match held.len() as u64 {
             0 => String::new(),
-            count => format!("; {} more have to and are held", figures::nodes(count)),
+            count => format!(
+                "; {}",
+                figures::count(count, "node that has to is held", "nodes that have to are held")
+            ),
         };
         sentences.push(format!("{} go whatever they cost{wait}.", figures::nodes(gone.len() as u64)));
     }
@@ -72,11 +75,9 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
 
 /// Nodes by reason, the dearest reason first.
 fn reasons(stated: &Consolidation, palette: Palette) -> String {
-    let mut by_reason: BTreeMap<NodeReason, (u64, UsdMicros, Vec<&str>, String)> = BTreeMap::new();
+    let mut by_reason: BTreeMap<NodeReason, (u64, UsdMicros, Vec<&str>, &str)> = BTreeMap::new();
     for one in &stated.nodes {
-        let entry = by_reason
-            .entry(one.reason)
-            .or_insert_with(|| (0, UsdMicros::ZERO, Vec::new(), leaving::told(one)));
+        let entry = by_reason.entry(one.reason).or_insert((0, UsdMicros::ZERO, Vec::new(), &one.message));
         entry.0 += 1;
         entry.1 += one.price.unwrap_or_default();
         entry.2.push(&one.node);
