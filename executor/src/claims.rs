@@ -2,6 +2,7 @@
 
 use crate::drain::{self, Drained};
 use crate::request::{Failure, Key, Reason, Request, Verb};
+use crate::slots;
 use crate::state::State;
 use crate::time::LAUNCH_TIMEOUT;
 use crate::view::{Claim, Instance, InstanceState, Node, Observation};
@@ -25,6 +26,26 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
         register(state, seen, claim, requests);
     } else if claim.initialized.is_none() {
         initialize(state, seen, claim, requests);
+    }
+}
+
+/// Does what is next for a claim while everything is stopped: its machine, if there is one, becomes a node that any pod may use. Nothing
+/// is launched, nothing is given up, no pod is touched.
+pub(crate) fn finish(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    if claim.deleting {
+        return;
+    }
+    if claim.instance.is_none() {
+        if let Some(instance) = machine(state, claim) {
+            let claim = claim.name.clone();
+            state.ask(Request::RecordLaunch { claim, instance }, seen.now, requests);
+        }
+    } else if claim.registered.is_none() {
+        join(state, seen, claim, requests);
+    } else if claim.initialized.is_none() {
+        initialize(state, seen, claim, requests);
+    } else {
+        slots::open(state, seen, claim, requests);
     }
 }
 
@@ -95,11 +116,16 @@ pub(crate) fn not_launched(
     }
 }
 
+/// Registers the node of a claim, if there is one.
+fn join(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) -> bool {
+    let Some(node) = node_of(seen, claim.instance.as_deref().unwrap_or_default()) else { return false };
+    let (claim, node) = (claim.name.clone(), node.name.clone());
+    state.ask(Request::Register { claim, node }, seen.now, requests);
+    true
+}
+
 fn register(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
-    let instance = claim.instance.as_deref().unwrap_or_default();
-    if let Some(node) = node_of(seen, instance) {
-        let (claim, node) = (claim.name.clone(), node.name.clone());
-        state.ask(Request::Register { claim, node }, seen.now, requests);
+    if join(state, seen, claim, requests) {
         return;
     }
     let since = claim.launched.unwrap_or(claim.created);
@@ -147,7 +173,9 @@ pub(crate) fn give_up(
     why: Reason,
     requests: &mut Vec<Request>,
 ) -> bool {
-    state.ask(Request::DeleteClaim { claim: claim.to_owned(), why }, seen.now, requests)
+    // An answer may come while everything is stopped.
+    !state.settings.stop
+        && state.ask(Request::DeleteClaim { claim: claim.to_owned(), why }, seen.now, requests)
 }
 
 /// A claim that is being deleted: its machine ends first, then its node goes, then the claim.

@@ -373,6 +373,18 @@ impl Request {
         }
     }
 
+    /// Whether it is carried out though everything is stopped: what turns a machine that was launched into a node that any pod may use.
+    #[must_use]
+    pub fn finishes(&self) -> bool {
+        matches!(
+            self,
+            Request::RecordLaunch { .. }
+                | Request::Register { .. }
+                | Request::Initialize { .. }
+                | Request::OpenNode { .. }
+        )
+    }
+
     /// Whether it changes anything outside.
     #[must_use]
     pub fn is_write(&self) -> bool {

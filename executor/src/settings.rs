@@ -29,7 +29,8 @@ pub struct Settings {
     pub slot_timeout: i64,
     /// An offering without capacity is left out this long the first time, in milliseconds; it doubles each further time.
     pub capacity_pause: i64,
-    /// Stops everything.
+    /// Nothing is begun and nothing ends; machines that were launched before become nodes that any pod may use
+    /// ([`crate::Request::finishes`]).
     pub stop: bool,
 }
 

@@ -54,6 +54,16 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     }
 }
 
+/// Opens the node of a claim to all pods, now.
+pub(crate) fn open(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
+    let Some(node) = node_of(seen, claim.instance.as_deref().unwrap_or_default()) else { return };
+    if is_kept(claim, node) {
+        state.slots_over.insert(claim.name.clone());
+        let (node, slot) = (node.name.clone(), claim.slot.clone());
+        state.ask(Request::OpenNode { node, slot }, seen.now, requests);
+    }
+}
+
 /// Where pods of a claim can be bound to.
 enum Place<'a> {
     /// Its node is not there yet, or not ready for pods.

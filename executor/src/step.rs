@@ -24,10 +24,14 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         take(&mut state, answer, seen, &mut requests);
     }
     state.forget(now);
-    if !seen.synced || !seen.leader || state.settings.stop {
+    if !seen.synced || !seen.leader {
         return (state, requests);
     }
     forget_what_is_gone(&mut state, seen);
+    if state.settings.stop {
+        stopped(&mut state, seen, &mut requests);
+        return (state, requests);
+    }
     if state.settings.mode == Mode::Auto {
         create(&mut state, now, &mut requests);
         for claim in seen.claims.values().filter(|claim| claim.ours) {
@@ -39,6 +43,20 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
     }
     plan(&mut state, seen, &mut requests);
     (state, requests)
+}
+
+/// What is done while everything is stopped.
+fn stopped(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    // Pods that wait are a batch of their own when it goes on.
+    state.window.close();
+    if state.settings.mode != Mode::Auto {
+        return;
+    }
+    for claim in seen.claims.values().filter(|claim| claim.ours) {
+        claims::finish(state, seen, claim, requests);
+    }
+    // Reads only; a launch that was under way may have succeeded.
+    list(state, seen, requests);
 }
 
 /// Takes an answer in.

@@ -23,7 +23,8 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = mode)]
     pub mode: Option<String>,
-    /// Stops everything at once; what is under way stays as it is.
+    /// Stops everything within seconds: nothing is launched, drained or removed. Machines launched before still become nodes, open to all
+    /// pods. The annotation `stowage.dev/stop` on this object does the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
     /// A batch ends when no pod has come for this long.
@@ -76,9 +77,10 @@ pub struct PlanPolicyStatus {
     pub conditions: Option<Vec<Condition>>,
 }
 
-const COLUMNS: [Column; 3] = [
+const COLUMNS: [Column; 4] = [
     ("Mode", "string", ".spec.mode", false),
     ("Stop", "boolean", ".spec.stop", false),
+    ("Stopped", "string", ".status.conditions[?(@.type==\"Stopped\")].status", true),
     ("Age", "date", ".metadata.creationTimestamp", false),
 ];
 

@@ -1,5 +1,6 @@
 //! Carries requests out against the API server and the cloud.
 
+use crate::brake::{Brake, STOPPED};
 use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
@@ -26,6 +27,7 @@ pub(crate) struct Ports {
     pub(crate) leadership: Leadership,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
+    pub(crate) brake: Brake,
 }
 
 type Outcome = Result<(), String>;
@@ -48,8 +50,21 @@ fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
 }
 
 impl Ports {
-    /// Carries a request out, with the lease held and within its deadline.
+    /// Carries a request out, with the lease held and within its deadline. A stop refuses what has not begun and ends what has: whether it
+    /// was done is seen later, as with any answer that is lost.
     pub(crate) async fn carry_out(&self, request: Request, now: Time) -> Option<Answer> {
+        if !request.is_write() || request.finishes() {
+            return self.act(request, now).await;
+        }
+        let key = request.key();
+        tokio::select! {
+            biased;
+            () = self.brake.on() => key.map(|key| Answer::Failed(key, STOPPED.to_owned())),
+            answer = self.act(request, now) => answer,
+        }
+    }
+
+    async fn act(&self, request: Request, now: Time) -> Option<Answer> {
         let key = request.key();
         if request.is_write() && self.leadership.epoch().is_none() {
             return key.map(|key| Answer::Failed(key, LOST.to_owned()));

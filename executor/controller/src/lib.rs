@@ -5,6 +5,7 @@
 //! behind `stowage_executor::Cloud`.
 
 mod act;
+mod brake;
 mod classes;
 mod conditions;
 mod events;

@@ -17,6 +17,15 @@ pub(crate) const NAME: &str = "default";
 /// A plan may take no longer, in seconds: pods wait for it.
 const LIMIT_MAX: i64 = 60;
 
+/// On the policy: stops everything, whatever its spec says; unless the value is `false`.
+const STOP: &str = "stowage.dev/stop";
+
+/// Whether a PlanPolicy asks for everything to stop. Nothing else of it needs to be right for that.
+pub(crate) fn asks_for_stop(policy: &Value) -> bool {
+    let noted = policy["metadata"]["annotations"][STOP].as_str();
+    policy["spec"]["stop"] == true || noted.is_some_and(|value| value != "false")
+}
+
 /// What the PlanPolicy makes of the options the controller was started with, and what cannot be honoured.
 pub(crate) fn in_force(started: &Options, object: Option<&str>) -> (Options, Result<(), String>) {
     let Some(text) = object else { return (started.clone(), Ok(())) };
@@ -30,6 +39,7 @@ pub(crate) fn in_force(started: &Options, object: Option<&str>) -> (Options, Res
         options = started.clone();
         options.settings.mode = Mode::Shadow;
     }
+    options.settings.stop |= serde_json::from_str(text).is_ok_and(|policy| asks_for_stop(&policy));
     (options, outcome)
 }
 
@@ -82,20 +92,33 @@ pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), Strin
         Err(why) => ("False", "Refused", why.as_str()),
     };
     let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let before = before.iter().find(|one| one["type"] == "Ready");
+    let stopped = match asks_for_stop(&old) {
+        true => (
+            "True",
+            "Asked",
+            "nothing is launched and nothing ends; machines launched before still become nodes",
+        ),
+        false => ("False", "NotAsked", ""),
+    };
     let generation = &old["metadata"]["generation"];
-    if before.is_some_and(|one| {
-        one["status"] == status && one["message"] == message && one["observedGeneration"] == *generation
-    }) {
+    let mut changed = false;
+    let mut condition = |kind: &str, (status, reason, message): (&str, &str, &str)| {
+        let before = before.iter().find(|one| one["type"] == kind);
+        changed |= !before.is_some_and(|one| {
+            one["status"] == status && one["message"] == message && one["observedGeneration"] == *generation
+        });
+        let since = before.filter(|one| one["status"] == status).map(|one| one["lastTransitionTime"].clone());
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": generation,
+            "lastTransitionTime": since.unwrap_or_else(|| Timestamp::now().to_string().into()),
+        })
+    };
+    let conditions = [condition("Ready", (status, reason, message)), condition("Stopped", stopped)];
+    if !changed {
         return;
     }
-    let since = before.filter(|one| one["status"] == status).map(|one| one["lastTransitionTime"].clone());
-    let condition = json!({
-        "type": "Ready", "status": status, "reason": reason, "message": message, "observedGeneration": generation,
-        "lastTransitionTime": since.unwrap_or_else(|| Timestamp::now().to_string().into()),
-    });
     let api: Api<PlanPolicy> = Api::all(ports.client.clone());
-    let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
+    let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
     let params = PatchParams::default();
     if let Err(error) = ports.leadership.write(api.patch_status(NAME, &params, &patch)).await {
         tracing::warn!(planpolicy = NAME, error, "its status is not written");
@@ -158,6 +181,22 @@ mod tests {
         assert_eq!(options.settings.mode, Mode::Auto);
         let (options, _) = in_force(&auto, Some(&policy(json!({ "mode": "shadow", "stop": true }))));
         assert_eq!((options.settings.mode, options.settings.stop), (Mode::Shadow, true));
+    }
+
+    #[test]
+    fn a_stop_needs_nothing_else_to_be_right() {
+        let noted = |value: &str, spec: Value| {
+            let mut object: Value = serde_json::from_str(&policy(spec)).expect("an object");
+            object["metadata"]["annotations"] = json!({ STOP: value });
+            in_force(&started(Mode::Auto), Some(&object.to_string())).0.settings.stop
+        };
+        assert!(
+            noted("true", json!({})) && noted("", json!({})) && noted("incident 7", json!({ "stop": false }))
+        );
+        assert!(!noted("false", json!({})) && noted("false", json!({ "stop": true })));
+        assert!(
+            noted("true", json!({ "gapPpm": "x" })) && noted("false", json!({ "gapPpm": "x", "stop": true }))
+        );
     }
 
     #[test]

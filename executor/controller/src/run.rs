@@ -1,6 +1,7 @@
 //! The loop.
 
 use crate::act::Ports;
+use crate::brake::Brake;
 use crate::classes::Classes;
 use crate::events::Events;
 use crate::health::Health;
@@ -108,7 +109,7 @@ impl Controller {
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports { client, cloud, leadership, metrics, events }),
+            ports: Arc::new(Ports { client, cloud, leadership, metrics, events, brake: Brake::default() }),
             view,
             options: Arc::new(options),
             classes: Arc::default(),
@@ -161,7 +162,7 @@ impl Controller {
         };
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
-        let mut led = false;
+        let (mut led, mut stopped) = (false, false);
         let (mut force, mut nominated, mut undrained) = (None, BTreeSet::new(), BTreeSet::new());
         let mut planning_mode = None;
         let mut plans_due = Instant::now() + CLASSES_EVERY;
@@ -169,6 +170,8 @@ impl Controller {
         let mut savings_due = Instant::now() + CLASSES_EVERY;
         let mut inputs = String::new();
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
+        let braking = self.ports.clone();
+        let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -176,7 +179,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop(self.told);
+                    drop((self.told, braking));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -206,6 +209,14 @@ impl Controller {
             let options = self.in_force(&mut force, writes, plans_are_due);
             let shadow = options.settings.mode == Mode::Shadow;
             state.settings.clone_from(&options.settings);
+            self.ports.brake.see(options.settings.stop);
+            // Either knows it first.
+            state.settings.stop = self.ports.brake.is_on();
+            telling::stopped(&self.metrics, state.settings.stop);
+            if stopped != state.settings.stop {
+                stopped = state.settings.stop;
+                tracing::warn!(stopped, "stop");
+            }
             self.ports.events.set_acting(!shadow && seen.leader);
             seen.answers = std::mem::take(&mut answers);
             for answer in &mut seen.answers {
@@ -245,7 +256,7 @@ impl Controller {
                     }
                 });
             }
-            if plans_are_due {
+            if plans_are_due && !stopped {
                 plans_due = Instant::now() + CLASSES_EVERY;
                 self.tidy_plans(&seen);
             }
@@ -257,18 +268,18 @@ impl Controller {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
                 }
-                if Instant::now() >= classes_due && self.classes.begin() {
+                if !stopped && Instant::now() >= classes_due && self.classes.begin() {
                     classes_due = Instant::now() + CLASSES_EVERY;
                     let (classes, ports, view) =
                         (self.classes.clone(), self.ports.clone(), self.view.clone());
                     tokio::spawn(async move { classes.look(&ports, &view).await });
                 }
-                if Instant::now() >= pools_due && pools.as_ref().is_none_or(JoinHandle::is_finished) {
+                if !stopped && Instant::now() >= pools_due && pools.as_ref().is_none_or(JoinHandle::is_finished) {
                     pools_due = Instant::now() + pools::EVERY;
                     let (ports, view, counts) = (self.ports.clone(), self.view.clone(), pools::counts(&seen));
                     pools = Some(tokio::spawn(async move { pools::look(&ports, &view, &counts).await }));
                 }
-                if Instant::now() >= tidy_due {
+                if !stopped && Instant::now() >= tidy_due {
                     tidy_due = Instant::now() + TIDY_EVERY;
                     let ports = self.ports.clone();
                     tokio::spawn(async move {
@@ -370,6 +381,15 @@ impl Controller {
             tokio::spawn(async move { policy::tell(&ports, &object, &outcome).await });
         }
         known.options.clone()
+    }
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is told: in logs what is done and what fails, everything in numbers.
 
 use crate::act::refusal;
+use crate::brake::STOPPED;
 use crate::lease::LOST;
 use crate::metrics::{Family, Metrics};
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ const USAGE: Family = family(
     "Capacity of nodes and machines in flight, by pool; CPU in cores, others in base units.",
 );
 const LEADER: Family = family("stowage_leader", "1 if this process acts.");
+const STOP: Family = family("stowage_stopped", "1 if everything is stopped.");
 const COST: Family = family("stowage_plan_cost_dollars", "Dollars an hour of what the last plan launches.");
 const BOUND: Family = family("stowage_plan_bound_dollars", "Proven lower bound of that cost.");
 const GAP: Family = family("stowage_plan_gap_ratio", "(cost - bound) / bound of the last plan.");
@@ -62,6 +64,11 @@ pub(crate) fn plan(metrics: &Metrics, plan: &Plan, took: Duration) {
     let left: usize = plan.unplaced.iter().map(|left| left.pods.len()).sum();
     let left = i64::try_from(left).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     metrics.set(UNSCHEDULABLE, &[("controller", "provisioner")], left);
+}
+
+/// Whether everything is stopped.
+pub(crate) fn stopped(metrics: &Metrics, stopped: bool) {
+    metrics.set(STOP, &[], if stopped { 1_000_000 } else { 0 });
 }
 
 /// What is seen.
@@ -141,8 +148,8 @@ pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
             refused(metrics, why);
             tracing::warn!(plan = plan_of(claim), claim, error = refusal(why), "not launched");
         }
-        // One word about the lease is enough, and said elsewhere.
-        Answer::Failed(_, error) if error == LOST => {}
+        // One word about the lease or a stop is enough, and said elsewhere.
+        Answer::Failed(_, error) if error == LOST || error == STOPPED => {}
         Answer::Failed(key, error) => {
             let verb = format!("{:?}", key.verb);
             tracing::warn!(plan = plan_of(&key.object), verb, object = key.object, error, "request failed");

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub steer: bool,
     /// Claims with ready nodes that somebody deletes, before the faults end.
     pub deleted: u32,
+    /// Times that somebody stops everything, for up to five minutes each, before the faults end.
+    pub stops: u32,
 }
 
 impl Scenario {
@@ -52,6 +54,7 @@ impl Scenario {
             largest: 2000,
             steer: true,
             deleted: 0,
+            stops: 0,
         }
     }
 }
@@ -96,6 +99,8 @@ pub(crate) struct World {
     pub(crate) down: Time,
     /// Not the leader until then.
     follower: Time,
+    /// Everything is stopped until then.
+    stopped: Time,
     /// Answers that come at a time.
     pub(crate) answers: BTreeMap<(Time, u64), Answer>,
     /// Things that happen at a time.
@@ -118,6 +123,8 @@ pub(crate) enum Event {
     Ready(String),
     /// An instance ends by itself.
     Dies(String),
+    /// Somebody stops everything for a while.
+    Stopped,
     /// Somebody deletes a claim with a ready node, if there is one.
     Deleted,
     /// A request is carried out late.
@@ -160,6 +167,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         last_write: Time(0),
         down: Time(0),
         follower: Time(0),
+        stopped: Time(0),
         answers: BTreeMap::new(),
         events: BTreeMap::new(),
         number: 0,
@@ -189,6 +197,10 @@ impl World {
                 self.at(gone, Event::Gone(pod.clone()));
             }
             self.at(at, Event::Pod(pod, cpu));
+        }
+        for _ in 0..self.scenario.stops {
+            let at = Time(self.rng.between(0, self.scenario.faults_end));
+            self.at(at, Event::Stopped);
         }
         for _ in 0..self.scenario.deleted {
             let at = Time(self.rng.between(0, self.scenario.faults_end));
@@ -270,6 +282,10 @@ impl World {
                     claim.deleting = true;
                     claim.deleted = Some(self.now);
                 }
+            }
+            Event::Stopped => {
+                let end = self.now.plus(self.rng.between(20_000, 300_000));
+                self.stopped = end.min(Time(self.scenario.faults_end));
             }
             Event::Late(request) => self.carry_out(&request, true),
         }
@@ -409,12 +425,22 @@ impl World {
             pods: self.view.2.iter().map(|(name, (pod, _))| (name.clone(), pod.clone())).collect(),
             answers,
         };
+        let stop = self.now < self.stopped;
+        self.state.settings.stop = stop;
         let (state, requests) = step(std::mem::take(&mut self.state), &seen);
         self.state = state;
         for request in requests {
             self.last_request = self.now;
             if !seen.leader && request.is_write() {
                 self.outcome.broken.push(format!("{}: a follower asks for {request:?}", self.now.0));
+            }
+            if stop && request.is_write() {
+                let what = format!("{} stopped: {:?}", self.now.0, request.key());
+                if request.finishes() {
+                    self.outcome.log.push(what);
+                } else {
+                    self.outcome.broken.push(what);
+                }
             }
             if !self.request(&request) {
                 self.crash();

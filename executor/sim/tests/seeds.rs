@@ -57,6 +57,19 @@ fn nodes_that_somebody_deletes_are_empty_before_they_end() {
 }
 
 #[test]
+fn a_stop_begins_and_ends_nothing_and_leaves_no_machine_unused() {
+    let mut finished = 0;
+    for seed in seeds() {
+        let outcome = run(&Scenario { stops: 6, deleted: 3, ..Scenario::new(seed, Faults::all()) });
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        finished += outcome.log.iter().filter(|line| line.contains("stopped: ")).count();
+    }
+    println!("{finished} requests finished what was begun");
+    assert!(seeds().count() == 1 || finished > 20, "{finished}");
+}
+
+#[test]
 fn without_steering_everything_is_bound_too() {
     for seed in seeds() {
         let outcome = run(&Scenario { steer: false, ..Scenario::new(seed, Faults::all()) });

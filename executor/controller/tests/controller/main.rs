@@ -13,5 +13,6 @@ mod policy;
 mod reserved;
 mod restart;
 mod shadow;
+mod stop;
 mod telling;
 mod throttling;
