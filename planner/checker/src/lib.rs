@@ -32,6 +32,7 @@ mod parts;
 mod preferences;
 mod problem;
 mod request;
+mod reviewed;
 mod splits;
 mod storage;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod wishes;
 pub use finding::{Finding, code};
 pub use matching::{accepts, tolerates};
 pub use request::effective_request;
+pub use reviewed::check_launches;
 pub use variants::VARIANTS_MAX;
 
 use finding::Findings;

@@ -81,7 +81,7 @@ impl Problem<'_> {
 }
 
 /// Limits hold: what was used and what the plan launches stay within them, in every pool that launches.
-fn check_sums(problem: &Problem<'_>, ledger: &Ledger, findings: &mut Findings) {
+pub(crate) fn check_sums(problem: &Problem<'_>, ledger: &Ledger, findings: &mut Findings) {
     for (id, launched) in &ledger.from_stock {
         let stock = stock(problem.snapshot, id).unwrap_or(0);
         if *launched > stock {
