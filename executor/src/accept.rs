@@ -32,6 +32,11 @@ pub(crate) fn accept(
     if !seen.synced || !seen.leader || state.settings.stop {
         return;
     }
+    if state.settings.needs_approval(batch.cost()) {
+        // It waits, with its reason to be looked at. Pods are planned again meanwhile, in case something has changed.
+        batch.launches.iter().flat_map(|one| &one.pods).for_each(|pod| state.settle(&pod.uid, seen.now));
+        return;
+    }
     let covered = slots::covered(state, seen);
     for intent in &batch.launches {
         if state.lessons.is_open(&intent.pool, seen.now) {
@@ -56,7 +61,13 @@ fn waits(seen: &Observation, planned: &PlannedPod, covered: &BTreeSet<String>) -
     pod.is_some_and(|pod| pod.uid == planned.uid && pod.pending) && !covered.contains(&planned.uid)
 }
 
-fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
+/// The name of the claim of an action.
+pub(crate) fn name_of(plan: &str, action: &str, pool: &str) -> String {
+    claim_name(pool, &client_token(plan, action))
+}
+
+/// What a launch becomes.
+pub(crate) fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
     let token = client_token(plan, &intent.action);
     let name = claim_name(&intent.pool, &token);
     let slot = if state.settings.steer { token[..16].to_owned() } else { String::new() };
@@ -78,5 +89,5 @@ fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
     };
     // A struct of strings and maps of strings always has a JSON form.
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body }
+    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body, exact: false }
 }

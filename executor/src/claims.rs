@@ -91,6 +91,9 @@ pub(crate) fn not_launched(
 ) {
     let key = Key { verb: Verb::Launch, object: claim.to_owned() };
     state.note_missing(why, seen.now);
+    if let Some(claim) = seen.claims.get(claim) {
+        state.lessons.not_launched(&claim.pool, why, seen.now);
+    }
     match why {
         Failure::Later(_) => state.failed(key, seen.now),
         // What was refused stays refused: the pods are planned again, without what is missing.

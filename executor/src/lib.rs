@@ -23,6 +23,7 @@ mod lessons;
 mod overlay;
 mod ports;
 mod request;
+mod review;
 mod settings;
 mod slots;
 mod state;
@@ -38,7 +39,8 @@ pub use request::{
     Draft, Failure, InFlight, Intent, Key, LaunchBody, PlanInput, Reason, Request, Verb, claim_name,
     client_token,
 };
-pub use settings::{Mode, Settings};
+pub use review::{Ground, Proposal, ProposedAction, Unmet, Verdict};
+pub use settings::{Mode, Review, Settings};
 pub use state::State;
 pub use step::step;
 pub use stock::Stock;

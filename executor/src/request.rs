@@ -86,6 +86,8 @@ pub struct Draft {
     pub token: String,
     /// Launch request.
     pub body: String,
+    /// It was approved as it is: it is created for all of its pods or not at all.
+    pub exact: bool,
 }
 
 /// The client token of an action: at most one machine is ever launched under it. 64 characters, as EC2 allows.
@@ -188,6 +190,10 @@ pub struct PlanInput {
 pub enum Verb {
     /// See [`Request::Plan`].
     Plan,
+    /// See [`Request::Verify`].
+    Verify,
+    /// See [`Request::Judge`].
+    Judge,
     /// See [`Request::CreateClaim`].
     CreateClaim,
     /// See [`Request::Launch`].
@@ -240,6 +246,22 @@ pub enum Request {
         ticket: u64,
         /// What to know beside the snapshot.
         input: Box<PlanInput>,
+    },
+    /// Have the referee judge whether these actions of a plan in review are possible now. Answer: [`crate::Answer::Verified`].
+    Verify {
+        /// Digest of the plan.
+        plan: String,
+        /// Names of actions.
+        actions: Vec<String>,
+        /// What to know beside the snapshot.
+        input: Box<PlanInput>,
+    },
+    /// Write what becomes of a plan in review.
+    Judge {
+        /// Digest of the plan.
+        plan: String,
+        /// What.
+        verdict: crate::review::Verdict,
     },
     /// In shadow mode: show what would be done.
     Show(Box<PlannedBatch>),
@@ -353,6 +375,8 @@ impl Request {
         let key = |verb, object: &str| Some(Key { verb, object: object.to_owned() });
         match self {
             Request::Plan { .. } => key(Verb::Plan, ""),
+            Request::Verify { plan, .. } => key(Verb::Verify, plan),
+            Request::Judge { plan, .. } => key(Verb::Judge, plan),
             Request::Show(_) => None,
             Request::CreateClaim(draft) => key(Verb::CreateClaim, &draft.name),
             Request::Launch { claim, .. } => key(Verb::Launch, claim),
@@ -388,6 +412,6 @@ impl Request {
     /// Whether it changes anything outside.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        !matches!(self, Request::Plan { .. } | Request::Show(_) | Request::List)
+        !matches!(self, Request::Plan { .. } | Request::Verify { .. } | Request::Show(_) | Request::List)
     }
 }

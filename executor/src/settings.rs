@@ -1,15 +1,44 @@
 //! What an operator may set.
 
-use crate::time::{CAPACITY_PAUSE, REGISTRATION_TIMEOUT, SECOND, SLOT_TIMEOUT};
+use crate::time::{CAPACITY_PAUSE, MINUTE, REGISTRATION_TIMEOUT, SECOND, SLOT_TIMEOUT};
+use stowage_models::units::UsdMicros;
 
-/// What the controller may do by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the controller may do by itself; each may do more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     /// Plans, and changes nothing.
     #[default]
     Shadow,
+    /// Plans, and acts on what was approved or needs no approval ([`Review`]).
+    Review,
     /// Plans and acts.
     Auto,
+}
+
+/// What needs approval in [`Mode::Review`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Launches do.
+    pub launches: bool,
+    /// And only where those of a plan cost more than this together, per hour.
+    pub above: Option<UsdMicros>,
+    /// A plan that was not begun this long after it was made is not begun any more, in milliseconds.
+    pub expire_after: i64,
+}
+
+impl Default for Review {
+    fn default() -> Review {
+        Review { launches: true, above: None, expire_after: 15 * MINUTE }
+    }
+}
+
+impl Settings {
+    /// Whether launches that cost so much per hour wait for approval.
+    #[must_use]
+    pub fn needs_approval(&self, cost: UsdMicros) -> bool {
+        let Review { launches, above, .. } = self.review;
+        self.mode == Mode::Review && launches && above.is_none_or(|above| cost > above)
+    }
 }
 
 /// Settings.
@@ -17,6 +46,8 @@ pub enum Mode {
 pub struct Settings {
     /// Mode.
     pub mode: Mode,
+    /// What needs approval.
+    pub review: Review,
     /// A batch ends when no pod has come for this long, in milliseconds.
     pub batch_idle: i64,
     /// A batch ends after this long in any case, in milliseconds.
@@ -38,6 +69,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             mode: Mode::Shadow,
+            review: Review::default(),
             batch_idle: SECOND,
             batch_max: 10 * SECOND,
             steer: true,

@@ -5,7 +5,7 @@ use crate::claims::node_of;
 use crate::request::{InFlight, Request};
 use crate::state::State;
 use crate::view::{Claim, Node, Observation, PlannedPod};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lets the claim's pods onto its node, and opens the node to others when they are there.
 pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, requests: &mut Vec<Request>) {
@@ -121,9 +121,16 @@ fn is_live(state: &State, seen: &Observation, claim: &Claim) -> bool {
 
 /// Uids of pods that a machine is being launched for.
 pub(crate) fn covered(state: &State, seen: &Observation) -> BTreeSet<String> {
+    cared_for(state, seen).into_keys().map(str::to_owned).collect()
+}
+
+/// The same, with the plan of that machine.
+pub(crate) fn cared_for<'a>(state: &'a State, seen: &'a Observation) -> BTreeMap<&'a str, &'a str> {
     let claims = seen.claims.values().filter(|claim| claim.ours && is_live(state, seen, claim));
-    let drafts = state.drafts.values().map(|(draft, _)| &draft.intent.pods);
-    claims.map(|claim| &claim.pods).chain(drafts).flatten().map(|pod| pod.uid.clone()).collect()
+    let claims = claims.map(|claim| (&claim.plan, &claim.pods));
+    let drafts = state.drafts.values().map(|(draft, _)| (&draft.plan, &draft.intent.pods));
+    let pods = claims.chain(drafts).flat_map(|(plan, pods)| pods.iter().map(move |pod| (plan, pod)));
+    pods.map(|(plan, pod)| (pod.uid.as_str(), plan.as_str())).collect()
 }
 
 /// Machines that are being launched, for the planner.

@@ -50,6 +50,8 @@ pub struct State {
     pub(crate) emptied: BTreeMap<String, Time>,
     pub(crate) listing: Option<Listing>,
     pub(crate) listed: Option<Time>,
+    /// Plans in review that were begun, by digest.
+    pub(crate) begun: BTreeSet<String>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.
@@ -63,6 +65,18 @@ impl State {
     #[must_use]
     pub fn new(settings: Settings) -> State {
         State { settings, ..State::default() }
+    }
+
+    /// Pools that launch nothing for now, because launches or registrations failed.
+    #[must_use]
+    pub fn open_breakers(&self, now: Time) -> Vec<&str> {
+        self.lessons.open(now)
+    }
+
+    /// Why nothing can be launched at all: what the cloud said last, again and again. Nothing is begun then that needs a launch.
+    #[must_use]
+    pub fn no_launching(&self, now: Time) -> Option<&str> {
+        self.lessons.no_launching(now)
     }
 
     /// Asks, unless the same is under way or failed a moment ago.

@@ -5,7 +5,7 @@ use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, slots};
+use crate::{accept, claims, garbage, review, slots};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -32,14 +32,15 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         stopped(&mut state, seen, &mut requests);
         return (state, requests);
     }
-    if state.settings.mode == Mode::Auto {
-        create(&mut state, now, &mut requests);
+    if state.settings.mode != Mode::Shadow {
+        create(&mut state, seen, &mut requests);
         for claim in seen.claims.values().filter(|claim| claim.ours) {
             claims::tend(&mut state, seen, claim, &mut requests);
             slots::tend(&mut state, seen, claim, &mut requests);
         }
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
+        review::tend(&mut state, seen, &mut requests);
     }
     plan(&mut state, seen, &mut requests);
     (state, requests)
@@ -49,7 +50,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
 fn stopped(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     // Pods that wait are a batch of their own when it goes on.
     state.window.close();
-    if state.settings.mode != Mode::Auto {
+    if state.settings.mode == Mode::Shadow {
         return;
     }
     for claim in seen.claims.values().filter(|claim| claim.ours) {
@@ -70,6 +71,7 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
                 accept::accept(state, seen, batch, requests);
             }
         }
+        Answer::Verified { plan, outcome } => review::verified(state, seen, plan, outcome, requests),
         Answer::NotPlanned(ticket, _) => {
             if state.planning.take_if(|planning| planning == ticket).is_some() {
                 state.failed(key(Verb::Plan, ""), now);
@@ -82,6 +84,8 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
             let offering =
                 (instance.instance_type.clone(), instance.zone.clone(), instance.capacity_type.clone());
             state.stock.hit(&offering);
+            let pool = seen.claims.get(claim).map(|claim| claim.pool.clone());
+            state.lessons.launched(pool.as_deref(), now);
             state.launched.insert(claim.clone(), launched.instance.clone());
         }
         Answer::NotPrepared { claim, why } => not_prepared(state, claim, why, now),
@@ -106,6 +110,9 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
 fn not_prepared(state: &mut State, claim: &str, why: &Failure, now: Time) {
     let key = Key { verb: Verb::CreateClaim, object: claim.to_owned() };
     state.note_missing(why, now);
+    if let Some((draft, _)) = state.drafts.get(claim) {
+        state.lessons.not_launched(&draft.intent.pool, why, now);
+    }
     if matches!(why, Failure::Later(_)) {
         state.failed(key, now);
         return;
@@ -138,7 +145,21 @@ fn forget_what_is_gone(state: &mut State, seen: &Observation) {
 }
 
 /// Claims are created first: what is launched for them is written in them.
-fn create(state: &mut State, now: Time, requests: &mut Vec<Request>) {
+fn create(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    let now = seen.now;
+    // Of what was approved, each is for all of its pods or not done. The view may have caught up since it was begun.
+    let waits = |pod: &crate::view::PlannedPod| {
+        seen.pods.get(&pod.id).is_some_and(|found| found.uid == pod.uid && found.pending)
+    };
+    let under_way = |name: &str| Key { verb: Verb::CreateClaim, object: name.to_owned() };
+    let gone: Vec<String> = state
+        .drafts
+        .values()
+        .filter(|(draft, _)| draft.exact && !draft.intent.pods.iter().all(waits))
+        .filter(|(draft, _)| !state.is_under_way(&under_way(&draft.name), now))
+        .map(|(draft, _)| draft.name.clone())
+        .collect();
+    gone.iter().for_each(|name| drop(state.drafts.remove(name)));
     let asked = state.drafts.values().filter(|(_, since)| now.since(*since) < DEADLINE);
     let drafts: Vec<_> = asked.map(|(draft, _)| draft.clone()).collect();
     for draft in drafts {

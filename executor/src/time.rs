@@ -58,5 +58,7 @@ pub(crate) const AGAIN_MAX: i64 = 5 * MINUTE;
 pub(crate) const MIN_DRAIN: i64 = 5 * SECOND;
 /// A pod that should have ended this long ago is not waited for (Karpenter's).
 pub(crate) const STUCK: i64 = MINUTE;
+/// How long failures to launch say that launching is impossible: they are repeated after a minute at most.
+pub(crate) const TROUBLE: i64 = 2 * MINUTE;
 /// How long a breaker stays open.
 pub(crate) const BREAKER: i64 = 10 * MINUTE;

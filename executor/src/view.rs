@@ -195,6 +195,14 @@ pub struct PlannedBatch {
     pub settled: Vec<PlannedPod>,
 }
 
+impl PlannedBatch {
+    /// Price per hour of its launches.
+    #[must_use]
+    pub fn cost(&self) -> UsdMicros {
+        self.launches.iter().filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum()
+    }
+}
+
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -202,6 +210,13 @@ pub enum Answer {
     Planned(u64, Box<PlannedBatch>),
     /// No plan, with the reason.
     NotPlanned(u64, String),
+    /// Actions of a plan in review: what to launch for them, or what is in the way.
+    Verified {
+        /// Digest of the plan.
+        plan: String,
+        /// Launches of the actions that were asked about.
+        outcome: Result<Box<PlannedBatch>, crate::review::Unmet>,
+    },
     /// A machine, new or the one that was launched under this token before.
     Launched {
         /// Claim.
@@ -242,6 +257,10 @@ pub struct Observation {
     pub leader: bool,
     /// Digest of NodePools and node classes: when it changes, all pods are worth another look.
     pub inputs: String,
+    /// Uid and generation (`uid@generation`) of NodePools and node classes, uids of nodes, by `Kind/name`.
+    pub versions: BTreeMap<String, String>,
+    /// Plans in review, by digest.
+    pub proposals: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.
     pub claims: BTreeMap<String, Claim>,
     /// Nodes by name.

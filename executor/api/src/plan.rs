@@ -18,13 +18,16 @@ resource!(
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = spec_rules)]
 pub struct PlanSpec {
-    /// The plan's own id: the digest of the plan document.
+    /// Digest of this spec with this field empty. An approval names it.
     #[schemars(transform = digest)]
     pub digest: String,
+    /// The id of the plan document.
+    #[schemars(transform = digest)]
+    pub plan: String,
     /// Digest of the snapshot that was planned.
     #[schemars(transform = digest)]
     pub snapshot: String,
-    /// Mode of the controller that made it.
+    /// Mode it was made for.
     #[schemars(transform = mode)]
     pub mode: String,
     /// Everything to do.
@@ -46,6 +49,14 @@ pub struct PlanSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub expires: Option<String>,
+    /// For reviewers, in markdown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// What is carried out once it is approved: launches, and everything they rely on; JSON, compressed with zstd, in base64. The rest
+    /// of the spec is read off it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = body)]
+    pub body: Option<String>,
 }
 
 fn spec_rules(schema: &mut Schema) {
@@ -53,6 +64,10 @@ fn spec_rules(schema: &mut Schema) {
         schema,
         &[
             ("self == oldSelf", "spec is immutable"),
+            (
+                "self.mode != 'review' || has(self.body) == has(self.expires)",
+                "what is to be approved has a body and an end",
+            ),
             ("self.launchBoundMicros <= self.launchCostMicros", "a bound cannot be above the cost"),
         ],
     );
@@ -60,6 +75,10 @@ fn spec_rules(schema: &mut Schema) {
 
 fn digest(schema: &mut Schema) {
     set(schema, json!({ "pattern": "^sha256:[0-9a-f]{64}$" }));
+}
+
+fn body(schema: &mut Schema) {
+    set(schema, json!({ "pattern": "^[A-Za-z0-9+/]+=*$", "maxLength": 1_400_000 }));
 }
 
 fn mode(schema: &mut Schema) {
@@ -112,6 +131,9 @@ pub struct PlanStatus {
     /// Digest that was approved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved: Option<String>,
+    /// Who approved it, as the approval says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = keyed_conditions)]
@@ -142,8 +164,9 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     ("Phase", "string", ".status.phase", false),
+    ("Reason", "string", ".status.conditions[?(@.type==\"Executable\")].reason", false),
     ("Actions", "string", ".status.actions", false),
     ("Nodes", "string", ".spec.nodes", false),
     ("Monthly", "string", ".spec.monthly", false),

@@ -27,6 +27,9 @@ pub struct PlanPolicySpec {
     /// pods. The annotation `stowage.dev/stop` on this object does the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<bool>,
+    /// What needs approval in `review`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewRules>,
     /// A batch ends when no pod has come for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "1s", "pattern" = DURATION))]
@@ -51,6 +54,45 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub steer_pods: Option<bool>,
+}
+
+/// What needs approval in `review`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = review_rules)]
+pub struct ReviewRules {
+    /// Whether plans that launch need approval (`approve`), or are carried out (`auto`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = launches)]
+    pub launches: Option<String>,
+    /// Only plans whose launches cost more than this need approval, in dollars per hour, such as `"2.50"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DOLLARS))]
+    pub above_dollars_per_hour: Option<String>,
+    /// How long a plan may be approved and begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "15m", "pattern" = DURATION))]
+    pub expire_after: Option<String>,
+}
+
+/// Dollars with at most micro-dollars.
+const DOLLARS: &str = r"^[0-9]{1,9}(\.[0-9]{1,6})?$";
+
+fn review_rules(schema: &mut Schema) {
+    rules(
+        schema,
+        &[
+            (
+                "!has(self.aboveDollarsPerHour) || self.launches == 'approve'",
+                "aboveDollarsPerHour needs launches: approve",
+            ),
+            ("duration(self.expireAfter) >= duration('1m')", "expireAfter must be a minute at least"),
+        ],
+    );
+}
+
+fn launches(schema: &mut Schema) {
+    set(schema, json!({ "enum": ["auto", "approve"], "default": "approve" }));
 }
 
 fn spec_rules(schema: &mut Schema) {

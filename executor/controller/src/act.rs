@@ -5,7 +5,7 @@ use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
-use crate::{objects, telling};
+use crate::{objects, review, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -229,7 +229,9 @@ impl Ports {
                 let patch = json!({ "metadata": { "finalizers": left, "resourceVersion": version } });
                 fine(claims.patch(&claim, &PatchParams::default(), &Patch::Merge(patch)).await, 404)
             }
+            Request::Judge { plan, verdict } => review::judge(self, &plan, &verdict).await,
             Request::Plan { .. }
+            | Request::Verify { .. }
             | Request::Show(_)
             | Request::CreateClaim(_)
             | Request::Launch { .. }

@@ -8,9 +8,10 @@ use stowage_executor::Mode;
 pub(crate) const HELP: &str = "\
 Plans the pods of a cluster that wait, publishes the plans (`kubectl get plans`), and carries them out on EC2 if told so.
 
-Usage: stowage-controller [--mode shadow|auto] [--namespace NAME] [--cluster-name NAME ...]
+Usage: stowage-controller [--mode shadow|review|auto] [--namespace NAME] [--cluster-name NAME ...]
 
   --mode MODE               shadow: plan, publish, change nothing else
+                            review: launch what was approved (`kubectl stowage approve`)
                             auto: launch what was planned [default: shadow]
   --namespace NAME          Where the lease is [default: kube-system]
   --log-format FORMAT       text or json [default: text]
@@ -18,7 +19,7 @@ Usage: stowage-controller [--mode shadow|auto] [--namespace NAME] [--cluster-nam
   --listen ADDRESS          Where /metrics, /healthz and /readyz are [default: 0.0.0.0:8080]
   -h, --help                Print this
 
-With auto; with shadow, types and prices are then those of EC2 instead of the built-in ones:
+With review and auto; with shadow, types and prices are then those of EC2 instead of the built-in ones:
   --cluster-name NAME       Name of the cluster, in tags and user data [env: CLUSTER_NAME]
   --cluster-endpoint URL    Where nodes find the API server [env: CLUSTER_ENDPOINT; default: where we find it]
   --cluster-ca-bundle TEXT  Certificate of its authority, in base64 [env: CLUSTER_CA_BUNDLE]
@@ -89,8 +90,11 @@ impl Arguments {
                 .ok_or_else(|| format!("{name} needs a value\n  hint: {hint}"))?;
             match name.as_str() {
                 "--mode" if value == "shadow" => found.mode = Mode::Shadow,
+                "--mode" if value == "review" => found.mode = Mode::Review,
                 "--mode" if value == "auto" => found.mode = Mode::Auto,
-                "--mode" => return Err(format!("there is no mode {value}\n  hint: use shadow or auto")),
+                "--mode" => {
+                    return Err(format!("there is no mode {value}\n  hint: use shadow, review or auto"));
+                }
                 "--namespace" => found.namespace = value,
                 "--listen" => {
                     let wrong = |error| format!("--listen {value}: {error}\n  hint: such as 127.0.0.1:8080");
@@ -114,9 +118,8 @@ impl Arguments {
                 _ => return Err(format!("{name} is not an argument\n  hint: {hint}")),
             }
         }
-        if found.mode == Mode::Auto && settings.cluster.is_empty() {
-            let text =
-                "auto mode needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
+        if found.mode != Mode::Shadow && settings.cluster.is_empty() {
+            let text = "a mode that launches needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
             return Err(text.to_owned());
         }
         if !settings.cluster.is_empty() {
@@ -160,6 +163,7 @@ mod tests {
     fn what_is_wrong_is_said_with_a_hint() {
         for text in [
             "--mode",
+            "--mode manual",
             "--mode review",
             "--nonsense x",
             "--log-format xml",

@@ -64,8 +64,16 @@ impl About {
         About { kind: "NodeClaim", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
     }
 
+    pub(crate) fn plan(name: &str, uid: &str) -> About {
+        About { kind: "Plan", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
+    }
+
     fn reference(self) -> ObjectReference {
-        let version = if self.kind == "Pod" { "v1" } else { "karpenter.sh/v1" };
+        let version = match self.kind {
+            "Pod" => "v1",
+            "Plan" => "stowage.dev/v1alpha1",
+            _ => "karpenter.sh/v1",
+        };
         ObjectReference {
             api_version: Some(version.to_owned()),
             kind: Some(self.kind.to_owned()),

@@ -32,6 +32,11 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
     PlannedBatch { plan: plan.id.clone(), launches, settled }
 }
 
+/// The name of the action that carries a launch out.
+pub(crate) fn action(launch: &Launch) -> String {
+    format!("launch/{}", launch.slot)
+}
+
 /// Pods that the executor binds itself: those with a spread constraint that counts only nodes whose taints they tolerate, but for
 /// those with a claim that is not bound yet, because only the scheduler binds volumes.
 fn direct(snapshot: &Snapshot) -> BTreeSet<PodRef> {
@@ -79,7 +84,7 @@ fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<Plann
     let mut requests = launch.requested.clone();
     requests.add(&launch.daemon_sets);
     Intent {
-        action: format!("launch/{}", launch.slot),
+        action: action(launch),
         pool: pool.name.clone(),
         class: pool.node_class.clone(),
         offerings,

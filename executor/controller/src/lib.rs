@@ -19,6 +19,7 @@ mod plans;
 mod policy;
 mod pools;
 mod publish;
+mod review;
 mod run;
 mod savings;
 mod serve;

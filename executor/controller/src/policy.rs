@@ -10,12 +10,26 @@ use std::time::Duration;
 use stowage_api::{PlanPolicy, PlanPolicySpec};
 use stowage_executor::Mode;
 use stowage_models::schedule;
-use stowage_models::units::Ppm;
+use stowage_models::units::{Ppm, UsdMicros};
 
 /// The one that counts.
 pub(crate) const NAME: &str = "default";
 /// A plan may take no longer, in seconds: pods wait for it.
 const LIMIT_MAX: i64 = 60;
+
+/// Modes by name.
+const MODES: [(&str, Mode); 3] = [("shadow", Mode::Shadow), ("review", Mode::Review), ("auto", Mode::Auto)];
+
+/// An amount such as `2.50`, exactly.
+fn dollars(text: &str) -> Option<UsdMicros> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || part.len() > 6 || !digits(whole) || !digits(part) || text.ends_with('.') {
+        return None;
+    }
+    let micros: i64 = format!("{part:0<6}").parse().ok()?;
+    whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros).map(UsdMicros)
+}
 
 /// On the policy: stops everything, whatever its spec says; unless the value is `false`.
 const STOP: &str = "stowage.dev/stop";
@@ -51,18 +65,27 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
             .ok_or_else(|| format!("spec.{field}: {text} is no duration; such as 10s or 1m30s")),
     };
     let settings = &mut options.settings;
-    match spec.mode.as_deref() {
-        None => {}
-        Some("shadow") => settings.mode = Mode::Shadow,
-        Some("auto") if settings.mode == Mode::Auto => {}
-        Some("auto") => {
-            return Err("spec.mode: auto is more than --mode shadow, with which the controller was started"
-                .to_owned());
-        }
-        Some(other) => {
+    if let Some(text) = spec.mode.as_deref() {
+        let word = |mode| MODES.iter().find(|(_, one)| *one == mode).map_or("", |(word, _)| word);
+        let found = MODES.iter().find(|(word, _)| *word == text);
+        let (_, mode) =
+            found.ok_or_else(|| format!("spec.mode: there is no mode {text}; use shadow, review or auto"))?;
+        if *mode > settings.mode {
+            let started = word(settings.mode);
             return Err(format!(
-                "spec.mode: {other} is not carried out yet; plans are made and nothing is launched"
+                "spec.mode: {text} is more than --mode {started}, with which the controller was started"
             ));
+        }
+        settings.mode = *mode;
+    }
+    if let Some(rules) = &spec.review {
+        settings.review.launches = rules.launches.as_deref() != Some("auto");
+        if let Some(text) = &rules.above_dollars_per_hour {
+            let wrong = || format!("spec.review.aboveDollarsPerHour: {text} is no amount; such as \"2.50\"");
+            settings.review.above = Some(dollars(text).ok_or_else(wrong)?);
+        }
+        if let Some(after) = seconds("review.expireAfter", &rules.expire_after)? {
+            settings.review.expire_after = after.saturating_mul(1000);
         }
     }
     settings.stop = spec.stop.unwrap_or(settings.stop);
@@ -184,6 +207,35 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_approval_is_as_the_policy_says() {
+        let rules = |review: Value| {
+            let (options, outcome) =
+                in_force(&started(Mode::Auto), Some(&policy(json!({ "mode": "review", "review": review }))));
+            assert_eq!(outcome, Ok(()));
+            options.settings
+        };
+        let all = rules(json!({}));
+        assert!(all.needs_approval(UsdMicros(1)) && all.review.expire_after == 900_000);
+        assert!(!rules(json!({ "launches": "auto" })).needs_approval(UsdMicros(i64::MAX)));
+        let dear = rules(json!({ "aboveDollarsPerHour": "2.5", "expireAfter": "1h" }));
+        assert!(dear.needs_approval(UsdMicros(2_500_001)) && !dear.needs_approval(UsdMicros(2_500_000)));
+        assert_eq!(dear.review.expire_after, 3_600_000);
+        let (options, _) = in_force(&started(Mode::Auto), Some(&policy(json!({ "mode": "auto" }))));
+        assert!(!options.settings.needs_approval(UsdMicros(i64::MAX)), "nothing does in auto");
+        for (text, amount) in [
+            ("0", Some(0)),
+            ("12.000001", Some(12_000_001)),
+            ("1.", None),
+            (".5", None),
+            ("1e3", None),
+            ("-1", None),
+            ("99999999999999", None),
+        ] {
+            assert_eq!(dollars(text), amount.map(UsdMicros), "{text}");
+        }
+    }
+
+    #[test]
     fn a_stop_needs_nothing_else_to_be_right() {
         let noted = |value: &str, spec: Value| {
             let mut object: Value = serde_json::from_str(&policy(spec)).expect("an object");
@@ -203,7 +255,9 @@ mod tests {
     fn what_cannot_be_honoured_is_said_and_nothing_is_launched() {
         for (mode, spec, word) in [
             (Mode::Shadow, json!({ "mode": "auto" }), "--mode shadow"),
-            (Mode::Auto, json!({ "mode": "review" }), "review"),
+            (Mode::Shadow, json!({ "mode": "review" }), "--mode shadow"),
+            (Mode::Review, json!({ "mode": "auto" }), "--mode review"),
+            (Mode::Auto, json!({ "review": { "aboveDollarsPerHour": "2,5" } }), "aboveDollarsPerHour"),
             (Mode::Auto, json!({ "batchIdleDuration": "soon" }), "batchIdleDuration"),
             (Mode::Auto, json!({ "timeLimit": "2h", "gapPpm": 1 }), "timeLimit"),
             (Mode::Auto, json!({ "gapPpm": "x" }), "cannot be read"),

@@ -8,10 +8,10 @@ use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use stowage_api::{Action, LeftOut, Plan as PlanObject, PlanSpec};
+use stowage_api::{LeftOut, Plan as PlanObject, PlanSpec};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
-use stowage_models::units::UsdMicros;
+use stowage_review::name;
 use tokio::sync::mpsc;
 
 /// Pods left out that are named in a status.
@@ -25,28 +25,25 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How often that is tried.
 const TRIES: usize = 30;
 
-/// The name of a plan's object.
-pub(crate) fn name(plan: &str) -> String {
-    let digest = plan.trim_start_matches("sha256:");
-    format!("plan-{}", digest.get(..16).unwrap_or(digest))
-}
-
 /// Creates the object of a plan, before anything of the plan is carried out. That it exists already is fine.
 pub(crate) async fn publish(
     client: &Client,
     leadership: &Leadership,
     plan: &Plan,
-    mode: &str,
+    spec: PlanSpec,
     hopeless: &[(PodRef, String)],
 ) -> Result<(), String> {
     let api: Api<PlanObject> = Api::all(client.clone());
-    let object = PlanObject::new(&name(&plan.id), spec(plan, mode));
+    let name = name(&spec.digest);
+    let (shadow, waits) = (spec.mode == "shadow", spec.body.is_some());
+    let object = PlanObject::new(&name, spec);
     leadership.write(async { fine(api.create(&PostParams::default(), &object).await, 409) }).await?;
-    let phase = match mode {
-        "shadow" => "Shadow",
+    let phase = match shadow {
+        true => "Shadow",
+        false if waits => "Proposed",
         // Nothing to do but to say why.
-        _ if plan.launches.is_empty() => "Completed",
-        _ => "Executing",
+        false if plan.launches.is_empty() => "Completed",
+        false => "Executing",
     };
     let unplaced = plan.unplaced.iter().flat_map(|left| {
         left.pods.iter().map(|pod| LeftOut { pod: pod.0.clone(), reason: left.message.clone() })
@@ -56,7 +53,7 @@ pub(crate) async fn publish(
     let left_out: Vec<LeftOut> = hopeless.chain(unplaced).take(LEFT_OUT_MAX).collect();
     let actions = format!("0/{}", plan.launches.len());
     let status = json!({ "status": { "phase": phase, "actions": actions, "leftOut": left_out } });
-    let (name, params, patch) = (name(&plan.id), PatchParams::default(), Patch::Merge(status));
+    let (params, patch) = (PatchParams::default(), Patch::Merge(status));
     leadership.write(api.patch_status(&name, &params, &patch)).await.map(drop)
 }
 
@@ -135,40 +132,4 @@ pub(crate) async fn tidy(client: &Client, leadership: &Leadership, known: &Known
         leadership.write(async { fine(api.delete(name, &DeleteParams::default()).await, 404) }).await?;
     }
     Ok(())
-}
-
-fn spec(plan: &Plan, mode: &str) -> PlanSpec {
-    let summary = &plan.summary;
-    let action = |launch: &stowage_models::plan::Launch| Action {
-        id: format!("launch/{}", launch.slot),
-        kind: "Launch".to_owned(),
-        node_pool: launch.node_pool.clone(),
-        instance_type: launch.instance_type.clone(),
-        zone: launch.zone.clone(),
-        capacity_type: launch.capacity_type.clone(),
-        price_micros: launch.price.0,
-        alternates: i32::try_from(launch.alternates.len()).unwrap_or(i32::MAX),
-        pods: launch.pods.iter().map(|pod| pod.0.clone()).collect(),
-    };
-    PlanSpec {
-        digest: plan.id.clone(),
-        snapshot: plan.snapshot.digest.clone(),
-        mode: mode.to_owned(),
-        actions: plan.launches.iter().map(action).collect(),
-        launch_cost_micros: summary.launch_cost.0,
-        launch_bound_micros: summary.launch_bound.0.min(summary.launch_cost.0).max(0),
-        nodes: format!("+{}/-0", summary.nodes_launched),
-        monthly: format!("+{}", dollars(summary.launch_cost.per_month())),
-        gap: format!("{} %", percent(summary.gap.0)),
-        expires: None,
-    }
-}
-
-fn dollars(amount: UsdMicros) -> String {
-    format!("${}.{:02}", amount.0 / 1_000_000, amount.0 % 1_000_000 / 10_000)
-}
-
-/// Parts per million as percent with two decimals.
-fn percent(ppm: i64) -> String {
-    format!("{}.{:02}", ppm / 10_000, ppm % 10_000 / 100)
 }

@@ -12,19 +12,21 @@ use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::pools;
 use crate::publish;
+use crate::review::{self, Proposals};
 use crate::savings;
 use crate::telling;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{
-    Answer, Awaited, Cloud, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, planning_view,
-    step,
+    Answer, Awaited, Cloud, Key, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, Verb,
+    Verdict, planning_view, step,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
+use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
 use stowage_planner::{Limits, plan};
 use tokio::sync::{Semaphore, mpsc};
@@ -83,6 +85,7 @@ pub struct Controller {
     options: Arc<Options>,
     classes: Arc<Classes>,
     plans: Arc<Mutex<Plans>>,
+    proposals: Arc<Mutex<Proposals>>,
     told: mpsc::UnboundedSender<Progress>,
     telling: JoinHandle<()>,
     metrics: Arc<Metrics>,
@@ -114,6 +117,7 @@ impl Controller {
             options: Arc::new(options),
             classes: Arc::default(),
             plans: Arc::default(),
+            proposals: Arc::default(),
             told,
             telling,
             epoch: Time(Timestamp::now().as_millisecond()),
@@ -204,7 +208,7 @@ impl Controller {
                 led = seen.leader;
                 tracing::info!(leader = led, "leadership");
             }
-            let writes = seen.leader && seen.synced && self.options.settings.mode == Mode::Auto;
+            let writes = seen.leader && seen.synced && self.options.settings.mode != Mode::Shadow;
             let plans_are_due = seen.leader && seen.synced && Instant::now() >= plans_due;
             let options = self.in_force(&mut force, writes, plans_are_due);
             let shadow = options.settings.mode == Mode::Shadow;
@@ -222,7 +226,7 @@ impl Controller {
             for answer in &mut seen.answers {
                 // What was published as one mode's is not carried out, or shown, as the other's.
                 if let Answer::Planned(ticket, _) = answer
-                    && planning_mode != Some(options.settings.mode)
+                    && planning_mode != Some((options.settings.mode, options.settings.review))
                 {
                     *answer = Answer::NotPlanned(*ticket, "the mode has changed meanwhile".to_owned());
                 }
@@ -231,18 +235,25 @@ impl Controller {
                 if let Answer::Planned(_, batch) = answer
                     && !shadow
                     && !batch.launches.is_empty()
+                    && !options.settings.needs_approval(batch.cost())
                 {
                     self.plans().published(&batch.plan, batch.launches.len(), Instant::now());
                 }
                 telling::answer(&self.metrics, answer, &seen);
             }
+            seen.proposals = lock(&self.proposals).look(&self.view);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
             telling::seen(&self.metrics, &seen);
+            telling::launching(&self.metrics, &next, seen.now);
             state = next;
             for request in requests {
                 if matches!(request, Request::Plan { .. }) {
-                    planning_mode = Some(options.settings.mode);
+                    planning_mode = Some((options.settings.mode, options.settings.review));
+                }
+                if let Request::Judge { plan, verdict: Verdict::Executing } = &request {
+                    let all = seen.proposals.get(plan).map_or(0, |one| one.actions.len());
+                    self.plans().published(plan, all, Instant::now());
                 }
                 self.start(request, &options, &sender, &permits);
             }
@@ -274,7 +285,10 @@ impl Controller {
                         (self.classes.clone(), self.ports.clone(), self.view.clone());
                     tokio::spawn(async move { classes.look(&ports, &view).await });
                 }
-                if !stopped && Instant::now() >= pools_due && pools.as_ref().is_none_or(JoinHandle::is_finished) {
+                if !stopped
+                    && Instant::now() >= pools_due
+                    && pools.as_ref().is_none_or(JoinHandle::is_finished)
+                {
                     pools_due = Instant::now() + pools::EVERY;
                     let (ports, view, counts) = (self.ports.clone(), self.view.clone(), pools::counts(&seen));
                     pools = Some(tokio::spawn(async move { pools::look(&ports, &view, &counts).await }));
@@ -311,12 +325,26 @@ impl Controller {
         let permits = permits.clone();
         if let Request::Plan { ticket, input } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
+            let proposals = self.proposals.clone();
             tokio::spawn(async move {
-                let answer = match plan_now(&ports, &view, &classes, options, *input).await {
+                let answer = match plan_now(&ports, &view, &classes, &proposals, options, *input).await {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
                     Err(error) => Answer::NotPlanned(ticket, error),
                 };
                 // The loop has ended if nobody listens.
+                let _ = sender.send(answer);
+            });
+            return;
+        }
+        if let Request::Verify { plan, actions, input } = request {
+            let Some(body) = lock(&self.proposals).body(&plan) else { return };
+            let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
+            tokio::spawn(async move {
+                let what = (plan.clone(), body, actions);
+                let answer = match review::verify(&ports, &view, &classes, options, what, *input).await {
+                    Ok(outcome) => Answer::Verified { plan, outcome },
+                    Err(error) => Answer::Failed(Key { verb: Verb::Verify, object: plan }, error),
+                };
                 let _ = sender.send(answer);
             });
             return;
@@ -338,7 +366,7 @@ impl Controller {
     }
 
     fn plans(&self) -> MutexGuard<'_, Plans> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.plans)
     }
 
     /// Supersedes and forgets plans.
@@ -384,6 +412,10 @@ impl Controller {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A task that ends with this.
 struct AbortOnDrop(JoinHandle<()>);
 
@@ -418,22 +450,20 @@ struct Force {
     told: bool,
 }
 
-/// Plans what waits, has the referee check it, and publishes it.
-async fn plan_now(
+/// The cluster as it is, for planning: without pools that cannot launch, with what is left of reservations.
+pub(crate) fn snapshot_now(
     ports: &Ports,
     view: &View,
     classes: &Classes,
-    options: Arc<Options>,
-    input: PlanInput,
-) -> Result<PlannedBatch, String> {
+    options: &Options,
+) -> Result<Snapshot, String> {
     let mut snapshot = view.snapshot().map_err(|error| error.to_string())?;
     if view.count("nodepools") == 0 {
         return Err("the cluster has no NodePool".to_owned());
     }
     // The same cluster at another time is another snapshot, so no two plans have the same id, nor two launches the same token.
     snapshot.taken_at = Some(Timestamp::now().to_string());
-    let mode = if options.settings.mode == Mode::Shadow { "shadow" } else { "auto" };
-    if mode == "auto" {
+    if options.settings.mode != Mode::Shadow {
         // What a class that is not ready would launch cannot be launched.
         let Some(unready) = classes.unready() else {
             return Err("the node classes have not been looked at yet".to_owned());
@@ -452,6 +482,22 @@ async fn plan_now(
     for one in snapshot.node_classes.iter_mut().flat_map(|class| &mut class.capacity_reservations) {
         one.available = reserved.get(&one.id).copied().or(one.available);
     }
+    Ok(snapshot)
+}
+
+/// Plans what waits, has the referee check it, and publishes it.
+async fn plan_now(
+    ports: &Ports,
+    view: &View,
+    classes: &Classes,
+    proposals: &Mutex<Proposals>,
+    options: Arc<Options>,
+    input: PlanInput,
+) -> Result<PlannedBatch, String> {
+    // What is read first can only be older than what is planned: a change in between is found when the plan is to be carried out.
+    let versions = view.versions();
+    let snapshot = snapshot_now(ports, view, classes, &options)?;
+    let settings = options.settings.clone();
     let live = ports.cloud.catalog();
     let in_flight: BTreeSet<String> =
         input.in_flight.iter().filter(|one| one.node.is_none()).map(|one| one.claim.clone()).collect();
@@ -476,11 +522,31 @@ async fn plan_now(
     let begun = Instant::now();
     let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
     telling::plan(&ports.metrics, &plan, begun.elapsed());
+    let mut batch = intents::batch(&plan, &view);
+    let unpublished = |error: String| format!("the plan is not published: {error}");
+    let now = Timestamp::now();
+    let spec = if settings.needs_approval(batch.cost()) && !batch.launches.is_empty() {
+        let reads = review::reads(&plan, &batch, &versions);
+        if lock(proposals).has(&plan.launches, &reads, Time(now.as_millisecond())) {
+            // It waits already.
+            return Ok(batch);
+        }
+        let expires = now + SignedDuration::from_millis(settings.review.expire_after);
+        stowage_review::proposal(&plan, reads, &expires.to_string()).map_err(unpublished)?
+    } else {
+        let mode = match settings.mode {
+            Mode::Shadow => "shadow",
+            Mode::Review => "review",
+            Mode::Auto => "auto",
+        };
+        stowage_review::published(&plan, mode)
+    };
+    batch.plan.clone_from(&spec.digest);
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {
-        publish::publish(&ports.client, &ports.leadership, &plan, mode, &view.left_out)
+        publish::publish(&ports.client, &ports.leadership, &plan, spec, &view.left_out)
             .await
-            .map_err(|error| format!("the plan is not published: {error}"))?;
+            .map_err(unpublished)?;
     }
     ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
-    Ok(intents::batch(&plan, &view))
+    Ok(batch)
 }

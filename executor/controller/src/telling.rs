@@ -6,7 +6,7 @@ use crate::lease::LOST;
 use crate::metrics::{Family, Metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use stowage_executor::{Answer, Failure, Observation, Verb};
+use stowage_executor::{Answer, Failure, Observation, State, Time, Verb};
 use stowage_models::plan::Plan;
 
 const fn family(name: &'static str, help: &'static str) -> Family {
@@ -32,6 +32,12 @@ const USAGE: Family = family(
 );
 const LEADER: Family = family("stowage_leader", "1 if this process acts.");
 const STOP: Family = family("stowage_stopped", "1 if everything is stopped.");
+const BREAKERS: Family = family(
+    "stowage_breaker_open",
+    "1 for pools that launch nothing for now: launches or registrations failed.",
+);
+const LAUNCHING: Family =
+    family("stowage_launching_possible", "0 while the cloud refuses every launch for reasons of its own.");
 const COST: Family = family("stowage_plan_cost_dollars", "Dollars an hour of what the last plan launches.");
 const BOUND: Family = family("stowage_plan_bound_dollars", "Proven lower bound of that cost.");
 const GAP: Family = family("stowage_plan_gap_ratio", "(cost - bound) / bound of the last plan.");
@@ -69,6 +75,13 @@ pub(crate) fn plan(metrics: &Metrics, plan: &Plan, took: Duration) {
 /// Whether everything is stopped.
 pub(crate) fn stopped(metrics: &Metrics, stopped: bool) {
     metrics.set(STOP, &[], if stopped { 1_000_000 } else { 0 });
+}
+
+/// What launching has come to.
+pub(crate) fn launching(metrics: &Metrics, state: &State, now: Time) {
+    let open = state.open_breakers(now).into_iter().map(|pool| (vec![("nodepool", pool)], 1_000_000));
+    metrics.set_all(BREAKERS, open.collect());
+    metrics.set(LAUNCHING, &[], if state.no_launching(now).is_some() { 0 } else { 1_000_000 });
 }
 
 /// What is seen.
@@ -168,6 +181,16 @@ pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
             }
             _ => {}
         },
+        Answer::Verified { plan, outcome } => {
+            if let Err(unmet) = outcome {
+                tracing::warn!(
+                    plan,
+                    ground = unmet.ground.as_str(),
+                    error = unmet.text,
+                    "a plan in review is not possible"
+                );
+            }
+        }
         Answer::Listed(_) => {}
     }
 }

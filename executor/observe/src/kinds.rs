@@ -26,8 +26,15 @@ const fn custom(group: &'static str, kind: &'static str, plural: &'static str) -
     Kind { group, version: "v1", kind, plural, optional: true }
 }
 
+const fn ours(kind: &'static str, plural: &'static str) -> Kind {
+    Kind { group: OURS, version: "v1alpha1", kind, plural, optional: true }
+}
+
+/// The group of our own kinds: no part of a snapshot.
+pub(crate) const OURS: &str = "stowage.dev";
+
 /// All of them. Pods come first: whatever else is seen is as new as they are, or newer.
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 14] = [
     kind("", "v1", "Pod", "pods"),
     kind("", "v1", "Node", "nodes"),
     kind("", "v1", "Namespace", "namespaces"),
@@ -40,13 +47,8 @@ pub const KINDS: [Kind; 13] = [
     custom("karpenter.sh", "NodePool", "nodepools"),
     custom("karpenter.sh", "NodeClaim", "nodeclaims"),
     custom("karpenter.k8s.aws", "EC2NodeClass", "ec2nodeclasses"),
-    Kind {
-        group: "stowage.dev",
-        version: "v1alpha1",
-        kind: "PlanPolicy",
-        plural: "planpolicies",
-        optional: true,
-    },
+    ours("PlanPolicy", "planpolicies"),
+    ours("Plan", "plans"),
 ];
 
 impl Kind {

@@ -1,6 +1,6 @@
 //! A cluster, recorded once.
 
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{KINDS, Kind, OURS};
 use crate::{Error, prune};
 use kube::Client;
 use kube::api::ListParams;
@@ -25,8 +25,7 @@ pub struct Recorded {
 pub async fn record(client: &Client) -> Result<Recorded, Error> {
     let mut items = Vec::new();
     let mut absent = Vec::new();
-    // A policy of the controller is no part of a snapshot.
-    for kind in KINDS.iter().filter(|kind| kind.group != "stowage.dev") {
+    for kind in KINDS.iter().filter(|kind| kind.group != OURS) {
         match list(client, kind).await? {
             Some(texts) => items.extend(texts),
             None => absent.push(kind.plural),

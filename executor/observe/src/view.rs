@@ -1,6 +1,6 @@
 //! A view that keeps up with the cluster.
 
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{KINDS, Kind, OURS};
 use crate::record::{import, list_of};
 use crate::{Error, facts, prune};
 use futures::TryStreamExt as _;
@@ -41,6 +41,8 @@ enum Fact {
     Claim(Box<Claim>),
     Node(Box<Node>),
     Pod(Pod),
+    /// Uid and generation of what is planned with: its status counts nodes, what decides is its spec.
+    Input(String),
     None,
 }
 
@@ -122,7 +124,9 @@ impl View {
         }
         let list = {
             let stores = lock(&self.stores);
-            list_of(stores.values().flat_map(|store| store.objects.values()).map(|entry| entry.text.as_str()))
+            let planned_with = KINDS.iter().filter(|kind| kind.group != OURS);
+            let stores: Vec<&Store> = planned_with.filter_map(|kind| stores.get(kind.plural)).collect();
+            list_of(stores.iter().flat_map(|store| store.objects.values()).map(|entry| entry.text.as_str()))
         };
         Ok(import("the cluster", &list)?.snapshot)
     }
@@ -141,17 +145,27 @@ impl View {
                     Fact::Pod(pod) => {
                         drop(seen.pods.insert(PodRef(format!("{namespace}/{name}")), pod.clone()))
                     }
-                    // The status of a pool counts its nodes; what decides is its spec, which has a generation.
-                    Fact::None if matches!(*kind, "nodepools" | "ec2nodeclasses") => {
-                        let value: serde_json::Value = serde_json::from_str(&entry.text).unwrap_or_default();
-                        inputs.push_str(&format!("{kind}/{name}@{}\n", value["metadata"]["generation"]));
-                    }
+                    Fact::Input(version) => inputs.push_str(&format!("{kind}/{name}@{version}\n")),
                     Fact::None => {}
                 }
             }
         }
         seen.inputs = digest::of_bytes(inputs.as_bytes());
+        seen.versions = versions(&stores);
         seen
+    }
+
+    /// Versions of objects that plans rely on, as in [`Observation::versions`].
+    #[must_use]
+    pub fn versions(&self) -> BTreeMap<String, String> {
+        versions(&lock(&self.stores))
+    }
+
+    /// Looks at the raw texts of all objects of a kind without namespaces, by name. Everything else waits meanwhile.
+    pub fn each(&self, plural: &str, mut look: impl FnMut(&str, &str)) {
+        let stores = lock(&self.stores);
+        let objects = stores.get(plural).into_iter().flat_map(|store| &store.objects);
+        objects.for_each(|((_, name), entry)| look(name, &entry.text));
     }
 
     /// The raw text of an object, as it is kept.
@@ -175,6 +189,21 @@ impl View {
     pub fn count(&self, plural: &str) -> usize {
         lock(&self.stores).get(plural).map_or(0, |store| store.objects.len())
     }
+}
+
+fn versions(stores: &BTreeMap<&'static str, Store>) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for kind in KINDS {
+        for ((_, name), entry) in stores.get(kind.plural).into_iter().flat_map(|store| &store.objects) {
+            let version = match &entry.fact {
+                Fact::Input(version) => version.clone(),
+                Fact::Node(node) => node.uid.clone(),
+                _ => continue,
+            };
+            found.insert(format!("{}/{name}", kind.kind), version);
+        }
+    }
+    found
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -224,6 +253,10 @@ impl Watcher {
             "NodeClaim" => Fact::Claim(Box::new(facts::claim(object))),
             "Node" => Fact::Node(Box::new(facts::node(object))),
             "Pod" => Fact::Pod(facts::pod(object)),
+            "NodePool" | "EC2NodeClass" => {
+                let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                Fact::Input(format!("{uid}@{}", object.metadata.generation.unwrap_or_default()))
+            }
             _ => Fact::None,
         };
         (key(object), Entry { text: prune::text(&self.kind, object), fact })

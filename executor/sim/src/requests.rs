@@ -1,8 +1,11 @@
 //! Carries requests out, or not.
 
 use crate::planner;
-use crate::world::{Event, World};
-use stowage_executor::{Answer, Claim, Draft, Failure, InstanceState, Listing, Request, SLOT_TAINT, Time};
+use crate::world::{Event, REVIEW, World};
+use stowage_executor::{
+    Answer, Claim, Draft, Failure, Ground, InstanceState, Listing, Proposal, ProposedAction, Request,
+    SLOT_TAINT, Time, Unmet, Verdict,
+};
 use stowage_models::labels;
 use stowage_models::objects::{Taint, TaintEffect};
 
@@ -62,9 +65,27 @@ impl World {
                 self.number += 1;
                 let id = format!("sha256:{:064x}", self.number);
                 let batch = planner::plan(id, self.seen_by_planner(), input, self.scenario.limit);
+                self.propose(&batch);
                 return Some(Answer::Planned(*ticket, Box::new(batch)));
             }
             Request::Show(_) => return None,
+            Request::Verify { plan, actions, .. } => {
+                let found = self.proposals.get(plan).map(|(_, batch)| batch.clone()).unwrap_or_default();
+                // The referee of this world knows limits only.
+                let outcome = if self.claims.len() + actions.len() > self.scenario.limit {
+                    Err(Unmet::new(Ground::Infeasible, "beyond the limit".to_owned()))
+                } else {
+                    let launches = found.launches.into_iter().filter(|one| actions.contains(&one.action));
+                    let launches = launches.collect();
+                    Ok(Box::new(stowage_executor::PlannedBatch {
+                        launches,
+                        plan: plan.clone(),
+                        settled: Vec::new(),
+                    }))
+                };
+                return Some(Answer::Verified { plan: plan.clone(), outcome });
+            }
+            Request::Judge { plan, verdict } => self.judge(plan, verdict),
             Request::CreateClaim(draft) => self.create(draft),
             Request::Launch { claim, token, body } => return Some(self.launch(claim, token, body)),
             Request::RecordLaunch { claim, instance } => {
@@ -142,7 +163,67 @@ impl World {
         done
     }
 
+    /// What the controller does with a plan that needs approval.
+    fn propose(&mut self, batch: &stowage_executor::PlannedBatch) {
+        if !self.scenario.review || batch.launches.is_empty() {
+            return;
+        }
+        let action = |one: &stowage_executor::Intent| ProposedAction {
+            action: one.action.clone(),
+            pool: one.pool.clone(),
+            pods: one.pods.clone(),
+        };
+        let proposal = Proposal {
+            plan: batch.plan.clone(),
+            created: self.now,
+            expires: self.now.plus(REVIEW),
+            actions: batch.launches.iter().map(action).collect(),
+            ..Proposal::default()
+        };
+        self.proposals.insert(batch.plan.clone(), (proposal, batch.clone()));
+        let looked = self.now.plus(self.rng.between(5_000, REVIEW + 30_000));
+        self.at(looked, Event::Looked(batch.plan.clone()));
+    }
+
+    fn judge(&mut self, plan: &str, verdict: &Verdict) {
+        let word = match verdict {
+            Verdict::Proposed => {
+                if let Some((proposal, _)) = self.proposals.get_mut(plan) {
+                    proposal.shown = true;
+                }
+                "Proposed"
+            }
+            Verdict::Executing => {
+                self.proposals.remove(plan);
+                "Executing"
+            }
+            Verdict::Refused(unmet) => {
+                self.proposals.remove(plan);
+                if self.claims.values().any(|claim| claim.plan == plan) {
+                    self.outcome.broken.push(format!("{}: {plan} is refused and has claims", self.now.0));
+                }
+                unmet.ground.as_str()
+            }
+        };
+        *self.outcome.reviewed.entry(word).or_default() += 1;
+    }
+
+    /// What is created was approved, and is as it was approved.
+    fn was_approved(&mut self, draft: &Draft) {
+        let approved = self
+            .approved
+            .get(&draft.plan)
+            .and_then(|batch| batch.launches.iter().find(|one| one.action == draft.intent.action));
+        if approved != Some(&draft.intent) {
+            let (action, plan) = (&draft.intent.action, &draft.plan);
+            self.outcome.broken.push(format!("{}: {action} of {plan} was not approved so", self.now.0));
+        }
+    }
+
     fn create(&mut self, draft: &Draft) {
+        if self.scenario.review {
+            self.was_approved(draft);
+        }
         for pod in &draft.intent.pods {
             if !self.claims.contains_key(&draft.name) {
                 *self.outcome.launches_for.entry(pod.id.clone()).or_default() += 1;

@@ -5,7 +5,8 @@ use crate::faults::Faults;
 use crate::invariants::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
-    Answer, Claim, Drain, InstanceState, Node, Observation, Pod, SLOT_TAINT, Settings, State, Time, step,
+    Answer, Claim, Drain, InstanceState, Mode, Node, Observation, PlannedBatch, Pod, Proposal, Review,
+    SLOT_TAINT, Settings, State, Time, step,
 };
 use stowage_models::labels;
 use stowage_models::objects::{PodRef, Taint, TaintEffect};
@@ -35,6 +36,8 @@ pub struct Scenario {
     pub steer: bool,
     /// Claims with ready nodes that somebody deletes, before the faults end.
     pub deleted: u32,
+    /// Plans wait for approval, for five minutes; somebody looks at them, and approves two of three.
+    pub review: bool,
     /// Times that somebody stops everything, for up to five minutes each, before the faults end.
     pub stops: u32,
 }
@@ -54,6 +57,7 @@ impl Scenario {
             largest: 2000,
             steer: true,
             deleted: 0,
+            review: false,
             stops: 0,
         }
     }
@@ -70,6 +74,8 @@ pub struct Outcome {
     pub instances: usize,
     /// Process restarts.
     pub crashes: u32,
+    /// Plans by what became of them in review.
+    pub reviewed: BTreeMap<&'static str, u32>,
     /// Pods without a node at the end.
     pub unbound: Vec<PodRef>,
     /// Launches that were for each pod.
@@ -103,6 +109,10 @@ pub(crate) struct World {
     stopped: Time,
     /// Answers that come at a time.
     pub(crate) answers: BTreeMap<(Time, u64), Answer>,
+    /// Plans in review, and what each would launch.
+    pub(crate) proposals: BTreeMap<String, (Proposal, PlannedBatch)>,
+    /// Plans that were approved, and what they launch; they are carried out as they are.
+    pub(crate) approved: BTreeMap<String, PlannedBatch>,
     /// Things that happen at a time.
     pub(crate) events: BTreeMap<(Time, u64), Event>,
     pub(crate) number: u64,
@@ -123,6 +133,8 @@ pub(crate) enum Event {
     Ready(String),
     /// An instance ends by itself.
     Dies(String),
+    /// Somebody looks at a plan.
+    Looked(String),
     /// Somebody stops everything for a while.
     Stopped,
     /// Somebody deletes a claim with a ready node, if there is one.
@@ -135,6 +147,8 @@ pub(crate) enum Event {
 const TICK: i64 = 500;
 /// Length of a tick while nothing happens.
 const LONG_TICK: i64 = 5000;
+/// How long a plan may be approved.
+pub(crate) const REVIEW: i64 = 5 * 60_000;
 /// Nothing is written for this long before the end.
 pub(crate) const REST: i64 = 10 * 60_000;
 const UNREGISTERED: Taint_ = (labels::TAINT_UNREGISTERED, TaintEffect::NoExecute);
@@ -146,7 +160,9 @@ fn taint((key, effect): Taint_) -> Taint {
 }
 
 fn settings(scenario: &Scenario) -> Settings {
-    Settings { mode: stowage_executor::Mode::Auto, steer: scenario.steer, ..Settings::default() }
+    let mode = if scenario.review { Mode::Review } else { Mode::Auto };
+    let review = Review { expire_after: REVIEW, ..Review::default() };
+    Settings { mode, review, steer: scenario.steer, ..Settings::default() }
 }
 
 /// Plays a scenario.
@@ -169,6 +185,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
         follower: Time(0),
         stopped: Time(0),
         answers: BTreeMap::new(),
+        proposals: BTreeMap::new(),
+        approved: BTreeMap::new(),
         events: BTreeMap::new(),
         number: 0,
         outcome: Outcome::default(),
@@ -286,6 +304,19 @@ impl World {
             Event::Stopped => {
                 let end = self.now.plus(self.rng.between(20_000, 300_000));
                 self.stopped = end.min(Time(self.scenario.faults_end));
+            }
+            Event::Looked(plan) => {
+                // Rarely, somebody else has had their hands on it.
+                let (yes, tampered) = (!self.rng.per_mille(333), self.faulty() && self.rng.per_mille(50));
+                if let Some((proposal, batch)) = self.proposals.get_mut(&plan) {
+                    if tampered {
+                        proposal.broken = Some("its digest is another".to_owned());
+                    }
+                    (proposal.approved, proposal.rejected) = (yes, !yes);
+                    if yes && !tampered {
+                        self.approved.insert(plan, batch.clone());
+                    }
+                }
             }
             Event::Late(request) => self.carry_out(&request, true),
         }
@@ -420,6 +451,8 @@ impl World {
             synced: true,
             leader: self.now >= self.follower,
             inputs: "same".to_owned(),
+            proposals: self.proposals.iter().map(|(plan, (one, _))| (plan.clone(), one.clone())).collect(),
+            versions: BTreeMap::new(),
             claims: self.view.0.clone(),
             nodes: self.view.1.clone(),
             pods: self.view.2.iter().map(|(name, (pod, _))| (name.clone(), pod.clone())).collect(),

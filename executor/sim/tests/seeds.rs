@@ -70,6 +70,22 @@ fn a_stop_begins_and_ends_nothing_and_leaves_no_machine_unused() {
 }
 
 #[test]
+fn what_was_approved_is_carried_out_and_nothing_else() {
+    let mut reviewed = std::collections::BTreeMap::new();
+    for seed in seeds() {
+        let outcome = run(&Scenario { review: true, stops: 2, ..Scenario::new(seed, Faults::all()) });
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        for (word, times) in outcome.reviewed {
+            *reviewed.entry(word).or_insert(0) += times;
+        }
+    }
+    println!("{reviewed:?}");
+    let all = ["Executing", "Expired", "Proposed", "Rejected", "Stale", "Superseded", "Tampered"];
+    assert!(seeds().count() == 1 || all.iter().all(|word| reviewed.contains_key(word)), "{reviewed:?}");
+}
+
+#[test]
 fn without_steering_everything_is_bound_too() {
     for seed in seeds() {
         let outcome = run(&Scenario { steer: false, ..Scenario::new(seed, Faults::all()) });

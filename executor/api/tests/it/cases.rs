@@ -58,7 +58,7 @@ pub(crate) fn base(kind: &str) -> Value {
         "Plan" => (
             "stowage.dev/v1alpha1",
             json!({
-                "digest": digest, "snapshot": digest, "mode": "shadow", "actions": [], "launchCostMicros": 5,
+                "digest": digest, "plan": digest, "snapshot": digest, "mode": "shadow", "actions": [], "launchCostMicros": 5,
                 "launchBoundMicros": 5, "nodes": "+0/-0", "monthly": "+$0", "gap": "0 %",
             }),
         ),
@@ -105,6 +105,27 @@ fn ours() -> Vec<Case> {
             "a bound cannot be above the cost",
             json!({ "spec": { "launchBoundMicros": 6 } }),
             json!({ "spec": { "launchBoundMicros": 4 } }),
+        ),
+        Case::new(
+            "Plan",
+            "spec",
+            "what is to be approved has a body and an end",
+            json!({ "spec": { "mode": "review", "body": "AAAA" } }),
+            json!({ "spec": { "mode": "review", "body": "AAAA", "expires": "2026-11-22T00:00:00Z" } }),
+        ),
+        Case::new(
+            "PlanPolicy",
+            "spec.review",
+            "aboveDollarsPerHour needs launches: approve",
+            json!({ "spec": { "review": { "launches": "auto", "aboveDollarsPerHour": "2.50" } } }),
+            json!({ "spec": { "review": { "aboveDollarsPerHour": "2.50" } } }),
+        ),
+        Case::new(
+            "PlanPolicy",
+            "spec.review",
+            "expireAfter must be a minute at least",
+            json!({ "spec": { "review": { "expireAfter": "59s" } } }),
+            json!({ "spec": { "review": { "expireAfter": "1m" } } }),
         ),
         Case::new(
             "PlanPolicy",

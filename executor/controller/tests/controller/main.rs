@@ -12,6 +12,7 @@ mod limits;
 mod policy;
 mod reserved;
 mod restart;
+mod review;
 mod shadow;
 mod stop;
 mod telling;

@@ -56,8 +56,8 @@ async fn the_policy_of_the_cluster_is_honoured() {
     shadow(1).await;
     assert_eq!(scene.calls("CreateFleet", 0).len(), 0);
 
-    // What cannot be done is said, and nothing is launched.
-    set(&scene, json!({ "mode": "review" }), "False", "review").await;
+    // What nobody approves is not launched.
+    set(&scene, json!({ "mode": "review" }), "True", "").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(scene.calls("CreateFleet", 0).len(), 0);
 

@@ -50,6 +50,7 @@ async fn rights(client: &Client) {
         ("patch", "karpenter.sh", "nodepools", "status", true),
         ("create", "stowage.dev", "plans", "", true),
         ("patch", "stowage.dev", "plans", "status", true),
+        ("approve", "stowage.dev", "plans", "", false),
         ("delete", "", "pods", "", true),
         ("create", "", "pods", "eviction", true),
         ("create", "", "pods", "binding", true),

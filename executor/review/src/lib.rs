@@ -1,0 +1,23 @@
+//! Plans that people approve.
+//!
+//! A Plan in review holds what is to be carried out ([`Body`]) beside what people read. [`open`] believes none of it: the digest, which
+//! an approval names, must be that of the spec, and everything people read must be what the body says. So what was read, what was approved and
+//! what is carried out are the same.
+//!
+//! `kubectl-stowage` lists, shows, approves and rejects plans, and makes one of a plan file (`stowage plan -o json`).
+
+mod body;
+pub mod cluster;
+mod file;
+mod summary;
+
+pub use body::{Body, Reads, digest, name, open, proposal, published};
+pub use file::{FileError, read_file};
+pub use summary::summary;
+
+/// On a Plan: the digest that is approved.
+pub const APPROVED: &str = "stowage.dev/approved";
+/// On a Plan: who approved it, for people; the API server's audit log is what proves it.
+pub const APPROVED_BY: &str = "stowage.dev/approved-by";
+/// On a Plan: it is not to be carried out; the value says why.
+pub const REJECTED: &str = "stowage.dev/rejected";

@@ -1,0 +1,515 @@
+//! Review: a plan waits until somebody approves it by its digest, and is then carried out as it is or not at all.
+//!
+//! What a plan relies on is looked at again and again while it waits, and once more in the step that begins it, so that between the look
+//! and the first claim nothing else can happen here. Whether its launches are still right is asked of the referee
+//! ([`Request::Verify`]); what came of it is written by [`Request::Judge`]. A process that ends while it begins a plan finds claims of a plan
+//! that still waits: it goes on with the actions that have none. Tokens are the same, so nothing is launched twice.
+
+use crate::accept::{self, draft};
+use crate::request::{Key, PlanInput, Request, Verb};
+use crate::settings::Mode;
+use crate::slots;
+use crate::state::State;
+use crate::time::Time;
+use crate::view::{Observation, PlannedBatch, PlannedPod};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Plans that wait at most. There are several, so that a new pod does not void what is being reviewed; older ones are superseded.
+const WAITING_MAX: usize = 5;
+
+/// A plan that waits for approval, as the cluster has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// Digest of the plan.
+    pub plan: String,
+    /// When its object was created.
+    pub created: Time,
+    /// When it may no longer be begun.
+    pub expires: Time,
+    /// Its status says that it waits. Without, nobody has looked at it yet.
+    pub shown: bool,
+    /// Its digest was approved.
+    pub approved: bool,
+    /// It was rejected.
+    pub rejected: bool,
+    /// What is wrong with the object itself: its digest is not that of its content, say.
+    pub broken: Option<String>,
+    /// Versions of the objects it relies on, by `Kind/name`, as in [`Observation::versions`].
+    pub versions: BTreeMap<String, String>,
+    /// Actions in their order.
+    pub actions: Vec<ProposedAction>,
+}
+
+/// An action of a plan that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProposedAction {
+    /// Name in the plan.
+    pub action: String,
+    /// NodePool.
+    pub pool: String,
+    /// Pods it is for.
+    pub pods: Vec<PlannedPod>,
+}
+
+/// Why a plan is not carried out. In this order they are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ground {
+    /// The object is not what its digest says.
+    Tampered,
+    /// Somebody has rejected it.
+    Rejected,
+    /// It is too old.
+    Expired,
+    /// Another plan cares for its pods, or newer ones wait.
+    Superseded,
+    /// Something it relies on has changed.
+    Stale,
+    /// Its launches are not possible, or cost more.
+    Infeasible,
+}
+
+impl Ground {
+    /// For conditions and events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ground::Tampered => "Tampered",
+            Ground::Rejected => "Rejected",
+            Ground::Expired => "Expired",
+            Ground::Superseded => "Superseded",
+            Ground::Stale => "Stale",
+            Ground::Infeasible => "Infeasible",
+        }
+    }
+}
+
+/// The first precondition of a plan that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// Of which kind.
+    pub ground: Ground,
+    /// Which, in a sentence.
+    pub text: String,
+}
+
+impl Unmet {
+    /// A precondition.
+    #[must_use]
+    pub fn new(ground: Ground, text: String) -> Unmet {
+        Unmet { ground, text }
+    }
+}
+
+/// What becomes of a plan in review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is right, and waits for approval.
+    Proposed,
+    /// It was approved and is carried out.
+    Executing,
+    /// It is not carried out.
+    Refused(Unmet),
+}
+
+/// Does what is next for plans in review.
+pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    state.begun.retain(|plan| seen.proposals.contains_key(plan));
+    for (plan, proposal) in &seen.proposals {
+        if is_begun(state, seen, plan) {
+            let left = left(state, seen, proposal);
+            if left.is_empty() || state.begun.contains(plan) || !proposal.approved {
+                judge(state, seen, plan, Verdict::Executing, requests);
+            } else {
+                verify(state, seen, plan, left, requests);
+            }
+        } else if is_judged(state, seen, plan) {
+            // What was decided is being written, and stays decided.
+        } else if let Some(unmet) = first_unmet(state, seen, proposal) {
+            judge(state, seen, plan, Verdict::Refused(unmet), requests);
+        } else if proposal.approved && waits(state, seen, proposal) {
+            // Until it expires.
+        } else if proposal.approved || !proposal.shown {
+            verify(state, seen, plan, left(state, seen, proposal), requests);
+        }
+    }
+}
+
+/// The referee has looked at actions of a plan.
+pub(crate) fn verified(
+    state: &mut State,
+    seen: &Observation,
+    plan: &str,
+    outcome: &Result<Box<PlannedBatch>, Unmet>,
+    requests: &mut Vec<Request>,
+) {
+    state.over(&Key { verb: Verb::Verify, object: plan.to_owned() });
+    let acts = seen.synced && seen.leader && !state.settings.stop && state.settings.mode != Mode::Shadow;
+    let Some(proposal) = seen.proposals.get(plan).filter(|_| acts) else { return };
+    let begun = is_begun(state, seen, plan);
+    if !begun && is_judged(state, seen, plan) {
+        return;
+    }
+    let unmet = if begun { None } else { first_unmet(state, seen, proposal) };
+    match (unmet, outcome) {
+        (Some(unmet), _) => judge(state, seen, plan, Verdict::Refused(unmet), requests),
+        // What is left of it is not carried out.
+        (None, Err(_)) if begun => judge(state, seen, plan, Verdict::Executing, requests),
+        (None, Err(unmet)) => judge(state, seen, plan, Verdict::Refused(unmet.clone()), requests),
+        (None, Ok(_)) if !proposal.approved => judge(state, seen, plan, Verdict::Proposed, requests),
+        (None, Ok(_)) if waits(state, seen, proposal) => {}
+        (None, Ok(batch)) => {
+            let left: BTreeSet<String> = left(state, seen, proposal).into_iter().collect();
+            for intent in batch.launches.iter().filter(|intent| left.contains(&intent.action)) {
+                let mut draft = draft(state, plan, intent);
+                draft.exact = true;
+                state.drafts.insert(draft.name.clone(), (draft, seen.now));
+            }
+            state.begun.insert(plan.to_owned());
+            judge(state, seen, plan, Verdict::Executing, requests);
+        }
+    }
+}
+
+fn verify(
+    state: &mut State,
+    seen: &Observation,
+    plan: &str,
+    actions: Vec<String>,
+    requests: &mut Vec<Request>,
+) {
+    // What had no capacity a while ago was approved all the same.
+    let input = PlanInput {
+        in_flight: slots::in_flight(state, seen),
+        smaller: state.lessons.smaller.clone(),
+        ..PlanInput::default()
+    };
+    let request = Request::Verify { plan: plan.to_owned(), actions, input: Box::new(input) };
+    state.ask(request, seen.now, requests);
+}
+
+fn judge(state: &mut State, seen: &Observation, plan: &str, verdict: Verdict, requests: &mut Vec<Request>) {
+    if let (Verdict::Refused(unmet), Some(proposal)) = (&verdict, seen.proposals.get(plan))
+        && unmet.ground != Ground::Rejected
+    {
+        // They are worth another plan.
+        for pod in proposal.actions.iter().flat_map(|action| &action.pods) {
+            state.again.remove(&pod.uid);
+        }
+    }
+    state.ask(Request::Judge { plan: plan.to_owned(), verdict }, seen.now, requests);
+}
+
+/// Whether a verdict is being written.
+fn is_judged(state: &State, seen: &Observation, plan: &str) -> bool {
+    state.is_under_way(&Key { verb: Verb::Judge, object: plan.to_owned() }, seen.now)
+}
+
+/// Whether a claim of the plan was asked for.
+fn is_begun(state: &State, seen: &Observation, plan: &str) -> bool {
+    state.begun.contains(plan)
+        || seen.claims.values().any(|claim| claim.ours && claim.plan == plan)
+        || state.drafts.values().any(|(draft, _)| draft.plan == plan)
+}
+
+/// Actions that have no claim.
+fn left(state: &State, seen: &Observation, proposal: &Proposal) -> Vec<String> {
+    let has_claim = |action: &&ProposedAction| {
+        let name = accept::name_of(&proposal.plan, &action.action, &action.pool);
+        seen.claims.contains_key(&name) || state.drafts.contains_key(&name)
+    };
+    let left = proposal.actions.iter().filter(|action| !has_claim(action));
+    left.map(|action| action.action.clone()).collect()
+}
+
+/// Whether launches of a pool of it are paused: it begins when they go on.
+fn waits(state: &State, seen: &Observation, proposal: &Proposal) -> bool {
+    proposal.actions.iter().any(|action| state.lessons.is_open(&action.pool, seen.now))
+        || state.lessons.no_launching(seen.now).is_some()
+}
+
+/// The first precondition that does not hold.
+fn first_unmet(state: &State, seen: &Observation, proposal: &Proposal) -> Option<Unmet> {
+    let unmet = |ground, text| Some(Unmet::new(ground, text));
+    if let Some(broken) = &proposal.broken {
+        return unmet(Ground::Tampered, broken.clone());
+    }
+    if proposal.rejected {
+        return unmet(Ground::Rejected, "it was rejected".to_owned());
+    }
+    if proposal.expires <= seen.now {
+        return unmet(Ground::Expired, "it was not begun before it expired".to_owned());
+    }
+    if let Some(by) = newer(seen, proposal) {
+        return unmet(Ground::Superseded, by);
+    }
+    let changed =
+        proposal.versions.iter().find(|(object, version)| seen.versions.get(*object) != Some(version));
+    if let Some((object, _)) = changed {
+        let how = if seen.versions.contains_key(object) { "has changed" } else { "is gone" };
+        return unmet(Ground::Stale, format!("{object} {how} since it was planned"));
+    }
+    let cared_for = slots::cared_for(state, seen);
+    for action in &proposal.actions {
+        for planned in &action.pods {
+            let (id, name) = (&planned.id, &action.action);
+            if let Some(by) = cared_for.get(planned.uid.as_str()) {
+                let text = format!("{name}: a machine for pod {id} is on the way, of plan {by}");
+                return unmet(Ground::Superseded, text);
+            }
+            let why = match seen.pods.get(id) {
+                None => "is gone",
+                Some(pod) if pod.uid != planned.uid => "is another one by now",
+                Some(pod) if !pod.pending => "does not wait any more",
+                Some(_) => continue,
+            };
+            return unmet(Ground::Stale, format!("{name}: pod {id} {why}"));
+        }
+    }
+    None
+}
+
+/// What newer plan takes the place of this one, if any does.
+fn newer(seen: &Observation, proposal: &Proposal) -> Option<String> {
+    let rank = |one: &Proposal| (one.created, one.plan.clone());
+    let own = rank(proposal);
+    let live =
+        |one: &&Proposal| one.broken.is_none() && !one.rejected && one.expires > seen.now && rank(one) > own;
+    let mut newer = seen.proposals.values().filter(live);
+    let uids = |one: &Proposal| -> BTreeSet<String> {
+        one.actions.iter().flat_map(|action| &action.pods).map(|pod| pod.uid.clone()).collect()
+    };
+    let pods = uids(proposal);
+    if let Some(by) = newer.clone().find(|one| one.approved && !uids(one).is_disjoint(&pods)) {
+        return Some(format!("the newer plan {} was approved for its pods", by.plan));
+    }
+    let waiting = newer.by_ref().count();
+    (!proposal.approved && waiting >= WAITING_MAX).then(|| format!("{waiting} newer plans wait"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Intent;
+    use crate::settings::Settings;
+    use crate::step::step;
+    use crate::view::{Answer, Claim, Pod};
+    use stowage_models::objects::PodRef;
+
+    const POOL: &str = "NodePool/default";
+
+    fn pod(n: u8) -> PlannedPod {
+        PlannedPod { id: PodRef(format!("default/pod-{n}")), uid: format!("uid-{n}"), direct: false }
+    }
+
+    /// Two actions of a pod each, approved, with everything as it was planned.
+    fn scene() -> (Observation, String) {
+        let plan = format!("sha256:{:064}", 1);
+        let action = |n: u8| ProposedAction {
+            action: format!("launch/{n}"),
+            pool: "default".to_owned(),
+            pods: vec![pod(n)],
+        };
+        let mut seen =
+            Observation { now: Time(100_000), synced: true, leader: true, ..Observation::default() };
+        for n in 1..=2 {
+            let PlannedPod { id, uid, .. } = pod(n);
+            seen.pods.insert(id, Pod { uid, pending: true, ..Pod::default() });
+        }
+        seen.versions.insert(POOL.to_owned(), "uid@1".to_owned());
+        let proposal = Proposal {
+            plan: plan.clone(),
+            created: Time(90_000),
+            expires: Time(200_000),
+            shown: true,
+            approved: true,
+            versions: seen.versions.clone(),
+            actions: vec![action(1), action(2)],
+            ..Proposal::default()
+        };
+        seen.proposals.insert(plan.clone(), proposal);
+        (seen, plan)
+    }
+
+    fn verified(seen: &Observation, plan: &str) -> Answer {
+        let intent = |one: &ProposedAction| Intent {
+            action: one.action.clone(),
+            pool: one.pool.clone(),
+            pods: one.pods.clone(),
+            ..Intent::default()
+        };
+        let launches = seen.proposals[plan].actions.iter().map(intent).collect();
+        let batch = PlannedBatch { plan: plan.to_owned(), launches, settled: Vec::new() };
+        Answer::Verified { plan: plan.to_owned(), outcome: Ok(Box::new(batch)) }
+    }
+
+    fn state() -> State {
+        State::new(Settings { mode: Mode::Review, ..Settings::default() })
+    }
+
+    fn of_review(requests: Vec<Request>) -> Vec<Request> {
+        let mut found = requests;
+        found.retain(|one| {
+            matches!(one, Request::Verify { .. } | Request::Judge { .. } | Request::CreateClaim(_))
+        });
+        found
+    }
+
+    /// What becomes of the plan when the referee agrees at a moment at which that has changed.
+    fn verdict(change: impl Fn(&mut Observation, &mut Proposal)) -> (Option<Verdict>, usize) {
+        let (mut seen, plan) = scene();
+        let (state, requests) = step(state(), &seen);
+        assert!(matches!(&of_review(requests)[..], [Request::Verify { actions, .. }] if actions.len() == 2));
+        seen.answers = vec![verified(&seen, &plan)];
+        let mut proposal = seen.proposals[&plan].clone();
+        change(&mut seen, &mut proposal);
+        seen.proposals.insert(plan, proposal);
+        let (_, requests) = step(state, &seen);
+        let requests = of_review(requests);
+        let created = requests.iter().filter(|one| matches!(one, Request::CreateClaim(_))).count();
+        let verdict = requests.into_iter().find_map(|one| match one {
+            Request::Judge { verdict, .. } => Some(verdict),
+            _ => None,
+        });
+        (verdict, created)
+    }
+
+    #[test]
+    fn what_was_approved_is_carried_out_if_everything_still_holds() {
+        assert_eq!(verdict(|_, _| ()), (Some(Verdict::Executing), 2));
+        // Other pods, other pools, other plans that wait: no concern of it.
+        let unrelated = |seen: &mut Observation, proposal: &mut Proposal| {
+            seen.pods.insert(PodRef("default/x".to_owned()), Pod { pending: true, ..Pod::default() });
+            seen.versions.insert("NodePool/other".to_owned(), "uid@9".to_owned());
+            let newer =
+                Proposal { plan: "n".to_owned(), created: Time(99_000), approved: false, ..proposal.clone() };
+            seen.proposals.insert("n".to_owned(), newer);
+        };
+        assert_eq!(verdict(unrelated), (Some(Verdict::Executing), 2));
+    }
+
+    #[test]
+    fn the_first_precondition_that_does_not_hold_is_named_and_nothing_is_created() {
+        type Change = fn(&mut Observation, &mut Proposal);
+        // Each change is beside all that follow it in the order they are looked at: the first is named.
+        let table: [(Change, Ground, &str); 9] = [
+            (|_, one| one.broken = Some("its digest is another".to_owned()), Ground::Tampered, "digest"),
+            (|_, one| one.rejected = true, Ground::Rejected, "rejected"),
+            (|_, one| one.expires = Time(100_000), Ground::Expired, "expired"),
+            (
+                |seen, one| {
+                    let newer = Proposal { plan: "n".to_owned(), created: Time(99_000), ..one.clone() };
+                    seen.proposals.insert("n".to_owned(), newer);
+                },
+                Ground::Superseded,
+                "newer plan n",
+            ),
+            (
+                |seen, _| drop(seen.versions.insert(POOL.to_owned(), "uid@2".to_owned())),
+                Ground::Stale,
+                "changed",
+            ),
+            (|seen, _| drop(seen.versions.remove(POOL)), Ground::Stale, "gone"),
+            (
+                |seen, _| {
+                    let claim =
+                        Claim { ours: true, plan: "o".to_owned(), pods: vec![pod(2)], ..Claim::default() };
+                    seen.claims.insert("o".to_owned(), claim);
+                },
+                Ground::Superseded,
+                "of plan o",
+            ),
+            (
+                |seen, _| {
+                    if let Some(pod) = seen.pods.get_mut(&pod(2).id) {
+                        pod.uid = "other".to_owned();
+                    }
+                },
+                Ground::Stale,
+                "launch/2: pod default/pod-2 is another one",
+            ),
+            (
+                |seen, _| {
+                    if let Some(pod) = seen.pods.get_mut(&pod(1).id) {
+                        pod.pending = false;
+                    }
+                },
+                Ground::Stale,
+                "launch/1: pod default/pod-1 does not wait",
+            ),
+        ];
+        for (change, ground, words) in table {
+            let (verdict, created) = verdict(change);
+            let Some(Verdict::Refused(unmet)) = verdict else { panic!("{words}: {verdict:?}") };
+            assert_eq!((unmet.ground, created), (ground, 0), "{}", unmet.text);
+            assert!(unmet.text.contains(words), "{}", unmet.text);
+        }
+        let (verdict, _) = verdict(|seen, one| {
+            one.expires = Time(0);
+            seen.pods.clear();
+        });
+        assert!(matches!(verdict, Some(Verdict::Refused(unmet)) if unmet.ground == Ground::Expired));
+    }
+
+    #[test]
+    fn nothing_begins_that_was_not_approved_or_while_launches_are_paused() {
+        assert_eq!(
+            verdict(|_, one| (one.approved, one.shown) = (false, false)),
+            (Some(Verdict::Proposed), 0)
+        );
+        let (mut seen, plan) = scene();
+        let mut state = state();
+        for _ in 0..3 {
+            state.lessons.not_launched("x", &crate::Failure::Later("denied".to_owned()), seen.now);
+        }
+        let (state, requests) = step(state, &seen);
+        assert_eq!(of_review(requests), []);
+        // A stop, too.
+        let mut stopped = state.clone();
+        stopped.settings.stop = true;
+        seen.answers = vec![verified(&seen, &plan)];
+        assert_eq!(of_review(step(stopped, &seen).1), []);
+        seen.answers.clear();
+        seen.now = seen.now.plus(crate::time::TROUBLE);
+        seen.proposals.get_mut(&plan).expect("it").expires = seen.now.plus(1);
+        assert!(matches!(&of_review(step(state, &seen).1)[..], [Request::Verify { .. }]));
+    }
+
+    #[test]
+    fn a_process_that_ended_on_the_way_goes_on_with_the_rest() {
+        let (mut seen, plan) = scene();
+        let name = accept::name_of(&plan, "launch/1", "default");
+        let claim = Claim {
+            name: name.clone(),
+            ours: true,
+            plan: plan.clone(),
+            pods: vec![pod(1)],
+            ..Claim::default()
+        };
+        seen.claims.insert(name, claim);
+        let (mut state, requests) = step(state(), &seen);
+        let asked = of_review(requests);
+        assert!(
+            matches!(&asked[..], [Request::Verify { actions, .. }] if actions == &["launch/2"]),
+            "{asked:?}"
+        );
+        seen.answers = vec![verified(&seen, &plan)];
+        let requests;
+        (state, requests) = step(state, &seen);
+        let created = of_review(requests).into_iter().filter_map(|one| match one {
+            Request::CreateClaim(draft) => Some(draft.intent.action),
+            _ => None,
+        });
+        assert_eq!(created.collect::<Vec<_>>(), ["launch/2"]);
+        // One of its pods goes before its claim is there: it is not created for the others.
+        seen.answers = vec![Answer::Failed(
+            Key { verb: Verb::CreateClaim, object: accept::name_of(&plan, "launch/2", "default") },
+            "refused".to_owned(),
+        )];
+        seen.pods.remove(&pod(2).id);
+        let (state, _) = step(state, &seen);
+        seen.answers.clear();
+        seen.now = seen.now.plus(5_000);
+        let (_, requests) = step(state, &seen);
+        assert!(!requests.iter().any(|one| matches!(one, Request::CreateClaim(_))), "{requests:?}");
+    }
+}
