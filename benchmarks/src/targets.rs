@@ -16,7 +16,7 @@ use stowage_models::units::Ppm;
 /// What stands above the table in its file.
 pub const HEADER: &str = "# Targets of the engine\n\n\
 `stowage-bench targets --out benchmarks/results` on 2 cores; `--seeds N` for more seeds. Gaps are proven and every plan is \
-checked; median and worst over the seeds. RSS is that of the whole process, snapshot included. [What small batches cost before](batches.md).\n\n\
+checked; median and worst over the seeds. RSS is that of the whole process, snapshot included.\n\n\
 ![Gap over time](targets.svg)\n\n";
 
 /// Times at which the gap is shown, in milliseconds.

@@ -12,7 +12,8 @@ use stowage_bench::trial::{self, recorded};
 use stowage_checker::check;
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{
-    Container, NodePool, Pod, PodAffinityTerm, PodPhase, PodRef, PodSpec, PodVolume, TopologySpread,
+    Container, DaemonSet, NodePool, Owner, Pod, PodAffinityTerm, PodPhase, PodRef, PodSpec, PodVolume,
+    TopologySpread,
 };
 use stowage_models::plan::{Plan, Policy, UnplacedReason};
 use stowage_models::quantity::Resources;
@@ -60,7 +61,7 @@ fn the_same_snapshot_gives_the_same_bytes() {
         serde_json::to_vec(&planned.expect("a plan").plan).expect("JSON")
     };
     let first = bytes(&snapshot, 2);
-    for run in 0..20 {
+    for run in 0..10 {
         let mut shuffled = snapshot.clone();
         // Rotations by different amounts are order enough; import normalises, so this does too.
         let pods = shuffled.pods.len();
@@ -206,6 +207,20 @@ fn a_nominated_pod_keeps_its_room_and_nothing_is_launched_for_it() {
     assert_eq!(there, ["default/small"]);
     assert_eq!((plan.summary.pods_pending, plan.summary.nodes_launched), (2, 1));
     assert!(plan.notes.iter().any(|note| note.contains("nominated")), "{:?}", plan.notes);
+    // So it is with a pod of a DaemonSet: its request is not counted twice.
+    let mut daemon = snapshot.clone();
+    daemon.pods.retain(|pod| pod.name != "large");
+    let nominated = daemon.pods.iter_mut().find(|pod| pod.name == "nominated").expect("the pod");
+    nominated.owner = Some(Owner { kind: "DaemonSet".into(), name: "agent".into() });
+    let spec = nominated.spec.clone();
+    daemon.daemon_sets.push(DaemonSet {
+        namespace: "default".into(),
+        name: "agent".into(),
+        spec,
+        ..DaemonSet::default()
+    });
+    let beside = accepted(&daemon, Catalog::embedded());
+    assert_eq!((beside.summary.pods_on_existing, beside.summary.nodes_launched), (1, 0));
     // A plan that gives its room away is refused.
     let mut wrong = plan.clone();
     wrong.existing[0].pods.push(PodRef("default/large".to_owned()));

@@ -117,7 +117,9 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     for (plan, proposal) in &seen.proposals {
         if is_begun(state, seen, plan) {
             let left = left(state, seen, proposal);
-            if left.is_empty() || state.begun.contains(plan) || !proposal.approved {
+            if state.drafts.values().any(|(draft, _)| draft.plan == *plan) {
+                // Its claims are being made. Until then it stays approved, for whoever follows a process that ends now.
+            } else if left.is_empty() || state.begun.contains(plan) || !proposal.approved {
                 judge(state, seen, plan, Verdict::Executing, requests);
             } else {
                 verify(state, seen, plan, left, requests);
@@ -165,7 +167,6 @@ pub(crate) fn verified(
                 state.drafts.insert(draft.name.clone(), (draft, seen.now));
             }
             state.begun.insert(plan.to_owned());
-            judge(state, seen, plan, Verdict::Executing, requests);
         }
     }
 }
@@ -177,6 +178,11 @@ fn verify(
     actions: Vec<String>,
     requests: &mut Vec<Request>,
 ) {
+    // One after the other: each takes room that the next must not count on.
+    let key = Key { verb: Verb::Verify, object: plan.to_owned() };
+    if state.is_beside(&key, seen.now) {
+        return;
+    }
     // What had no capacity a while ago was approved all the same.
     let input = PlanInput {
         in_flight: slots::in_flight(state, seen),
@@ -362,12 +368,12 @@ mod tests {
         seen.answers = vec![verified(&seen, &plan)];
         let mut proposal = seen.proposals[&plan].clone();
         change(&mut seen, &mut proposal);
-        seen.proposals.insert(plan, proposal);
+        seen.proposals.insert(plan.clone(), proposal);
         let (_, requests) = step(state, &seen);
         let requests = of_review(requests);
         let created = requests.iter().filter(|one| matches!(one, Request::CreateClaim(_))).count();
         let verdict = requests.into_iter().find_map(|one| match one {
-            Request::Judge { verdict, .. } => Some(verdict),
+            Request::Judge { plan: judged, verdict } if judged == plan => Some(verdict),
             _ => None,
         });
         (verdict, created)
@@ -375,7 +381,8 @@ mod tests {
 
     #[test]
     fn what_was_approved_is_carried_out_if_everything_still_holds() {
-        assert_eq!(verdict(|_, _| ()), (Some(Verdict::Executing), 2));
+        // It stays approved until its claims are there: whoever follows makes those that are missing.
+        assert_eq!(verdict(|_, _| ()), (None, 2));
         // Other pods, other pools, other plans that wait: no concern of it.
         let unrelated = |seen: &mut Observation, proposal: &mut Proposal| {
             seen.pods.insert(PodRef("default/x".to_owned()), Pod { pending: true, ..Pod::default() });
@@ -384,7 +391,7 @@ mod tests {
                 Proposal { plan: "n".to_owned(), created: Time(99_000), approved: false, ..proposal.clone() };
             seen.proposals.insert("n".to_owned(), newer);
         };
-        assert_eq!(verdict(unrelated), (Some(Verdict::Executing), 2));
+        assert_eq!(verdict(unrelated), (None, 2));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl State {
         self.lessons.open(now)
     }
 
-    /// Why nothing can be launched at all: what the cloud said last, again and again. Nothing is begun then that needs a launch.
+    /// Why nothing can be launched at all: what the cloud said last, again and again. No plan in review is begun then.
     #[must_use]
     pub fn no_launching(&self, now: Time) -> Option<&str> {
         self.lessons.no_launching(now)
@@ -115,6 +115,13 @@ impl State {
     /// Whether a request of this key is under way or pausing.
     pub(crate) fn is_under_way(&self, key: &Key, now: Time) -> bool {
         self.flights.get(key).is_some_and(|flight| now < flight.until)
+    }
+
+    /// Whether a request of this kind about something else is under way or pausing.
+    pub(crate) fn is_beside(&self, key: &Key, now: Time) -> bool {
+        self.flights
+            .iter()
+            .any(|(other, flight)| other.verb == key.verb && other != key && now < flight.until)
     }
 
     /// Forgets requests that are long over, so that memory stays bounded.

@@ -85,7 +85,7 @@ pub(crate) fn destinations<'a>(problem: &Problem<'a>) -> Vec<Destination<'a>> {
     let running = problem.prepared.running(snapshot);
     let mut daemon_pods: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.is_owned_by("DaemonSet")) {
-        if let (Some(node), Some(owner)) = (pod.node.as_deref(), pod.owner.as_ref()) {
+        if let (Some(node), Some(owner)) = (pod.seat(), pod.owner.as_ref()) {
             daemon_pods.insert((node, &pod.namespace, &owner.name));
         }
     }

@@ -218,10 +218,12 @@ fn limits_in_the_way(problem: &Problem<'_>, g: usize, remaining: &[i64]) -> Opti
             None => (limit.resource.clone(), "nodes"),
         };
         let left = display_amount(what, remaining[row]);
-        let detail = format!("leaves {left}, and every node for the pod takes more");
+        let everywhere = closed.iter().all(|(short, _)| short.contains(&row));
+        let nodes = if everywhere { "every node for the pod takes" } else { "some nodes for the pod take" };
+        let detail = format!("leaves {left}, and {nodes} more");
         Blocking { constraint, detail, price_without: price.map(UsdMicros) }
     };
-    Some(minimal_sets(closed).into_iter().map(|(row, price)| say(row, price)).collect())
+    Some(minimal_sets(closed.clone()).into_iter().map(|(row, price)| say(row, price)).collect())
 }
 
 /// Why a pod is left out though limits have room in the end: it is bound to others by constraints, so it was not tried once more.

@@ -8,8 +8,8 @@ use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReas
 use stowage_models::departure::{DepartureReason, Notice, NoticeKind, Symptom};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase, PodVolume,
-    TopologySpread,
+    Budget, Container, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodDisruptionBudget,
+    PodPhase, PodVolume, TopologySpread, Volume, VolumeClaim,
 };
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::Resources;
@@ -274,6 +274,30 @@ fn pods_without_another_place() {
     assert_eq!(left, ["default/web-0-0"]);
     assert_eq!(stated(&plan).moves.len(), 1);
     assert_eq!(stated(&plan).waves[0].evictions.len(), 2);
+}
+
+/// A pod whose volume is where nothing may be launched makes its own node wait, and no other.
+#[test]
+fn one_pod_without_another_place_keeps_no_other_node() {
+    let mut snapshot = cluster(5);
+    snapshot.pods[0].spec.volumes.push(PodVolume::Claim("data".to_owned()));
+    snapshot.volume_claims.push(VolumeClaim {
+        namespace: "default".to_owned(),
+        name: "data".to_owned(),
+        volume: Some("pv".to_owned()),
+        ..VolumeClaim::default()
+    });
+    let zone = Requirement::new(labels::ZONE, Operator::In, &["us-east-1f"]);
+    let term = NodeSelectorTerm { match_expressions: vec![zone], ..NodeSelectorTerm::default() };
+    snapshot.volumes.push(Volume {
+        name: "pv".to_owned(),
+        node_affinity: Some(vec![term]),
+        ..Volume::default()
+    });
+    drift(&mut snapshot, &[0, 1, 2, 3]);
+    let plan = planned(&snapshot, &policy());
+    assert_eq!(reasons(&plan), [Deferred, Drifted, Drifted, Drifted, Worth]);
+    assert!(stated(&plan).nodes[0].message.contains("default/web-0-0"), "{}", stated(&plan).nodes[0].message);
 }
 
 /// Pods with constraints towards others are planned for when their node goes by force.

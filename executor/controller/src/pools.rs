@@ -42,9 +42,20 @@ pub(crate) async fn look(ports: &Ports, view: &View, counts: &Counts) {
         let class = parsed(view, "ec2nodeclasses", class);
         let nothing = (0, Resources::default());
         let (nodes, sum) = counts.get(&name).unwrap_or(&nothing);
-        let Some(new) = merged(&pool, &status(class.as_ref(), *nodes, sum).to_string()) else { continue };
+        let mut said = status(class.as_ref(), *nodes, sum);
+        if said["nodeClassObservedGeneration"].is_null() {
+            said.as_object_mut().map(|said| said.remove("nodeClassObservedGeneration"));
+        }
+        let Some(new) = merged(&pool, &said.to_string()) else { continue };
         if new != pool["status"] {
-            let (params, patch) = (PatchParams::default(), Patch::Merge(json!({ "status": new })));
+            let mut patch = new;
+            // A merge takes away only what is said to be nothing.
+            for gone in pool["status"]["resources"].as_object().into_iter().flatten().map(|(name, _)| name) {
+                if patch["resources"].get(gone).is_none() {
+                    patch["resources"][gone] = Value::Null;
+                }
+            }
+            let (params, patch) = (PatchParams::default(), Patch::Merge(json!({ "status": patch })));
             if let Err(error) = ports.leadership.write(api.patch_status(&name, &params, &patch)).await {
                 tracing::warn!(nodepool = name, error, "its status is not written");
             }

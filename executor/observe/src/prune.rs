@@ -40,6 +40,18 @@ pub(crate) fn text(kind: &Kind, object: &DynamicObject) -> String {
             into.entry(key).or_insert_with(|| inner.clone());
         }
     }
+    // What people write on plans and policies is for the controller: it is shortened, not left out.
+    if matches!(kind.kind, "Plan" | "PlanPolicy")
+        && let Some(annotations) = value["metadata"]["annotations"].as_object_mut()
+    {
+        for text in annotations.values_mut() {
+            let short = text.as_str().filter(|text| text.len() > ANNOTATION);
+            let short: Option<String> = short.map(|text| text.chars().take(ANNOTATION / 4).collect());
+            if let Some(short) = short {
+                *text = short.into();
+            }
+        }
+    }
     metadata(&mut value["metadata"]);
     match kind.kind {
         "Pod" => pod(&mut value),

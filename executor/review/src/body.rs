@@ -4,7 +4,7 @@ use crate::summary;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use stowage_api::{Action, PlanSpec};
 use stowage_models::digest;
@@ -14,8 +14,10 @@ use stowage_models::units::UsdMicros;
 
 /// Bytes of a spec at most; the API server takes objects of a megabyte and a half. Plans of 20,000 pods are smaller.
 const SPEC_MAX: usize = 1_400_000;
-/// Bytes of a body at most.
-const BODY_MAX: u64 = 64 << 20;
+/// Bytes of a body at most: three times what fits a spec. Whoever may write plans must not be able to use up the controller's memory.
+const BODY_MAX: u64 = 12 << 20;
+/// Micro-dollars per hour of a plan at most: a billion dollars.
+const PRICE_MAX: i64 = 1_000_000_000_000_000;
 /// Level of compression.
 const LEVEL: i32 = 9;
 
@@ -106,6 +108,15 @@ pub fn open(spec: &PlanSpec) -> Result<Body, String> {
         return Err(format!("its digest is {}, that of its content is {actual}", spec.digest));
     }
     let body = unpack(spec.body.as_deref().ok_or("it has no body")?)?;
+    let mut slots = BTreeSet::new();
+    if let Some(twice) = body.launches.iter().find(|launch| !slots.insert(&launch.slot)) {
+        return Err(format!("it has two launches {}", twice.slot));
+    }
+    // The sums that are compared must not be able to wrap.
+    let prices = body.launches.iter().try_fold(0_i64, |sum, launch| sum.checked_add(launch.price.0));
+    if body.launches.iter().any(|launch| launch.price.0 < 0) || prices.is_none_or(|sum| sum > PRICE_MAX) {
+        return Err("the prices of its launches are no prices".to_owned());
+    }
     if spec.actions != actions(&body.launches) {
         return Err("its actions are not those of its body".to_owned());
     }

@@ -1,8 +1,8 @@
 //! Plans that people approve.
 //!
 //! A Plan in review holds what is to be carried out ([`Body`]) beside what people read. [`open`] believes none of it: the digest, which
-//! an approval names, must be that of the spec, and everything people read must be what the body says. So what was read, what was approved and
-//! what is carried out are the same.
+//! an approval names, must be that of the spec, and actions, nodes and cost must be what the body says. Summary, bound and gap are the
+//! publisher's words.
 //!
 //! `kubectl-stowage` lists, shows, approves and rejects plans, and makes one of a plan file (`stowage plan -o json`).
 

@@ -138,9 +138,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Text of others reaches a terminal without what controls it.
+/// Without what could steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|one| !one.is_control() || *one == '\n').collect()
+}
+
 fn print(text: &str) {
-    let plain: String = text.chars().filter(|one| !one.is_control() || *one == '\n').collect();
-    print!("{plain}");
+    print!("{}", plain(text));
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -156,7 +160,7 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("kubectl-stowage: {}", failure.text);
+            eprintln!("kubectl-stowage: {}", plain(&failure.text));
             ExitCode::from(failure.code)
         }
     }

@@ -19,10 +19,21 @@ const DAEMON_LABELS: [&str; 2] = ["controller-revision-hash", "pod-template-gene
 
 /// Adds what is missing and says so.
 pub(crate) fn complete(snapshot: &mut Snapshot) {
+    forget_nominations(snapshot);
     daemon_sets(snapshot);
     default_pool(snapshot);
     let notes = [nodes_note(snapshot), classes_note(snapshot), claims_note(snapshot)];
     snapshot.notes.extend(notes.into_iter().flatten());
+}
+
+/// A pod nominated to a node that is gone waits like any other: kube-scheduler looks for another place, too.
+fn forget_nominations(snapshot: &mut Snapshot) {
+    let nodes: BTreeSet<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
+    for nominated in snapshot.pods.iter_mut().map(|pod| &mut pod.nominated_node) {
+        if nominated.as_deref().is_some_and(|node| !nodes.contains(node)) {
+            *nominated = None;
+        }
+    }
 }
 
 /// `a, b, c and 4 more`.

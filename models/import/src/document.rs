@@ -7,7 +7,7 @@ use crate::{ImportError, Source, decode};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use stowage_models::departure::Notice;
-use stowage_models::objects::{Container, PodSpec};
+use stowage_models::objects::{Container, DaemonSet, PodSpec};
 use stowage_models::plan::{self, Plan};
 use stowage_models::quantity::Resources;
 use stowage_models::schedule::instant;
@@ -147,6 +147,13 @@ fn validate(snapshot: &Snapshot, place: &str) -> Result<(), ImportError> {
     }
     for set in &snapshot.daemon_sets {
         check.spec(set, &set.spec)?;
+        if set.spec.unreadable.is_some() {
+            return Err(ImportError::new(
+                &format!("{place}: {} {}: spec.unreadable", DaemonSet::KIND, set.id()),
+                "only a pod that waits may say so: what a DaemonSet takes of every node must be known",
+                "correct the DaemonSet or leave it out",
+            ));
+        }
     }
     for (index, notice) in snapshot.notices.iter().enumerate() {
         check.notice(index, notice)?;

@@ -109,15 +109,17 @@ pub(crate) fn without_constraints(
         return None;
     }
     let mut value: Value = serde_json::from_str(text).ok()?;
-    let spec = value.get_mut("spec")?.as_object_mut()?;
-    if spec.get("nodeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty()) {
+    let is_named = |name: Option<&Value>| name.and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+    if is_named(value.pointer("/status/nominatedNodeName")) || is_named(value.pointer("/spec/nodeName")) {
         return None;
     }
+    let spec = value.get_mut("spec")?.as_object_mut()?;
     CONSTRAINTS.iter().for_each(|name| {
         spec.remove(*name);
     });
     let (mut pod, priority) = serde_json::from_value::<RawPod>(value).ok()?.convert();
-    pod.spec.unreadable = Some(format!("{field}: {}", error.message));
+    // It quotes the input.
+    pod.spec.unreadable = Some(format!("{field}: {}", error.message).escape_debug().to_string());
     Some((pod, priority))
 }
 

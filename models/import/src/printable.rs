@@ -30,6 +30,10 @@ pub(crate) fn check(snapshot: &Snapshot, sources: &[String]) -> Result<(), Impor
     let none = Labels::new();
     for pod in &snapshot.pods {
         check("Pod", &pod.namespace, &pod.name, &pod.labels)?;
+        if pod.spec.unreadable.as_deref().is_some_and(|why| why.chars().any(char::is_control)) {
+            let place = format!("{} (Pod {}): spec.unreadable", sources.join(", "), pod.id());
+            return Err(ImportError::new(&place, "a control character", "was the file edited?"));
+        }
     }
     for node in &snapshot.nodes {
         check("Node", "", &node.name, &node.labels)?;

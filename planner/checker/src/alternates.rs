@@ -57,9 +57,6 @@ fn judge(
     };
     let offering = &problem.offerings.list[offering];
     let (stated, price) = (alternate.price.0, offering.price.usd.0);
-    if stated != price {
-        return Err((code::ALTERNATE_PRICE, format!("its price is {price}, the plan says {stated}")));
-    }
     let kind = &problem.offerings.kinds[offering.kind];
     if let Some(group) = counts.keys().find(|group| !problem.kind_matches(kind, **group)) {
         let first = &problem.pods.groups[*group].first;
@@ -78,5 +75,10 @@ fn judge(
             return Err((code::ALTERNATE_FIT, why));
         }
     }
-    leave(problem, kind.room.as_deref(), demand).map(drop).map_err(|why| (code::ALTERNATE_FIT, why))
+    leave(problem, kind.room.as_deref(), demand).map_err(|why| (code::ALTERNATE_FIT, why))?;
+    // Last, because a launch that is approved may have become cheaper, and must fit all the same.
+    if stated != price {
+        return Err((code::ALTERNATE_PRICE, format!("its price is {price}, the plan says {stated}")));
+    }
+    Ok(())
 }

@@ -60,6 +60,21 @@ fn daemon_pods(snapshot: &Snapshot) -> Vec<Pod> {
 
 /// Splits are feasible, and every pod of the plan can be bound where it is meant to go, in some order.
 pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
+    check_nodes(problem, plan, ledger, false, findings);
+}
+
+/// The same of the pods of launches alone: those on nodes that exist are bound first, as far as they can be, and nothing is said of them.
+pub(crate) fn check_launches(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &mut Findings) {
+    check_nodes(problem, plan, ledger, true, findings);
+}
+
+fn check_nodes(
+    problem: &Problem<'_>,
+    plan: &Plan,
+    ledger: &Ledger,
+    launches_only: bool,
+    findings: &mut Findings,
+) {
     if !(0..problem.pods.groups.len()).any(|group| problem.is_constrained(group)) {
         return;
     }
@@ -89,6 +104,7 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         let Some(place) = place_of.get(&stated.name) else { continue };
         assignments.extend(stated.pods.iter().filter_map(|pod| Some((*pods.get(pod)?, *place))));
     }
+    let existing = world.places.len();
     for launch in &plan.launches {
         let key = (
             launch.node_pool.as_str(),
@@ -113,7 +129,8 @@ pub(crate) fn check(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, finding
         let place = world.places.len() - 1;
         assignments.extend(launch.pods.iter().filter_map(|pod| Some((*pods.get(pod)?, place))));
     }
-    let stuck = realise_in_any_order(&mut world, &assignments);
+    let mut stuck = realise_in_any_order(&mut world, &assignments);
+    stuck.retain(|one| !launches_only || assignments[one.assignment].1 >= existing);
     for one in stuck.iter().take(FINDINGS_MAX) {
         let (pod, place) = assignments[one.assignment];
         let node = world.places[place].name.trim_start_matches("planned/");

@@ -63,7 +63,7 @@ pub fn check_launches(
     let mut ledger = ledger::read(&problem, &plan, &mut findings);
     launches::check(&problem, &plan, &mut ledger, &mut findings);
     findings.0.retain(|finding| !OF_NO_CONCERN.contains(&finding.code));
-    binding::check(&problem, &plan, &ledger, &mut findings);
+    binding::check_launches(&problem, &plan, &ledger, &mut findings);
     limits::check_sums(&problem, &ledger, &mut findings);
     check_prices(&problem, &plan, &mut findings);
     findings.0

@@ -419,7 +419,16 @@ fn record_runs_the_program_beside_it() {
     std::fs::copy(env!("CARGO_BIN_EXE_stowage"), &program).expect("a copy");
     let record = |arguments: &[&str]| {
         let mut command = Command::new(&program);
-        command.arg("record").args(arguments).env("PATH", &directory).output().expect("the binary starts")
+        command.arg("record").args(arguments).env("PATH", &directory);
+        loop {
+            // A process that another test has just forked may still hold the file that was written for this one.
+            match command.output() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                output => return output.expect("the binary starts"),
+            }
+        }
     };
     assert_fails(&record(&[]), 1, &["stowage-record", "cargo install"]);
     let beside = directory.join("stowage-record");

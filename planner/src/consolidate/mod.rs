@@ -125,6 +125,16 @@ struct Choice {
     baseline: i64,
 }
 
+/// What came of planning with all nodes gone that have to go.
+enum Attempt {
+    /// It can be carried out.
+    Planned(Box<Planned>),
+    /// Pods of these nodes have no other place.
+    NoPlace(BTreeMap<usize, PodRef>),
+    /// Limits and budgets leave no order in which all of them can go.
+    NoOrder,
+}
+
 /// Removals, the plan, moves and waves.
 type Candidate = (BTreeSet<usize>, Planned, Vec<Move>, Vec<Wave>);
 
@@ -143,30 +153,41 @@ impl Job<'_> {
         let pool = threads(self.limits.threads)?;
         let (fresh, ledger) = rules::assess(self.snapshot, self.catalog, self.wanted);
         let mut deferred = 0;
+        let mut without_place: BTreeMap<usize, PodRef> = BTreeMap::new();
         loop {
             let mut verdicts = fresh.clone();
-            let going = defer(&mut verdicts, deferred);
-            if let Some(planned) = self.attempt(&pool, &mut verdicts, &ledger, observer)? {
-                return Ok(planned);
+            for (node, pod) in &without_place {
+                let message = format!("it can go when pod {pod} has another place");
+                verdicts[*node].kept = Some(Kept::new(NodeReason::Deferred, message));
             }
-            // There is no order in which all of these can go: the most pressing half alone, then.
-            deferred += going - going / 2;
+            let going = defer(&mut verdicts, deferred);
+            match self.attempt(&pool, &mut verdicts, &ledger, observer)? {
+                Attempt::Planned(planned) => return Ok(*planned),
+                // They alone wait, not whoever has to go beside them.
+                Attempt::NoPlace(nodes) => without_place.extend(nodes),
+                // There is no order in which all of these can go: the most pressing half alone, then.
+                Attempt::NoOrder => deferred += going - going / 2,
+            }
         }
     }
 
-    /// A plan in which the nodes go that have to; `None` if limits and budgets leave no order for that.
+    /// A plan in which the nodes go that have to, or why there is none.
     fn attempt(
         &self,
         pool: &Arc<ThreadPool>,
         verdicts: &mut [Verdict],
         ledger: &Ledger,
         observer: &mut dyn FnMut(&Moment),
-    ) -> Result<Option<Planned>, PlanError> {
+    ) -> Result<Attempt, PlanError> {
         let twins = model::settle(self.snapshot, self.catalog, self.policy, pool, verdicts)?;
         let verdicts = &*verdicts;
         let mut problem = Problem::new(&twins, self.catalog, self.policy, pool.clone())?;
         let model = Model::new(self.snapshot, &mut problem, self.wanted, verdicts);
-        let seconds_left = || self.limits.time.saturating_sub(self.elapsed()).as_secs_f64().max(0.05);
+        // The solver's clock is the wall's: where ours stands still, it has no say.
+        let seconds_left = || match self.elapsed() {
+            Duration::ZERO => f64::INFINITY,
+            elapsed => self.limits.time.saturating_sub(elapsed).as_secs_f64().max(0.05),
+        };
         let (relaxed, fault) = match relaxed::solve(&model, &seconds_left) {
             Ok(relaxed) => (relaxed, None),
             Err(fault) => {
@@ -188,9 +209,13 @@ impl Job<'_> {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
             let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
             let order = self.carry_out(&departing, &planned.plan, verdicts, ledger, &allowances);
+            let homeless = self.without_place(&departing, verdicts, &planned.plan);
+            if order.is_none() && !homeless.is_empty() {
+                return Ok(Attempt::NoPlace(homeless));
+            }
             chosen = order.map(|(moves, waves)| (departing, planned, moves, waves));
         }
-        let Some((removed, mut planned, moves, waves)) = chosen else { return Ok(None) };
+        let Some((removed, mut planned, moves, waves)) = chosen else { return Ok(Attempt::NoOrder) };
         let demand = self.demand(&problem, &model, &planned.plan);
         let (certificate, bound) =
             prove::prove(self.snapshot, &problem, &model, demand, &relaxed.multipliers);
@@ -202,7 +227,22 @@ impl Job<'_> {
         planned.report.elapsed = self.elapsed();
         planned.report.simplex_iterations += relaxed.iterations;
         planned.report.faults.extend(fault);
-        Ok(Some(planned))
+        Ok(Attempt::Planned(Box::new(planned)))
+    }
+
+    /// Nodes that may wait, of those that are to go, with the first of their pods that the plan leaves out.
+    fn without_place(
+        &self,
+        departing: &BTreeSet<usize>,
+        verdicts: &[Verdict],
+        plan: &Plan,
+    ) -> BTreeMap<usize, PodRef> {
+        let left: BTreeSet<&PodRef> = plan.unplaced.iter().flat_map(|entry| &entry.pods).collect();
+        let first = |node: &usize| {
+            let pods = verdicts[*node].moving.iter().map(|pod| self.snapshot.pods[*pod as usize].id());
+            Some((*node, pods.filter(|pod| left.contains(pod)).min()?))
+        };
+        departing.iter().filter(|node| !verdicts[**node].is_forced()).filter_map(first).collect()
     }
 
     /// The plan for a choice. Where spot nodes would be replaced by spot with too few types to choose from, these stay, and the rest

@@ -56,9 +56,9 @@ impl Verdict {
     }
 
     /// Sorts what goes: forced first, then what has to go, each by reason and deadline, then what goes for its cost.
-    pub(super) fn urgency(&self) -> (u8, Option<DepartureReason>, bool, Option<&str>) {
+    pub(super) fn urgency(&self) -> (u8, Option<DepartureReason>, bool, Option<i64>) {
         let Some(departure) = self.departure() else { return (2, None, true, None) };
-        let deadline = departure.deadline.as_deref();
+        let deadline = departure.deadline.as_deref().and_then(instant);
         (u8::from(!departure.forced), Some(departure.reason), deadline.is_none(), deadline)
     }
 

@@ -146,7 +146,8 @@ impl Judge<'_> {
     /// The pods of removed nodes that have to go, but are left out: only nodes that go by force leave without asking.
     fn left_out(&self) -> BTreeSet<PodRef> {
         let unplaced: BTreeSet<&PodRef> = self.plan.unplaced.iter().flat_map(|entry| &entry.pods).collect();
-        let forced = self.subjects.iter().filter(|subject| subject.is_forced());
+        let gone = |subject: &&Subject<'_>| self.removed.contains(subject.node.name.as_str());
+        let forced = self.subjects.iter().filter(|subject| subject.is_forced()).filter(gone);
         forced.flat_map(|s| &s.pods).map(|pod| pod.id()).filter(|pod| unplaced.contains(pod)).collect()
     }
 
@@ -227,7 +228,7 @@ impl Judge<'_> {
             rate += i128::from(self.policy.eviction_rate(weight).0);
             moved += 1;
         }
-        moved -= self.left_out().len() as u64;
+        moved = moved.saturating_sub(self.left_out().len() as u64);
         let after = before - gone + launched;
         let left = after + rate - i128::from(says.bound.0);
         let figures = [

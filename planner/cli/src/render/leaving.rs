@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use stowage_models::consolidation::{Consolidation, NodeDecision, NodeReason};
 use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::plan::Plan;
+use stowage_models::schedule::instant;
 use stowage_models::units::UsdMicros;
 
 /// A node that leaves.
@@ -124,7 +125,7 @@ pub fn departing(stated: &Consolidation) -> Vec<(&NodeDecision, &Departure)> {
     let mut departing: Vec<(&NodeDecision, &Departure)> =
         nodes.filter_map(|one| Some((one, one.departure.as_ref()?))).collect();
     departing.sort_by_key(|(one, departure)| {
-        let deadline = departure.deadline.as_deref();
+        let deadline = departure.deadline.as_deref().and_then(instant);
         (!departure.forced, departure.reason, deadline.is_none(), deadline, one.node.as_str())
     });
     departing
