@@ -32,6 +32,9 @@ const BOUND_TIME: Duration = Duration::from_millis(1_000);
 /// Iterations of column generation per second of time limit.
 const ITERATIONS_PER_SECOND: f64 = 25.0;
 
+/// Plans woven from patterns are made as if this were the time limit, and again if it is longer.
+const FIRST_WEAVE: Duration = Duration::from_secs(1);
+
 /// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap.
 const BRANCH_NODES_MAX: usize = 60;
 /// Pods up to which the tree is about patterns from its root.
@@ -311,8 +314,12 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     if !is_small && !done(part, effort) {
         tighten(part, effort, run);
     }
-    if !is_small && !done(part, effort) {
-        weave(part, effort, run);
+    // A short one first: whoever watches, or stops early, has something of it soon.
+    let (first, whole) = (FIRST_WEAVE.min(run.time), run.time);
+    for time in [Some(first), Some(whole).filter(|whole| *whole > first)].into_iter().flatten() {
+        if !is_small && !done(part, effort) {
+            weave(part, time, effort, run);
+        }
     }
     if part.exact || done(part, effort) {
         return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };
@@ -535,7 +542,7 @@ fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
 }
 
 /// A plan made of patterns, for a part with many nodes that hold few pods each.
-fn weave(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+fn weave(part: &mut Part<'_>, time: Duration, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
     let pods: i64 = core.demand.iter().sum();
     let has_room = pods <= hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64;
@@ -547,8 +554,7 @@ fn weave(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
     let stop = || run.stopped().is_some();
     let late = || stop() || run.elapsed() >= until;
-    let woven =
-        weave::weave(core, &part.packing, (start, list), part.proof.bound(), run.time, (&late, &stop));
+    let woven = weave::weave(core, &part.packing, (start, list), part.proof.bound(), time, (&late, &stop));
     run.iterations += woven.iterations;
     match woven.packing {
         Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {
