@@ -315,7 +315,7 @@ fn existing_nodes(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dea
 }
 
 /// Karpenter's label, or EKS's own for managed node groups.
-fn capacity_type(node: &Node) -> Option<String> {
+pub(crate) fn capacity_type(node: &Node) -> Option<String> {
     let own = node.labels.get(labels::CAPACITY_TYPE).cloned();
     own.or_else(|| match node.labels.get(labels::EKS_CAPACITY_TYPE)?.as_str() {
         "SPOT" => Some("spot".to_owned()),

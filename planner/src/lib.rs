@@ -150,6 +150,12 @@ pub enum PlanError {
     /// The snapshot is larger than any cluster (limits in `problem.rs`).
     #[error("snapshot: {0}")]
     TooLarge(String),
+    /// Nodes go by force, and the limits of NodePools have no room for what would take their place, in any order.
+    #[error(
+        "snapshot: limits of NodePools leave no order in which the nodes that go by force (interrupted, unhealthy, \
+         expired) can be replaced"
+    )]
+    NoOrder,
 }
 
 /// Plans the pending pods of `snapshot`.

@@ -1,6 +1,6 @@
 //! Nodes that have to go: they do, with their pods' places first and within what they have to keep, or something named holds them.
 
-use crate::generate::{random, with_claims, with_departures};
+use crate::generate::{random, with_claims, with_departures, zonal};
 use crate::{applied, planned, policy, refused};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_checker::code::*;
@@ -8,8 +8,8 @@ use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReas
 use stowage_models::departure::{DepartureReason, Notice, NoticeKind, Symptom};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Budget, Container, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodDisruptionBudget,
-    PodPhase, PodVolume, TopologySpread, Volume, VolumeClaim,
+    Budget, Container, Node, NodeClaim, NodePool, Owner, Pod, PodDisruptionBudget, PodPhase, PodVolume,
+    TopologySpread,
 };
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::quantity::Resources;
@@ -281,19 +281,9 @@ fn pods_without_another_place() {
 fn one_pod_without_another_place_keeps_no_other_node() {
     let mut snapshot = cluster(5);
     snapshot.pods[0].spec.volumes.push(PodVolume::Claim("data".to_owned()));
-    snapshot.volume_claims.push(VolumeClaim {
-        namespace: "default".to_owned(),
-        name: "data".to_owned(),
-        volume: Some("pv".to_owned()),
-        ..VolumeClaim::default()
-    });
-    let zone = Requirement::new(labels::ZONE, Operator::In, &["us-east-1f"]);
-    let term = NodeSelectorTerm { match_expressions: vec![zone], ..NodeSelectorTerm::default() };
-    snapshot.volumes.push(Volume {
-        name: "pv".to_owned(),
-        node_affinity: Some(vec![term]),
-        ..Volume::default()
-    });
+    let (claim, volume) = zonal("data", "default", "us-east-1f");
+    snapshot.volume_claims.push(claim);
+    snapshot.volumes.push(volume);
     drift(&mut snapshot, &[0, 1, 2, 3]);
     let plan = planned(&snapshot, &policy());
     assert_eq!(reasons(&plan), [Deferred, Drifted, Drifted, Drifted, Worth]);

@@ -203,22 +203,10 @@ pub(crate) fn with_departures(mut snapshot: Snapshot, seed: u64) -> Snapshot {
             let name = format!("{}-data", pod.name);
             let zone = ["us-east-1a", "us-east-1b"][rng.below(2) as usize];
             pod.spec.volumes = vec![PodVolume::Claim(name.clone())];
-            snapshot.volume_claims.push(VolumeClaim {
-                namespace: pod.namespace.clone(),
-                name: name.clone(),
-                volume: Some(name.clone()),
-                read_write_once_pod: rng.chance(10),
-                ..VolumeClaim::default()
-            });
-            let term = NodeSelectorTerm {
-                match_expressions: vec![Requirement::new(labels::ZONE, Operator::In, &[zone])],
-                match_fields: Vec::new(),
-            };
-            snapshot.volumes.push(Volume {
-                name,
-                driver: text("ebs.csi.aws.com"),
-                node_affinity: Some(vec![term]),
-            });
+            let (mut claim, volume) = zonal(&name, &pod.namespace, zone);
+            claim.read_write_once_pod = rng.chance(10);
+            snapshot.volume_claims.push(claim);
+            snapshot.volumes.push(volume);
         }
         if pod.node.is_none() && rng.chance(20) {
             pod.nominated_node = text("node-1");
@@ -226,4 +214,20 @@ pub(crate) fn with_departures(mut snapshot: Snapshot, seed: u64) -> Snapshot {
     }
     snapshot.normalise();
     snapshot
+}
+
+/// A bound claim and its volume, both of this name, in a zone.
+pub(crate) fn zonal(name: &str, namespace: &str, zone: &str) -> (VolumeClaim, Volume) {
+    let claim = VolumeClaim {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        volume: Some(name.to_owned()),
+        ..VolumeClaim::default()
+    };
+    let term = NodeSelectorTerm {
+        match_expressions: vec![Requirement::new(labels::ZONE, Operator::In, &[zone])],
+        match_fields: Vec::new(),
+    };
+    let driver = Some("ebs.csi.aws.com".to_owned());
+    (claim, Volume { name: name.to_owned(), driver, node_affinity: Some(vec![term]) })
 }

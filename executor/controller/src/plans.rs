@@ -85,7 +85,13 @@ impl Plans {
                     *fate = Fate::Failed;
                 }
             }
-            entry.all = entry.all.max(entry.claims.len());
+            let proposed = seen.proposals.get(plan).map(|one| one.actions.len());
+            entry.all = entry.all.max(entry.claims.len()).max(proposed.unwrap_or(0));
+            if proposed.is_some() {
+                // It is begun but not told so yet: once it is, nobody goes on with what is left of it.
+                entry.since = now;
+                continue;
+            }
             let count = |wanted: Fate| entry.claims.values().filter(|fate| **fate == wanted).count();
             let (ready, failed) = (count(Fate::Ready), count(Fate::Failed));
             let late = now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
@@ -119,7 +125,7 @@ fn fate_of(claim: &Claim) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stowage_executor::Time;
+    use stowage_executor::{Proposal, ProposedAction, Time};
 
     fn seen(claims: &[(&str, bool, bool)]) -> Observation {
         let mut seen = Observation::default();
@@ -189,5 +195,19 @@ mod tests {
             [("Executing", 1, 2)]
         );
         assert_eq!(phases(&mut plans, &[("a", true, false), ("b", true, false)], now), [("Completed", 2, 2)]);
+    }
+    #[test]
+    fn a_plan_in_review_that_was_begun_before_a_crash_is_not_told_before_all_of_it_is_begun() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        let actions = vec![ProposedAction::default(), ProposedAction::default()];
+        let mut begun = seen(&[("a", true, false)]);
+        begun.proposals.insert("plan".to_owned(), Proposal { actions, ..Proposal::default() });
+        let mut half = seen(&[("a", false, false)]);
+        half.proposals = begun.proposals.clone();
+        assert_eq!(plans.look(&half, now), []);
+        assert_eq!(plans.look(&begun, now + EMPTY_AFTER), [], "its second launch is still to come");
+        let rest = phases(&mut plans, &[("a", true, false), ("b", false, false)], now + EMPTY_AFTER);
+        assert_eq!(rest, [("Executing", 1, 2)]);
     }
 }

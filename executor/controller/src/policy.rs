@@ -20,6 +20,11 @@ const LIMIT_MAX: i64 = 60;
 /// Modes by name.
 const MODES: [(&str, Mode); 3] = [("shadow", Mode::Shadow), ("review", Mode::Review), ("auto", Mode::Auto)];
 
+/// The name of a mode.
+pub(crate) fn word(mode: Mode) -> &'static str {
+    MODES.iter().find(|(_, one)| *one == mode).map_or("", |(word, _)| word)
+}
+
 /// An amount such as `2.50`, exactly.
 fn dollars(text: &str) -> Option<UsdMicros> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
@@ -66,7 +71,6 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     };
     let settings = &mut options.settings;
     if let Some(text) = spec.mode.as_deref() {
-        let word = |mode| MODES.iter().find(|(_, one)| *one == mode).map_or("", |(word, _)| word);
         let found = MODES.iter().find(|(word, _)| *word == text);
         let (_, mode) =
             found.ok_or_else(|| format!("spec.mode: there is no mode {text}; use shadow, review or auto"))?;

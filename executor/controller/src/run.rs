@@ -534,12 +534,7 @@ async fn plan_now(
         let expires = now + SignedDuration::from_millis(settings.review.expire_after);
         stowage_review::proposal(&plan, reads, &expires.to_string()).map_err(unpublished)?
     } else {
-        let mode = match settings.mode {
-            Mode::Shadow => "shadow",
-            Mode::Review => "review",
-            Mode::Auto => "auto",
-        };
-        stowage_review::published(&plan, mode)
+        stowage_review::published(&plan, policy::word(settings.mode))
     };
     batch.plan.clone_from(&spec.digest);
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {

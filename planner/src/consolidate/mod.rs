@@ -161,10 +161,13 @@ impl Job<'_> {
                 verdicts[*node].kept = Some(Kept::new(NodeReason::Deferred, message));
             }
             let going = defer(&mut verdicts, deferred);
+            let is_last = going == 0;
             match self.attempt(&pool, &mut verdicts, &ledger, observer)? {
                 Attempt::Planned(planned) => return Ok(*planned),
                 // They alone wait, not whoever has to go beside them.
                 Attempt::NoPlace(nodes) => without_place.extend(nodes),
+                // Those that go by force alone are too many: the rules forbid what they ask for.
+                Attempt::NoOrder if is_last => return Err(PlanError::NoOrder),
                 // There is no order in which all of these can go: the most pressing half alone, then.
                 Attempt::NoOrder => deferred += going - going / 2,
             }
@@ -209,9 +212,11 @@ impl Job<'_> {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
             let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
             let order = self.carry_out(&departing, &planned.plan, verdicts, ledger, &allowances);
-            let homeless = self.without_place(&departing, verdicts, &planned.plan);
-            if order.is_none() && !homeless.is_empty() {
-                return Ok(Attempt::NoPlace(homeless));
+            if order.is_none() {
+                let homeless = self.without_place(&departing, verdicts, &planned.plan);
+                if !homeless.is_empty() {
+                    return Ok(Attempt::NoPlace(homeless));
+                }
             }
             chosen = order.map(|(moves, waves)| (departing, planned, moves, waves));
         }
@@ -558,19 +563,18 @@ impl Job<'_> {
     }
 }
 
-/// Keeps all but the most pressing nodes of those that have to go for now, so many of them; and returns how many go. Those that go by
-/// force come last.
+/// Keeps the least pressing nodes, so many, of those that have to go for now; and returns how many still go of those that may wait.
+/// Those that go by force never wait: the referee would refuse a plan that keeps one.
 fn defer(verdicts: &mut [Verdict], deferred: usize) -> usize {
-    let mut going: Vec<usize> = (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
+    let may_wait = |node: &usize| verdicts[*node].departs() && !verdicts[*node].is_forced();
+    let mut going: Vec<usize> = (0..verdicts.len()).filter(may_wait).collect();
     going.sort_by(|a, b| verdicts[*a].urgency().cmp(&verdicts[*b].urgency()).then(a.cmp(b)));
     let stay = going.len().saturating_sub(deferred);
     for node in going.drain(stay..) {
         let message = "limits and budgets leave no order in which it can go with the others that have to";
         verdicts[node].kept = Some(Kept::new(NodeReason::Deferred, message));
     }
-    // Halves of those that wait for leave first; then of the others.
-    let voluntary = going.iter().filter(|node| !verdicts[**node].is_forced()).count();
-    if voluntary > 0 { voluntary } else { going.len() }
+    going.len()
 }
 
 /// Pods without a place first, then money.

@@ -2,6 +2,7 @@
 
 use super::budgets::{Allowances, Ledger};
 use super::departures::{Leaving, departures};
+use crate::extract::capacity_type;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
@@ -171,14 +172,9 @@ impl<'a> Facts<'a> {
         let pool =
             node.nodepool().and_then(|name| self.snapshot.node_pools.iter().position(|p| p.name == name));
         let label = |key: &str| node.labels.get(key).map(String::as_str);
-        let eks = || match label(labels::EKS_CAPACITY_TYPE) {
-            Some("SPOT") => Some("spot"),
-            Some("ON_DEMAND") => Some("on-demand"),
-            _ => None,
-        };
         let price = label(labels::INSTANCE_TYPE)
             .and_then(|name| self.catalog.get(name))
-            .and_then(|kind| kind.price(label(labels::ZONE)?, label(labels::CAPACITY_TYPE).or_else(eks)?))
+            .and_then(|kind| kind.price(label(labels::ZONE)?, &capacity_type(node)?))
             .map(|price| price.usd.0);
         let moving = self.on(node).filter(|(_, pod)| moves(pod)).map(|(index, _)| index).collect();
         let mut verdict = Verdict { kept: None, price, moving, pool, leaving };

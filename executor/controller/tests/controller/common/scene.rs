@@ -1,7 +1,7 @@
 //! A control plane with the chart's rights, a fake cloud, and controllers on them.
 
 use super::machines::{Whims, boot, doubled};
-use super::{SOON, alone, aws_settings, class, options, prepare};
+use super::{SOON, alone, aws_settings, class, create, options, prepare};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stowage_api::{NodePool, Plan};
+use stowage_api::{NodePool, Plan, PlanPolicy};
 use stowage_aws::Aws;
 use stowage_cluster::{Cluster, Kubelet, eventually};
 use stowage_controller::{Controller, Lease};
@@ -68,6 +68,21 @@ impl Scene {
         let watching = tokio::spawn(watch(cloud.clone(), seen.clone()));
         let client = cluster.client();
         Scene { client, cluster, cloud, whims, seen, tasks: vec![booting, watching], _turn: turn }
+    }
+
+    /// Creates the cluster's PlanPolicy.
+    pub(crate) async fn create_policy(&self, spec: Value) {
+        let policy = json!({
+            "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" }, "spec": spec,
+        });
+        create(&self.client, "planpolicies", policy).await;
+    }
+
+    /// Changes the cluster's PlanPolicy.
+    pub(crate) async fn change_policy(&self, change: Value) -> PlanPolicy {
+        let policies: Api<PlanPolicy> = Api::all(self.client.clone());
+        let patch = Patch::Merge(change);
+        policies.patch("default", &PatchParams::default(), &patch).await.expect("the policy changes")
     }
 
     /// Changes the NodePool.
