@@ -290,7 +290,7 @@ fn one_pod_without_another_place_keeps_no_other_node() {
     assert!(stated(&plan).nodes[0].message.contains("default/web-0-0"), "{}", stated(&plan).nodes[0].message);
 }
 
-/// Pods with constraints towards others are planned for when their node goes by force.
+/// Pods with constraints towards others are planned for when their node has to go.
 #[test]
 fn tied_pods_find_places_too() {
     let mut snapshot = cluster(3);
@@ -309,8 +309,8 @@ fn tied_pods_find_places_too() {
     drift(&mut snapshot, &[1]);
     notice(&mut snapshot, "node-0", NoticeKind::InstanceStatus);
     let plan = planned(&snapshot, &policy());
-    assert_eq!(reasons(&plan), [Interrupted, NodeReason::Pod, NodeReason::Pod]);
-    assert_eq!((stated(&plan).moves.len(), plan.unplaced.len()), (2, 0));
+    assert_eq!(reasons(&plan), [Interrupted, Drifted, Worth]);
+    assert_eq!((stated(&plan).moves.len(), plan.unplaced.len()), (4, 0));
 }
 
 /// A node that has to go and is held takes no more pods; and neither does one with a notice where nothing is consolidated.

@@ -4,6 +4,7 @@ mod departures;
 mod generate;
 mod openb;
 mod spot;
+mod ties;
 
 use generate::{random, with_claims};
 use std::collections::BTreeSet;

@@ -245,6 +245,27 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
         here.sort();
         waiting.extend(here.into_iter().map(|(_, g, pod)| (at, g, pod)));
     }
+    let waiting = bind_all(&mut replay, &places, waiting);
+    let stuck = !waiting.is_empty();
+    let mut left: BTreeMap<u32, i64> = BTreeMap::new();
+    for (at, g, _) in waiting {
+        add(placement.pattern_mut(places[at].0), g, -1);
+        *left.entry(g).or_default() += 1;
+    }
+    if again {
+        // What could not be bound before others were may be bound now.
+        while insert(problem, placement, &mut replay, &mut places, &mut left) {}
+    }
+    (left, stuck)
+}
+
+/// Binds pods (position in `places`, group, pod) where they are meant to go, in rounds; returns those that cannot be, or only as long as
+/// others are not there yet.
+fn bind_all<B>(
+    replay: &mut Replay<'_, '_>,
+    places: &[(B, (Place, Values))],
+    mut waiting: Vec<(usize, u32, u32)>,
+) -> Vec<(usize, u32, u32)> {
     let mut bound = waiting.clone();
     let mut alike: BTreeMap<u32, usize> = BTreeMap::new();
     loop {
@@ -263,7 +284,7 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
             is_rejected
         });
         if alike.is_empty() {
-            alike = equals(problem, &waiting);
+            alike = equals(replay.problem, &waiting);
         }
         if waiting.is_empty() || waiting.len() == before {
             break;
@@ -281,17 +302,49 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
             replay.bind(g, &places[at].1, 1);
         }
     }
-    let stuck = !waiting.is_empty();
-    let mut left: BTreeMap<u32, i64> = BTreeMap::new();
-    for (at, g, _) in waiting {
-        add(placement.pattern_mut(places[at].0), g, -1);
-        *left.entry(g).or_default() += 1;
+    waiting
+}
+
+/// Of pods that are to go to nodes that exist, those that cannot be bound there now (pod, name of the node), in any order: indices into the
+/// list.
+pub(crate) fn unbindable(problem: &Problem<'_>, wanted: &[(PodRef, &str)]) -> BTreeSet<usize> {
+    let mut groups_of: BTreeMap<PodRef, Vec<(u32, u32)>> = BTreeMap::new();
+    for (g, group) in problem.groups.iter().enumerate() {
+        for pod in group.whole.iter() {
+            groups_of.entry(problem.pod_ref(*pod)).or_default().push((g as u32, *pod));
+        }
     }
-    if again {
-        // What could not be bound before others were may be bound now.
-        while insert(problem, placement, &mut replay, &mut places, &mut left) {}
+    let name = |bin: usize| problem.snapshot.nodes[problem.existing[bin].node].name.as_str();
+    let bins: BTreeMap<&str, usize> = (0..problem.existing.len()).map(|bin| (name(bin), bin)).collect();
+    let mut replay = Replay::new(problem);
+    let mut places: Vec<((), (Place, Values))> = Vec::new();
+    let mut place_of: BTreeMap<usize, usize> = BTreeMap::new();
+    let (mut waiting, mut at_of, mut stuck) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for (at, (pod, node)) in wanted.iter().enumerate() {
+        let found = bins.get(node).and_then(|bin| {
+            // A group that is split has a part for each domain.
+            let here = |(g, _): &&(u32, u32)| {
+                let cell = &problem.groups[*g as usize].cell;
+                let value = |key: u32| problem.value_on(problem.existing[*bin].node, key);
+                cell.iter().all(|(key, domain)| value(*key) == domain.as_deref())
+            };
+            let (g, pod) = groups_of.get(pod)?.iter().find(here)?;
+            (problem.existing[*bin].cap(*g) > 0).then_some((*bin, *g, *pod))
+        });
+        let Some((bin, g, pod)) = found else {
+            stuck.insert(at);
+            continue;
+        };
+        let place = *place_of.entry(bin).or_insert_with(|| {
+            let node = problem.existing[bin].node;
+            places.push(((), (Place::Node(node), replay.values_on_node(node))));
+            places.len() - 1
+        });
+        waiting.push((place, g, pod));
+        at_of.insert(pod, at);
     }
-    (left, stuck)
+    stuck.extend(bind_all(&mut replay, &places, waiting).iter().map(|(_, _, pod)| at_of[pod]));
+    stuck
 }
 
 /// Numbers of kinds of equal pods, by pod.

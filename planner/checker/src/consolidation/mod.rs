@@ -7,6 +7,7 @@
 mod allow;
 mod bound;
 mod due;
+mod order;
 mod rules;
 mod spot;
 mod states;
@@ -50,6 +51,7 @@ pub(crate) fn check(
         crate::Problem::new(&after, catalog, plan.policy.slack.0.clamp(0, Ppm::ONE), &[], asked)
     };
     spot::check((plan, stated, policy.spot_types_min), &subjects, problem, findings);
+    order::check(snapshot, (plan, stated), &subjects, problem, findings);
     let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed };
     let movable = bound::movable(&subjects, snapshot, catalog, plan);
     judge.decisions(&movable, findings);

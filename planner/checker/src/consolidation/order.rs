@@ -1,0 +1,139 @@
+//! Between waves (formulation, section 5.4): what a wave evicts can be bound where it is to go once its nodes are gone, whatever pods ask of
+//! each other.
+
+use super::rules::{Subject, relocates};
+use crate::binding::{daemon_pods, launched};
+use crate::filters::{World, realise_in_any_order};
+use crate::finding::{Findings, code};
+use crate::problem::Problem;
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::Consolidation;
+use stowage_models::objects::{Pod, PodRef};
+use stowage_models::plan::Plan;
+use stowage_models::snapshot::Snapshot;
+
+/// Findings of one wave at most.
+const FINDINGS_MAX: usize = 5;
+
+/// Whether anything is asked about where a pod is beside others, by itself or by required anti-affinity of any pod.
+fn is_choosy(pod: &Pod) -> bool {
+    let (spec, mut ports) = (&pod.spec, 0);
+    for container in spec.containers.iter().chain(&spec.init_containers) {
+        ports += container.host_ports.len();
+    }
+    let terms = spec.affinity.pod_required.len() + spec.affinity.anti_required.len();
+    ports + terms > 0 || spec.topology_spread.iter().any(|spread| spread.hard)
+}
+
+/// Judges every wave but the last, after which the cluster is as the whole plan says. `problem` is that of this last state.
+pub(crate) fn check<'p>(
+    snapshot: &Snapshot,
+    (plan, stated): (&Plan, &Consolidation),
+    subjects: &[Subject<'_>],
+    problem: impl FnOnce() -> Problem<'p>,
+    findings: &mut Findings,
+) {
+    let mut alive = snapshot.pods.iter().filter(|pod| !pod.is_terminal());
+    if stated.waves.len() < 2 || !alive.any(is_choosy) {
+        return;
+    }
+    let problem = &problem();
+    let pods: BTreeMap<PodRef, &Pod> = snapshot.pods.iter().map(|pod| (pod.id(), pod)).collect();
+    let by_force: BTreeSet<&str> =
+        subjects.iter().filter(|one| one.is_forced()).map(|one| one.node.name.as_str()).collect();
+    let goes_to: BTreeMap<&PodRef, (&str, &str)> =
+        stated.moves.iter().map(|one| (&one.pod, (one.from.as_str(), one.to.as_str()))).collect();
+    // What waits and has a place, and what was evicted: by pod the place it is to start in.
+    let mut waits: BTreeMap<&PodRef, &str> = BTreeMap::new();
+    for launch in &plan.launches {
+        waits.extend(launch.pods.iter().map(|pod| (pod, launch.slot.as_str())));
+    }
+    for node in &plan.existing {
+        waits.extend(node.pods.iter().map(|pod| (pod, node.name.as_str())));
+    }
+    waits.retain(|pod, _| !goes_to.contains_key(pod));
+    let mut started: BTreeMap<&PodRef, &str> = BTreeMap::new();
+    let (mut gone, mut slots): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
+    let mut left: BTreeSet<&PodRef> = BTreeSet::new();
+    let daemons = daemon_pods(snapshot);
+    for (index, wave) in stated.waves[..stated.waves.len() - 1].iter().enumerate() {
+        gone.extend(wave.removals.iter().map(String::as_str));
+        slots.extend(wave.launches.iter().map(String::as_str));
+        left.extend(&wave.evictions);
+        for pod in &wave.evictions {
+            waits.extend(goes_to.get(pod).map(|(_, to)| (pod, *to)));
+        }
+        let claims: Vec<_> = waits
+            .keys()
+            .filter_map(|pod| pods.get(*pod))
+            .flat_map(|pod| problem.storage.claims_to_come(pod))
+            .collect();
+        let now = state(snapshot, subjects, &gone, &left);
+        let mut world = World::of(&now);
+        world.add_claims(&claims);
+        let mut place_of: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, node) in now.nodes.iter().enumerate() {
+            place_of.insert(&node.name, at);
+            world.places[at].taints = crate::nodes::taints(&now, node);
+        }
+        for launch in plan.launches.iter().filter(|launch| slots.contains(launch.slot.as_str())) {
+            if let Some(place) = launched(problem, launch, &daemons) {
+                place_of.insert(&launch.slot, world.places.len());
+                world.places.push(place);
+            }
+        }
+        for (pod, place) in &started {
+            if let (Some(pod), Some(place)) = (pods.get(*pod), place_of.get(place)) {
+                world.places[*place].bind(pod);
+            }
+        }
+        let wanted: Vec<(&PodRef, &str, usize)> = waits
+            .iter()
+            .filter_map(|(pod, place)| Some((*pod, *place, *place_of.get(place)?)))
+            .filter(|(pod, ..)| pods.contains_key(*pod))
+            .collect();
+        let assignments: Vec<(&Pod, usize)> =
+            wanted.iter().map(|(pod, _, place)| (pods[*pod], *place)).collect();
+        let stuck = realise_in_any_order(&mut world, &assignments);
+        let must = |pod: &PodRef| {
+            wave.evictions.contains(pod) && goes_to.get(pod).is_some_and(|(from, _)| !by_force.contains(from))
+        };
+        let wrong = stuck.iter().filter(|one| must(wanted[one.assignment].0));
+        for one in wrong.take(FINDINGS_MAX) {
+            let (pod, place, _) = wanted[one.assignment];
+            let message =
+                format!("wave {}: {place}: pod {pod} cannot be bound after it: {}", index + 1, one.rejection);
+            findings.add(code::WAVE, message);
+        }
+        let stuck: BTreeSet<usize> = stuck.iter().map(|one| one.assignment).collect();
+        for (_, (pod, place, _)) in wanted.iter().enumerate().filter(|(at, _)| !stuck.contains(at)) {
+            waits.remove(pod);
+            started.insert(*pod, *place);
+        }
+    }
+}
+
+/// The cluster without the nodes that are gone and the pods that have left theirs. Nodes that have to go take no more pods.
+fn state(
+    snapshot: &Snapshot,
+    subjects: &[Subject<'_>],
+    gone: &BTreeSet<&str>,
+    left: &BTreeSet<&PodRef>,
+) -> Snapshot {
+    let due: BTreeSet<&str> = subjects
+        .iter()
+        .filter(|one| one.due.departure().is_some())
+        .map(|one| one.node.name.as_str())
+        .collect();
+    let mut now = snapshot.clone();
+    now.nodes.retain(|node| !gone.contains(node.name.as_str()));
+    for node in &mut now.nodes {
+        node.unschedulable |= due.contains(node.name.as_str());
+    }
+    let stays = |pod: &Pod| {
+        let on_gone = pod.node.as_deref().is_some_and(|node| gone.contains(node));
+        !left.contains(&pod.id()) && (!on_gone || relocates(pod))
+    };
+    now.pods.retain(stays);
+    now
+}
