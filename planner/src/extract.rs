@@ -122,6 +122,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         policy: Policy {
             preferences: problem.prices_preferences.then_some(Preferences::Respect),
             min_values: problem.policy.min_values.filter(|_| problem.has_min_values()),
+            spot_share_max: problem.spot_share_max,
             ..problem.policy.clone()
         },
         what_if: WhatIf::default(),

@@ -46,6 +46,11 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 10_000))]
     pub gap_ppm: Option<i64>,
+    /// No instance type in a zone has more than this share of a NodePool's spot capacity where another would do, in parts per million;
+    /// without, the cheapest are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub spot_share_max_ppm: Option<i64>,
     /// How long a plan may take; it is made with what was found by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "2s", "pattern" = DURATION))]

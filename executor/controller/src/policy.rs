@@ -108,6 +108,7 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     }
     options.policy.gap = spec.gap_ppm.map_or(options.policy.gap, Ppm);
     options.policy.slack = spec.slack_ppm.map_or(options.policy.slack, Ppm);
+    options.policy.spot_share_max = spec.spot_share_max_ppm.map(Ppm).or(options.policy.spot_share_max);
     Ok(())
 }
 
