@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use stowage_bench::compose::Composition;
 use stowage_bench::trial::by_clock;
-use stowage_checker::{check, code};
+use stowage_checker::check;
+use stowage_checker::code::{DIVERSITY, POLICY};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
@@ -69,9 +70,9 @@ fn the_referee_sees_what_is_crowded() {
     plan.id = plan.compute_id();
     let codes: BTreeSet<&str> =
         check(&snapshot, Catalog::embedded(), &plan).iter().map(|finding| finding.code).collect();
-    assert_eq!(codes, BTreeSet::from([code::DIVERSITY]));
+    assert_eq!(codes, BTreeSet::from([DIVERSITY]));
     plan.policy.spot_share_max = Some(Ppm(0));
     plan.id = plan.compute_id();
     let findings = check(&snapshot, Catalog::embedded(), &plan);
-    assert!(findings.iter().any(|finding| finding.code == code::POLICY), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.code == POLICY), "{findings:?}");
 }

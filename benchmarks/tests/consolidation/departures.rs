@@ -480,7 +480,7 @@ fn assert_storage(snapshot: &Snapshot, plan: &Plan, keeps: bool) {
 /// what has to go goes. Planning again after that finds none of the nodes that went, and ends. `STOWAGE_CASES` asks for more.
 #[test]
 fn random_clusters_with_nodes_that_have_to_go() {
-    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let mut seen: BTreeMap<NodeReason, u64> = BTreeMap::new();
     for seed in 0..cases {
         let mut snapshot = with_departures(with_claims(random(20_000 + seed)), seed);

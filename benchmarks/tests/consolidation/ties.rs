@@ -164,7 +164,7 @@ fn assert_apart(snapshot: &Snapshot) {
 /// more.
 #[test]
 fn random_clusters_with_ties_are_consolidated() {
-    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let (mut tied, mut several) = (0, 0);
     for seed in 0..cases {
         let mut snapshot = with_ties(with_claims(random(30_000 + seed)), seed);
