@@ -30,7 +30,7 @@ use crate::problem::Problem;
 use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, threads};
 use budgets::{Allowances, Ledger};
 use model::Model;
-use order::Way;
+use order::{Route, Way};
 use rayon::ThreadPool;
 use rules::{Kept, Verdict};
 use search::Search;
@@ -49,8 +49,9 @@ use waves::Schedule;
 /// Share of the time the search over removals may take; the rest is for the plan of the launches and the proof.
 const SEARCH_SHARE: f64 = 0.5;
 
-/// Plans without the removals that replace spot by spot with too few types to choose from, at most: then nothing goes for its cost.
-const SPOT_ROUNDS_MAX: usize = 4;
+/// Plans without removals that are in the way of others, or replace spot by spot with too few types to choose from, at most: then nothing goes
+/// for its cost.
+const ROUNDS_MAX: usize = 12;
 
 /// Plans in which nodes stay after all, at most, for a choice that moves pods with constraints.
 const REFINEMENTS_MAX: usize = 6;
@@ -226,7 +227,7 @@ impl Job<'_> {
         if chosen.is_none() {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
             let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
-            let order = self.carry_out(&scene, &departing, &planned.plan)?;
+            let order = self.carry_out(&scene, &departing, &planned.plan)?.ok();
             if order.is_none() {
                 let homeless = self.without_place(&departing, verdicts, &planned.plan);
                 if !homeless.is_empty() {
@@ -290,15 +291,21 @@ impl Job<'_> {
         let is_tied = choice.removed.iter().any(|node| scene.verdicts[*node].tied);
         let mut refined =
             if is_tied { Some(self.refine(scene, model, &mut choice.removed, observer)?) } else { None };
-        for round in 0..SPOT_ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             if choice.removed.is_empty() {
                 return Ok(None);
             }
             let after = states::without(self.snapshot, scene.verdicts, &choice.removed);
             let removed: BTreeSet<usize> = choice.removed.union(scene.departing).copied().collect();
-            let carry_out = |planned: Planned| -> Result<Option<Candidate>, PlanError> {
-                let order = self.carry_out(scene, &removed, &planned.plan)?;
-                Ok(order.map(|(moves, waves)| (removed.clone(), planned, moves, waves)))
+            let mut in_the_way = BTreeSet::new();
+            let mut carry_out = |planned: Planned| -> Result<Option<Candidate>, PlanError> {
+                Ok(match self.carry_out(scene, &removed, &planned.plan)? {
+                    Ok((moves, waves)) => Some((removed.clone(), planned, moves, waves)),
+                    Err(nodes) => {
+                        in_the_way = nodes;
+                        None
+                    }
+                })
             };
             // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
             let engine = match refined.take() {
@@ -318,7 +325,15 @@ impl Job<'_> {
                     chosen = carry_out(own)?;
                 }
             }
-            let Some(candidate) = chosen else { return Ok(None) };
+            in_the_way.retain(|node| choice.removed.contains(node));
+            let Some(candidate) = chosen else {
+                if in_the_way.is_empty() || self.elapsed() >= self.limits.time {
+                    return Ok(None);
+                }
+                // These stay, and the rest is planned anew.
+                choice.removed.retain(|node| !in_the_way.contains(node));
+                continue;
+            };
             let launch_cost = candidate.1.plan.summary.launch_cost.0;
             let gone = |node: usize| choice.removed.contains(&node);
             let kept: i64 = model.removable.iter().filter(|one| !gone(one.node)).map(|one| one.price).sum();
@@ -493,14 +508,14 @@ impl Job<'_> {
         Choice { removed, foreign, launch_cost, baseline: 0 }
     }
 
-    /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place. Nodes that go by force do not ask
-    /// whether their pods have one.
+    /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place; else the nodes that are in the way of
+    /// each other, as far as they are known. Nodes that go by force do not ask whether their pods have a place.
     fn carry_out(
         &self,
         scene: &Scene<'_>,
         removed: &BTreeSet<usize>,
         plan: &Plan,
-    ) -> Result<Option<Order>, PlanError> {
+    ) -> Result<Result<Order, BTreeSet<usize>>, PlanError> {
         let (verdicts, ledger, allowances) = (scene.verdicts, scene.ledger, scene.allowances);
         let launched = plan.launches.iter().map(|launch| (&launch.slot, &launch.pods));
         let places: BTreeMap<&PodRef, &String> = launched
@@ -514,7 +529,7 @@ impl Job<'_> {
                 let to = match places.get(&pod) {
                     Some(place) => (*place).clone(),
                     None if verdicts[*node].is_forced() => continue,
-                    None => return Ok(None),
+                    None => return Ok(Err(BTreeSet::new())),
                 };
                 moves.push(Move { pod, from: self.snapshot.nodes[*node].name.clone(), to });
             }
@@ -530,19 +545,14 @@ impl Job<'_> {
             moves: &moves,
             removed,
         };
-        let Some(waves) = schedule.waves() else { return Ok(None) };
-        let way = Way {
-            snapshot: self.snapshot,
-            catalog: self.catalog,
-            pool: scene.pool,
-            verdicts,
-            plan,
-            moves: &moves,
-            waves: &waves,
-        };
-        let is_tied = |node: &usize| verdicts[*node].tied;
-        let is_open = !removed.iter().any(is_tied) || way.is_open()?;
-        Ok(is_open.then_some((moves, waves)))
+        if !removed.iter().any(|node| verdicts[*node].tied) {
+            return Ok(schedule.waves(None).map(|waves| (moves.clone(), waves)));
+        }
+        let (snapshot, catalog) = (self.snapshot, self.catalog);
+        let route = Route { snapshot, catalog, verdicts, plan, moves: &moves };
+        let whole = route.whole();
+        let problem = Problem::new(&whole, self.catalog, self.policy, scene.pool.clone())?;
+        Ok(schedule.waves(Some(Way::new(route, &problem))).map(|waves| (moves.clone(), waves)))
     }
 }
 

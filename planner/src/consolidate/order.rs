@@ -1,117 +1,126 @@
 //! On the way from wave to wave, every pod that is evicted finds its place open: what its constraints towards others say depends on where
 //! these are by then (`docs/formulation.md` section 5.4).
 
-use super::rules::{Verdict, moves};
+use super::rules::Verdict;
 use super::states::waiting;
-use crate::PlanError;
-use crate::constraints::restore::unbindable;
+use crate::constraints::walk::{Step, Walk};
 use crate::problem::Problem;
-use rayon::ThreadPool;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Move, Wave};
 use stowage_models::labels;
-use stowage_models::objects::{Node, PodPhase, PodRef};
+use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{Launch, Plan};
 use stowage_models::snapshot::Snapshot;
 
 /// What is planned.
-pub(super) struct Way<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Route<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) catalog: &'a Catalog,
-    pub(super) pool: &'a Arc<ThreadPool>,
     pub(super) verdicts: &'a [Verdict],
     pub(super) plan: &'a Plan,
     pub(super) moves: &'a [Move],
-    pub(super) waves: &'a [Wave],
 }
 
-impl Way<'_> {
-    /// Whether after each wave every pod it evicts can be bound where it is meant to go. After the last that is so of any plan; pods of
-    /// nodes that go by force, and pods that wait already, may do so until then.
-    pub(super) fn is_open(&self) -> Result<bool, PlanError> {
-        let forced: BTreeSet<&str> = self
-            .snapshot
-            .nodes
-            .iter()
-            .zip(self.verdicts)
-            .filter(|(_, verdict)| verdict.is_forced())
-            .map(|(node, _)| node.name.as_str())
-            .collect();
-        let moved: BTreeMap<&PodRef, &Move> = self.moves.iter().map(|one| (&one.pod, one)).collect();
-        // Pods that wait already: they start as soon as their place is there.
+/// How far it is carried out.
+#[derive(Clone)]
+pub(super) struct Way<'r, 'a> {
+    walk: Walk<'r, 'a>,
+    moved: BTreeMap<&'r PodRef, &'r Move>,
+    /// Names of the nodes that launches become, by slot.
+    slots: BTreeMap<&'r str, String>,
+    /// Nodes that go by force: whether there is a place for their pods is not asked.
+    forced: BTreeSet<&'r str>,
+    /// Pods without a place yet: evicted, or waiting from the start.
+    due: BTreeMap<&'r PodRef, String>,
+    /// Places that are there.
+    places: BTreeSet<String>,
+}
+
+impl<'r, 'a> Way<'r, 'a> {
+    /// Nothing is done yet. `problem` is that of [`Route::whole`].
+    pub(super) fn new(route: Route<'r>, problem: &'r Problem<'a>) -> Way<'r, 'a> {
+        let plan = route.plan;
+        let moved: BTreeMap<&PodRef, &Move> = route.moves.iter().map(|one| (&one.pod, one)).collect();
         let slots: BTreeMap<&str, String> =
-            self.plan.launches.iter().map(|launch| (launch.slot.as_str(), name(launch))).collect();
-        let name = |place: &'_ str| slots.get(place).cloned().unwrap_or_else(|| place.to_owned());
-        let new = self.plan.launches.iter().map(|launch| (launch.slot.as_str(), &launch.pods));
-        let nodes = self.plan.existing.iter().map(|node| (node.name.as_str(), &node.pods));
+            plan.launches.iter().map(|launch| (launch.slot.as_str(), name(launch))).collect();
+        let new = plan.launches.iter().map(|launch| (name(launch), &launch.pods));
+        let nodes = plan.existing.iter().map(|node| (node.name.clone(), &node.pods));
         let placed =
-            new.chain(nodes).flat_map(|(place, pods)| pods.iter().map(move |pod| (pod, name(place))));
-        let mut due: BTreeMap<&PodRef, String> = placed.filter(|(pod, _)| !moved.contains_key(pod)).collect();
-        let mut bound: BTreeMap<&PodRef, String> = BTreeMap::new();
-        let mut evicted: BTreeSet<&PodRef> = BTreeSet::new();
-        let mut gone: BTreeSet<&str> = BTreeSet::new();
-        let mut launched: BTreeSet<&str> = BTreeSet::new();
-        let rest = self.waves.len().saturating_sub(1);
-        for wave in &self.waves[..rest] {
-            gone.extend(wave.removals.iter().map(String::as_str));
-            launched.extend(wave.launches.iter().map(String::as_str));
-            evicted.extend(&wave.evictions);
-            let leavers = wave.evictions.iter().filter_map(|pod| moved.get(pod));
-            due.extend(leavers.map(|one| (&one.pod, name(&one.to))));
-            let now = self.state(&gone, &launched, &bound, &evicted);
-            let is_there = |place: &str| now.nodes.iter().any(|node| node.name == place);
-            let wanted: Vec<(PodRef, &str)> = due
-                .iter()
-                .filter(|(_, place)| is_there(place))
-                .map(|(pod, place)| ((*pod).clone(), place.as_str()))
-                .collect();
-            let problem = Problem::new(&now, self.catalog, &self.plan.policy, self.pool.clone())?;
-            let stuck = unbindable(&problem, &wanted);
-            let has_to = |pod: &PodRef| {
-                wave.evictions.binary_search(pod).is_ok()
-                    && moved.get(pod).is_some_and(|one| !forced.contains(one.from.as_str()))
-            };
-            if stuck.iter().any(|at| has_to(&wanted[*at].0)) {
-                return Ok(false);
-            }
-            let free = wanted.iter().enumerate().filter(|(at, _)| !stuck.contains(at));
-            let free: Vec<PodRef> = free.map(|(_, (pod, _))| pod.clone()).collect();
-            bound.extend(free.iter().filter_map(|pod| due.remove_entry(pod)));
-        }
-        Ok(true)
+            new.chain(nodes).flat_map(|(place, pods)| pods.iter().map(move |pod| (pod, place.clone())));
+        let due = placed.filter(|(pod, _)| !moved.contains_key(pod)).collect();
+        let mut walk = Walk::new(problem, &slots.values().map(String::as_str).collect());
+        route.moves.iter().for_each(|one| walk.put(&one.pod, &one.from, 1));
+        let nodes = route.snapshot.nodes.iter().zip(route.verdicts);
+        let forced =
+            nodes.filter(|(_, verdict)| verdict.is_forced()).map(|(node, _)| node.name.as_str()).collect();
+        let places = route.snapshot.nodes.iter().map(|node| node.name.clone()).collect();
+        Way { walk, moved, slots, forced, due, places }
     }
 
-    /// The cluster when these nodes are gone and these slots are nodes, and pods that were evicted are bound or wait.
-    fn state(
-        &self,
-        gone: &BTreeSet<&str>,
-        launched: &BTreeSet<&str>,
-        bound: &BTreeMap<&PodRef, String>,
-        evicted: &BTreeSet<&PodRef>,
-    ) -> Snapshot {
-        let mut now = self.snapshot.clone();
-        for (node, verdict) in now.nodes.iter_mut().zip(self.verdicts) {
+    /// The state after a wave; or the pods it evicts that cannot be bound where they are to go, even when its nodes are gone. Pods of nodes that
+    /// go by force, and pods that wait already, may find their places later.
+    pub(super) fn after(&self, wave: &Wave) -> Result<Way<'r, 'a>, BTreeSet<PodRef>> {
+        let mut next = self.clone();
+        let come: Vec<&String> =
+            wave.launches.iter().filter_map(|slot| self.slots.get(slot.as_str())).collect();
+        next.places.extend(come.iter().map(|name| (*name).clone()));
+        next.places.retain(|place| !wave.removals.contains(place));
+        let leavers: Vec<&Move> =
+            wave.evictions.iter().filter_map(|pod| self.moved.get(pod).copied()).collect();
+        let to = |one: &Move| self.slots.get(one.to.as_str()).cloned().unwrap_or_else(|| one.to.clone());
+        next.due.extend(
+            leavers.iter().map(|one| (self.moved[&one.pod], to(one))).map(|(one, to)| (&one.pod, to)),
+        );
+        let wanted: Vec<(&PodRef, String)> = next
+            .due
+            .iter()
+            .filter(|(_, place)| next.places.contains(*place))
+            .map(|(pod, place)| (*pod, place.clone()))
+            .collect();
+        let step = Step {
+            come: come.iter().map(|name| name.as_str()).collect(),
+            go: wave.removals.iter().map(String::as_str).collect(),
+            leave: leavers.iter().map(|one| (&one.pod, one.from.as_str())).collect(),
+            bind: wanted.iter().map(|(pod, place)| (*pod, place.as_str())).collect(),
+        };
+        let stuck = next.walk.step(&step);
+        let leaves: BTreeSet<&PodRef> = leavers
+            .iter()
+            .filter(|one| !self.forced.contains(one.from.as_str()))
+            .map(|one| &one.pod)
+            .collect();
+        let missing: BTreeSet<PodRef> =
+            stuck.iter().map(|at| wanted[*at].0).filter(|pod| leaves.contains(pod)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        for (at, (pod, _)) in wanted.iter().enumerate() {
+            if !stuck.contains(&at) {
+                next.due.remove(pod);
+            }
+        }
+        Ok(next)
+    }
+}
+
+impl Route<'_> {
+    /// The cluster with every node that is ever there, where every pod waits that ever gets a place.
+    pub(super) fn whole(&self) -> Snapshot {
+        let mut whole = self.snapshot.clone();
+        let moved: BTreeSet<&PodRef> = self.moves.iter().map(|one| &one.pod).collect();
+        for (node, verdict) in whole.nodes.iter_mut().zip(self.verdicts) {
             node.unschedulable |= verdict.departure().is_some();
         }
-        now.nodes.retain(|node| !gone.contains(node.name.as_str()));
-        now.node_claims.retain(|claim| claim.node.as_deref().is_none_or(|node| !gone.contains(node)));
-        let slots = self.plan.launches.iter().filter(|launch| launched.contains(launch.slot.as_str()));
-        now.nodes.extend(slots.map(|launch| self.node(launch)));
-        let ends = |node: &Option<String>| node.as_deref().is_some_and(|node| gone.contains(node));
-        now.pods.retain(|pod| !ends(&pod.node) || (!pod.is_terminal() && moves(pod)));
-        for pod in &mut now.pods {
-            let id = pod.id();
-            if let Some(place) = bound.get(&id) {
-                (pod.node, pod.phase) = (Some(place.clone()), PodPhase::Running);
-                pod.nominated_node = None;
-            } else if evicted.contains(&id) || ends(&pod.node) {
+        whole.nodes.extend(self.plan.launches.iter().map(|launch| self.node(launch)));
+        for pod in &mut whole.pods {
+            if moved.contains(&pod.id()) {
                 *pod = waiting(pod);
             }
         }
-        now.normalise();
-        now
+        whole.normalise();
+        whole
     }
 
     /// The node a launch becomes.

@@ -27,18 +27,19 @@ enum Bin {
 }
 
 /// A replay in progress.
-struct Replay<'r, 'a> {
-    problem: &'r Problem<'a>,
-    sim: Sim,
+#[derive(Clone)]
+pub(super) struct Replay<'r, 'a> {
+    pub(super) problem: &'r Problem<'a>,
+    pub(super) sim: Sim,
     /// Whether pods on a new node of a signature count, by spread constraint.
     counts_on_new: BTreeMap<(u32, u32), bool>,
     /// The same for nodes of the snapshot.
-    counts_on_node: Vec<Vec<bool>>,
+    pub(super) counts_on_node: Vec<Vec<bool>>,
     launches: u32,
 }
 
 impl<'r, 'a> Replay<'r, 'a> {
-    fn new(problem: &'r Problem<'a>) -> Replay<'r, 'a> {
+    pub(super) fn new(problem: &'r Problem<'a>) -> Replay<'r, 'a> {
         let mut sim = Sim::new(&problem.groups, &problem.constraints.meanings, None, &|g, at| {
             let group = &problem.groups[g];
             Some(problem.domains(group, &group.wants.terms.spreads[at], false))
@@ -64,7 +65,7 @@ impl<'r, 'a> Replay<'r, 'a> {
         })
     }
 
-    fn values_on_node(&mut self, node: usize) -> Values {
+    pub(super) fn values_on_node(&mut self, node: usize) -> Values {
         let keys = 0..self.problem.constraints.meanings.keys.len() as u32;
         keys.map(|key| self.problem.value_on(node, key).map(|value| self.sim.value(value))).collect()
     }
@@ -91,7 +92,7 @@ impl<'r, 'a> Replay<'r, 'a> {
         values
     }
 
-    fn bind(&mut self, g: u32, place: &(Place, Values), pods: i64) {
+    pub(super) fn bind(&mut self, g: u32, place: &(Place, Values), pods: i64) {
         let counters = 0..self.sim.owners().len() as u32;
         let counts: Vec<bool> = match place.0 {
             Place::Node(node) => {
@@ -120,7 +121,7 @@ impl<'r, 'a> Replay<'r, 'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(super) enum Place {
     /// Node of the snapshot.
     Node(usize),
     /// New node of a signature.
@@ -261,7 +262,7 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
 
 /// Binds pods (position in `places`, group, pod) where they are meant to go, in rounds; returns those that cannot be, or only as long as
 /// others are not there yet.
-fn bind_all<B>(
+pub(super) fn bind_all<B>(
     replay: &mut Replay<'_, '_>,
     places: &[(B, (Place, Values))],
     mut waiting: Vec<(usize, u32, u32)>,
@@ -303,48 +304,6 @@ fn bind_all<B>(
         }
     }
     waiting
-}
-
-/// Of pods that are to go to nodes that exist, those that cannot be bound there now (pod, name of the node), in any order: indices into the
-/// list.
-pub(crate) fn unbindable(problem: &Problem<'_>, wanted: &[(PodRef, &str)]) -> BTreeSet<usize> {
-    let mut groups_of: BTreeMap<PodRef, Vec<(u32, u32)>> = BTreeMap::new();
-    for (g, group) in problem.groups.iter().enumerate() {
-        for pod in group.whole.iter() {
-            groups_of.entry(problem.pod_ref(*pod)).or_default().push((g as u32, *pod));
-        }
-    }
-    let name = |bin: usize| problem.snapshot.nodes[problem.existing[bin].node].name.as_str();
-    let bins: BTreeMap<&str, usize> = (0..problem.existing.len()).map(|bin| (name(bin), bin)).collect();
-    let mut replay = Replay::new(problem);
-    let mut places: Vec<((), (Place, Values))> = Vec::new();
-    let mut place_of: BTreeMap<usize, usize> = BTreeMap::new();
-    let (mut waiting, mut at_of, mut stuck) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-    for (at, (pod, node)) in wanted.iter().enumerate() {
-        let found = bins.get(node).and_then(|bin| {
-            // A group that is split has a part for each domain.
-            let here = |(g, _): &&(u32, u32)| {
-                let cell = &problem.groups[*g as usize].cell;
-                let value = |key: u32| problem.value_on(problem.existing[*bin].node, key);
-                cell.iter().all(|(key, domain)| value(*key) == domain.as_deref())
-            };
-            let (g, pod) = groups_of.get(pod)?.iter().find(here)?;
-            (problem.existing[*bin].cap(*g) > 0).then_some((*bin, *g, *pod))
-        });
-        let Some((bin, g, pod)) = found else {
-            stuck.insert(at);
-            continue;
-        };
-        let place = *place_of.entry(bin).or_insert_with(|| {
-            let node = problem.existing[bin].node;
-            places.push(((), (Place::Node(node), replay.values_on_node(node))));
-            places.len() - 1
-        });
-        waiting.push((place, g, pod));
-        at_of.insert(pod, at);
-    }
-    stuck.extend(bind_all(&mut replay, &places, waiting).iter().map(|(_, _, pod)| at_of[pod]));
-    stuck
 }
 
 /// Numbers of kinds of equal pods, by pod.

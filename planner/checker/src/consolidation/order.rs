@@ -1,7 +1,7 @@
 //! Between waves (formulation, section 5.4): what a wave evicts can be bound where it is to go once its nodes are gone, whatever pods ask of
 //! each other.
 
-use super::rules::{Subject, relocates};
+use super::rules::Subject;
 use crate::binding::{daemon_pods, launched};
 use crate::filters::{World, realise_in_any_order};
 use crate::finding::{Findings, code};
@@ -52,44 +52,32 @@ pub(crate) fn check<'p>(
         waits.extend(node.pods.iter().map(|pod| (pod, node.name.as_str())));
     }
     waits.retain(|pod, _| !goes_to.contains_key(pod));
-    let mut started: BTreeMap<&PodRef, &str> = BTreeMap::new();
-    let (mut gone, mut slots): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
-    let mut left: BTreeSet<&PodRef> = BTreeSet::new();
     let daemons = daemon_pods(snapshot);
+    let movers = waits.keys().chain(goes_to.keys()).filter_map(|pod| pods.get(*pod));
+    let claims: Vec<_> = movers.flat_map(|pod| problem.storage.claims_to_come(pod)).collect();
+    let mut world = start(snapshot, subjects);
+    world.add_claims(&claims);
+    let mut place_of: BTreeMap<String, usize> = BTreeMap::new();
     for (index, wave) in stated.waves[..stated.waves.len() - 1].iter().enumerate() {
-        gone.extend(wave.removals.iter().map(String::as_str));
-        slots.extend(wave.launches.iter().map(String::as_str));
-        left.extend(&wave.evictions);
         for pod in &wave.evictions {
             waits.extend(goes_to.get(pod).map(|(_, to)| (pod, *to)));
+            // What the plan says of where it is was judged before; this is where it is.
+            let Some(found) = pods.get(pod) else { continue };
+            let on_it = world.places.iter_mut().find(|place| Some(&place.name) == found.node.as_ref());
+            on_it.into_iter().for_each(|place| place.release(found));
         }
-        let claims: Vec<_> = waits
-            .keys()
-            .filter_map(|pod| pods.get(*pod))
-            .flat_map(|pod| problem.storage.claims_to_come(pod))
-            .collect();
-        let now = state(snapshot, subjects, &gone, &left);
-        let mut world = World::of(&now);
-        world.add_claims(&claims);
-        let mut place_of: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, node) in now.nodes.iter().enumerate() {
-            place_of.insert(&node.name, at);
-            world.places[at].taints = crate::nodes::taints(&now, node);
-        }
-        for launch in plan.launches.iter().filter(|launch| slots.contains(launch.slot.as_str())) {
-            if let Some(place) = launched(problem, launch, &daemons) {
-                place_of.insert(&launch.slot, world.places.len());
-                world.places.push(place);
-            }
-        }
-        for (pod, place) in &started {
-            if let (Some(pod), Some(place)) = (pods.get(*pod), place_of.get(place)) {
-                world.places[*place].bind(pod);
-            }
+        world.places.retain(|place| !wave.removals.contains(&place.name));
+        let new = plan.launches.iter().filter(|launch| wave.launches.contains(&launch.slot));
+        world.places.extend(new.filter_map(|launch| launched(problem, launch, &daemons)));
+        place_of.clear();
+        for (at, place) in world.places.iter().enumerate() {
+            // A slot is called by its own name in moves.
+            let name = place.name.strip_prefix("planned/").unwrap_or(&place.name);
+            place_of.insert(name.to_owned(), at);
         }
         let wanted: Vec<(&PodRef, &str, usize)> = waits
             .iter()
-            .filter_map(|(pod, place)| Some((*pod, *place, *place_of.get(place)?)))
+            .filter_map(|(pod, place)| Some((*pod, *place, *place_of.get(*place)?)))
             .filter(|(pod, ..)| pods.contains_key(*pod))
             .collect();
         let assignments: Vec<(&Pod, usize)> =
@@ -106,34 +94,25 @@ pub(crate) fn check<'p>(
             findings.add(code::WAVE, message);
         }
         let stuck: BTreeSet<usize> = stuck.iter().map(|one| one.assignment).collect();
-        for (_, (pod, place, _)) in wanted.iter().enumerate().filter(|(at, _)| !stuck.contains(at)) {
-            waits.remove(pod);
-            started.insert(*pod, *place);
+        for (at, (pod, _, place)) in wanted.iter().enumerate() {
+            if stuck.contains(&at) {
+                // It may be bound, but only as long as others are not there: it waits all the same.
+                world.places[*place].release(pods[*pod]);
+            } else {
+                waits.remove(pod);
+            }
         }
     }
 }
 
-/// The cluster without the nodes that are gone and the pods that have left theirs. Nodes that have to go take no more pods.
-fn state(
-    snapshot: &Snapshot,
-    subjects: &[Subject<'_>],
-    gone: &BTreeSet<&str>,
-    left: &BTreeSet<&PodRef>,
-) -> Snapshot {
-    let due: BTreeSet<&str> = subjects
-        .iter()
-        .filter(|one| one.due.departure().is_some())
-        .map(|one| one.node.name.as_str())
-        .collect();
-    let mut now = snapshot.clone();
-    now.nodes.retain(|node| !gone.contains(node.name.as_str()));
-    for node in &mut now.nodes {
-        node.unschedulable |= due.contains(node.name.as_str());
+/// The cluster before the first wave. Nodes that have to go take no more pods.
+fn start<'a>(snapshot: &'a Snapshot, subjects: &[Subject<'_>]) -> World<'a> {
+    let due = subjects.iter().filter(|one| one.due.departure().is_some());
+    let due: BTreeSet<&str> = due.map(|one| one.node.name.as_str()).collect();
+    let mut world = World::of(snapshot);
+    for (place, node) in world.places.iter_mut().zip(&snapshot.nodes) {
+        place.unschedulable |= due.contains(node.name.as_str());
+        place.taints = crate::nodes::taints(snapshot, node);
     }
-    let stays = |pod: &Pod| {
-        let on_gone = pod.node.as_deref().is_some_and(|node| gone.contains(node));
-        !left.contains(&pod.id()) && (!on_gone || relocates(pod))
-    };
-    now.pods.retain(stays);
-    now
+    world
 }
