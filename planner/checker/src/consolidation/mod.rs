@@ -7,10 +7,13 @@
 mod allow;
 mod bound;
 mod due;
+mod leaving;
 mod rules;
 mod spot;
 mod states;
 mod waves;
+
+pub use leaving::{Leaving, LeavingPod, Obstacle, check_removals};
 
 use crate::finding::{Findings, code};
 use allow::Guard;
