@@ -38,6 +38,8 @@ const CLOSE: i64 = 2 * SECOND;
 const FORCED_LEAD: i64 = 75 * SECOND;
 /// A node that goes by force and has no end is drained after this long, whether or not anything is ready to take its place.
 const FORCED_WAIT: i64 = 2 * MINUTE;
+/// Nodes that go by force are planned this long apart at least: a plan may have no answer, and pods wait meanwhile.
+const URGENT: i64 = 5 * SECOND;
 /// Doublings of the pause after removals that came to nothing.
 const SETBACKS_MAX: u32 = 4;
 
@@ -535,7 +537,8 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
     };
     let urgent = seen.urgent.iter().any(|node| leaves(node) && !planned(node))
-        && state.course.as_ref().is_none_or(|course| course.launched);
+        && state.course.as_ref().is_none_or(|course| course.launched)
+        && state.removals_asked.is_none_or(|asked| seen.now.since(asked) >= URGENT);
     if urgent {
         return true;
     }
@@ -548,6 +551,7 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
 pub(crate) fn asked(state: &mut State, now: Time) {
     let every = state.settings.remove_every.unwrap_or(MINUTE);
     state.removals_due = Some(now.plus(every << state.setbacks));
+    state.removals_asked = Some(now);
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub struct State {
     pub(crate) course: Option<Course>,
     /// When nodes that could go are looked for next.
     pub(crate) removals_due: Option<Time>,
+    /// When they were looked for last.
+    pub(crate) removals_asked: Option<Time>,
     /// Removals in a row that came to nothing.
     pub(crate) setbacks: u32,
     /// Nodes that are to go and were seen tainted, by claim, and since when.

@@ -338,6 +338,13 @@ fn nodes_are_looked_for_when_nothing_waits_and_at_once_when_one_has_to_go() {
     let mut urgent = scene();
     urgent.urgent = ["a".to_owned()].into();
     assert!(asks(&urgent, &mut state));
+    // A plan that has nothing to say of it is not made again and again.
+    urgent.answers = vec![Answer::Planned(1, Box::default())];
+    urgent.now = urgent.now.plus(1_000);
+    assert!(!asks(&urgent, &mut state));
+    urgent.answers.clear();
+    urgent.now = urgent.now.plus(URGENT);
+    assert!(asks(&urgent, &mut state));
     let mut state = State::new(Settings { stop: true, ..settings() });
     assert!(!asks(&urgent, &mut state));
 }
