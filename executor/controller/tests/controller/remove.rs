@@ -247,6 +247,12 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
     eprintln!("{} evictions, {since} of pods that had come since", evicted.len());
     assert_eq!(deleted, Vec::<String>::new());
     assert_eq!(evicted.iter().collect::<BTreeSet<_>>().len(), evicted.len(), "each is evicted once");
+    // Nobody else can have a node removed by writing that it is to go.
+    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
+    let one = claims.list(&ListParams::default()).await.expect("claims").items[0].name_any();
+    let forged = Patch::Merge(json!({ "metadata": { "annotations": { "stowage.dev/removal": "{}" } } }));
+    let refused = claims.patch(&one, &PatchParams::default(), &forged).await.map(drop);
+    assert!(refused.is_err_and(|error| error.to_string().contains("only stowage writes")));
     // The plans that did it are over, and say so.
     let plans: Api<Plan> = Api::all(scene.client.clone());
     until("plans are over", async || {
@@ -254,7 +260,9 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
         let removing =
             found.iter().filter(|plan| plan.spec.actions.iter().any(|action| action.kind == "Remove"));
         let phases: Vec<String> = removing.filter_map(|plan| plan.status.as_ref()?.phase.clone()).collect();
-        let done = !phases.is_empty() && phases.iter().all(|phase| phase == "Completed");
+        // One that failed says that a node stayed: kube-scheduler had put a successor where another pod was to go. Another plan follows it.
+        let over = phases.iter().all(|phase| phase == "Completed" || phase == "Failed");
+        let done = over && phases.contains(&"Completed".to_owned());
         if done { Ok(()) } else { Err(format!("{phases:?}")) }
     })
     .await;
