@@ -1,15 +1,17 @@
 //! From a plan to claims.
 
+use crate::removal;
 use crate::request::{Draft, Intent, LaunchBody, Request, claim_name, client_token};
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
 use crate::view::{Observation, PlannedBatch, PlannedPod};
 use std::collections::BTreeSet;
+use stowage_models::labels;
 use stowage_models::objects::{Taint, TaintEffect};
 
 /// Key of the taint that keeps a node for its pods.
-pub const SLOT_TAINT: &str = "stowage.dev/placing";
+pub const SLOT_TAINT: &str = labels::TAINT_PLACING;
 
 /// Turns launches whose preconditions still hold into claims.
 pub(crate) fn accept(
@@ -30,6 +32,10 @@ pub(crate) fn accept(
     }
     // Not the leader, or blind: whoever is will plan for itself.
     if !seen.synced || !seen.leader || state.settings.stop {
+        return;
+    }
+    if !batch.waves.is_empty() {
+        removal::begin(state, seen, batch);
         return;
     }
     if state.settings.needs_approval(batch.cost()) {

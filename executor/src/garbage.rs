@@ -34,7 +34,7 @@ pub(crate) fn collect(state: &mut State, seen: &Observation, requests: &mut Vec<
         let old = listing.begun.since(instance.launched) >= ORPHAN_AFTER;
         if instance.ours && !claimed && old && instance.state != InstanceState::Ended {
             let (instance, why) = (instance.id.clone(), Reason::Orphan);
-            state.ask(Request::Terminate { instance, why, empty: None }, seen.now, requests);
+            state.ask(Request::Terminate { instance, why, empty: None, detached: false }, seen.now, requests);
         }
     }
     for node in seen.nodes.values() {

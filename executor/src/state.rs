@@ -2,6 +2,7 @@
 
 use crate::batch::Window;
 use crate::lessons::Lessons;
+use crate::removal::Course;
 use crate::request::{Draft, Key, Request};
 use crate::settings::Settings;
 use crate::stock::Stock;
@@ -50,6 +51,16 @@ pub struct State {
     pub(crate) emptied: BTreeMap<String, Time>,
     pub(crate) listing: Option<Listing>,
     pub(crate) listed: Option<Time>,
+    /// The plan with removals that is carried out, and how far it is.
+    pub(crate) course: Option<Course>,
+    /// When nodes that could go are looked for next.
+    pub(crate) removals_due: Option<Time>,
+    /// When they were looked for last.
+    pub(crate) removals_asked: Option<Time>,
+    /// Removals in a row that came to nothing.
+    pub(crate) setbacks: u32,
+    /// Nodes that are to go and were seen tainted, by claim, and since when.
+    pub(crate) closed: BTreeMap<String, Time>,
     /// Plans in review that were begun, by digest.
     pub(crate) begun: BTreeSet<String>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.

@@ -83,6 +83,8 @@ pub struct Claim {
     pub grace: Option<i64>,
     /// Has our finalizer.
     pub finalizer: bool,
+    /// Its node is to go, as a plan says.
+    pub removal: Option<crate::removal::Removal>,
 }
 
 /// A node as the API server has it.
@@ -193,13 +195,23 @@ pub struct PlannedBatch {
     pub launches: Vec<crate::request::Intent>,
     /// Pods that were looked at and need no launch: they have a place, or can have none.
     pub settled: Vec<PlannedPod>,
+    /// What is done in order, where nodes are removed; all launches are in here then.
+    pub waves: Vec<crate::removal::PlannedWave>,
 }
 
 impl PlannedBatch {
+    /// Launches and removals.
+    #[must_use]
+    pub fn actions(&self) -> usize {
+        let waves: usize = self.waves.iter().map(|wave| wave.launches.len() + wave.removals.len()).sum();
+        self.launches.len() + waves
+    }
+
     /// Price per hour of its launches.
     #[must_use]
     pub fn cost(&self) -> UsdMicros {
-        self.launches.iter().filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum()
+        let launches = self.waves.iter().flat_map(|wave| &wave.launches).chain(&self.launches);
+        launches.filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum()
     }
 }
 
@@ -240,6 +252,8 @@ pub enum Answer {
     },
     /// Machines.
     Listed(Listing),
+    /// What stands against nodes that are to go, by claim; one of the verdicts for each that was asked about.
+    Rechecked(BTreeMap<String, Result<(), crate::removal::Hindrance>>),
     /// Any other request was carried out.
     Done(crate::request::Key),
     /// Any other request was not carried out.
@@ -259,6 +273,8 @@ pub struct Observation {
     pub inputs: String,
     /// Uid and generation (`uid@generation`) of NodePools and node classes, uids of nodes, by `Kind/name`.
     pub versions: BTreeMap<String, String>,
+    /// Nodes that have to go by force: their machines are taken away, say.
+    pub urgent: BTreeSet<String>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.

@@ -2,6 +2,7 @@
 
 mod departures;
 mod generate;
+mod leaving;
 mod openb;
 mod spot;
 mod ties;

@@ -5,7 +5,7 @@ use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
-use crate::{objects, review, telling};
+use crate::{objects, removing, review, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -30,13 +30,13 @@ pub(crate) struct Ports {
     pub(crate) brake: Brake,
 }
 
-type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 /// Bytes of a refusal that a condition shows.
 const MESSAGE_MAX: usize = 500;
 
 /// A refusal as text; what is gone, or there already, is as it should be.
-fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
+pub(crate) fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == code => Ok(()),
@@ -44,7 +44,7 @@ fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
     }
 }
 
-fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
+pub(crate) fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
     let found = KINDS.iter().find(|one| one.kind == kind);
     found.map(|one| one.api(client)).ok_or_else(|| format!("{kind} is no kind that is looked at"))
 }
@@ -97,10 +97,10 @@ impl Ports {
                 Ok(listing) => Answer::Listed(listing),
                 Err(error) => Answer::Failed(key?, error),
             }),
-            Request::Terminate { instance, why, empty } => {
+            Request::Terminate { instance, why, empty, detached } => {
                 let key = key?;
                 if let Some(node) = empty
-                    && let Err(error) = self.is_empty(&node).await
+                    && let Err(error) = self.is_empty(&node, detached).await
                 {
                     return Some(Answer::Failed(key, error));
                 }
@@ -122,8 +122,8 @@ impl Ports {
         }
     }
 
-    /// Asks the API server itself for pods that are to leave a node.
-    async fn is_empty(&self, node: &str) -> Outcome {
+    /// Asks the API server itself for pods that are to leave a node, and for their volumes.
+    async fn is_empty(&self, node: &str, detached: bool) -> Outcome {
         let pods = api(&self.client, "Pod")?;
         let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
         let found = tokio::time::timeout(WRITE, pods.list(&here)).await;
@@ -133,6 +133,7 @@ impl Ports {
             drain.is_some_and(|drain| drain.going.is_none())
         });
         match left.count() {
+            0 if detached => removing::are_detached(self, node, &found.items).await,
             0 => Ok(()),
             count => Err(format!("{count} pods have come meanwhile")),
         }
@@ -202,6 +203,11 @@ impl Ports {
                 let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
                 self.change_taints(&node, &json!({}), of_slot, None).await.map(drop)
             }
+            Request::Intend(removal) => removing::intend(self, &removal).await,
+            Request::Leave { claim, plan, why } => removing::leave(self, &claim, &plan, why).await,
+            Request::Keep { claim, node, plan, why } => {
+                removing::keep(self, &claim, node.as_deref(), plan.as_deref(), &why).await
+            }
             Request::Disrupt { node } => self.disrupt(&node).await,
             Request::Evict { pod } => self.evict(&pod).await,
             Request::DeletePod { pod, grace } => {
@@ -232,6 +238,7 @@ impl Ports {
             Request::Judge { plan, verdict } => review::judge(self, &plan, &verdict).await,
             Request::Plan { .. }
             | Request::Verify { .. }
+            | Request::Recheck { .. }
             | Request::Show(_)
             | Request::CreateClaim(_)
             | Request::Launch { .. }
@@ -314,7 +321,7 @@ impl Ports {
 
     /// Removes taints of a node, and only these, and changes it otherwise as told. If something was removed, another may come in its
     /// place. False if nothing was there to remove though the node was not registered yet.
-    async fn change_taints(
+    pub(crate) async fn change_taints(
         &self,
         node: &str,
         change: &Value,

@@ -29,7 +29,7 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
             Some(intent(launch, pool, view, planned(&mut launch.pods.iter())))
         })
         .collect();
-    PlannedBatch { plan: plan.id.clone(), launches, settled }
+    PlannedBatch { plan: plan.id.clone(), launches, settled, waves: Vec::new() }
 }
 
 /// The name of the action that carries a launch out.

@@ -24,9 +24,10 @@ enum Fate {
 /// A plan that is under way.
 #[derive(Clone, Debug)]
 struct Entry {
-    /// Launches.
+    /// Launches and removals.
     all: usize,
     since: Instant,
+    /// Claims that were launched, by name; claims of nodes that go, as `-name`.
     claims: BTreeMap<String, Fate>,
     /// What was written last.
     told: Option<(&'static str, usize)>,
@@ -46,7 +47,7 @@ pub(crate) struct Progress {
 pub(crate) struct Plans(BTreeMap<String, Entry>);
 
 impl Plans {
-    /// A plan was published, with so many launches.
+    /// A plan was published, with so many launches and removals.
     pub(crate) fn published(&mut self, plan: &str, all: usize, now: Instant) {
         let entry = Entry { all, since: now, claims: BTreeMap::new(), told: Some(("Executing", 0)) };
         self.0.entry(plan.to_owned()).or_insert(entry);
@@ -58,7 +59,8 @@ impl Plans {
     }
 
     /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
-    pub(crate) fn look(&mut self, seen: &Observation, now: Instant) -> Vec<Progress> {
+    /// `running`: the plan of which further waves are to come.
+    pub(crate) fn look(&mut self, seen: &Observation, running: Option<&str>, now: Instant) -> Vec<Progress> {
         let ours = || seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty());
         // One without a claim under way was over before this process began.
         let under_way: BTreeSet<&String> =
@@ -78,12 +80,27 @@ impl Plans {
                 *fate = fate_of(claim);
             }
         }
+        for claim in seen.claims.values().filter(|claim| claim.ours) {
+            // Nodes on their way out keep their plan under way, also for a process that has just begun.
+            let Some(removal) = &claim.removal else { continue };
+            let fresh = || Entry { all: 0, since: now, claims: BTreeMap::new(), told: None };
+            let entry = self.0.entry(removal.plan.clone()).or_insert_with(fresh);
+            entry.claims.entry(format!("-{}", claim.name)).or_insert(Fate::Pending);
+        }
         let mut told = Vec::new();
         for (plan, entry) in &mut self.0 {
-            for (name, fate) in &mut entry.claims {
-                if *fate == Fate::Pending && !seen.claims.contains_key(name) {
-                    *fate = Fate::Failed;
-                }
+            for (name, fate) in entry.claims.iter_mut().filter(|(_, fate)| **fate == Fate::Pending) {
+                *fate = match name.strip_prefix('-') {
+                    None if !seen.claims.contains_key(name) => Fate::Failed,
+                    None => Fate::Pending,
+                    Some(name) => match seen.claims.get(name) {
+                        None => Fate::Ready,
+                        Some(claim) if claim.removal.as_ref().is_some_and(|one| one.plan == *plan) => {
+                            Fate::Pending
+                        }
+                        Some(_) => Fate::Failed,
+                    },
+                };
             }
             let proposed = seen.proposals.get(plan).map(|one| one.actions.len());
             entry.all = entry.all.max(entry.claims.len()).max(proposed.unwrap_or(0));
@@ -94,7 +111,8 @@ impl Plans {
             }
             let count = |wanted: Fate| entry.claims.values().filter(|fate| **fate == wanted).count();
             let (ready, failed) = (count(Fate::Ready), count(Fate::Failed));
-            let late = now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
+            let more = running == Some(plan.as_str());
+            let late = !more && now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
             let over = count(Fate::Pending) == 0 && (ready + failed == entry.all || late);
             let phase = match over {
                 false => "Executing",
@@ -148,7 +166,7 @@ mod tests {
         claims: &[(&str, bool, bool)],
         now: Instant,
     ) -> Vec<(&'static str, usize, usize)> {
-        plans.look(&seen(claims), now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
+        plans.look(&seen(claims), None, now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
     }
 
     #[test]

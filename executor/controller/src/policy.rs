@@ -1,6 +1,7 @@
 //! The cluster's PlanPolicy: what is in force.
 
 use crate::act::Ports;
+use crate::consolidating;
 use crate::run::Options;
 use jiff::Timestamp;
 use kube::Api;
@@ -26,7 +27,7 @@ pub(crate) fn word(mode: Mode) -> &'static str {
 }
 
 /// An amount such as `2.50`, exactly.
-fn dollars(text: &str) -> Option<UsdMicros> {
+pub(crate) fn dollars(text: &str) -> Option<UsdMicros> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || part.len() > 6 || !digits(whole) || !digits(part) || text.ends_with('.') {
@@ -92,6 +93,10 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
             settings.review.expire_after = after.saturating_mul(1000);
         }
     }
+    if let Some(rules) = &spec.consolidation {
+        consolidating::apply(options, rules)?;
+    }
+    let settings = &mut options.settings;
     settings.stop = spec.stop.unwrap_or(settings.stop);
     settings.steer = spec.steer_pods.unwrap_or(settings.steer);
     if let Some(idle) = seconds("batchIdleDuration", &spec.batch_idle_duration)? {

@@ -35,6 +35,7 @@ pub(crate) async fn publish(
 ) -> Result<(), String> {
     let api: Api<PlanObject> = Api::all(client.clone());
     let name = name(&spec.digest);
+    let removals = spec.actions.iter().filter(|action| action.kind == "Remove").count();
     let (shadow, waits) = (spec.mode == "shadow", spec.body.is_some());
     let object = PlanObject::new(&name, spec);
     leadership.write(async { fine(api.create(&PostParams::default(), &object).await, 409) }).await?;
@@ -42,7 +43,7 @@ pub(crate) async fn publish(
         true => "Shadow",
         false if waits => "Proposed",
         // Nothing to do but to say why.
-        false if plan.launches.is_empty() => "Completed",
+        false if plan.launches.is_empty() && removals == 0 => "Completed",
         false => "Executing",
     };
     let unplaced = plan.unplaced.iter().flat_map(|left| {
@@ -51,7 +52,7 @@ pub(crate) async fn publish(
     let hopeless =
         hopeless.iter().map(|(pod, reason)| LeftOut { pod: pod.0.clone(), reason: reason.clone() });
     let left_out: Vec<LeftOut> = hopeless.chain(unplaced).take(LEFT_OUT_MAX).collect();
-    let actions = format!("0/{}", plan.launches.len());
+    let actions = format!("0/{}", plan.launches.len() + removals);
     let status = json!({ "status": { "phase": phase, "actions": actions, "leftOut": left_out } });
     let (params, patch) = (PatchParams::default(), Patch::Merge(status));
     leadership.write(api.patch_status(&name, &params, &patch)).await.map(drop)

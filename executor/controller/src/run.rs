@@ -3,6 +3,7 @@
 use crate::act::Ports;
 use crate::brake::Brake;
 use crate::classes::Classes;
+use crate::consolidating;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
@@ -12,6 +13,7 @@ use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::pools;
 use crate::publish;
+use crate::removing;
 use crate::review::{self, Proposals};
 use crate::savings;
 use crate::telling;
@@ -25,6 +27,7 @@ use stowage_executor::{
     Verdict, planning_view, step,
 };
 use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
@@ -56,6 +59,8 @@ pub struct Options {
     pub settings: Settings,
     /// Policy of plans.
     pub policy: Policy,
+    /// Which nodes go, and when ([`Settings::remove_every`]).
+    pub consolidation: ConsolidationPolicy,
     /// Types and prices, if the cloud does not say.
     pub catalog: Catalog,
     /// Budget of a plan.
@@ -71,6 +76,7 @@ impl Options {
         Options {
             settings,
             policy: Policy::default(),
+            consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
             plan_time: Duration::from_secs(2),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -234,10 +240,10 @@ impl Controller {
             for answer in &seen.answers {
                 if let Answer::Planned(_, batch) = answer
                     && !shadow
-                    && !batch.launches.is_empty()
-                    && !options.settings.needs_approval(batch.cost())
+                    && batch.actions() > 0
+                    && (!batch.waves.is_empty() || !options.settings.needs_approval(batch.cost()))
                 {
-                    self.plans().published(&batch.plan, batch.launches.len(), Instant::now());
+                    self.plans().published(&batch.plan, batch.actions(), Instant::now());
                 }
                 telling::answer(&self.metrics, answer, &seen);
             }
@@ -257,7 +263,10 @@ impl Controller {
                 }
                 self.start(request, &options, &sender, &permits);
             }
-            if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() {
+            // Where nodes go, the plans of that say it.
+            let goes = options.settings.mode == Mode::Auto && options.settings.remove_every.is_some();
+            if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() && !goes
+            {
                 savings_due = Instant::now() + savings::EVERY;
                 let (view, metrics, options) = (self.view.clone(), self.metrics.clone(), options.clone());
                 let live = self.ports.cloud.catalog();
@@ -272,7 +281,7 @@ impl Controller {
                 self.tidy_plans(&seen);
             }
             if !shadow && seen.leader && seen.synced {
-                self.progress(&seen);
+                self.progress(&seen, state.removing());
                 self.ports.events.nominate(&seen, &mut nominated);
                 self.ports.events.undrained(&seen, &mut undrained);
                 if inputs != seen.inputs {
@@ -323,11 +332,24 @@ impl Controller {
             _ => &permits.others,
         };
         let permits = permits.clone();
-        if let Request::Plan { ticket, input } = request {
+        if let Request::Recheck { removals, input } = request {
+            let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
+            tokio::spawn(async move {
+                let answer = removing::recheck(&ports, &view, &classes, options, removals, *input).await;
+                let _ = sender.send(answer);
+            });
+            return;
+        }
+        if let Request::Plan { ticket, input, removals } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             let proposals = self.proposals.clone();
             tokio::spawn(async move {
-                let answer = match plan_now(&ports, &view, &classes, &proposals, options, *input).await {
+                let planned = if removals {
+                    consolidating::plan_now(&ports, &view, &classes, options, *input).await
+                } else {
+                    plan_now(&ports, &view, &classes, &proposals, options, *input).await
+                };
+                let answer = match planned {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
                     Err(error) => Answer::NotPlanned(ticket, error),
                 };
@@ -358,8 +380,8 @@ impl Controller {
     }
 
     /// Writes how far plans are, when it has changed.
-    fn progress(&self, seen: &stowage_executor::Observation) {
-        for one in self.plans().look(seen, Instant::now()) {
+    fn progress(&self, seen: &stowage_executor::Observation, removing: Option<&str>) {
+        for one in self.plans().look(seen, removing, Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }
@@ -534,7 +556,7 @@ async fn plan_now(
         let expires = now + SignedDuration::from_millis(settings.review.expire_after);
         stowage_review::proposal(&plan, reads, &expires.to_string()).map_err(unpublished)?
     } else {
-        stowage_review::published(&plan, policy::word(settings.mode))
+        stowage_review::published(&plan, policy::word(settings.mode), &view.snapshot.nodes)
     };
     batch.plan.clone_from(&spec.digest);
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {

@@ -1,4 +1,4 @@
-//! What consolidation would save now: planned every few minutes, told in metrics, and not carried out.
+//! What consolidation would save now, where nodes are not removed: planned every few minutes, told in metrics, and not carried out.
 
 use crate::metrics::{Family, Metrics};
 use crate::run::Options;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_executor::Mode;
 use stowage_models::catalog::Catalog;
-use stowage_models::consolidation::{ConsolidationPolicy, ConsolidationSummary};
+use stowage_models::consolidation::ConsolidationSummary;
 use stowage_models::plan::Policy;
 use stowage_observe::View;
 use stowage_planner::{Limits, consolidate};
@@ -22,7 +22,7 @@ const SAVINGS: Family = Family {
 };
 const MOST: Family = Family {
     name: "stowage_potential_savings_bound_dollars",
-    help: "Proven: no consolidation under the default policy saves more dollars an hour.",
+    help: "Proven: no consolidation under the policy in force saves more dollars an hour.",
 };
 
 /// Dollars an hour (micro-dollars) that a plan saves, and that any could save at most.
@@ -47,7 +47,7 @@ pub(crate) async fn look(
         let begun = Instant::now();
         let limits =
             Limits { time: TIME, threads: 1, clock: Arc::new(move || begun.elapsed()), cancel: None };
-        let policy = Policy { consolidation: Some(ConsolidationPolicy::default()), ..options.policy.clone() };
+        let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
         let catalog = live.as_deref().unwrap_or(&options.catalog);
         let planned = consolidate(&snapshot, catalog, &policy, &limits, &mut |_| {});
         let plan = planned.map_err(|error| error.to_string())?.plan;
@@ -59,13 +59,19 @@ pub(crate) async fn look(
         }
     };
     let summary = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
-    let (saved, most) = savings(&summary);
-    metrics.set(SAVINGS, &[], saved);
-    metrics.set(MOST, &[], most);
+    let (saved, most) = tell(metrics, &summary);
     let shadow = mode == Mode::Shadow;
     let (nodes, pods) = (summary.nodes_removed, summary.pods_moved);
     tracing::info!(shadow, nodes, pods, micro_dollars_an_hour = saved, at_most = most, "could be saved");
     Ok(())
+}
+
+/// Tells what a plan would save, and what any could at most.
+pub(crate) fn tell(metrics: &Metrics, summary: &ConsolidationSummary) -> (i64, i64) {
+    let (saved, most) = savings(summary);
+    metrics.set(SAVINGS, &[], saved);
+    metrics.set(MOST, &[], most);
+    (saved, most)
 }
 
 #[cfg(test)]

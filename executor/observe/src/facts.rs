@@ -23,6 +23,8 @@ pub const BODY: &str = "stowage.dev/launch-request";
 pub const PODS: &str = "stowage.dev/pods";
 /// Annotation: what was promised of the machine, as JSON ([`Promise`]).
 pub const PROMISE: &str = "stowage.dev/promise";
+/// Annotation: that the node is to go, as JSON (`stowage_executor::Removal`).
+pub const REMOVAL: &str = "stowage.dev/removal";
 /// Karpenter's finalizer.
 const FINALIZER: &str = "karpenter.sh/termination";
 
@@ -129,6 +131,8 @@ pub fn claim(object: &DynamicObject) -> Claim {
         deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
         grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
+        // One that cannot be read says nothing: the node stays.
+        removal: serde_json::from_str(&annotation(REMOVAL)).ok(),
     }
 }
 

@@ -9,10 +9,12 @@
 mod body;
 pub mod cluster;
 mod file;
+mod removal;
 mod summary;
 
 pub use body::{Body, Reads, digest, name, open, proposal, published};
 pub use file::{FileError, read_file};
+pub use removal::action as removal;
 pub use summary::summary;
 
 /// On a Plan: the digest that is approved.

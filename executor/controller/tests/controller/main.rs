@@ -10,6 +10,8 @@ mod kills;
 mod launch;
 mod limits;
 mod policy;
+mod remove;
+mod remove_kills;
 mod reserved;
 mod restart;
 mod review;

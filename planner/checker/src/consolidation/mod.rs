@@ -7,11 +7,14 @@
 mod allow;
 mod bound;
 mod due;
+mod leaving;
 mod order;
 mod rules;
 mod spot;
 mod states;
 mod waves;
+
+pub use leaving::{Leaving, LeavingPod, Obstacle, check_removals};
 
 use crate::finding::{Findings, code};
 use allow::Guard;
