@@ -20,6 +20,8 @@ mod claims;
 mod drain;
 mod garbage;
 mod lessons;
+mod messages;
+mod notices;
 mod overlay;
 mod ports;
 mod request;
@@ -33,6 +35,7 @@ mod time;
 mod view;
 
 pub use accept::SLOT_TAINT;
+pub use messages::{Letter, Message, MessageKind};
 pub use overlay::{PlanningView, planning_view};
 pub use ports::{Awaited, Cloud, CloudError, Launched};
 pub use request::{

@@ -118,6 +118,8 @@ pub enum Reason {
     RegistrationTimeout,
     /// The instance has ended.
     InstanceGone,
+    /// The instance is taken away before its node has registered.
+    Interrupted,
     /// Its claim is being deleted.
     ClaimDeleted,
     /// Nobody claims it.
@@ -134,6 +136,7 @@ impl Reason {
             Reason::LaunchTimeout => "LaunchTimeout",
             Reason::RegistrationTimeout => "RegistrationTimeout",
             Reason::InstanceGone => "InstanceGone",
+            Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
             Reason::Orphan => "Orphan",
         }

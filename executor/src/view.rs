@@ -3,6 +3,7 @@
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::departure::Notices;
 use stowage_models::objects::{PodRef, Taint};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
@@ -83,6 +84,8 @@ pub struct Claim {
     pub grace: Option<i64>,
     /// Has our finalizer.
     pub finalizer: bool,
+    /// What messages say of its machine.
+    pub notices: Notices,
 }
 
 /// A node as the API server has it.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
 use stowage_executor::{
-    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time,
+    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Letter, Reason, Time,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -88,6 +88,14 @@ impl Cloud for Aws {
 
     fn catalog(&self) -> Option<Arc<Catalog>> {
         Some(Aws::catalog(self))
+    }
+
+    fn receive(&self, wait: bool) -> Awaited<'_, Result<Option<Vec<Letter>>, CloudError>> {
+        Box::pin(async move { Ok(self.letters(wait).await?) })
+    }
+
+    fn dismiss(&self, receipts: Vec<String>) -> Awaited<'_, Result<usize, CloudError>> {
+        Box::pin(async move { Ok(self.delete_letters(receipts).await?) })
     }
 
     fn tidy(&self) -> Awaited<'_, Result<(), CloudError>> {

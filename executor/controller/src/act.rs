@@ -448,6 +448,9 @@ fn given_up(why: Reason) -> &'static str {
             "its node has not registered in time; its machine is ended, its pods are planned again"
         }
         Reason::InstanceGone => "its machine has ended",
+        Reason::Interrupted => {
+            "its machine is taken away before its node has registered; its pods are planned again"
+        }
         Reason::ClaimDeleted => "it is being deleted",
         Reason::Orphan => "nobody claims it",
     }

@@ -11,6 +11,7 @@ mod conditions;
 mod events;
 mod health;
 mod intents;
+mod interruption;
 mod lease;
 pub mod logs;
 mod metrics;

@@ -6,6 +6,7 @@ use crate::classes::Classes;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
+use crate::interruption::Listener;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
@@ -176,6 +177,8 @@ impl Controller {
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let braking = self.ports.clone();
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
+        let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
+        let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -183,7 +186,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking));
+                    drop((self.told, braking, listening));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -222,6 +225,7 @@ impl Controller {
                 tracing::warn!(stopped, "stop");
             }
             self.ports.events.set_acting(!shadow && seen.leader);
+            listener.set(!shadow && seen.leader && seen.synced);
             seen.answers = std::mem::take(&mut answers);
             for answer in &mut seen.answers {
                 // What was published as one mode's is not carried out, or shown, as the other's.

@@ -4,6 +4,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_models::departure::{NOTICES, Notices};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
 use stowage_models::quantity::{Resources, parse_quantity};
@@ -129,6 +130,7 @@ pub fn claim(object: &DynamicObject) -> Claim {
         deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
         grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
+        notices: Notices::parse(&annotation(NOTICES)),
     }
 }
 

@@ -6,6 +6,7 @@ mod direct;
 mod drain;
 mod fencing;
 mod fit;
+mod interruption;
 mod kills;
 mod launch;
 mod limits;
