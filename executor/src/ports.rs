@@ -58,6 +58,16 @@ pub trait Cloud: Send + Sync + 'static {
         Box::pin(future::ready(Ok(None)))
     }
 
+    /// The image that would be launched today for a node class (JSON) and an instance type; `None` if this cloud has nothing to say.
+    fn image<'a>(
+        &'a self,
+        class: &'a str,
+        instance_type: &'a str,
+    ) -> Awaited<'a, Result<Option<String>, CloudError>> {
+        let _ = (class, instance_type);
+        Box::pin(future::ready(Ok(None)))
+    }
+
     /// Types and prices as the cloud has them now; `None` if it does not say.
     fn catalog(&self) -> Option<Arc<Catalog>> {
         None

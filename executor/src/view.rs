@@ -174,6 +174,19 @@ pub struct Instance {
     pub capacity_type: String,
     /// Image.
     pub image: String,
+    /// Where it was put, if that is known.
+    pub placed: Option<Box<Placed>>,
+}
+
+/// Where an instance was put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Subnet; empty if it is not known.
+    pub subnet: String,
+    /// Security groups; empty if they are not known.
+    pub groups: BTreeSet<String>,
+    /// The capacity reservation it runs in.
+    pub reservation: Option<String>,
 }
 
 /// Instances of this cluster, and the claims there were after they had been listed.

@@ -8,6 +8,7 @@ mod act;
 mod brake;
 mod classes;
 mod conditions;
+mod drift;
 mod events;
 mod health;
 mod intents;

@@ -3,6 +3,7 @@
 use crate::act::Ports;
 use crate::brake::Brake;
 use crate::classes::Classes;
+use crate::drift;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
@@ -173,7 +174,7 @@ impl Controller {
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
-        let mut inputs = String::new();
+        let (mut inputs, mut drift) = (String::new(), drift::Watch::new());
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let braking = self.ports.clone();
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
@@ -245,6 +246,7 @@ impl Controller {
                 }
                 telling::answer(&self.metrics, answer, &seen);
             }
+            drift.listed(&seen.answers);
             seen.proposals = lock(&self.proposals).look(&self.view);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
@@ -282,6 +284,10 @@ impl Controller {
                 if inputs != seen.inputs {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
+                    drift.hurry();
+                }
+                if !stopped && self.classes.unready().is_some() {
+                    drift.tend(&self.ports, &self.view, &options);
                 }
                 if !stopped && Instant::now() >= classes_due && self.classes.begin() {
                     classes_due = Instant::now() + CLASSES_EVERY;

@@ -42,14 +42,14 @@ struct Running {
     task: JoinHandle<()>,
     metrics: Arc<Metrics>,
     health: Health,
-    _lease: Lease,
+    lease: Lease,
 }
 
 async fn running(scene: &Scene, name: &str) -> Running {
     let lease = Lease::start(scene.cluster.client_as(USER), SPACE, "stowage-controller", name);
     let controller = scene.controller(&lease, scene.cluster.client_as(USER), Settings::default()).await;
     let (metrics, health) = (controller.metrics(), controller.health());
-    Running { task: tokio::spawn(controller.run()), metrics, health, _lease: lease }
+    Running { task: tokio::spawn(controller.run()), metrics, health, lease }
 }
 
 async fn notices(scene: &Scene) -> BTreeMap<String, String> {
@@ -190,6 +190,7 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
     let left: Vec<_> = planned.plan.unplaced.iter().filter(ours).collect();
     assert!(of_node > 0 && left.is_empty(), "{left:?}");
     first.task.abort();
+    first.lease.release().await;
     // Another process knows what this one was told.
     let second = running(&scene, "two").await;
     until("a second controller sees it", async || {

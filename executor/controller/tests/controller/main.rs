@@ -4,6 +4,7 @@ mod capacity;
 mod common;
 mod direct;
 mod drain;
+mod drift;
 mod fencing;
 mod fit;
 mod interruption;
