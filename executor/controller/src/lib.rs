@@ -13,6 +13,7 @@ mod events;
 mod health;
 mod intents;
 mod interruption;
+mod kept;
 mod lease;
 pub mod logs;
 mod metrics;

@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
 use crate::interruption::Listener;
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
@@ -174,7 +175,7 @@ impl Controller {
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
-        let (mut inputs, mut drift) = (String::new(), drift::Watch::new());
+        let (mut inputs, mut drift, kept) = (String::new(), drift::Watch::new(), Arc::new(Kept::default()));
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let braking = self.ports.clone();
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
@@ -265,10 +266,10 @@ impl Controller {
             }
             if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() {
                 savings_due = Instant::now() + savings::EVERY;
-                let (view, metrics, options) = (self.view.clone(), self.metrics.clone(), options.clone());
-                let live = self.ports.cloud.catalog();
+                let (view, ports, options) = (self.view.clone(), self.ports.clone(), options.clone());
+                let kept = kept.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = savings::look(&view, options, live, &metrics).await {
+                    if let Err(error) = savings::look(&view, options, &ports, &kept).await {
                         tracing::warn!(error, "what could be saved is not known");
                     }
                 });
