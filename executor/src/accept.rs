@@ -95,5 +95,6 @@ pub(crate) fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
     };
     // A struct of strings and maps of strings always has a JSON form.
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body, exact: false }
+    let class_hash = String::new();
+    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body, exact: false, class_hash }
 }

@@ -21,8 +21,11 @@ mod accept;
 mod batch;
 mod claims;
 mod drain;
+mod drift;
 mod garbage;
 mod lessons;
+mod messages;
+mod notices;
 mod overlay;
 mod ports;
 mod removal;
@@ -37,6 +40,10 @@ mod time;
 mod view;
 
 pub use accept::SLOT_TAINT;
+pub use drift::{
+    ClassFacts, DriftInput, DriftReason, DriftVerdict, STAMP, Stamp, class_hash, judge_drift, pool_hash,
+};
+pub use messages::{Letter, Message, MessageKind};
 pub use overlay::{PlanningView, planning_view};
 pub use ports::{Awaited, Cloud, CloudError, Launched};
 pub use removal::{Hindrance, Leaver, Moving, Place, PlannedWave, Removal};
@@ -51,6 +58,6 @@ pub use step::step;
 pub use stock::Stock;
 pub use time::Time;
 pub use view::{
-    Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, PlannedBatch,
-    PlannedPod, Pod,
+    Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, Placed,
+    PlannedBatch, PlannedPod, Pod,
 };

@@ -536,7 +536,10 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
         seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
     };
-    let urgent = seen.urgent.iter().any(|node| leaves(node) && !planned(node))
+    let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
+    let noticed =
+        noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
+    let urgent = seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node))
         && state.course.as_ref().is_none_or(|course| course.launched)
         && state.removals_asked.is_none_or(|asked| seen.now.since(asked) >= URGENT);
     if urgent {

@@ -39,6 +39,8 @@ pub struct Intent {
     pub expire_after: Option<String>,
     /// `terminationGracePeriod` of the NodePool.
     pub termination_grace_period: Option<String>,
+    /// Digest of the NodePool's template as it was planned with ([`crate::pool_hash`]).
+    pub pool_hash: String,
 }
 
 /// What is sent to the cloud. Stored as text with the claim and sent again as that text.
@@ -90,6 +92,8 @@ pub struct Draft {
     pub body: String,
     /// It was approved as it is: it is created for all of its pods or not at all.
     pub exact: bool,
+    /// Digest of the node class as the launch was prepared with it ([`crate::class_hash`]); empty before.
+    pub class_hash: String,
 }
 
 /// The client token of an action: at most one machine is ever launched under it. 64 characters, as EC2 allows.
@@ -120,6 +124,8 @@ pub enum Reason {
     RegistrationTimeout,
     /// The instance has ended.
     InstanceGone,
+    /// The instance is taken away before its node has registered.
+    Interrupted,
     /// Its claim is being deleted.
     ClaimDeleted,
     /// Nobody claims it.
@@ -136,6 +142,7 @@ impl Reason {
             Reason::LaunchTimeout => "LaunchTimeout",
             Reason::RegistrationTimeout => "RegistrationTimeout",
             Reason::InstanceGone => "InstanceGone",
+            Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
             Reason::Orphan => "Orphan",
         }

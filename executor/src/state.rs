@@ -67,6 +67,8 @@ pub struct State {
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.
     pub(crate) again: BTreeMap<String, Again>,
+    /// Claims whose interruption was taken as a word on their offering.
+    pub(crate) interrupted: BTreeSet<String>,
     pub(crate) inputs: String,
     flights: BTreeMap<Key, Flight>,
 }

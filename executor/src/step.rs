@@ -5,7 +5,7 @@ use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, removal, review, slots};
+use crate::{accept, claims, garbage, notices, removal, review, slots};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -28,6 +28,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         return (state, requests);
     }
     forget_what_is_gone(&mut state, seen);
+    notices::learn(&mut state, seen);
     if state.settings.stop {
         stopped(&mut state, seen, &mut requests);
         return (state, requests);
@@ -37,6 +38,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         create(&mut state, seen, &mut requests);
         for claim in seen.claims.values().filter(|claim| claim.ours) {
             claims::tend(&mut state, seen, claim, &mut requests);
+            notices::tend(&mut state, seen, claim, &mut requests);
             slots::tend(&mut state, seen, claim, &mut requests);
         }
         removal::tend(&mut state, seen, &mut requests);
@@ -236,7 +238,7 @@ impl State {
     }
 
     /// The cloud had none of it.
-    fn miss(&mut self, offering: &(String, String, String), now: Time) {
+    pub(crate) fn miss(&mut self, offering: &(String, String, String), now: Time) {
         self.stock.miss(offering.clone(), self.settings.capacity_pause, now);
     }
 

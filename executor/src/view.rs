@@ -3,6 +3,7 @@
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::departure::Notices;
 use stowage_models::objects::{PodRef, Taint};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
@@ -85,6 +86,8 @@ pub struct Claim {
     pub finalizer: bool,
     /// Its node is to go, as a plan says.
     pub removal: Option<crate::removal::Removal>,
+    /// What messages say of its machine.
+    pub notices: Notices,
 }
 
 /// A node as the API server has it.
@@ -173,6 +176,19 @@ pub struct Instance {
     pub capacity_type: String,
     /// Image.
     pub image: String,
+    /// Where it was put, if that is known.
+    pub placed: Option<Box<Placed>>,
+}
+
+/// Where an instance was put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Subnet; empty if it is not known.
+    pub subnet: String,
+    /// Security groups; empty if they are not known.
+    pub groups: BTreeSet<String>,
+    /// The capacity reservation it runs in.
+    pub reservation: Option<String>,
 }
 
 /// Instances of this cluster, and the claims there were after they had been listed.

@@ -31,7 +31,7 @@ pub use nodepool::{
     Budget, Disruption, NodePool, NodePoolSpec, NodePoolStatus, Template, TemplateMetadata, TemplateSpec,
     node_pool_definition,
 };
-pub use plan::{Action, LeftOut, Plan, PlanSpec, PlanStatus, plan_definition};
+pub use plan::{Action, KeptNode, LeftOut, Plan, PlanSpec, PlanStatus, plan_definition};
 pub use policy::{
     ConsolidationRules, PlanPolicy, PlanPolicySpec, PlanPolicyStatus, ReviewRules, plan_policy_definition,
 };

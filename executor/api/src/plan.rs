@@ -169,6 +169,10 @@ pub struct PlanStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = left_out)]
     pub left_out: Option<Vec<LeftOut>>,
+    /// Nodes that stay though they were looked at, with the reason; the first hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = left_out)]
+    pub kept: Option<Vec<KeptNode>>,
 }
 
 fn phase(schema: &mut Schema) {
@@ -189,6 +193,17 @@ pub struct LeftOut {
     pub pod: String,
     /// Why.
     pub reason: String,
+}
+
+/// A node that stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptNode {
+    /// Name.
+    pub node: String,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 const COLUMNS: [Column; 9] = [

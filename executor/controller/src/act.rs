@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use stowage_executor::{
-    Answer, Cloud, Draft, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time,
+    Answer, Cloud, Draft, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time, class_hash,
 };
 use stowage_models::labels;
 use stowage_observe::{KINDS, SLOT};
@@ -166,6 +166,7 @@ impl Ports {
         let class = found.map_err(|error| Failure::Later(error.to_string()))?;
         let class = class
             .ok_or_else(|| Failure::Never(format!("there is no EC2NodeClass {}", draft.intent.class)))?;
+        draft.class_hash = class_hash(&class.data["spec"]);
         let class = serde_json::to_string(&class).map_err(|error| Failure::Never(error.to_string()))?;
         draft.body = self.cloud.prepare(&draft.body, &class).await?;
         Ok(draft)
@@ -455,6 +456,9 @@ fn given_up(why: Reason) -> &'static str {
             "its node has not registered in time; its machine is ended, its pods are planned again"
         }
         Reason::InstanceGone => "its machine has ended",
+        Reason::Interrupted => {
+            "its machine is taken away before its node has registered; its pods are planned again"
+        }
         Reason::ClaimDeleted => "it is being deleted",
         Reason::Orphan => "nobody claims it",
     }

@@ -3,6 +3,7 @@
 use crate::act::Ports;
 use crate::classes::Classes;
 use crate::intents;
+use crate::kept::Kept;
 use crate::policy::dollars;
 use crate::publish;
 use crate::run::{Options, snapshot_now};
@@ -104,12 +105,12 @@ fn hold(view: &mut PlanningView, input: &PlanInput) {
 pub(crate) async fn plan_now(
     ports: &Ports,
     view: &View,
-    classes: &Classes,
+    (classes, kept): (&Classes, &Kept),
     options: Arc<Options>,
     input: PlanInput,
 ) -> Result<PlannedBatch, String> {
     // What is read first can only be older than what is planned.
-    let facts = view.facts();
+    let (facts, versions) = (view.facts(), view.versions());
     let mut snapshot = snapshot_now(ports, view, classes, &options)?;
     only_ours(&mut snapshot, &facts.claims);
     let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| facts.nodes.contains_key(name));
@@ -144,6 +145,7 @@ pub(crate) async fn plan_now(
         return Err("the plan says nothing of consolidation".to_owned());
     };
     savings::tell(&ports.metrics, &consolidation.summary);
+    kept.tell(&ports.events, &versions, &consolidation.nodes);
     telling::removals_planned(&ports.metrics, consolidation, begun.elapsed());
     if consolidation.waves.is_empty() {
         return Ok(PlannedBatch::default());

@@ -223,8 +223,8 @@ mod tests {
         begun.proposals.insert("plan".to_owned(), Proposal { actions, ..Proposal::default() });
         let mut half = seen(&[("a", false, false)]);
         half.proposals = begun.proposals.clone();
-        assert_eq!(plans.look(&half, now), []);
-        assert_eq!(plans.look(&begun, now + EMPTY_AFTER), [], "its second launch is still to come");
+        assert_eq!(plans.look(&half, None, now), []);
+        assert_eq!(plans.look(&begun, None, now + EMPTY_AFTER), [], "its second launch is still to come");
         let rest = phases(&mut plans, &[("a", true, false), ("b", false, false)], now + EMPTY_AFTER);
         assert_eq!(rest, [("Executing", 1, 2)]);
     }

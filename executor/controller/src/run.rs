@@ -4,9 +4,12 @@ use crate::act::Ports;
 use crate::brake::Brake;
 use crate::classes::Classes;
 use crate::consolidating;
+use crate::drift;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
+use crate::interruption::Listener;
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
@@ -92,6 +95,8 @@ pub struct Controller {
     classes: Arc<Classes>,
     plans: Arc<Mutex<Plans>>,
     proposals: Arc<Mutex<Proposals>>,
+    /// Why nodes stay, as far as it was told.
+    kept: Arc<Kept>,
     told: mpsc::UnboundedSender<Progress>,
     telling: JoinHandle<()>,
     metrics: Arc<Metrics>,
@@ -124,6 +129,7 @@ impl Controller {
             classes: Arc::default(),
             plans: Arc::default(),
             proposals: Arc::default(),
+            kept: Arc::default(),
             told,
             telling,
             epoch: Time(Timestamp::now().as_millisecond()),
@@ -178,10 +184,12 @@ impl Controller {
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
-        let mut inputs = String::new();
+        let (mut inputs, mut drift) = (String::new(), drift::Watch::new());
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let braking = self.ports.clone();
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
+        let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
+        let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -189,7 +197,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking));
+                    drop((self.told, braking, listening));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -228,6 +236,7 @@ impl Controller {
                 tracing::warn!(stopped, "stop");
             }
             self.ports.events.set_acting(!shadow && seen.leader);
+            listener.set(!shadow && seen.leader && seen.synced);
             seen.answers = std::mem::take(&mut answers);
             for answer in &mut seen.answers {
                 // What was published as one mode's is not carried out, or shown, as the other's.
@@ -247,6 +256,7 @@ impl Controller {
                 }
                 telling::answer(&self.metrics, answer, &seen);
             }
+            drift.listed(&seen.answers);
             seen.proposals = lock(&self.proposals).look(&self.view);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
@@ -268,10 +278,10 @@ impl Controller {
             if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() && !goes
             {
                 savings_due = Instant::now() + savings::EVERY;
-                let (view, metrics, options) = (self.view.clone(), self.metrics.clone(), options.clone());
-                let live = self.ports.cloud.catalog();
+                let (view, ports, options) = (self.view.clone(), self.ports.clone(), options.clone());
+                let kept = self.kept.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = savings::look(&view, options, live, &metrics).await {
+                    if let Err(error) = savings::look(&view, options, &ports, &kept).await {
                         tracing::warn!(error, "what could be saved is not known");
                     }
                 });
@@ -287,6 +297,10 @@ impl Controller {
                 if inputs != seen.inputs {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
+                    drift.hurry();
+                }
+                if !stopped && self.classes.unready().is_some() {
+                    drift.tend(&self.ports, &self.view, &options);
                 }
                 if !stopped && Instant::now() >= classes_due && self.classes.begin() {
                     classes_due = Instant::now() + CLASSES_EVERY;
@@ -342,10 +356,10 @@ impl Controller {
         }
         if let Request::Plan { ticket, input, removals } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
-            let proposals = self.proposals.clone();
+            let (proposals, kept) = (self.proposals.clone(), self.kept.clone());
             tokio::spawn(async move {
                 let planned = if removals {
-                    consolidating::plan_now(&ports, &view, &classes, options, *input).await
+                    consolidating::plan_now(&ports, &view, (&classes, &kept), options, *input).await
                 } else {
                     plan_now(&ports, &view, &classes, &proposals, options, *input).await
                 };

@@ -4,6 +4,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_models::departure::{NOTICES, Notices};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
 use stowage_models::quantity::{Resources, parse_quantity};
@@ -133,6 +134,7 @@ pub fn claim(object: &DynamicObject) -> Claim {
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
         // One that cannot be read says nothing: the node stays.
         removal: serde_json::from_str(&annotation(REMOVAL)).ok(),
+        notices: Notices::parse(&annotation(NOTICES)),
     }
 }
 

@@ -110,10 +110,15 @@ impl Scene {
 
     /// The same with this lease, and with this client for everything else.
     pub(crate) async fn replica_through(&self, lease: Lease, client: Client, settings: Settings) -> Replica {
+        let controller = self.controller(&lease, client, settings).await;
+        Replica { task: tokio::spawn(controller.run()), lease }
+    }
+
+    /// A controller that has not begun.
+    pub(crate) async fn controller(&self, lease: &Lease, client: Client, settings: Settings) -> Controller {
         let aws = Aws::connect(aws_settings(&self.cloud), Catalog::embedded().clone()).await;
         let settings = Settings { mode: Mode::Auto, ..settings };
-        let controller = Controller::new(client, Arc::new(aws), lease.leadership(), options(settings));
-        Replica { task: tokio::spawn(controller.run()), lease }
+        Controller::new(client, Arc::new(aws), lease.leadership(), options(settings))
     }
 
     /// Calls of an action from some moment of the cloud on.
