@@ -120,6 +120,9 @@ pub(super) fn compose(seed: u64, fleet: &Fleet) -> Snapshot {
     }
 }
 
+/// Pods by domain: of zones, of hostnames.
+type Domains = [BTreeMap<String, i32>; 2];
+
 /// The same where three apps in five are spread: by zone, or (one in five) by hostname, with the skew they have, so that every constraint
 /// holds now.
 pub(super) fn tied(seed: u64, fleet: &Fleet) -> Snapshot {
@@ -127,7 +130,7 @@ pub(super) fn tied(seed: u64, fleet: &Fleet) -> Snapshot {
     let labels_of: BTreeMap<&str, &Labels> =
         snapshot.nodes.iter().map(|node| (node.name.as_str(), &node.labels)).collect();
     // By app and key: pods by domain.
-    let mut counts: BTreeMap<String, [BTreeMap<String, i32>; 2]> = BTreeMap::new();
+    let mut counts: BTreeMap<String, Domains> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| !pod.is_owned_by("DaemonSet")) {
         let (Some(app), Some(node)) = (pod.labels.get("app"), pod.node.as_deref()) else { continue };
         let found = counts.entry(app.clone()).or_default();
@@ -135,7 +138,7 @@ pub(super) fn tied(seed: u64, fleet: &Fleet) -> Snapshot {
             *by_domain.entry(labels_of[node][key].clone()).or_default() += 1;
         }
     }
-    let spread_of = |(index, (app, [zones, hosts])): (usize, (&String, &[BTreeMap<String, i32>; 2]))| {
+    let spread_of = |index: usize, app: &String, [zones, hosts]: &Domains| {
         let most = |by_domain: &BTreeMap<String, i32>| by_domain.values().copied().max().unwrap_or(0);
         let least = if zones.len() < ZONES.len() { 0 } else { zones.values().copied().min().unwrap_or(0) };
         let (key, skew) = match index % 5 {
@@ -156,7 +159,11 @@ pub(super) fn tied(seed: u64, fleet: &Fleet) -> Snapshot {
         };
         Some((app.clone(), spread))
     };
-    let spreads: BTreeMap<String, TopologySpread> = counts.iter().enumerate().filter_map(spread_of).collect();
+    let spreads: BTreeMap<String, TopologySpread> = counts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (app, domains))| spread_of(index, app, domains))
+        .collect();
     for pod in snapshot.pods.iter_mut().filter(|pod| !pod.is_owned_by("DaemonSet")) {
         pod.spec.topology_spread.extend(pod.labels.get("app").and_then(|app| spreads.get(app)).cloned());
     }

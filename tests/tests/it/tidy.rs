@@ -104,7 +104,7 @@ fn examples_are_tested() {
             let is_code = |language: &&str| {
                 language.is_empty() || language.contains("rust") || language.contains("run")
             };
-            assert!(!opens.iter().any(|one| is_code(one)), "{}: an example, and doctest = false", file.path);
+            assert!(!opens.iter().any(is_code), "{}: an example, and doctest = false", file.path);
         }
     }
 }

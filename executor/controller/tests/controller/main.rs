@@ -18,6 +18,7 @@ mod reserved;
 mod restart;
 mod review;
 mod shadow;
+mod spot;
 mod stop;
 mod telling;
 mod throttling;

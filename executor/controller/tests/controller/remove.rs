@@ -25,7 +25,7 @@ fn app(n: usize) -> String {
 }
 
 /// Deployments of pods that are ready soon and end quickly, each with a budget that lets one of its pods be away.
-async fn deploy(scene: &Scene) {
+pub(crate) async fn deploy(scene: &Scene) {
     let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(scene.client.clone(), "test");
     for n in 0..APPS {
@@ -78,13 +78,6 @@ pub(crate) async fn all_ready(pods: &Api<Pod>, count: usize) -> Result<(), Strin
     if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
 }
 
-pub(crate) async fn policy(scene: &Scene, spec: Value) {
-    let object = json!({
-        "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" }, "spec": spec,
-    });
-    create(&scene.client, "planpolicies", object).await;
-}
-
 pub(crate) async fn nodes(scene: &Scene) -> Vec<Node> {
     let nodes: Api<Node> = Api::all(scene.client.clone());
     nodes.list(&ListParams::default()).await.expect("nodes").items
@@ -93,13 +86,6 @@ pub(crate) async fn nodes(scene: &Scene) -> Vec<Node> {
 pub(crate) fn is_closed(node: &Node) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     taints.into_iter().flatten().any(|taint| taint.key == "karpenter.sh/disrupted")
-}
-
-/// Changes the policy.
-pub(crate) async fn change(scene: &Scene, spec: Value) {
-    let policies: Api<PlanPolicy> = Api::all(scene.client.clone());
-    let patch = Patch::Merge(json!({ "spec": spec }));
-    policies.patch("default", &PatchParams::default(), &patch).await.expect("the policy changes");
 }
 
 /// A cluster whose pods have become fewer than it was made for.
@@ -206,7 +192,9 @@ fn watch(pods: Api<Pod>) -> (Arc<Mutex<Watched>>, tokio::task::JoinHandle<()>) {
 async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
     let scene = Scene::start(Script::default()).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    policy(&scene, json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } })).await;
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
     let replica = scene.replica("one", Settings::default()).await;
     let before = too_large(&scene, &pods).await;
     // One pod must stay where it is.
@@ -215,7 +203,7 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
     pods.patch(&protected, &PatchParams::default(), &Patch::Merge(mark)).await.expect("it is marked");
     let (watched, watching) = watch(pods.clone());
     let begun = std::time::Instant::now();
-    change(&scene, json!({ "consolidation": { "mode": "auto" } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
     let wanted = APPS * (REPLICAS * 6 / 10);
     // 14 pods of 1.5 cores on nodes of 4: two on each.
     let fewest = wanted.div_ceil(2);
@@ -274,10 +262,12 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
 async fn a_stop_in_the_middle_leaves_no_node_closed() {
     let scene = Scene::start(Script::default()).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    policy(&scene, json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } })).await;
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
     let replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
-    change(&scene, json!({ "consolidation": { "mode": "auto" } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
     // As soon as one is to go.
     loop {
@@ -289,7 +279,7 @@ async fn a_stop_in_the_middle_leaves_no_node_closed() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    change(&scene, json!({ "stop": true })).await;
+    scene.change_policy(json!({ "spec": { "stop": true } })).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     let (evicted, _) = done_to_pods(&scene);
     until("what is not being deleted is open", async || {
@@ -312,7 +302,7 @@ async fn a_stop_in_the_middle_leaves_no_node_closed() {
     .await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(done_to_pods(&scene).0.len(), evicted.len(), "pods were evicted while everything was stopped");
-    change(&scene, json!({ "stop": false })).await;
+    scene.change_policy(json!({ "spec": { "stop": false } })).await;
     let wanted = APPS * (REPLICAS * 6 / 10);
     eventually("it shrinks", 2 * LATER, async || {
         let live = at_rest(&scene).await?;
@@ -330,7 +320,9 @@ async fn a_stop_in_the_middle_leaves_no_node_closed() {
 async fn a_replacement_is_ready_before_anything_is_evicted() {
     let scene = Scene::start(Script::default()).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    policy(&scene, json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } })).await;
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
     scene.types(&["m6a.large", "m6a.4xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
@@ -360,7 +352,7 @@ async fn a_replacement_is_ready_before_anything_is_evicted() {
         Ok(node.labels().get("node.kubernetes.io/instance-type").cloned().unwrap_or_default())
     };
     assert_eq!(kind().await.expect("its node"), "m6a.4xlarge");
-    change(&scene, json!({ "consolidation": { "mode": "auto" } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
     eventually("one small node", 2 * LATER, async || {
         let live = at_rest(&scene).await?;
         all_ready(&pods, 1).await?;

@@ -4,9 +4,7 @@
 use crate::common::LATER;
 use crate::common::scene::{Scene, USER, until};
 use crate::common::trap::{Trap, When};
-use crate::remove::{
-    APPS, REPLICAS, all_ready, at_rest, change, done_to_pods, is_closed, nodes, policy, too_large,
-};
+use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, is_closed, nodes, too_large};
 use http::Method;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -23,12 +21,14 @@ use stowage_fake_cloud::Script;
 async fn whoever_follows_finds_nodes_that_are_to_go() {
     let scene = Scene::start(Script::default()).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    policy(&scene, json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } })).await;
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
     let mut replica = scene.replica("one", Settings::default()).await;
     let before = too_large(&scene, &pods).await;
     replica.task.abort();
     scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
-    change(&scene, json!({ "consolidation": { "mode": "auto" } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
     let trap = Trap::default();
     for (method, path) in [
         (Method::PATCH, "/nodeclaims/"),
@@ -70,7 +70,9 @@ async fn whoever_follows_finds_nodes_that_are_to_go() {
 async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     let scene = Scene::start(Script::default()).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    policy(&scene, json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } })).await;
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
     let mut replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
     replica.task.abort();
@@ -79,7 +81,7 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     trap.set(Method::PATCH, "/nodes/", When::After);
     let client = trap.client(scene.cluster.client_as(USER));
     replica = scene.replica_through(replica.lease, client, Settings::default()).await;
-    change(&scene, json!({ "consolidation": { "mode": "auto" } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
     eventually("it is closed", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
         .await
         .expect("it is closed");
