@@ -1,8 +1,8 @@
 //! Goal: a cluster that has become too large shrinks to the planned nodes: replacements first, only planned pods are evicted, by eviction and
 //! within their budgets, what is protected stays; a stop in the middle leaves no node closed. Shown by the API server's own audit log.
 
+use crate::common::LATER;
 use crate::common::scene::{Scene, USER, until};
-use crate::common::{LATER, create};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stowage_api::{NodeClaim, Plan, PlanPolicy};
+use stowage_api::{NodeClaim, Plan};
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
 use stowage_fake_cloud::Script;

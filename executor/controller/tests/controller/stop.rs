@@ -6,7 +6,7 @@ use crate::common::scene::{Scene, USER, until};
 use crate::common::{LATER, all_bound, pods};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
