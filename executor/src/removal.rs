@@ -40,6 +40,8 @@ const FORCED_LEAD: i64 = 75 * SECOND;
 const FORCED_WAIT: i64 = 2 * MINUTE;
 /// Nodes that go by force are planned this long apart at least: a plan may have no answer, and pods wait meanwhile.
 const URGENT: i64 = 5 * SECOND;
+/// Doublings of that pause while plans have no answer.
+const URGENT_DOUBLINGS: u32 = 5;
 /// Doublings of the pause after removals that came to nothing.
 const SETBACKS_MAX: u32 = 4;
 
@@ -183,17 +185,41 @@ fn acts(state: &State) -> bool {
 /// What of the plan is next: the wave under way is written on its claims, then launched; when its nodes are gone, the next follows.
 pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     let Some(mut course) = state.course.take() else { return };
-    if !acts(state) || state.no_launching(seen.now).is_some() {
+    if !acts(state) {
         return;
     }
-    let onward = if course.launched {
-        await_end(state, seen, &mut course)
-    } else {
-        write(state, seen, &mut course, requests)
+    let no_launching = state.no_launching(seen.now).is_some();
+    let onward = match course.launched {
+        true => !no_launching && await_end(state, seen, &mut course),
+        false if no_launching => write_forced(state, seen, &mut course, requests),
+        false => write(state, seen, &mut course, requests),
     };
     if onward {
         state.course = Some(course);
     }
+}
+
+/// Where nothing can be launched: of the wave, only what goes by force is written, so that its pods leave before its machine ends. Nothing
+/// follows.
+fn write_forced(
+    state: &mut State,
+    seen: &Observation,
+    course: &mut Course,
+    requests: &mut Vec<Request>,
+) -> bool {
+    let Some(wave) = course.waves.get(course.at) else { return false };
+    let forced = wave.removals.iter().filter(|removal| removal.forced);
+    let unwritten: Vec<&Removal> = forced
+        .filter(|removal| {
+            let claim = seen.claims.get(&removal.claim).filter(|claim| claim.ours && !claim.deleting);
+            claim.is_some_and(|claim| claim.removal.as_ref().is_none_or(|other| !other.forced))
+        })
+        .collect();
+    for removal in &unwritten {
+        let removal = Removal { since: seen.now, ..(*removal).clone() };
+        state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
+    }
+    !unwritten.is_empty() && seen.now.since(course.since) < INTEND_MAX
 }
 
 /// Writes the removals of the wave and then asks for its launches; false if that cannot be.
@@ -203,6 +229,10 @@ fn write(state: &mut State, seen: &Observation, course: &mut Course, requests: &
     for removal in &wave.removals {
         let Some(claim) = seen.claims.get(&removal.claim).filter(|claim| claim.ours && !claim.deleting)
         else {
+            // Its machine is going already; the others still need what takes their place.
+            if removal.forced {
+                continue;
+            }
             return false;
         };
         match &claim.removal {
@@ -273,11 +303,12 @@ fn is_lost(state: &State, seen: &Observation, need: &str) -> bool {
     seen.claims.get(need).map_or(!state.drafts.contains_key(need), |claim| claim.deleting)
 }
 
-/// Whether the node of a claim is ready for pods.
+/// Whether the node of a claim is ready for any pods: while it is kept for others, those that move could not start there.
 fn is_ready(seen: &Observation, need: &str) -> bool {
     let Some(claim) = seen.claims.get(need).filter(|claim| claim.initialized.is_some()) else { return false };
+    let is_open = |node: &Node| node.taints.iter().all(|taint| taint.key != accept::SLOT_TAINT);
     node_of(seen, claim.instance.as_deref().unwrap_or_default())
-        .is_some_and(|node| node.ready && !node.deleting)
+        .is_some_and(|node| node.ready && !node.deleting && is_open(node))
 }
 
 /// Does what is next for nodes that are to go.
@@ -302,7 +333,10 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     let mut input = input(state, seen);
     let on_its_way = on_its_way(seen).filter(|(claim, _)| !asked.contains(claim.name.as_str()));
     (input.leaving, input.moving) = spoken_for(seen, on_its_way);
-    state.ask(Request::Recheck { removals: due, input: Box::new(input) }, seen.now, requests);
+    let looked = due.iter().map(|removal| (removal.claim.clone(), removal.plan.clone())).collect();
+    if state.ask(Request::Recheck { removals: due, input: Box::new(input) }, seen.now, requests) {
+        state.looked = looked;
+    }
 }
 
 /// While everything is stopped: what was not left yet stays.
@@ -310,7 +344,9 @@ pub(crate) fn undo(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     state.course = None;
     for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
         let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
-        if claim.removal.is_some() {
+        // A taint that was under way may come after what it was for has gone.
+        let closed_for_nothing = claim.initialized.is_some() && node.is_some_and(is_closed);
+        if claim.removal.is_some() || closed_for_nothing {
             keep(state, seen, claim, node, "everything is stopped".to_owned(), requests);
         }
     }
@@ -338,8 +374,10 @@ fn next(
         leave(state, seen, removal, requests);
         return None;
     };
-    let mut needs = removal.needs.iter();
-    let ready = needs.all(|need| is_ready(seen, need) || (removal.forced && is_lost(state, seen, need)));
+    // While its wave is being written, nothing of it is launched yet, and nothing lost.
+    let intended = state.course.as_ref().is_some_and(|course| course.has_intended(removal));
+    let gives_up = |need: &str| removal.forced && !intended && is_lost(state, seen, need);
+    let ready = removal.needs.iter().all(|need| is_ready(seen, need) || gives_up(need));
     let closed = is_closed(node);
     if closed {
         state.closed.entry(claim.name.clone()).or_insert(seen.now);
@@ -461,9 +499,15 @@ pub(crate) fn rechecked(
         let Some(claim) = seen.claims.get(name).filter(|claim| claim.ours && !claim.deleting) else {
             continue;
         };
-        let Some(removal) = &claim.removal else { continue };
+        // What goes by force asks nobody; and a verdict is about the plan that asked for it.
+        let Some(removal) = claim.removal.as_ref().filter(|removal| !removal.forced) else { continue };
+        if state.looked.get(name).is_some_and(|plan| *plan != removal.plan) {
+            continue;
+        }
         let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
+        let ready = removal.needs.iter().all(|need| is_ready(seen, need));
         match verdict {
+            Ok(()) if !ready => {}
             // Looked at in the step that acts: nothing lies between.
             Ok(()) => {
                 let (Some(node), None) = (node, against(state, seen, node, removal)) else { continue };
@@ -505,7 +549,11 @@ fn spoken_for<'a>(
     removals: impl Iterator<Item = (&'a Claim, &'a Removal)>,
 ) -> (BTreeSet<String>, Vec<Moving>) {
     let (mut leaving, mut moving) = (BTreeSet::new(), Vec::new());
-    for (_, removal) in removals {
+    // One that has to go by force meanwhile is planned anew, as if nothing were planned of it.
+    let outlived = |claim: &Claim, removal: &Removal| {
+        !removal.forced && (claim.notices.is_final() || seen.urgent.contains(&removal.node))
+    };
+    for (_, removal) in removals.filter(|(claim, removal)| !outlived(claim, removal)) {
         leaving.insert(removal.node.clone());
         for pod in removal.pods.iter().filter(|pod| is_still_there(seen, removal, pod)) {
             let to = match &pod.to {
@@ -539,10 +587,13 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
     let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
     let noticed =
         noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
-    let urgent = seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node))
-        && state.course.as_ref().is_none_or(|course| course.launched)
-        && state.removals_asked.is_none_or(|asked| seen.now.since(asked) >= URGENT);
-    if urgent {
+    if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {
+        state.urgent_asked = 0;
+    } else if state.course.as_ref().is_none_or(|course| course.launched)
+        && state
+            .removals_asked
+            .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1))
+    {
         return true;
     }
     let busy = state.course.is_some() || on_its_way(seen).any(|(claim, _)| !claim.deleting);
@@ -555,6 +606,8 @@ pub(crate) fn asked(state: &mut State, now: Time) {
     let every = state.settings.remove_every.unwrap_or(MINUTE);
     state.removals_due = Some(now.plus(every << state.setbacks));
     state.removals_asked = Some(now);
+    // A node that cannot be planned for must not keep pods waiting for ever.
+    state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
 }
 
 #[cfg(test)]

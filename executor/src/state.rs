@@ -57,6 +57,10 @@ pub struct State {
     pub(crate) removals_due: Option<Time>,
     /// When they were looked for last.
     pub(crate) removals_asked: Option<Time>,
+    /// Plans in a row that were asked for, and left a node that has to go by force without one.
+    pub(crate) urgent_asked: u32,
+    /// Plans whose removals were last looked at, by claim.
+    pub(crate) looked: BTreeMap<String, String>,
     /// Removals in a row that came to nothing.
     pub(crate) setbacks: u32,
     /// Nodes that are to go and were seen tainted, by claim, and since when.

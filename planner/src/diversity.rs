@@ -13,6 +13,8 @@ use stowage_models::labels;
 use stowage_models::units::{Ppm, UsdMicros};
 
 const SPOT: &str = "spot";
+/// No limit is in the way of what might be chosen.
+const NO_LIMIT: i64 = i64::MAX / 4;
 
 /// NodePool, instance type, zone.
 type Market = (u32, String, String);
@@ -20,23 +22,24 @@ type Market = (u32, String, String);
 /// Spot nodes and millicores by market, and millicores by NodePool.
 #[derive(Debug, Default)]
 struct Held {
-    markets: BTreeMap<Market, (i64, i64)>,
-    pools: BTreeMap<u32, i64>,
+    markets: BTreeMap<Market, (i64, i128)>,
+    pools: BTreeMap<u32, i128>,
 }
 
 impl Held {
     fn add(&mut self, market: &Market, nodes: i64, millicores: i64) {
         let of = self.markets.entry(market.clone()).or_default();
-        (of.0, of.1) = (of.0 + nodes, of.1 + nodes * millicores);
-        *self.pools.entry(market.0).or_default() += nodes * millicores;
+        let amount = i128::from(nodes) * i128::from(millicores);
+        (of.0, of.1) = (of.0 + nodes, of.1 + amount);
+        *self.pools.entry(market.0).or_default() += amount;
     }
 
     /// More than the share of its pool, and not a single node; with one node more of so many millicores, and another of the pool gone.
     fn is_crowded(&self, market: &Market, share: Ppm, (more, gone): (Option<i64>, i64)) -> bool {
         let (nodes, millicores) = self.markets.get(market).copied().unwrap_or_default();
         let whole = self.pools.get(&market.0).copied().unwrap_or_default();
-        let (nodes, added) = (nodes + i64::from(more.is_some()), more.unwrap_or(0));
-        let (part, whole) = (i128::from(millicores + added), i128::from(whole + added - gone));
+        let (nodes, added) = (nodes + i64::from(more.is_some()), i128::from(more.unwrap_or(0)));
+        let (part, whole) = (millicores + added, whole + added - i128::from(gone));
         nodes > 1 && part * i128::from(Ppm::ONE) > whole * i128::from(share.0)
     }
 }
@@ -88,6 +91,7 @@ fn diversify(problem: &Problem<'_>, share: Ppm, placement: &mut Placement) -> Op
         let (market, millicores) = market(problem, &problem.offerings[*o]);
         held.add(&market, 1, millicores);
     }
+    let unlimited = vec![NO_LIMIT; placement.limits.len()];
     let mut known: BTreeMap<(usize, Pattern), Choices> = BTreeMap::new();
     let (mut changed, mut more) = (0, 0);
     loop {
@@ -99,7 +103,8 @@ fn diversify(problem: &Problem<'_>, share: Ppm, placement: &mut Placement) -> Op
                 continue;
             }
             let choices = known.entry((*o, pattern.clone())).or_insert_with(|| {
-                let stands_in = Substitutes::new(problem, &placement.limits, (*o, pattern));
+                // What is left of limits changes on the way: that is asked each time.
+                let stands_in = Substitutes::new(problem, &unlimited, (*o, pattern));
                 let may = |other: &usize| is_spot(&problem.offerings[*other]) && stands_in.may(*other);
                 let mut choices: Choices = (0..problem.offerings.len())
                     .filter(may)

@@ -6,7 +6,7 @@ use crate::intents;
 use crate::kept::Kept;
 use crate::policy::dollars;
 use crate::publish;
-use crate::run::{Options, snapshot_now};
+use crate::run::{Options, Unready, snapshot_with};
 use crate::savings;
 use crate::telling;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,7 @@ use stowage_executor::{
     client_token, planning_view,
 };
 use stowage_models::consolidation::Consolidation;
+use stowage_models::departure::DepartureReason;
 use stowage_models::labels;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Plan, Policy};
@@ -111,7 +112,7 @@ pub(crate) async fn plan_now(
 ) -> Result<PlannedBatch, String> {
     // What is read first can only be older than what is planned.
     let (facts, versions) = (view.facts(), view.versions());
-    let mut snapshot = snapshot_now(ports, view, classes, &options)?;
+    let mut snapshot = snapshot_with(ports, view, classes, &options, Unready::Stay)?;
     only_ours(&mut snapshot, &facts.claims);
     let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| facts.nodes.contains_key(name));
     if !snapshot.node_claims.iter().any(|claim| ours(&claim.node)) {
@@ -221,7 +222,9 @@ impl Scene<'_> {
                     .find(|claim| claim.instance.is_some() && claim.instance == found.instance)
                     .ok_or_else(|| format!("node {node} has no NodeClaim"))?;
                 let departure = decided.departure.as_ref();
-                let deadline = departure.and_then(|one| one.deadline.as_deref()).and_then(schedule::instant);
+                // Only what is taken away ends by itself; what has expired is ours to end.
+                let taken = departure.filter(|one| one.reason == DepartureReason::Interrupted);
+                let deadline = taken.and_then(|one| one.deadline.as_deref()).and_then(schedule::instant);
                 removals.push(Removal {
                     plan: self.digest.to_owned(),
                     action: stowage_review::removal(node),
@@ -264,7 +267,7 @@ pub(crate) fn to_judge(
     input: &PlanInput,
 ) -> Result<PlanningView, String> {
     let facts = view.facts();
-    let mut snapshot = snapshot_now(ports, view, classes, options)?;
+    let mut snapshot = snapshot_with(ports, view, classes, options, Unready::Stay)?;
     only_ours(&mut snapshot, &facts.claims);
     let live = ports.cloud.catalog();
     let catalog = live.as_deref().unwrap_or(&options.catalog);

@@ -155,11 +155,12 @@ pub(crate) async fn recheck(
     input: PlanInput,
 ) -> Answer {
     let failed = |error: String| Answer::Failed(Key { verb: Verb::Recheck, object: String::new() }, error);
+    // What is read first can only be older: a pod that comes in between is not among those the referee has seen.
+    let facts = view.facts();
     let planning = match to_judge(ports, view, classes, &options, &input) {
         Ok(planning) => planning,
         Err(error) => return failed(error),
     };
-    let facts = view.facts();
     let leaving: Vec<Leaving> = removals.iter().map(|removal| leaving(removal, &facts)).collect();
     let judged = tokio::task::spawn_blocking(move || {
         check_removals(&planning.snapshot, &planning.catalog, &options.consolidation, &leaving)

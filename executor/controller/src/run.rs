@@ -493,6 +493,26 @@ pub(crate) fn snapshot_now(
     classes: &Classes,
     options: &Options,
 ) -> Result<Snapshot, String> {
+    snapshot_with(ports, view, classes, options, Unready::Go)
+}
+
+/// NodePools whose node class is not ready, and which launch nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// Are left out.
+    Go,
+    /// Stay, for the nodes they have.
+    Stay,
+}
+
+/// The same with or without NodePools whose node class is not ready.
+pub(crate) fn snapshot_with(
+    ports: &Ports,
+    view: &View,
+    classes: &Classes,
+    options: &Options,
+    what: Unready,
+) -> Result<Snapshot, String> {
     let mut snapshot = view.snapshot().map_err(|error| error.to_string())?;
     if view.count("nodepools") == 0 {
         return Err("the cluster has no NodePool".to_owned());
@@ -504,10 +524,13 @@ pub(crate) fn snapshot_now(
         let Some(unready) = classes.unready() else {
             return Err("the node classes have not been looked at yet".to_owned());
         };
-        snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        if what == Unready::Go {
+            snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        }
         // What pools say of themselves is our own word, and may be older than what was just found.
         for pool in &mut snapshot.node_pools {
-            pool.not_ready = None;
+            let lacks = unready.contains(&pool.node_class);
+            pool.not_ready = lacks.then(|| "its node class is not ready".to_owned());
         }
         if snapshot.node_pools.is_empty() {
             return Err("no NodePool has a node class that is ready".to_owned());

@@ -54,7 +54,6 @@ pub(crate) fn check(
         crate::Problem::new(&after, catalog, plan.policy.slack.0.clamp(0, Ppm::ONE), &[], asked)
     };
     spot::check((plan, stated, policy.spot_types_min), &subjects, problem, findings);
-    order::check(snapshot, (plan, stated), &subjects, problem, findings);
     let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed };
     let movable = bound::movable(&subjects, snapshot, catalog, plan);
     judge.decisions(&movable, findings);
@@ -64,6 +63,10 @@ pub(crate) fn check(
     let (subjects, budgets, guard) = (&subjects[..], &budgets, &guard);
     waves::Stage { snapshot, catalog, plan, stated, subjects, budgets, guard, left_out: &left_out }
         .check(findings);
+    // Waves that are wrong by themselves are not walked: there may be any number of them.
+    if findings.0.iter().all(|finding| ![code::WAVE, code::MOVE].contains(&finding.code)) {
+        order::check(snapshot, (plan, stated), subjects, problem, findings);
+    }
     bound::check(snapshot, catalog, (plan, policy, stated), (subjects, &movable), findings);
 }
 

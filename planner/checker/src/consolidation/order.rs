@@ -80,6 +80,9 @@ pub(crate) fn check<'p>(
             .filter_map(|(pod, place)| Some((*pod, *place, *place_of.get(*place)?)))
             .filter(|(pod, ..)| pods.contains_key(*pod))
             .collect();
+        if wanted.is_empty() {
+            continue;
+        }
         let assignments: Vec<(&Pod, usize)> =
             wanted.iter().map(|(pod, _, place)| (pods[*pod], *place)).collect();
         let stuck = realise_in_any_order(&mut world, &assignments);
