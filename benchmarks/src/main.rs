@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use stowage_bench::batches;
 use stowage_bench::compose::{self, COMPOSITIONS, Composition};
 use stowage_bench::consolidation::contest;
-use stowage_bench::consolidation::days::{self, Keeper};
+use stowage_bench::consolidation::days;
 use stowage_bench::measure::{Effort, measure};
 use stowage_bench::oracle::{Case, Problem};
 use stowage_bench::peers::input::{self, Allowance};
@@ -87,7 +87,7 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Live simulated days of arrivals and departures, once with joint plans and once removing empty nodes only; print a table
+    /// Live simulated days of arrivals and departures, with joint plans and beside them plain strategies; print a table
     Days {
         /// Days, at most 30.
         #[arg(default_value_t = 30)]
@@ -332,9 +332,8 @@ fn run() -> Result<ExitCode> {
             consolidation(&names, contest::Effort { time: time_limit, threads }, out.as_deref())
         }
         Command::Days { days, seed } => {
-            let keepers = [("joint plans", Keeper::Joint), ("empty nodes only", Keeper::WhenEmpty)];
             let live = |(name, keeper)| Ok((name, days::live(days, seed, keeper)?));
-            let lives = keepers.into_iter().map(live).collect::<Result<Vec<_>>>()?;
+            let lives = days::KEEPERS.into_iter().map(live).collect::<Result<Vec<_>>>()?;
             print!("{}", days::markdown(&lives));
             Ok(())
         }

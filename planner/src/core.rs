@@ -66,6 +66,8 @@ pub(crate) struct Offer {
 pub(crate) struct Spare {
     /// Index into [`Problem::existing`].
     pub(crate) bin: usize,
+    /// Its [`ExistingBin::kind`](crate::problem::ExistingBin::kind).
+    pub(crate) kind: u32,
     /// Exact free amounts.
     pub(crate) capacity: Vec<i64>,
     /// Scaled free amounts.
@@ -183,7 +185,8 @@ impl Core {
             if !items.is_empty() {
                 let held = existing.held.clone();
                 let fines = Fined::new(&items, |g| problem.groups[g as usize].fines.on_node(existing.node));
-                core.spares.push(Spare { bin, cap: scaled(&capacity), capacity, items, fines, held });
+                let kind = existing.kind;
+                core.spares.push(Spare { bin, kind, cap: scaled(&capacity), capacity, items, fines, held });
             }
         }
         let (kept, dominated_by) = undominated(problem, &resources, &wanted);

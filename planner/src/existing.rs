@@ -129,32 +129,80 @@ pub(crate) fn destinations<'a>(problem: &Problem<'a>) -> Vec<Destination<'a>> {
     found
 }
 
+/// What pods that wait can see of a node: the labels they ask for, its taints, and its name if any asks for names.
+type Sight<'s> = (Vec<Option<&'s str>>, Vec<Taint>, Option<&'s str>);
+
+/// Kinds of nodes that match the same groups, whatever room they have: nodes are many, kinds few.
+struct Kinds<'s> {
+    keys: BTreeSet<&'s str>,
+    by_name: bool,
+    numbers: BTreeMap<Sight<'s>, u32>,
+    /// Groups that match, by kind.
+    groups: Vec<Vec<u32>>,
+}
+
+impl<'s> Kinds<'s> {
+    fn new(problem: &Problem<'s>) -> Kinds<'s> {
+        let (mut keys, mut by_name) = (BTreeSet::new(), false);
+        for group in &problem.groups {
+            let spec = problem.spec(group);
+            keys.extend(spec.node_selector.keys().map(String::as_str));
+            let terms = spec.affinity.node_required.iter().flatten();
+            for term in terms.chain(group.wants.volumes.iter().copied().flatten()) {
+                keys.extend(term.match_expressions.iter().map(|one| one.key.as_str()));
+                by_name |= !term.match_fields.is_empty();
+            }
+        }
+        Kinds { keys, by_name, numbers: BTreeMap::new(), groups: Vec::new() }
+    }
+
+    /// The kind of a node with these taints.
+    fn of(&mut self, problem: &Problem<'s>, node: &'s Node, taints: &[Taint]) -> u32 {
+        let label = |key: &str| node.labels.get(key).map(String::as_str);
+        let seen = self.keys.iter().map(|key| label(key)).collect();
+        let sight = (seen, taints.to_vec(), self.by_name.then_some(node.name.as_str()));
+        if let Some(number) = self.numbers.get(&sight) {
+            return *number;
+        }
+        let matches = |g: &u32| {
+            let group = &problem.groups[*g as usize];
+            let spec = problem.spec(group);
+            tolerates_all(&spec.tolerations, taints)
+                && selects(spec, &label, Some(&node.name))
+                && selects_any(&group.wants.volumes, &label, Some(&node.name))
+        };
+        let count = u32::try_from(problem.groups.len()).expect("groups fit 32 bits");
+        let number = u32::try_from(self.groups.len()).expect("kinds fit 32 bits");
+        self.groups.push((0..count).filter(matches).collect());
+        self.numbers.insert(sight, number);
+        number
+    }
+}
+
 /// Existing nodes that can take at least one pod.
 pub(crate) fn existing_bins(problem: &Problem<'_>) -> Vec<ExistingBin> {
     let constraints = &problem.constraints;
     let (meanings, bound) = (&constraints.meanings, &constraints.bound);
+    let mut kinds = Kinds::new(problem);
     let mut bins = Vec::new();
     for Destination { node: index, taints, free } in destinations(problem) {
         let node = &problem.snapshot.nodes[index];
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         let has_hostname = node.labels.contains_key(labels::HOSTNAME);
-        let takes = |g: &usize| {
-            let group = &problem.groups[*g];
-            let spec = problem.spec(group);
+        let kind = kinds.of(problem, node, &taints);
+        let takes = |g: &u32| {
+            let group = &problem.groups[*g as usize];
             group.request.iter().zip(&free).all(|(w, c)| w <= c)
-                && tolerates_all(&spec.tolerations, &taints)
-                && selects(spec, &label, Some(&node.name))
-                && selects_any(&group.wants.volumes, &label, Some(&node.name))
                 && !bound.ports_taken(index, &group.wants)
                 && !bound.keeps_away(meanings, &group.wants, &label)
         };
-        let capped = (0..problem.groups.len()).filter(takes).map(|g| {
-            let cap = cap_on(meanings, bound, &problem.groups[g].wants, index, has_hostname);
-            (u32::try_from(g).expect("groups fit 32 bits"), cap)
+        let capped = kinds.groups[kind as usize].iter().copied().filter(takes).map(|g| {
+            let cap = cap_on(meanings, bound, &problem.groups[g as usize].wants, index, has_hostname);
+            (g, cap)
         });
         let (groups, caps): (Vec<u32>, Vec<i64>) = capped.filter(|(_, cap)| *cap > 0).unzip();
         if !groups.is_empty() {
-            bins.push(ExistingBin { node: index, free, groups, caps, held: Vec::new() });
+            bins.push(ExistingBin { node: index, kind, free, groups, caps, held: Vec::new() });
         }
     }
     bins

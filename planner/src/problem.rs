@@ -64,6 +64,8 @@ pub(crate) struct Group<'a> {
 pub(crate) struct ExistingBin {
     /// Index into the snapshot's nodes.
     pub(crate) node: usize,
+    /// Nodes of one kind match the same groups, whatever room they have.
+    pub(crate) kind: u32,
     /// Free amounts, one entry per resource.
     pub(crate) free: Vec<i64>,
     /// Groups that match and of which one pod fits, ascending.

@@ -4,7 +4,7 @@ use super::known::{self, known};
 use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 31] = [
+pub const COMPOSITIONS: [Composition; 32] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -60,6 +60,12 @@ pub const COMPOSITIONS: [Composition; 31] = [
         4,
         "1,000 nodes grown by arrivals, then 40 % of the pods gone",
         |seed| scaledown::compose(seed, &scaledown::NODES_1K),
+    ),
+    Composition::new(
+        "scaledown-5k",
+        4,
+        "5,000 nodes grown by arrivals, then 40 % of the pods gone",
+        |seed| scaledown::compose(seed, &scaledown::NODES_5K),
     ),
     Composition::new(
         "scaledown-100-tied",

@@ -43,6 +43,8 @@ pub(super) const NODES_30: Fleet = Fleet::new(30, 30);
 pub(super) const NODES_100: Fleet = Fleet::new(100, 60);
 /// `scaledown-1k`.
 pub(super) const NODES_1K: Fleet = Fleet::new(1_000, 240);
+/// `scaledown-5k`.
+pub(super) const NODES_5K: Fleet = Fleet::new(5_000, 600);
 
 /// Of a hundred pods so many are gone at the end.
 const GONE_PERCENT: usize = 40;

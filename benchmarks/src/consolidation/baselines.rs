@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
-use stowage_models::objects::PodPhase;
+use stowage_models::objects::{PodPhase, PodRef};
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
-use stowage_planner::{Numbers, PlanError, numbers};
+use stowage_planner::{Foreign, ForeignLaunch, Numbers, PlanError, numbers};
 
 /// Which sets of nodes are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct Rest {
     pub nodes_launched: u64,
     /// Commands.
     pub commands: u64,
+    /// Nodes of the snapshot that are gone.
+    pub gone: Vec<String>,
+    /// Where their pods are.
+    pub places: Foreign,
 }
 
 /// A node, its movable pods by group, and what is left of it.
@@ -48,6 +52,12 @@ struct Host {
     groups: BTreeSet<usize>,
     may_go: bool,
     is_there: bool,
+    /// Name of a node of the snapshot.
+    name: Option<String>,
+    /// Offering of a launch.
+    offering: Option<usize>,
+    /// Its movable pods in the snapshot, by group.
+    own: Vec<Vec<PodRef>>,
 }
 
 /// Runs a strategy until it finds nothing any more. `may_go` are the nodes whose pods may all move, `prices` those of the nodes that have
@@ -66,7 +76,8 @@ pub fn fix_point(
     let mut cluster = Cluster::new(snapshot, catalog, policy, may_go, prices)?;
     let before = cluster.cost();
     while cluster.round(strategy) {}
-    Ok(Rest { cost_before: before, cost_after: cluster.cost(), ..cluster.rest })
+    let (gone, places) = cluster.places();
+    Ok(Rest { cost_before: before, cost_after: cluster.cost(), gone, places, ..cluster.rest })
 }
 
 struct Cluster {
@@ -113,6 +124,9 @@ impl Cluster {
                 groups: BTreeSet::new(),
                 may_go: may_go.contains(node.name.as_str()),
                 is_there: true,
+                name: Some(node.name.clone()),
+                offering: None,
+                own: vec![Vec::new(); count],
             })
             .collect();
         for node in &numbers.nodes {
@@ -122,8 +136,9 @@ impl Cluster {
             }
         }
         for (g, group) in numbers.groups.iter().enumerate() {
-            for at in group.pods.iter().filter_map(|pod| index.get(home.get(&pod.0)?)) {
+            for (at, pod) in group.pods.iter().filter_map(|pod| Some((index.get(home.get(&pod.0)?)?, pod))) {
                 hosts[*at].pods[g] += 1;
+                hosts[*at].own[g].push(pod.clone());
                 hosts[*at].free.iter_mut().zip(&group.request).for_each(|(free, takes)| *free -= takes);
             }
         }
@@ -136,6 +151,39 @@ impl Cluster {
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|g| size(*g));
         Ok(Cluster { numbers, hosts, order, rest: Rest::default() })
+    }
+
+    /// Nodes of the snapshot that are gone, and where their pods are: pods of a group are as good as each other.
+    fn places(&self) -> (Vec<String>, Foreign) {
+        let gone: Vec<&Host> =
+            self.hosts.iter().filter(|host| !host.is_there && host.name.is_some()).collect();
+        let count = self.numbers.groups.len();
+        let mut loose: Vec<Vec<PodRef>> =
+            (0..count).map(|g| gone.iter().flat_map(|host| host.own[g].iter().cloned()).collect()).collect();
+        let mut places = Foreign::default();
+        for host in self.hosts.iter().filter(|host| host.is_there) {
+            let mut came = Vec::new();
+            for (g, loose) in loose.iter_mut().enumerate() {
+                let more = usize::try_from(host.pods[g]).unwrap_or(0).saturating_sub(host.own[g].len());
+                came.extend(loose.drain(..more.min(loose.len())));
+            }
+            match (&host.name, host.offering) {
+                (Some(name), _) if !came.is_empty() => places.existing.push((name.clone(), came)),
+                (None, Some(o)) => {
+                    let offering = &self.numbers.offerings[o];
+                    places.launches.push(ForeignLaunch {
+                        node_pool: offering.node_pool.clone(),
+                        instance_type: offering.instance_type.clone(),
+                        zone: offering.zone.clone(),
+                        capacity_type: offering.capacity_type.clone(),
+                        labels: offering.labels.clone(),
+                        pods: came,
+                    });
+                }
+                _ => {}
+            }
+        }
+        (gone.iter().filter_map(|host| host.name.clone()).collect(), places)
     }
 
     fn cost(&self) -> i64 {
@@ -258,7 +306,17 @@ impl Cluster {
             self.rest.nodes_launched += 1;
             let groups = self.numbers.classes[offering.class].iter().copied().collect();
             let price = offering.price.0;
-            self.hosts.push(Host { price, free, pods, groups, may_go: true, is_there: true });
+            self.hosts.push(Host {
+                price,
+                free,
+                pods,
+                groups,
+                may_go: true,
+                is_there: true,
+                name: None,
+                offering: Some(o),
+                own: vec![Vec::new(); self.numbers.groups.len()],
+            });
         }
     }
 }

@@ -105,6 +105,7 @@ fn joint(snapshot: &str, contestant: &str, plan: &(Plan, Consolidation, u64), co
         nodes_removed: stated.summary.nodes_removed,
         nodes_launched: plan.summary.nodes_launched,
         commands: 1,
+        ..Rest::default()
     };
     Line {
         bound: Some(stated.summary.bound),

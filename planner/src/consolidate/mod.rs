@@ -13,8 +13,10 @@
 mod budgets;
 mod departures;
 mod model;
+mod near;
 mod order;
 mod prove;
+mod refine;
 mod relaxed;
 mod report;
 mod rules;
@@ -41,7 +43,7 @@ use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, Move, NodeReason, Wave};
 use stowage_models::objects::PodRef;
-use stowage_models::plan::{Launch, Plan, Policy};
+use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 use waves::Schedule;
@@ -53,8 +55,8 @@ const SEARCH_SHARE: f64 = 0.5;
 /// for its cost.
 const ROUNDS_MAX: usize = 12;
 
-/// Plans in which nodes stay after all, at most, for a choice that moves pods with constraints.
-const REFINEMENTS_MAX: usize = 6;
+/// An order for what goes for its cost is looked for until so many times the time is over: to be a little late is better than to keep all.
+const ORDER_TIMES: u32 = 2;
 
 /// Plans the pods that wait and consolidates the nodes that exist, as `policy.consolidation` says (by default, if it is absent).
 ///
@@ -119,6 +121,13 @@ struct Scene<'a> {
     pool: &'a Arc<ThreadPool>,
 }
 
+impl Scene<'_> {
+    /// Pods of these nodes that have to move: indices into the snapshot's pods.
+    fn moving(&self, nodes: &BTreeSet<usize>) -> impl Iterator<Item = u32> {
+        nodes.iter().flat_map(|node| self.verdicts[*node].moving.iter().copied())
+    }
+}
+
 /// What is known after the search over removals.
 struct Choice {
     removed: BTreeSet<usize>,
@@ -136,6 +145,8 @@ enum Attempt {
     Planned(Box<Planned>),
     /// Pods of these nodes have no other place.
     NoPlace(BTreeMap<usize, PodRef>),
+    /// Pods of these nodes are in the way of each other.
+    InTheWay(BTreeSet<usize>),
     /// Limits and budgets leave no order in which all of them can go.
     NoOrder,
 }
@@ -161,19 +172,26 @@ impl Job<'_> {
         let pool = threads(self.limits.threads)?;
         let (fresh, ledger) = rules::assess(self.snapshot, self.catalog, self.wanted);
         let mut deferred = 0;
-        let mut without_place: BTreeMap<usize, PodRef> = BTreeMap::new();
+        let mut waits: BTreeMap<usize, String> = BTreeMap::new();
         loop {
             let mut verdicts = fresh.clone();
-            for (node, pod) in &without_place {
-                let message = format!("it can go when pod {pod} has another place");
-                verdicts[*node].kept = Some(Kept::new(NodeReason::Deferred, message));
+            for (node, message) in &waits {
+                verdicts[*node].kept = Some(Kept::new(NodeReason::Deferred, message.clone()));
             }
             let going = defer(&mut verdicts, deferred);
             let is_last = going == 0;
             match self.attempt(&pool, &mut verdicts, &ledger, observer)? {
                 Attempt::Planned(planned) => return Ok(*planned),
                 // They alone wait, not whoever has to go beside them.
-                Attempt::NoPlace(nodes) => without_place.extend(nodes),
+                Attempt::NoPlace(nodes) => waits.extend(
+                    nodes
+                        .into_iter()
+                        .map(|(node, pod)| (node, format!("it can go when pod {pod} has another place"))),
+                ),
+                Attempt::InTheWay(nodes) => {
+                    let message = "what its pods ask of others leaves no order in which it can go with the others that have to";
+                    waits.extend(nodes.into_iter().map(|node| (node, message.to_owned())));
+                }
                 // Those that go by force alone are too many: the rules forbid what they ask for.
                 Attempt::NoOrder if is_last => return Err(PlanError::NoOrder),
                 // There is no order in which all of these can go: the most pressing half alone, then.
@@ -226,15 +244,21 @@ impl Job<'_> {
         }
         if chosen.is_none() {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
-            let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
-            let order = self.carry_out(&scene, &departing, &planned.plan)?.ok();
-            if order.is_none() {
-                let homeless = self.without_place(&departing, verdicts, &planned.plan);
-                if !homeless.is_empty() {
-                    return Ok(Attempt::NoPlace(homeless));
+            let mut planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
+            near::keep_zones(self.snapshot, scene.moving(&departing), &mut planned.plan);
+            match self.carry_out(&scene, &departing, &planned.plan, &|| false)? {
+                Ok((moves, waves)) => chosen = Some((departing, planned, moves, waves)),
+                Err(mut nodes) => {
+                    let homeless = self.without_place(&departing, verdicts, &planned.plan);
+                    if !homeless.is_empty() {
+                        return Ok(Attempt::NoPlace(homeless));
+                    }
+                    nodes.retain(|node| verdicts[*node].departs() && !verdicts[*node].is_forced());
+                    if !nodes.is_empty() {
+                        return Ok(Attempt::InTheWay(nodes));
+                    }
                 }
             }
-            chosen = order.map(|(moves, waves)| (departing, planned, moves, waves));
         }
         let Some((removed, mut planned, moves, waves)) = chosen else { return Ok(Attempt::NoOrder) };
         let demand = self.demand(&problem, &model, &planned.plan);
@@ -298,8 +322,10 @@ impl Job<'_> {
             let after = states::without(self.snapshot, scene.verdicts, &choice.removed);
             let removed: BTreeSet<usize> = choice.removed.union(scene.departing).copied().collect();
             let mut in_the_way = BTreeSet::new();
-            let mut carry_out = |planned: Planned| -> Result<Option<Candidate>, PlanError> {
-                Ok(match self.carry_out(scene, &removed, &planned.plan)? {
+            let mut carry_out = |mut planned: Planned| -> Result<Option<Candidate>, PlanError> {
+                near::keep_zones(self.snapshot, scene.moving(&removed), &mut planned.plan);
+                let is_over = || self.elapsed() >= self.limits.time * ORDER_TIMES;
+                Ok(match self.carry_out(scene, &removed, &planned.plan, &is_over)? {
                     Ok((moves, waves)) => Some((removed.clone(), planned, moves, waves)),
                     Err(nodes) => {
                         in_the_way = nodes;
@@ -327,7 +353,7 @@ impl Job<'_> {
             }
             in_the_way.retain(|node| choice.removed.contains(node));
             let Some(candidate) = chosen else {
-                if in_the_way.is_empty() || self.elapsed() >= self.limits.time {
+                if in_the_way.is_empty() || self.elapsed() >= self.limits.time * ORDER_TIMES {
                     return Ok(None);
                 }
                 // These stay, and the rest is planned anew.
@@ -354,61 +380,6 @@ impl Job<'_> {
             choice.removed = choice.removed.difference(&rigid).copied().collect();
         }
         Ok(None)
-    }
-
-    /// The engine's plan without these nodes. Nodes stay after all whose pods have no place then, or get a launch that costs no less than
-    /// they do, as long as that makes the whole no dearer.
-    fn refine(
-        &self,
-        scene: &Scene<'_>,
-        model: &Model,
-        removed: &mut BTreeSet<usize>,
-        observer: &mut dyn FnMut(&Moment),
-    ) -> Result<Planned, PlanError> {
-        let mut without = |removed: &BTreeSet<usize>| {
-            let after = states::without(self.snapshot, scene.verdicts, removed);
-            plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)
-        };
-        let total = |removed: &BTreeSet<usize>, plan: &Plan| -> i64 {
-            let nodes = model.removable.iter();
-            let nodes = nodes.map(|one| if removed.contains(&one.node) { one.leaving } else { one.price });
-            nodes.sum::<i64>() + plan.summary.launch_cost.0
-        };
-        let mut best = without(removed)?;
-        for _ in 0..REFINEMENTS_MAX {
-            if self.elapsed() >= self.limits.time {
-                break;
-            }
-            let homeless = self.without_place(removed, scene.verdicts, &best.plan);
-            let mut back: BTreeSet<usize> = homeless.keys().copied().collect();
-            if back.is_empty() {
-                let launches = &best.plan.launches;
-                back = launches.iter().filter_map(|one| self.replaced(scene, removed, one)).collect();
-            }
-            if back.is_empty() {
-                break;
-            }
-            let fewer: BTreeSet<usize> = removed.difference(&back).copied().collect();
-            let next = without(&fewer)?;
-            if homeless.is_empty() && total(&fewer, &next.plan) > total(removed, &best.plan) {
-                break;
-            }
-            (*removed, best) = (fewer, next);
-        }
-        Ok(best)
-    }
-
-    /// The node that most pods of a launch come from, if it costs no more.
-    fn replaced(&self, scene: &Scene<'_>, removed: &BTreeSet<usize>, launch: &Launch) -> Option<usize> {
-        let shared = |node: &usize| {
-            let pods = scene.verdicts[*node].moving.iter().map(|pod| self.snapshot.pods[*pod as usize].id());
-            pods.filter(|pod| launch.pods.contains(pod)).count()
-        };
-        let may_stay =
-            |node: &&usize| scene.verdicts[**node].price.is_some_and(|price| price <= launch.price.0);
-        let most =
-            removed.iter().filter(may_stay).map(|node| (shared(node), std::cmp::Reverse(*node))).max()?;
-        (most.0 > 0).then_some(most.1.0)
     }
 
     /// The best removals found, if they are worth it; with `ties_stay` of nodes whose pods have no constraints towards others.
@@ -519,6 +490,7 @@ impl Job<'_> {
         scene: &Scene<'_>,
         removed: &BTreeSet<usize>,
         plan: &Plan,
+        stopped: &dyn Fn() -> bool,
     ) -> Result<Result<Order, BTreeSet<usize>>, PlanError> {
         let (verdicts, ledger, allowances) = (scene.verdicts, scene.ledger, scene.allowances);
         let launched = plan.launches.iter().map(|launch| (&launch.slot, &launch.pods));
@@ -550,13 +522,13 @@ impl Job<'_> {
             removed,
         };
         if !removed.iter().any(|node| verdicts[*node].tied) {
-            return Ok(schedule.waves(None).map(|waves| (moves.clone(), waves)));
+            return Ok(schedule.waves(None, stopped).map(|waves| (moves.clone(), waves)));
         }
         let (snapshot, catalog) = (self.snapshot, self.catalog);
         let route = Route { snapshot, catalog, verdicts, plan, moves: &moves };
         let whole = route.whole();
         let problem = Problem::new(&whole, self.catalog, self.policy, scene.pool.clone())?;
-        Ok(schedule.waves(Some(Way::new(route, &problem))).map(|waves| (moves.clone(), waves)))
+        Ok(schedule.waves(Some(Way::new(route, &problem)), stopped).map(|waves| (moves.clone(), waves)))
     }
 }
 

@@ -24,7 +24,6 @@ pub(super) struct Route<'a> {
 }
 
 /// How far it is carried out.
-#[derive(Clone)]
 pub(super) struct Way<'r, 'a> {
     walk: Walk<'r, 'a>,
     moved: BTreeMap<&'r PodRef, &'r Move>,
@@ -59,33 +58,34 @@ impl<'r, 'a> Way<'r, 'a> {
         Way { walk, moved, slots, forced, due, places }
     }
 
-    /// The state after a wave; or the pods it evicts that cannot be bound where they are to go, even when its nodes are gone. Pods of nodes that
-    /// go by force, and pods that wait already, may find their places later.
-    pub(super) fn after(&self, wave: &Wave) -> Result<Way<'r, 'a>, BTreeSet<PodRef>> {
-        let mut next = self.clone();
-        let come: Vec<&String> =
-            wave.launches.iter().filter_map(|slot| self.slots.get(slot.as_str())).collect();
-        next.places.extend(come.iter().map(|name| (*name).clone()));
-        next.places.retain(|place| !wave.removals.contains(place));
+    /// Carries a wave out; or changes nothing and says which of the pods it evicts cannot be bound where they are to go, even when its nodes
+    /// are gone. Pods of nodes that go by force, and pods that wait already, may find their places later.
+    pub(super) fn carry_out(&mut self, wave: &Wave) -> Result<(), BTreeSet<PodRef>> {
+        let come: Vec<&str> = wave
+            .launches
+            .iter()
+            .filter_map(|slot| self.slots.get(slot.as_str()))
+            .map(String::as_str)
+            .collect();
+        let go: BTreeSet<&str> = wave.removals.iter().map(String::as_str).collect();
         let leavers: Vec<&Move> =
             wave.evictions.iter().filter_map(|pod| self.moved.get(pod).copied()).collect();
         let to = |one: &Move| self.slots.get(one.to.as_str()).cloned().unwrap_or_else(|| one.to.clone());
-        next.due.extend(
-            leavers.iter().map(|one| (self.moved[&one.pod], to(one))).map(|(one, to)| (&one.pod, to)),
-        );
-        let wanted: Vec<(&PodRef, String)> = next
-            .due
-            .iter()
-            .filter(|(_, place)| next.places.contains(*place))
-            .map(|(pod, place)| (*pod, place.clone()))
-            .collect();
+        let fresh: Vec<(&'r PodRef, String)> =
+            leavers.iter().map(|one| (&self.moved[&one.pod].pod, to(one))).collect();
+        let is_there =
+            |place: &str| (self.places.contains(place) || come.contains(&place)) && !go.contains(place);
+        let due = self.due.iter().map(|(pod, place)| (*pod, place.as_str()));
+        let due = due.chain(fresh.iter().map(|(pod, place)| (*pod, place.as_str())));
+        let mut wanted: Vec<(&'r PodRef, &str)> = due.filter(|(_, place)| is_there(place)).collect();
+        wanted.sort_unstable();
         let step = Step {
-            come: come.iter().map(|name| name.as_str()).collect(),
-            go: wave.removals.iter().map(String::as_str).collect(),
+            come: come.clone(),
+            go: go.iter().copied().collect(),
             leave: leavers.iter().map(|one| (&one.pod, one.from.as_str())).collect(),
-            bind: wanted.iter().map(|(pod, place)| (*pod, place.as_str())).collect(),
+            bind: wanted.clone(),
         };
-        let stuck = next.walk.step(&step);
+        let stuck = self.walk.step(&step);
         let leaves: BTreeSet<&PodRef> = leavers
             .iter()
             .filter(|one| !self.forced.contains(one.from.as_str()))
@@ -94,14 +94,16 @@ impl<'r, 'a> Way<'r, 'a> {
         let missing: BTreeSet<PodRef> =
             stuck.iter().map(|at| wanted[*at].0).filter(|pod| leaves.contains(pod)).cloned().collect();
         if !missing.is_empty() {
+            self.walk.back();
             return Err(missing);
         }
-        for (at, (pod, _)) in wanted.iter().enumerate() {
-            if !stuck.contains(&at) {
-                next.due.remove(pod);
-            }
-        }
-        Ok(next)
+        let bound = wanted.iter().enumerate().filter(|(at, _)| !stuck.contains(at));
+        let bound: BTreeSet<&PodRef> = bound.map(|(_, (pod, _))| *pod).collect();
+        self.places.extend(come.iter().map(|name| (*name).to_owned()));
+        self.places.retain(|place| !go.contains(place.as_str()));
+        self.due.retain(|pod, _| !bound.contains(pod));
+        self.due.extend(fresh.into_iter().filter(|(pod, _)| !bound.contains(pod)));
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! min   sum_i (p_i - e_i) k_i + sum_o c_o n_o + sum_g M_g s_g                (+ sum_i e_i)
 //! (cover)  sum_i own_ig k_i + sum_c x_gc + sum_o x_go + s_g >= q_g       each group              [pi_g]
-//! (room)   sum_g w_gr x_gc - sum_{i in c} F_ir k_i <= F_cr               each class c of nodes   F_c: room of nodes that stay
+//! (room)   sum_g w_gr x_gc - sum_{i in c} F_ir k_i <= F_cr               each kind c of nodes    F_c: room of nodes that stay
 //! (offer)  sum_g w_gr x_go <= C_or n_o                                   each offer
 //! 0 <= k_i <= 1
 //! ```
@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 const SIFT_TOLERANCE: f64 = 1e-5;
 const SIFT_ROUNDS_MAX: usize = 60;
 const SIFT_OFFERS_PER_ROUND: usize = 40;
+const FIRST_OFFERS_MAX: usize = 24;
+/// Rows of room by what fits on nodes, as long as their columns are no more than this; beyond, by kind alone.
+const FINE_COLUMNS_MAX: usize = 60_000;
 /// The first program may take this long whatever the clock says: without it nothing is known, neither what to remove nor what is left to
 /// save. It takes 2 s at 5,000 nodes.
 const FIRST_PROGRAM_SECONDS: f64 = 60.0;
@@ -50,9 +53,7 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
     let class_of = add_room(&mut program, model);
     let first = program_columns(&mut program, model, &class_of);
     let mut active: Vec<bool> = vec![false; core.offers.len()];
-    let mut offers: Vec<usize> = best_offers(core).into_iter().flatten().map(|(offer, _)| offer).collect();
-    offers.sort_unstable();
-    offers.dedup();
+    let mut offers = first_offers(core);
     let mut best: Option<Solution> = None;
     for _ in 0..SIFT_ROUNDS_MAX {
         for o in offers.drain(..) {
@@ -68,7 +69,10 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
         }
         let least = if best.is_none() { FIRST_PROGRAM_SECONDS } else { 0.0 };
         program.set_time_limit(seconds_left().max(least));
-        match program.run(Simplex::Primal, i32::MAX) {
+        // The first basis, of slacks, is dual feasible (nodes cheaper than leaving them aside); columns that come later find a primal
+        // feasible one.
+        let simplex = if best.is_none() { Simplex::Dual } else { Simplex::Primal };
+        match program.run(simplex, i32::MAX) {
             Ok(solution) => best = Some(solution),
             Err(fault) if best.is_none() => return Err(fault),
             Err(_) => break,
@@ -93,6 +97,22 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
         kept: (0..model.removable.len()).map(|i| solution.primal[first + i]).collect(),
         iterations: program.iterations(),
     })
+}
+
+/// The offers that are cheapest for most groups alone. Each has a row a resource and a column a group: with all of them the first program
+/// takes most of the time, and sifting finds the others.
+fn first_offers(core: &Core) -> Vec<usize> {
+    let mut groups: BTreeMap<usize, usize> = BTreeMap::new();
+    for (offer, _) in best_offers(core).into_iter().flatten() {
+        *groups.entry(offer).or_default() += 1;
+    }
+    let mut ranked: Vec<(std::cmp::Reverse<usize>, usize)> =
+        groups.into_iter().map(|(offer, groups)| (std::cmp::Reverse(groups), offer)).collect();
+    ranked.sort_unstable();
+    ranked.truncate(FIRST_OFFERS_MAX);
+    let mut offers: Vec<usize> = ranked.into_iter().map(|(_, offer)| offer).collect();
+    offers.sort_unstable();
+    offers
 }
 
 fn multipliers(core: &Core, solution: &Solution) -> Multipliers {
@@ -134,31 +154,42 @@ fn add_slacks(program: &mut Program, core: &Core) {
     program.add_columns(&columns);
 }
 
-/// Room rows by class of nodes that take the same groups; returns the first row of each spare's class.
+/// Room rows by kind of nodes, which match the same groups, and by the groups of which one pod fits; returns the first row of each spare's
+/// class. Where that makes too many columns, nodes of a kind are one class: that a pod may be too large for what one of them has left is
+/// not seen then.
 fn add_room(program: &mut Program, model: &Model) -> Vec<usize> {
     let core = &model.core;
     let r = core.r();
     let mut may_go = vec![false; core.spares.len()];
     model.removable.iter().filter_map(|one| one.spare).for_each(|spare| may_go[spare] = true);
-    let mut classes: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(u32, Vec<u32>), Vec<usize>> = BTreeMap::new();
     for (i, spare) in core.spares.iter().enumerate() {
-        classes.entry(spare.items.iter().map(|(g, _)| *g).collect()).or_default().push(i);
+        kinds.entry((spare.kind, spare.items.iter().map(|(g, _)| *g).collect())).or_default().push(i);
     }
-    let mut class_of = vec![0; core.spares.len()];
-    for (groups, spares) in classes {
+    if kinds.keys().map(|(_, groups)| groups.len()).sum::<usize>() > FINE_COLUMNS_MAX {
+        kinds.clear();
+        for (i, spare) in core.spares.iter().enumerate() {
+            kinds.entry((spare.kind, Vec::new())).or_default().push(i);
+        }
+    }
+    let mut row_of = vec![0; core.spares.len()];
+    for spares in kinds.into_values() {
         let stays = || spares.iter().filter(|i| !may_go[**i]);
         let room: Vec<(f64, f64)> =
             (0..r).map(|k| (-INFINITY, stays().map(|i| core.spares[*i].cap[k]).sum())).collect();
         let row = program.add_rows(&room);
+        let mut copies: BTreeMap<u32, i64> = BTreeMap::new();
+        for (g, most) in spares.iter().flat_map(|i| &core.spares[*i].items) {
+            *copies.entry(*g).or_default() += most;
+        }
         let mut columns = Columns::default();
-        for (position, g) in groups.iter().enumerate() {
-            let copies: i64 = spares.iter().map(|i| core.spares[*i].items[position].1).sum();
-            columns.push(0.0, copies as f64, entries(core, *g as usize, row));
+        for (g, copies) in copies {
+            columns.push(0.0, copies as f64, entries(core, g as usize, row));
         }
         program.add_columns(&columns);
-        spares.into_iter().for_each(|spare| class_of[spare] = row);
+        spares.into_iter().for_each(|spare| row_of[spare] = row);
     }
-    class_of
+    row_of
 }
 
 /// A column per removable node; returns the first.

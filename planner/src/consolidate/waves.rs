@@ -7,6 +7,7 @@ use super::budgets::{Allowances, Ledger};
 use super::order::Way;
 use super::rules::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Move, Wave};
 use stowage_models::objects::{Ec2NodeClass, PodRef};
@@ -27,7 +28,6 @@ pub(super) struct Schedule<'a> {
 }
 
 /// A pod to evict.
-#[derive(Clone)]
 struct Leaver<'a> {
     pod: PodRef,
     /// Node or slot; `None`: nothing holds it.
@@ -42,7 +42,7 @@ struct Progress<'a> {
     /// Slots not launched yet.
     waiting: BTreeMap<&'a str, (usize, Vec<i64>)>,
     /// By node to remove: pods still there.
-    pods: BTreeMap<usize, Vec<Leaver<'a>>>,
+    pods: BTreeMap<usize, Vec<Arc<Leaver<'a>>>>,
     /// By node to remove: the last of the slots its pods go to.
     slots: BTreeMap<usize, Option<&'a str>>,
     /// Nodes that lost pods already.
@@ -54,9 +54,13 @@ struct Progress<'a> {
 }
 
 impl Schedule<'_> {
-    /// The waves. If limits leave no order in which everything can happen, or the constraints of pods that `way` knows, there are none: then
-    /// the nodes whose pods are in the way of each other, if that is known.
-    pub(super) fn waves(&self, mut way: Option<Way<'_, '_>>) -> Result<Vec<Wave>, BTreeSet<usize>> {
+    /// The waves. If limits leave no order in which everything can happen, or the constraints of pods that `way` knows, or `stopped` says so,
+    /// there are none: then the nodes whose pods are in the way of each other, if that is known.
+    pub(super) fn waves(
+        &self,
+        mut way: Option<Way<'_, '_>>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Vec<Wave>, BTreeSet<usize>> {
         let impossible = || Err(BTreeSet::new());
         if self.removed.is_empty() {
             return Ok(Vec::new());
@@ -65,13 +69,14 @@ impl Schedule<'_> {
         let mut waves = Vec::new();
         // What goes by force gives its part of the limits back before what takes its place is there.
         let waits_for_limits = self.removed.iter().any(|node| self.verdicts[*node].is_forced());
+        let awaited = self.slots_of_waiting_pods();
         while !progress.pods.is_empty() {
             // Pods that cannot be bound where they are to go stay for a later wave, when others have moved.
             let mut held: BTreeSet<PodRef> = BTreeSet::new();
             let wave = loop {
                 let mut trial = progress.clone();
                 let mut wave = Wave::default();
-                for slot in self.slots_of_waiting_pods() {
+                for slot in &awaited {
                     if self.affords(slot, &trial) {
                         self.launch(slot, &mut trial, &mut wave);
                     } else if !waits_for_limits {
@@ -80,7 +85,7 @@ impl Schedule<'_> {
                 }
                 self.fill(&mut trial, &mut wave, &held);
                 if wave.evictions.is_empty() && wave.removals.is_empty() {
-                    let holds = |pods: &Vec<Leaver<'_>>| pods.iter().any(|one| held.contains(&one.pod));
+                    let holds = |pods: &Vec<Arc<Leaver<'_>>>| pods.iter().any(|one| held.contains(&one.pod));
                     return Err(progress
                         .pods
                         .iter()
@@ -91,10 +96,10 @@ impl Schedule<'_> {
                 wave.launches.sort();
                 wave.evictions.sort();
                 wave.removals.sort();
-                match way.as_ref().map(|way| way.after(&wave)) {
-                    Some(Err(stuck)) => held.extend(stuck),
-                    after => {
-                        way = after.and_then(Result::ok);
+                match way.as_mut().map_or(Ok(()), |way| way.carry_out(&wave)) {
+                    Err(_) if stopped() => return impossible(),
+                    Err(stuck) => held.extend(stuck),
+                    Ok(()) => {
                         progress = trial;
                         break wave;
                     }
@@ -136,16 +141,16 @@ impl Schedule<'_> {
             let over = self.allowances.over(pod);
             let budgets = over.filter(|budget| self.allowances.counts(*budget, pod)).collect();
             let id = pod.id();
-            Leaver { to: moves.get(&id).copied(), pod: id, budgets }
+            Arc::new(Leaver { to: moves.get(&id).copied(), pod: id, budgets })
         };
         let of = |node: &usize| {
-            let mut pods: Vec<Leaver<'_>> = self.verdicts[*node].moving.iter().map(leaver).collect();
+            let mut pods: Vec<Arc<Leaver<'_>>> = self.verdicts[*node].moving.iter().map(leaver).collect();
             pods.sort_by(|a, b| a.pod.cmp(&b.pod));
             (*node, pods)
         };
-        let pods: BTreeMap<usize, Vec<Leaver<'_>>> = self.removed.iter().map(of).collect();
+        let pods: BTreeMap<usize, Vec<Arc<Leaver<'_>>>> = self.removed.iter().map(of).collect();
         let launched: BTreeSet<&str> = self.plan.launches.iter().map(|launch| launch.slot.as_str()).collect();
-        let last = |pods: &[Leaver<'_>]| -> Option<&str> {
+        let last = |pods: &[Arc<Leaver<'_>>]| -> Option<&str> {
             let slots = pods.iter().filter_map(|one| moves.get(&one.pod).copied());
             slots.filter(|slot| launched.contains(slot)).max()
         };
@@ -247,7 +252,7 @@ impl Schedule<'_> {
             if !is_draining && !is_forced && !self.within_budgets(&open, node, progress) {
                 continue;
             }
-            let is_held = |pods: &Vec<Leaver<'_>>| pods.iter().any(|one| held.contains(&one.pod));
+            let is_held = |pods: &Vec<Arc<Leaver<'_>>>| pods.iter().any(|one| held.contains(&one.pod));
             if !is_draining && progress.pods.get(&node).is_some_and(is_held) {
                 continue;
             }
@@ -267,7 +272,7 @@ impl Schedule<'_> {
                     self.launch(to, progress, wave);
                 }
                 one.budgets.iter().for_each(|budget| *spent.entry(*budget).or_default() += 1);
-                wave.evictions.push(one.pod);
+                wave.evictions.push(one.pod.clone());
             }
             let untouched = !is_empty && !is_draining && rest.len() == verdict.moving.len();
             if !untouched {

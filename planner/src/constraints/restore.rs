@@ -27,7 +27,6 @@ enum Bin {
 }
 
 /// A replay in progress.
-#[derive(Clone)]
 pub(super) struct Replay<'r, 'a> {
     pub(super) problem: &'r Problem<'a>,
     pub(super) sim: Sim,
@@ -93,14 +92,17 @@ impl<'r, 'a> Replay<'r, 'a> {
     }
 
     pub(super) fn bind(&mut self, g: u32, place: &(Place, Values), pods: i64) {
-        let counters = 0..self.sim.owners().len() as u32;
-        let counts: Vec<bool> = match place.0 {
+        match place.0 {
             Place::Node(node) => {
-                counters.map(|counter| self.counts_on_node[counter as usize][node]).collect()
+                let on_node = &self.counts_on_node;
+                self.sim.bind(g as usize, &place.1, pods, &|counter| on_node[counter as usize][node]);
             }
-            Place::New(signature) => counters.map(|counter| self.counts_on_new(counter, signature)).collect(),
-        };
-        self.sim.bind(g as usize, &place.1, pods, &|counter| counts[counter as usize]);
+            Place::New(signature) => {
+                let counters = 0..self.sim.owners().len() as u32;
+                let counts: Vec<bool> = counters.map(|one| self.counts_on_new(one, signature)).collect();
+                self.sim.bind(g as usize, &place.1, pods, &|counter| counts[counter as usize]);
+            }
+        }
     }
 
     /// Binds as many of `pods` pods as may be bound now.

@@ -30,7 +30,57 @@ struct Counter {
     max_skew: i64,
     min_domains: i64,
     own: bool,
-    counts: BTreeMap<u32, i64>,
+    counts: Counts,
+}
+
+/// Pods by domain, and domains by pods: the fewest are asked for at every pod, and there may be as many domains as nodes.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    by_domain: BTreeMap<u32, i64>,
+    domains: BTreeMap<i64, u32>,
+}
+
+impl Counts {
+    /// Adds pods to a domain, which is one from now on.
+    fn add(&mut self, domain: u32, pods: i64) {
+        let before = self.by_domain.get(&domain).copied();
+        if before.is_none() || pods != 0 {
+            self.set(domain, Some(before.unwrap_or(0) + pods));
+        }
+    }
+
+    /// Has so many pods in a domain, or not the domain; returns what was there.
+    fn set(&mut self, domain: u32, pods: Option<i64>) -> Option<i64> {
+        let before = match pods {
+            Some(pods) => self.by_domain.insert(domain, pods),
+            None => self.by_domain.remove(&domain),
+        };
+        if let Some(before) = before
+            && let Some(domains) = self.domains.get_mut(&before)
+        {
+            *domains -= 1;
+            if *domains == 0 {
+                self.domains.remove(&before);
+            }
+        }
+        if let Some(pods) = pods {
+            *self.domains.entry(pods).or_default() += 1;
+        }
+        before
+    }
+
+    fn get(&self, domain: u32) -> i64 {
+        self.by_domain.get(&domain).copied().unwrap_or(0)
+    }
+
+    /// Pods of the domain with fewest; `None` if there is none.
+    fn least(&self) -> Option<i64> {
+        self.domains.keys().next().copied()
+    }
+
+    fn len(&self) -> usize {
+        self.by_domain.len()
+    }
 }
 
 /// What the terms of one group refer to.
@@ -120,7 +170,8 @@ impl Sim {
                     continue;
                 }
                 let Some(found) = domains(g, at) else { continue };
-                let counts = found.into_iter().map(|(value, pods)| (sim.value(&value), pods)).collect();
+                let mut counts = Counts::default();
+                found.into_iter().for_each(|(value, pods)| counts.add(sim.value(&value), pods));
                 let number = sim.counters.len() as u32;
                 numbers.insert((group.whole[0], at), number);
                 sim.owners.push((g, at));
@@ -241,7 +292,7 @@ impl Sim {
         for number in &facts.counted {
             let counter = &mut self.counters[*number as usize];
             if let Some(value) = values[counter.key as usize].filter(|_| eligible(*number)) {
-                *counter.counts.entry(value).or_default() += pods;
+                counter.counts.add(value, pods);
             }
         }
         self.facts[g] = facts;
@@ -251,8 +302,13 @@ impl Sim {
     pub(crate) fn add_domain(&mut self, counter: u32, values: &Values) {
         let counter = &mut self.counters[counter as usize];
         if let Some(value) = values[counter.key as usize] {
-            counter.counts.entry(value).or_default();
+            counter.counts.add(value, 0);
         }
+    }
+
+    /// Adds pods that are not of any group to a domain of a spread constraint.
+    pub(crate) fn add_to_domain(&mut self, counter: u32, value: u32, pods: i64) {
+        self.counters[counter as usize].counts.add(value, pods);
     }
 
     /// The key of a spread constraint.
@@ -260,14 +316,9 @@ impl Sim {
         self.counters[counter as usize].key
     }
 
-    /// Has a domain among those of a spread constraint, or has it not.
-    pub(crate) fn set_domain(&mut self, counter: u32, value: u32, there: bool) {
-        let counts = &mut self.counters[counter as usize].counts;
-        if there {
-            counts.entry(value).or_default();
-        } else {
-            counts.remove(&value);
-        }
+    /// Has so many pods in a domain of a spread constraint, or not the domain; returns what was there.
+    pub(crate) fn set_domain(&mut self, counter: u32, value: u32, pods: Option<i64>) -> Option<i64> {
+        self.counters[counter as usize].counts.set(value, pods)
     }
 
     /// A group that states each spread constraint, with the constraint's position.
@@ -310,9 +361,9 @@ impl Sim {
                 return;
             };
             let few = (counter.counts.len() as i64) < counter.min_domains;
-            let least = counter.counts.values().copied().min().unwrap_or(i64::from(i32::MAX));
+            let least = counter.counts.least().unwrap_or(i64::from(i32::MAX));
             let least = if few { 0 } else { least };
-            let there = counter.counts.get(&value).copied().unwrap_or(0);
+            let there = counter.counts.get(value);
             if there + i64::from(counter.own) - least > counter.max_skew && !more(Violation::Spread(*at)) {
                 return;
             }

@@ -30,13 +30,26 @@ struct Known {
     groups: BTreeMap<PodRef, Vec<(u32, u32)>>,
 }
 
+/// What a step did, so that it can be taken back.
+enum Undo {
+    /// Pods of a group on a node, so many more.
+    Bound(u32, usize, i64),
+    /// A domain of a spread constraint, and what was there.
+    Domain(u32, u32, Option<i64>),
+    /// Nodes of a domain, so many more.
+    There(u32, u32, i64),
+    /// Pods that belong to a node and go with it, so often more.
+    Own(usize, i64),
+}
+
 /// The cluster. The problem is about all nodes that are ever there, and all pods that ever move wait in it.
-#[derive(Clone)]
 pub(crate) struct Walk<'r, 'a> {
     replay: Replay<'r, 'a>,
     known: Arc<Known>,
     /// Nodes that are there, by domain of each spread constraint.
     there: BTreeMap<(u32, u32), i64>,
+    /// Since the last step began.
+    journal: Vec<Undo>,
 }
 
 impl<'r, 'a> Walk<'r, 'a> {
@@ -56,11 +69,12 @@ impl<'r, 'a> Walk<'r, 'a> {
             }
         }
         let known = Arc::new(Known { nodes: names, bins, places, groups });
-        let mut walk = Walk { replay, known, there: BTreeMap::new() };
+        let mut walk = Walk { replay, known, there: BTreeMap::new(), journal: Vec::new() };
         for at in 0..problem.snapshot.nodes.len() {
             walk.count_node(at, 1);
         }
         absent.iter().for_each(|name| walk.node(name, -1));
+        walk.journal.clear();
         walk
     }
 
@@ -73,6 +87,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             if self.replay.counts_on_node[counter as usize][at] {
                 let nodes = self.there.entry((counter, value)).or_default();
                 *nodes += sign;
+                self.journal.push(Undo::There(counter, value, sign));
                 if *nodes == i64::from(sign > 0) {
                     changed.push((counter, value));
                 }
@@ -81,10 +96,37 @@ impl<'r, 'a> Walk<'r, 'a> {
         changed
     }
 
+    /// A node comes, or goes with the pods that are its own and nobody moves: those of DaemonSets, those that end, those that are left out.
     fn node(&mut self, name: &str, sign: i64) {
         let Some(at) = self.known.nodes.get(name).copied() else { return };
+        if sign < 0 {
+            self.own(at, sign);
+            self.journal.push(Undo::Own(at, sign));
+        }
         for (counter, value) in self.count_node(at, sign) {
-            self.replay.sim.set_domain(counter, value, sign > 0);
+            let before = self.replay.sim.set_domain(counter, value, (sign > 0).then_some(0));
+            self.journal.push(Undo::Domain(counter, value, before));
+        }
+    }
+
+    /// Counts the pods of a node that nobody moves, once more or once less.
+    fn own(&mut self, at: usize, sign: i64) {
+        let (known, Replay { problem, sim, counts_on_node, .. }) = (&self.known, &mut self.replay);
+        let (values, bound) = (&known.places[at].1.1, &problem.constraints.bound);
+        if bound.on_node[at].is_empty() {
+            return;
+        }
+        for (meant, count) in &bound.on_node[at] {
+            sim.running(meant, values, sign * count.all);
+        }
+        for counter in 0..sim.owners().len() as u32 {
+            let (g, position) = sim.owners()[counter as usize];
+            let term = &problem.groups[g].wants.terms.spreads[position].term;
+            let counts = counts_on_node[counter as usize][at]
+                && !problem.constraints.meanings.counts_none(term.selector);
+            if let Some(value) = values[term.key as usize].filter(|_| counts) {
+                sim.add_to_domain(counter, value, sign * bound.staying(at, term.selector));
+            }
         }
     }
 
@@ -101,15 +143,16 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     /// Puts a pod on a node, or takes it away, whatever is asked for.
     pub(crate) fn put(&mut self, pod: &PodRef, node: &str, pods: i64) {
-        let known = self.known.clone();
-        let Some(at) = known.nodes.get(node).copied() else { return };
+        let Some(at) = self.known.nodes.get(node).copied() else { return };
         if let Some((g, _)) = self.part(pod, at) {
-            self.replay.bind(g, &known.places[at].1, pods);
+            self.replay.bind(g, &self.known.places[at].1, pods);
+            self.journal.push(Undo::Bound(g, at, pods));
         }
     }
 
     /// Takes a step; positions in [`Step::bind`] of the pods that cannot be bound, or only as long as others are not there yet.
     pub(crate) fn step(&mut self, step: &Step<'_>) -> BTreeSet<usize> {
+        self.journal.clear();
         step.leave.iter().for_each(|(pod, node)| self.put(pod, node, -1));
         step.come.iter().for_each(|node| self.node(node, 1));
         step.go.iter().for_each(|node| self.node(node, -1));
@@ -131,7 +174,30 @@ impl<'r, 'a> Walk<'r, 'a> {
                 }
             }
         }
-        stuck.extend(bind_all(&mut self.replay, &known.places, waiting).iter().map(|(_, _, pod)| at_of[pod]));
+        let late: BTreeSet<usize> = bind_all(&mut self.replay, &known.places, waiting.clone())
+            .iter()
+            .map(|(_, _, pod)| at_of[pod])
+            .collect();
+        let bound = waiting.iter().filter(|(_, _, pod)| !late.contains(&at_of[pod]));
+        self.journal.extend(bound.map(|(at, g, _)| Undo::Bound(*g, *at, 1)));
+        stuck.extend(late);
         stuck
+    }
+
+    /// Takes the last step back.
+    pub(crate) fn back(&mut self) {
+        let known = self.known.clone();
+        for undo in std::mem::take(&mut self.journal).into_iter().rev() {
+            match undo {
+                Undo::Bound(g, at, pods) => self.replay.bind(g, &known.places[at].1, -pods),
+                Undo::Domain(counter, value, pods) => {
+                    self.replay.sim.set_domain(counter, value, pods);
+                }
+                Undo::There(counter, value, nodes) => {
+                    *self.there.entry((counter, value)).or_default() -= nodes;
+                }
+                Undo::Own(at, sign) => self.own(at, -sign),
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Nodes that have to go whatever they cost (formulation, section 5.5), derived anew.
 
+use std::collections::BTreeMap;
 use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::departure::{self, Departure, DepartureReason};
 use stowage_models::objects::{Node, NodeClaim};
@@ -44,6 +45,8 @@ pub(crate) struct Almanac<'a> {
     now: Option<i64>,
     /// Nodes and unhealthy ones: of the cluster.
     cluster: (i64, i64),
+    /// The same by NodePool, and of the nodes of none.
+    pools: BTreeMap<Option<&'a str>, (i64, i64)>,
 }
 
 /// How many minutes a bad condition is borne; `None`: it is not bad.
@@ -68,7 +71,13 @@ fn too_many((all, bad): (i64, i64), percent: i64) -> bool {
 impl<'a> Almanac<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot, policy: &'a ConsolidationPolicy) -> Almanac<'a> {
         let now = snapshot.taken_at.as_deref().and_then(schedule::instant);
-        Almanac { snapshot, policy, now, cluster: count(snapshot.nodes.iter()) }
+        let mut pools: BTreeMap<Option<&str>, (i64, i64)> = BTreeMap::new();
+        for node in &snapshot.nodes {
+            let (all, bad) = count(std::iter::once(node));
+            let of_pool = pools.entry(node.nodepool()).or_default();
+            *of_pool = (of_pool.0 + all, of_pool.1 + bad);
+        }
+        Almanac { snapshot, policy, now, cluster: count(snapshot.nodes.iter()), pools }
     }
 
     /// What is due of a node and its NodeClaim.
@@ -86,10 +95,10 @@ impl<'a> Almanac<'a> {
         }
         let ill = self.policy.repair && self.is_ill_for_long(node);
         let open = !too_many(self.cluster, departure::UNHEALTHY_CLUSTER_PERCENT)
-            && !too_many(
-                count(self.snapshot.nodes.iter().filter(|other| other.nodepool() == node.nodepool())),
-                departure::UNHEALTHY_POOL_PERCENT,
-            );
+            && self
+                .pools
+                .get(&node.nodepool())
+                .is_none_or(|of_pool| !too_many(*of_pool, departure::UNHEALTHY_POOL_PERCENT));
         if ill && open {
             return goes(DepartureReason::Unhealthy, None, true, true);
         }

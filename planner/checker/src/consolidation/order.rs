@@ -57,24 +57,19 @@ pub(crate) fn check<'p>(
     let claims: Vec<_> = movers.flat_map(|pod| problem.storage.claims_to_come(pod)).collect();
     let mut world = start(snapshot, subjects);
     world.add_claims(&claims);
-    let mut place_of: BTreeMap<String, usize> = BTreeMap::new();
+    let mut place_of = places_by_name(&world);
     for (index, wave) in stated.waves[..stated.waves.len() - 1].iter().enumerate() {
         for pod in &wave.evictions {
             waits.extend(goes_to.get(pod).map(|(_, to)| (pod, *to)));
             // What the plan says of where it is was judged before; this is where it is.
             let Some(found) = pods.get(pod) else { continue };
-            let on_it = world.places.iter_mut().find(|place| Some(&place.name) == found.node.as_ref());
-            on_it.into_iter().for_each(|place| place.release(found));
+            let on_it = found.node.as_ref().and_then(|node| place_of.get(node));
+            on_it.into_iter().for_each(|place| world.places[*place].release(found));
         }
         world.places.retain(|place| !wave.removals.contains(&place.name));
         let new = plan.launches.iter().filter(|launch| wave.launches.contains(&launch.slot));
         world.places.extend(new.filter_map(|launch| launched(problem, launch, &daemons)));
-        place_of.clear();
-        for (at, place) in world.places.iter().enumerate() {
-            // A slot is called by its own name in moves.
-            let name = place.name.strip_prefix("planned/").unwrap_or(&place.name);
-            place_of.insert(name.to_owned(), at);
-        }
+        place_of = places_by_name(&world);
         let wanted: Vec<(&PodRef, &str, usize)> = waits
             .iter()
             .filter_map(|(pod, place)| Some((*pod, *place, *place_of.get(*place)?)))
@@ -106,6 +101,14 @@ pub(crate) fn check<'p>(
             }
         }
     }
+}
+
+/// Positions of places. A slot is called by its own name in moves.
+fn places_by_name(world: &World<'_>) -> BTreeMap<String, usize> {
+    let places = world.places.iter().enumerate();
+    places
+        .map(|(at, place)| (place.name.strip_prefix("planned/").unwrap_or(&place.name).to_owned(), at))
+        .collect()
 }
 
 /// The cluster before the first wave. Nodes that have to go take no more pods.

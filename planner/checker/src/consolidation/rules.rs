@@ -88,8 +88,21 @@ pub(crate) fn subjects<'a>(
     }
     let none = Vec::new();
     let almanac = Almanac::new(snapshot, policy);
+    // Whoever reads the last of several NodeClaims of a node, and the first of several nominees, reads these.
+    let claims: BTreeMap<&str, &NodeClaim> = snapshot
+        .node_claims
+        .iter()
+        .filter_map(|claim| claim.node.as_deref().map(|node| (node, claim)))
+        .collect();
+    let mut nominees: BTreeMap<&str, &Pod> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal() && pod.node.is_none()) {
+        if let Some(node) = &pod.nominated_node {
+            nominees.entry(node).or_insert(pod);
+        }
+    }
     let view = View {
         snapshot,
+        nominees,
         policy,
         now: snapshot.taken_at.as_deref().and_then(schedule::instant),
         bonds: Bonds::new(snapshot),
@@ -101,8 +114,7 @@ pub(crate) fn subjects<'a>(
             let here = aboard.get(node.name.as_str()).unwrap_or(&none);
             let pool =
                 node.nodepool().and_then(|name| snapshot.node_pools.iter().find(|pool| pool.name == name));
-            let claim =
-                snapshot.node_claims.iter().rev().find(|claim| claim.node.as_ref() == Some(&node.name));
+            let claim = claims.get(node.name.as_str()).copied();
             let mut subject = Subject {
                 node,
                 due: almanac.due(node, claim),
@@ -134,6 +146,8 @@ type Stay = Option<(NodeReason, Option<PodRef>, Option<String>)>;
 
 struct View<'a> {
     snapshot: &'a Snapshot,
+    /// The first pod nominated to each node.
+    nominees: BTreeMap<&'a str, &'a Pod>,
     policy: &'a ConsolidationPolicy,
     now: Option<i64>,
     bonds: Bonds<'a>,
@@ -167,10 +181,7 @@ impl View<'_> {
         if forbids(node.annotations.get(labels::DO_NOT_DISRUPT), node.created.as_ref(), self.now) {
             return plain(NodeReason::DoNotDisrupt);
         }
-        let nominee = |pod: &&Pod| {
-            !pod.is_terminal() && pod.node.is_none() && pod.nominated_node.as_ref() == Some(&node.name)
-        };
-        if let Some(pod) = self.snapshot.pods.iter().find(nominee) {
+        if let Some(pod) = self.nominees.get(node.name.as_str()) {
             return Some((NodeReason::Nominated, Some(pod.id()), None));
         }
         if subject.due.departure().is_some() {

@@ -6,7 +6,7 @@ use crate::finding::{Findings, code};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, Move, Wave};
-use stowage_models::objects::{Pod, PodRef};
+use stowage_models::objects::{NodeClaim, Pod, PodRef};
 use stowage_models::plan::{Launch, Plan};
 use stowage_models::snapshot::Snapshot;
 
@@ -29,6 +29,12 @@ struct Reached<'a> {
     launched: BTreeSet<&'a str>,
     evicted: BTreeSet<&'a PodRef>,
     removed: BTreeSet<&'a str>,
+    /// Nodes that lost pods and are still there.
+    open: BTreeSet<&'a str>,
+    /// By NodePool: nodes launched in earlier waves, less those removed.
+    more: BTreeMap<&'a str, i64>,
+    /// NodeClaims without a node, which count against limits.
+    loose: Vec<&'a NodeClaim>,
 }
 
 impl Stage<'_> {
@@ -45,7 +51,18 @@ impl Stage<'_> {
             self.subjects.iter().filter(|s| wanted(s)).map(|s| s.node.name.as_str()).collect()
         };
         let (forced, overruled) = (names(|s| s.is_forced()), names(|s| s.due.overrules_pods()));
-        let mut reached = Reached::default();
+        let nodes: BTreeSet<&str> = self.snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
+        let is_loose = |claim: &&NodeClaim| claim.node.as_deref().is_none_or(|name| !nodes.contains(name));
+        let loose = self.snapshot.node_claims.iter().filter(is_loose).collect();
+        let by_name: BTreeMap<&str, &Subject<'_>> =
+            self.subjects.iter().map(|subject| (subject.node.name.as_str(), subject)).collect();
+        let pool_of: BTreeMap<&str, &str> = self
+            .plan
+            .launches
+            .iter()
+            .map(|launch| (launch.slot.as_str(), launch.node_pool.as_str()))
+            .collect();
+        let mut reached = Reached { loose, ..Reached::default() };
         let moves: BTreeMap<&PodRef, &Move> = self.stated.moves.iter().map(|one| (&one.pod, one)).collect();
         let mut leaving: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
         self.stated.moves.iter().for_each(|one| leaving.entry(one.from.as_str()).or_default().push(one));
@@ -85,7 +102,20 @@ impl Stage<'_> {
                 }
             }
             self.check_pdbs(wave, &draws, &mut add);
-            self.check_budgets(wave, &reached, &mut add);
+            let lost = wave.evictions.iter().filter_map(|pod| moves.get(pod)).map(|one| one.from.as_str());
+            reached.open.extend(lost.filter(|node| !reached.removed.contains(node)));
+            self.check_budgets(wave, &reached, &by_name, &mut add);
+            for slot in &wave.launches {
+                let pool = pool_of.get(slot.as_str());
+                pool.into_iter().for_each(|pool| *reached.more.entry(pool).or_default() += 1);
+            }
+            for name in &wave.removals {
+                reached.open.remove(name.as_str());
+                let pool = by_name.get(name.as_str()).and_then(|subject| subject.pool);
+                if let Some(pool) = pool.filter(|_| !reached.removed.contains(name.as_str())) {
+                    *reached.more.entry(&pool.name).or_default() -= 1;
+                }
+            }
             for name in &wave.removals {
                 if !gone.contains(name.as_str()) || !reached.removed.insert(name) {
                     add(format!("node {name} is not to be removed, or removed before"));
@@ -154,37 +184,27 @@ impl Stage<'_> {
     fn is_full(&self, one: &Move, reached: &Reached<'_>) -> bool {
         let mut launched = reached.launched.clone();
         launched.insert(&one.to);
-        let then = Reached { launched, evicted: BTreeSet::new(), removed: reached.removed.clone() };
+        let (removed, loose) = (reached.removed.clone(), reached.loose.clone());
+        let then = Reached { launched, removed, loose, ..Reached::default() };
         self.over_limits(&then).is_some()
     }
 
     /// Nodes on their way out are within the budgets of their NodePools: those that lost pods, and those that go in this wave.
-    fn check_budgets(&self, wave: &Wave, reached: &Reached<'_>, add: &mut dyn FnMut(String)) {
-        let lost: BTreeSet<&str> = self
-            .stated
-            .moves
-            .iter()
-            .filter(|one| reached.evicted.contains(&one.pod))
-            .map(|one| one.from.as_str())
-            .chain(wave.removals.iter().map(String::as_str))
-            .filter(|node| !reached.removed.contains(node))
-            .collect();
+    fn check_budgets(
+        &self,
+        wave: &Wave,
+        reached: &Reached<'_>,
+        by_name: &BTreeMap<&str, &Subject<'_>>,
+        add: &mut dyn FnMut(String),
+    ) {
+        let gone = wave.removals.iter().map(String::as_str).filter(|node| !reached.removed.contains(node));
+        let lost: BTreeSet<&str> = reached.open.iter().copied().chain(gone).collect();
+        let leaving_all: Vec<&Subject<'_>> =
+            lost.iter().filter_map(|node| by_name.get(node)).copied().collect();
         for pool in &self.snapshot.node_pools {
-            let in_pool = |subject: &&Subject<'_>| subject.pool.is_some_and(|own| own.name == pool.name);
-            let leaving: Vec<&Subject<'_>> = self
-                .subjects
-                .iter()
-                .filter(in_pool)
-                .filter(|s| lost.contains(s.node.name.as_str()))
-                .collect();
-            let launched = self.plan.launches.iter().filter(|launch| {
-                let slot = launch.slot.as_str();
-                let earlier = reached.launched.contains(slot) && !wave.launches.iter().any(|one| one == slot);
-                launch.node_pool == pool.name && earlier
-            });
-            let removed = self.subjects.iter().filter(in_pool);
-            let removed = removed.filter(|subject| reached.removed.contains(subject.node.name.as_str()));
-            let more = signed(launched.count()) - signed(removed.count());
+            let in_pool = |subject: &&&Subject<'_>| subject.pool.is_some_and(|own| own.name == pool.name);
+            let leaving: Vec<&&Subject<'_>> = leaving_all.iter().filter(in_pool).collect();
+            let more = reached.more.get(pool.name.as_str()).copied().unwrap_or(0);
             for subject in leaving.iter().filter(|subject| !subject.is_forced()) {
                 let room = self.budgets.room(&pool.name, subject.removal(), more);
                 if signed(leaving.len()) > room {
@@ -219,12 +239,10 @@ impl Stage<'_> {
                 let nodes = self.snapshot.nodes.iter().filter(|node| {
                     node.nodepool() == Some(&pool.name) && !reached.removed.contains(node.name.as_str())
                 });
-                let claims = self.snapshot.node_claims.iter().filter(|claim| {
-                    let of_pool = claim.labels.get(stowage_models::labels::NODEPOOL) == Some(&pool.name);
-                    let node = claim.node.as_ref();
-                    of_pool
-                        && node.is_none_or(|name| self.snapshot.nodes.iter().all(|node| node.name != *name))
-                });
+                let claims = reached
+                    .loose
+                    .iter()
+                    .filter(|claim| claim.labels.get(stowage_models::labels::NODEPOOL) == Some(&pool.name));
                 let amount = |capacity: &stowage_models::quantity::Resources| {
                     i128::from(if resource == "nodes" { 1 } else { capacity.get(resource) })
                 };
