@@ -35,6 +35,13 @@ fn pricing(c: &mut Criterion) {
             black_box(kernels.price_one(next))
         });
     });
+    let mut next = 0;
+    group.bench_function("one offering by tables", |b| {
+        b.iter(|| {
+            next += 1;
+            black_box(kernels.price_integer(next))
+        });
+    });
     group.bench_function("all offerings", |b| b.iter(|| black_box(kernels.price_all())));
     group.bench_function("fluid program", |b| b.iter(|| black_box(kernels.fluid())));
     group.bench_function("packing", |b| b.iter(|| black_box(kernels.pack())));

@@ -17,21 +17,35 @@ use crate::exact::{Best, best_pattern};
 use crate::fluid::Fluid;
 use crate::knapsack::Knapsack;
 use crate::lp::Fault;
-use crate::master::{Bounded, pattern_of};
+use crate::master::{Bin, Bounded, Column, pattern_of};
 use crate::pack::Pattern;
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
+use crate::tables::{self, Room, scaled};
+use crate::weave;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// Worth trying up to this many pods per node on average: beyond, a mix is worth hardly more than a pattern.
 pub(crate) const PODS_PER_NODE_MAX: i64 = 40;
 /// Iterations at most; where it converges, it does so in some tens.
 const ITERATIONS_MAX: usize = 200;
-/// Branches per search for the best pattern of a shape. A shape that needs more counts as large.
+/// Branches per search for the best pattern of a shape by the knapsack bound. A shape that needs more gets tables.
 const BRANCHES_MAX: usize = 20_000;
+/// Share of the price up to which such a search looks for better patterns.
+const TABLE_SLACK: f64 = 1e-4;
 /// Shapes worth less than this share of their price at the fluid optimum are not looked at before they matter.
 const NEAR: f64 = 0.99;
+/// Share by which values from tables count as more: what rounding may add to them when they are proved.
+const ROUNDING: f64 = 1e-8;
+/// A shape whose tables leave more open than this share counts as large: the multipliers would only run where it is loosest.
+const LOOSE: f64 = 3e-3;
 /// Weight of the best multipliers so far in the mixture that prices the bins.
 const SMOOTHING: f64 = 0.7;
+/// Rounds of cheap columns end when this many gained less than the share.
+const STALLED_ROUNDS: usize = 3;
+const STALLED_GAIN: f64 = 3e-4;
+/// Iterations end when as many found no better bound, and gained less than that.
+const STALLED_MAX: usize = 12;
 /// Patterns and mixes added per iteration at most.
 const ADDED_MAX: usize = 60;
 
@@ -42,6 +56,8 @@ enum Mode {
     Open,
     /// By integer patterns.
     Small,
+    /// By integer patterns, searched with tables.
+    Tabled,
     /// By fractional mixes.
     Large,
 }
@@ -54,17 +70,31 @@ struct Answer {
     /// The best pattern, if it is worth more than the price.
     pattern: Option<Pattern>,
     mode: Mode,
+    /// Cells of tables filled for it.
+    cells: u64,
 }
 
-/// A bound better than `at_least` dollars per hour, if one is found within `iterations` and before `stop` says so. A fault
-/// of the solver ends it and is left in `faulty`.
+/// How much may be tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed {
+    /// Iterations of column generation.
+    pub(crate) iterations: usize,
+    /// Rounds of cheap columns before.
+    pub(crate) rounds: usize,
+    /// Cells of tables.
+    pub(crate) cells: u64,
+}
+
+/// A bound better than `at_least` dollars per hour, if one is found within what is allowed and before `watch`, which is told of better
+/// bounds, says that it is enough. Starts from the given columns and adds those it finds. A fault of the solver ends it and is left in
+/// `faulty`.
 pub(crate) fn tighten(
     core: &Core,
     fluid: &mut Fluid<'_>,
-    start: &Multipliers,
-    at_least: f64,
-    iterations: usize,
-    stop: &dyn Fn() -> bool,
+    (start, at_least): (&Multipliers, f64),
+    columns: &mut BTreeSet<Column>,
+    allowed: Allowed,
+    watch: &mut dyn FnMut(Option<f64>) -> bool,
     faulty: &mut Option<Fault>,
 ) -> Option<Bounded> {
     // Whoever dived with the program left it at the demand of the last round.
@@ -76,19 +106,25 @@ pub(crate) fn tighten(
     let first = price(core, start, &modes, NEAR);
     take_modes(&mut modes, &first);
     for (o, answer) in first.iter().enumerate() {
-        if answer.mode == Mode::Small {
+        if matches!(answer.mode, Mode::Small | Mode::Tabled) {
             fluid.retire(o);
         }
     }
-    let mut patterns: Vec<(usize, Pattern)> = Vec::new();
-    for (o, answer) in first.into_iter().enumerate() {
-        patterns.extend(answer.pattern.map(|pattern| (o, pattern)));
+    let mut cells = 0;
+    for (o, answer) in first.iter().enumerate() {
+        columns.extend(answer.pattern.clone().map(|pattern| (Bin::Offer(o as u32), pattern)));
     }
-    fluid.add_patterns(&patterns);
+    let known: Vec<(usize, Pattern)> = columns.iter().filter_map(of_offer).collect();
+    fluid.add_patterns(&known);
+    if let Err(fault) = enrich(core, fluid, start, &first, columns, allowed.rounds, watch) {
+        *faulty = Some(fault);
+        return None;
+    }
     let mut best: Option<Bounded> = None;
     let mut best_bound = at_least;
     let mut alpha = SMOOTHING;
-    for _ in 0..iterations.min(ITERATIONS_MAX) {
+    let (mut least, mut stalled) = (f64::INFINITY, 0);
+    for _ in 0..allowed.iterations.min(ITERATIONS_MAX) {
         let (own, objective) = match fluid.optimum() {
             Ok(optimum) => optimum,
             Err(fault) => {
@@ -99,14 +135,30 @@ pub(crate) fn tighten(
         let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
         let multipliers = own.mix(centre, alpha);
         let answers = price(core, &multipliers, &modes, 1.0);
+        for (o, answer) in answers.iter().enumerate() {
+            if modes[o] == Mode::Open && matches!(answer.mode, Mode::Small | Mode::Tabled) {
+                fluid.retire(o);
+            }
+        }
         take_modes(&mut modes, &answers);
+        cells += answers.iter().map(|answer| answer.cells).sum::<u64>();
         let bounded = bounded(core, &multipliers, &answers);
         if bounded.list.bound > best_bound {
             best_bound = bounded.list.bound;
+            watch(Some(best_bound));
             best = Some(bounded);
             alpha = SMOOTHING;
+            stalled = 0;
         }
-        if best_bound >= objective * (1.0 - 1e-4) || stop() {
+        if objective < least * (1.0 - STALLED_GAIN) {
+            (least, stalled) = (objective, 0);
+        }
+        stalled += 1;
+        if best_bound >= objective * (1.0 - 1e-4)
+            || watch(None)
+            || cells >= allowed.cells
+            || stalled > STALLED_MAX
+        {
             break;
         }
         let mut new: Vec<(f64, usize, Option<Pattern>)> = Vec::new();
@@ -143,8 +195,48 @@ pub(crate) fn tighten(
         let patterns: Vec<(usize, Pattern)> =
             new.into_iter().filter_map(|(_, o, pattern)| Some((o, pattern?))).collect();
         fluid.add_patterns(&patterns);
+        columns.extend(patterns.into_iter().map(|(o, pattern)| (Bin::Offer(o as u32), pattern)));
     }
     best
+}
+
+/// Cheap columns first, some for every group ([`weave::seeded`]): best patterns of whole shapes come a dozen at a time, and the duals of
+/// few columns have them chase each other.
+fn enrich(
+    core: &Core,
+    fluid: &mut Fluid<'_>,
+    start: &Multipliers,
+    first: &[Answer],
+    columns: &mut BTreeSet<Column>,
+    rounds: usize,
+    watch: &mut dyn FnMut(Option<f64>) -> bool,
+) -> Result<(), Fault> {
+    let ratio = |o: &u32| first[*o as usize].value / full_price(core, *o as usize, start);
+    let mut near: Vec<u32> = (0..core.offers.len() as u32).filter(|o| ratio(o) >= weave::NEAR).collect();
+    near.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)).then(a.cmp(b)));
+    let (mut least, mut stalled) = (f64::INFINITY, 0);
+    for round in 0..rounds {
+        let (own, objective) = fluid.optimum()?;
+        stalled = if objective > least * (1.0 - STALLED_GAIN) { stalled + 1 } else { 0 };
+        least = least.min(objective);
+        let alpha = 0.5 * (1.0 - round as f64 / rounds as f64);
+        let have = columns.iter().collect();
+        let new = weave::seeded(core, &own.mix(start, alpha), &own, &near, &have);
+        if new.is_empty() || stalled >= STALLED_ROUNDS || watch(None) {
+            break;
+        }
+        let patterns: Vec<(usize, Pattern)> = new.iter().filter_map(of_offer).collect();
+        fluid.add_patterns(&patterns);
+        columns.extend(new);
+    }
+    Ok(())
+}
+
+fn of_offer((bin, pattern): &Column) -> Option<(usize, Pattern)> {
+    match bin {
+        Bin::Offer(o) => Some((*o as usize, pattern.clone())),
+        Bin::Spare(_) => None,
+    }
 }
 
 fn take_modes(modes: &mut [Mode], answers: &[Answer]) {
@@ -156,6 +248,7 @@ fn take_modes(modes: &mut [Mode], answers: &[Answer]) {
 /// Prices every offer at `multipliers`; those worth more than `near` times their price are searched for patterns, unless they
 /// are known to be large. The result does not depend on the number of threads.
 fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> Vec<Answer> {
+    let pi: Vec<i64> = multipliers.pi.iter().map(|pi| scaled(*pi)).collect();
     let one = |knapsack: &mut Knapsack, o: usize| {
         let offer = &core.offers[o];
         let items = items(&offer.items, &offer.fines, &multipliers.pi);
@@ -163,20 +256,33 @@ fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> V
         let y = knapsack.y.clone();
         let threshold = near * full_price(core, o, multipliers);
         if modes[o] == Mode::Large || value <= threshold * (1.0 + 1e-9) {
-            return Answer { value, y, pattern: None, mode: modes[o] };
+            return Answer { value, y, pattern: None, mode: modes[o], cells: 0 };
         }
-        match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
-            Best::None => Answer { value: threshold, y, pattern: None, mode: Mode::Small },
-            Best::Pattern(counts, value) => {
-                Answer { value, y, pattern: Some(pattern_of(&items, &counts)), mode: Mode::Small }
+        if modes[o] != Mode::Tabled {
+            match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
+                Best::None => {
+                    return Answer { value: threshold, y, pattern: None, mode: Mode::Small, cells: 0 };
+                }
+                Best::Pattern(counts, value) => {
+                    let pattern = Some(pattern_of(&items, &counts));
+                    return Answer { value, y, pattern, mode: Mode::Small, cells: 0 };
+                }
+                Best::Limit(_) => {}
             }
-            // A shape that was small stays so: its patterns may still be found, only this bound is not exact.
-            Best::Limit(found) if modes[o] == Mode::Small => {
-                let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                Answer { value, y, pattern, mode: Mode::Small }
-            }
-            Best::Limit(_) => Answer { value, y, pattern: None, mode: Mode::Large },
         }
+        let room = Room { capacity: &offer.capacity, items: &offer.items, fines: &offer.fines };
+        let (least, slack) = (scaled(threshold), scaled(TABLE_SLACK * offer.cost));
+        let Some(found) = tables::price(core, room, &pi, y.clone(), (least, slack)) else {
+            return Answer { value, y, pattern: None, mode: Mode::Large, cells: 0 };
+        };
+        // In dollars per hour, and a little more, because the certificate rounds what it states.
+        let upper = found.upper as f64 / scaled(1.0) as f64 * (1.0 + ROUNDING);
+        let (pattern, cells) = (found.pattern, found.cells);
+        if modes[o] == Mode::Open && found.upper as f64 > found.best as f64 * (1.0 + LOOSE) {
+            return Answer { value, y, pattern: None, mode: Mode::Large, cells };
+        }
+        let y = found.y;
+        Answer { value: value.min(upper), y, pattern, mode: Mode::Tabled, cells }
     };
     let all = || (0..core.offers.len()).into_par_iter().map_init(Knapsack::default, one).collect();
     core.pool.install(all)

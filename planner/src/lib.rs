@@ -24,6 +24,7 @@ mod improve;
 #[doc(hidden)]
 pub mod kernels;
 mod knapsack;
+mod large;
 mod lp;
 mod master;
 mod matching;
@@ -44,6 +45,7 @@ mod rng;
 mod rows;
 mod search;
 mod solve;
+mod tables;
 mod tiny;
 mod vectors;
 mod warm;

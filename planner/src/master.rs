@@ -196,6 +196,11 @@ impl<'a> Master<'a> {
         new.into_iter().map(|(_, bin, pattern)| (bin, pattern)).collect()
     }
 
+    /// All columns.
+    pub(crate) fn into_columns(self) -> Vec<Column> {
+        self.columns
+    }
+
     /// Simplex iterations so far.
     pub(crate) fn iterations(&self) -> u64 {
         self.program.iterations()

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Searches for columns per second of time limit: about a quarter of it.
 const SEARCHES_PER_SECOND: f64 = 15_000.0;
+/// Offers worth this share of their price are near enough to be looked at.
+pub(crate) const NEAR: f64 = 0.97;
 /// Rounds, at least and at most.
 const ROUNDS_MIN: f64 = 3.0;
 const ROUNDS_MAX: f64 = 60.0;
@@ -43,23 +45,30 @@ pub(crate) struct Woven {
     pub(crate) iterations: u64,
 }
 
-/// A plan from the patterns of `packing` and those that improve on them, for a core without existing nodes. Columns are generated until
-/// `late`, and the plan is cut short by `stop`.
+/// Rounds of columns in so much time.
+pub(crate) fn rounds(core: &Core, near: usize, time: Duration) -> f64 {
+    let searches = core.demand.len() * near.min(OFFERS);
+    (SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64).clamp(ROUNDS_MIN, ROUNDS_MAX)
+}
+
+/// The columns of a packing.
+pub(crate) fn columns(packing: &Packing) -> impl Iterator<Item = Column> + '_ {
+    packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()))
+}
+
+/// A plan from the given columns and those that improve on them, which are added, for a core without existing nodes. Columns are generated
+/// until `late`, and the plan is cut short by `stop`.
 pub(crate) fn weave(
     core: &Core,
-    packing: &Packing,
+    columns: &mut BTreeSet<Column>,
     (start, list): (&Multipliers, &PriceList),
     bound: f64,
     time: Duration,
     (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
 ) -> Woven {
-    let columns: BTreeSet<Column> =
-        packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone())).collect();
-    let mut master = Master::of(core, columns.into_iter().collect());
+    let mut master = Master::of(core, columns.iter().cloned().collect());
     let guide = Guide::new(core, start, list);
-    let searches = core.demand.len() * guide.near.len().min(OFFERS);
-    let rounds = SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64;
-    let rounds = rounds.clamp(ROUNDS_MIN, ROUNDS_MAX);
+    let rounds = rounds(core, guide.near.len(), time);
     let find = |round: usize, own: &Multipliers, have: &BTreeSet<&Column>| {
         // The duals of few columns swing; the multipliers of the fluid optimum hold them, less and less.
         let alpha = 0.5 * (1.0 - round as f64 / rounds);
@@ -68,7 +77,9 @@ pub(crate) fn weave(
     };
     let enriched = master.enrich(find, bound * (1.0 + NEAR_ENOUGH), rounds as usize, late);
     let packing = enriched.and_then(|()| master.dive(&guide, stop));
-    Woven { packing, iterations: master.iterations() }
+    let iterations = master.iterations();
+    columns.extend(master.into_columns());
+    Woven { packing, iterations }
 }
 
 /// An offer as it is searched.
@@ -82,7 +93,7 @@ struct Searched {
 }
 
 /// Patterns found at `multipliers` that improve the program whose duals are `own`: for each group the best few with one of its pods.
-fn seeded(
+pub(crate) fn seeded(
     core: &Core,
     multipliers: &Multipliers,
     own: &Multipliers,

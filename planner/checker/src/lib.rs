@@ -35,6 +35,7 @@ mod request;
 mod reviewed;
 mod splits;
 mod storage;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod variants;
