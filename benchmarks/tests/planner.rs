@@ -328,6 +328,8 @@ fn impossible_constraints_concern_their_pods_only() {
         let said = format!("{} {:?}", entry.message, entry.blocking);
         assert!(said.contains(word), "{name}: {said}");
     }
+    let constraint = |name: &str| of(name).blocking[0].constraint.as_str();
+    assert_eq!((constraint("odd"), constraint("claims")), ("spec.affinity", "volumes"));
 }
 
 #[test]

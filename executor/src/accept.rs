@@ -1,15 +1,17 @@
 //! From a plan to claims.
 
+use crate::removal;
 use crate::request::{Draft, Intent, LaunchBody, Request, claim_name, client_token};
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
 use crate::view::{Observation, PlannedBatch, PlannedPod};
 use std::collections::BTreeSet;
+use stowage_models::labels;
 use stowage_models::objects::{Taint, TaintEffect};
 
 /// Key of the taint that keeps a node for its pods.
-pub const SLOT_TAINT: &str = "stowage.dev/placing";
+pub const SLOT_TAINT: &str = labels::TAINT_PLACING;
 
 /// Turns launches whose preconditions still hold into claims.
 pub(crate) fn accept(
@@ -30,6 +32,10 @@ pub(crate) fn accept(
     }
     // Not the leader, or blind: whoever is will plan for itself.
     if !seen.synced || !seen.leader || state.settings.stop {
+        return;
+    }
+    if !batch.waves.is_empty() {
+        removal::begin(state, seen, batch);
         return;
     }
     if state.settings.needs_approval(batch.cost()) {
@@ -89,5 +95,6 @@ pub(crate) fn draft(state: &State, plan: &str, intent: &Intent) -> Draft {
     };
     // A struct of strings and maps of strings always has a JSON form.
     let body = serde_json::to_string(&body).unwrap_or_default();
-    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body, exact: false }
+    let class_hash = String::new();
+    Draft { name, plan: plan.to_owned(), intent: intent.clone(), slot, token, body, exact: false, class_hash }
 }

@@ -4,7 +4,7 @@ use crate::drain::{self, Drained};
 use crate::request::{Failure, Key, Reason, Request, Verb};
 use crate::slots;
 use crate::state::State;
-use crate::time::LAUNCH_TIMEOUT;
+use crate::time::{LAUNCH_TIMEOUT, VOLUMES_MAX};
 use crate::view::{Claim, Instance, InstanceState, Node, Observation};
 use stowage_models::labels;
 
@@ -198,7 +198,10 @@ fn give_back(state: &mut State, seen: &Observation, claim: &Claim, requests: &mu
             }
             let empty = node.filter(|_| drained == Drained::Yes).map(|node| node.name.clone());
             let why = Reason::ClaimDeleted;
-            state.ask(Request::Terminate { instance, why, empty }, seen.now, requests);
+            // What hangs on after this long is detached by force once the machine has ended.
+            let since = state.emptied.get(&claim.name).copied();
+            let detached = empty.is_some() && since.is_some_and(|since| seen.now.since(since) < VOLUMES_MAX);
+            state.ask(Request::Terminate { instance, why, empty, detached }, seen.now, requests);
             return;
         }
         if let Some(node) = node {

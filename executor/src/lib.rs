@@ -9,6 +9,9 @@
 //! launched. Whoever finds it resends that request under that token, and the cloud answers with the machine it launched
 //! the first time. So there is at most one machine for an action, ever.
 //!
+//! A node that a plan removes has that written on its NodeClaim ([`Removal`]) before anything is done about it, with the claims of the
+//! machines that must be ready first. Whoever finds it goes on, or lets the node stay.
+//!
 //! # No choices
 //! What to launch, and for which pods, is the plan's. What is decided here is only when to repeat, when to give up, and what
 //! to tell the planner: offerings without capacity ([`PlanInput::missing`]), machines smaller than promised
@@ -18,10 +21,14 @@ mod accept;
 mod batch;
 mod claims;
 mod drain;
+mod drift;
 mod garbage;
 mod lessons;
+mod messages;
+mod notices;
 mod overlay;
 mod ports;
+mod removal;
 mod request;
 mod review;
 mod settings;
@@ -33,8 +40,13 @@ mod time;
 mod view;
 
 pub use accept::SLOT_TAINT;
+pub use drift::{
+    ClassFacts, DriftInput, DriftReason, DriftVerdict, STAMP, Stamp, class_hash, judge_drift, pool_hash,
+};
+pub use messages::{Letter, Message, MessageKind};
 pub use overlay::{PlanningView, planning_view};
 pub use ports::{Awaited, Cloud, CloudError, Launched};
+pub use removal::{Hindrance, Leaver, Moving, Place, PlannedWave, Removal};
 pub use request::{
     Draft, Failure, InFlight, Intent, Key, LaunchBody, PlanInput, Reason, Request, Verb, claim_name,
     client_token,
@@ -46,6 +58,6 @@ pub use step::step;
 pub use stock::Stock;
 pub use time::Time;
 pub use view::{
-    Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, PlannedBatch,
-    PlannedPod, Pod,
+    Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, Placed,
+    PlannedBatch, PlannedPod, Pod,
 };

@@ -1,9 +1,10 @@
 //! The cluster as it will be when everything in flight has arrived: what the planner gets to see.
 
 use crate::request::PlanInput;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::{Catalog, InstanceType};
 use stowage_models::labels;
-use stowage_models::objects::{Node, PodRef};
+use stowage_models::objects::{Node, PodRef, Taint, TaintEffect};
 use stowage_models::quantity::MEMORY;
 use stowage_models::snapshot::Snapshot;
 
@@ -54,6 +55,7 @@ pub fn planning_view(snapshot: &Snapshot, catalog: &Catalog, input: &PlanInput) 
             }
         }
     }
+    leave(&mut snapshot, input);
     let mut left_out = Vec::new();
     snapshot.pods.retain(|pod| {
         let reason = if pod.is_pending() { input.hopeless.get(&pod.id()) } else { None };
@@ -64,6 +66,29 @@ pub fn planning_view(snapshot: &Snapshot, catalog: &Catalog, input: &PlanInput) 
     let mut catalog = without(catalog, input);
     correct(&mut catalog, &snapshot, input);
     PlanningView { snapshot, catalog, left_out }
+}
+
+/// Nodes that are to go take no pods, and their pods are where they are to go.
+fn leave(snapshot: &mut Snapshot, input: &PlanInput) {
+    for node in snapshot.nodes.iter_mut().filter(|node| input.leaving.contains(&node.name)) {
+        if node.taints.iter().all(|taint| taint.key != labels::TAINT_DISRUPTED) {
+            let key = labels::TAINT_DISRUPTED.to_owned();
+            node.taints.push(Taint { key, value: String::new(), effect: TaintEffect::NoSchedule });
+        }
+    }
+    let there: BTreeSet<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
+    let moving = input.moving.iter().filter(|one| there.contains(one.to.as_str()));
+    let moving: BTreeMap<(&PodRef, &str), &String> =
+        moving.map(|one| ((&one.id, one.uid.as_str()), &one.to)).collect();
+    if moving.is_empty() {
+        return;
+    }
+    for pod in &mut snapshot.pods {
+        let uid = pod.uid.as_deref().unwrap_or_default();
+        if let Some(to) = moving.get(&(&pod.id(), uid)) {
+            pod.node = Some((*to).clone());
+        }
+    }
 }
 
 /// The catalogue without offerings that have no capacity, and with what nodes have turned out to be.

@@ -1,5 +1,6 @@
 //! Ports: what carries requests out.
 
+use crate::messages::Letter;
 use crate::request::{Failure, Reason};
 use crate::view::Instance;
 use std::collections::BTreeMap;
@@ -57,6 +58,16 @@ pub trait Cloud: Send + Sync + 'static {
         Box::pin(future::ready(Ok(None)))
     }
 
+    /// The image that would be launched today for a node class (JSON) and an instance type; `None` if this cloud has nothing to say.
+    fn image<'a>(
+        &'a self,
+        class: &'a str,
+        instance_type: &'a str,
+    ) -> Awaited<'a, Result<Option<String>, CloudError>> {
+        let _ = (class, instance_type);
+        Box::pin(future::ready(Ok(None)))
+    }
+
     /// Types and prices as the cloud has them now; `None` if it does not say.
     fn catalog(&self) -> Option<Arc<Catalog>> {
         None
@@ -66,6 +77,19 @@ pub trait Cloud: Send + Sync + 'static {
     /// ([`Cloud::class_status`]).
     fn reserved(&self) -> BTreeMap<String, i64> {
         BTreeMap::new()
+    }
+
+    /// Messages about machines: a few, which come again later unless they are dismissed. With `wait` it takes as long as the queue lets one
+    /// wait for the first. `None`: there is no queue.
+    fn receive(&self, wait: bool) -> Awaited<'_, Result<Option<Vec<Letter>>, CloudError>> {
+        let _ = wait;
+        Box::pin(future::ready(Ok(None)))
+    }
+
+    /// Dismisses messages by their receipts; how many are gone.
+    fn dismiss(&self, receipts: Vec<String>) -> Awaited<'_, Result<usize, CloudError>> {
+        let _ = receipts;
+        Box::pin(future::ready(Ok(0)))
     }
 
     /// Removes what was made for launches and is not used any more.

@@ -1,8 +1,10 @@
 //! What a step asks for.
 
+use crate::removal::{Moving, Removal};
 use crate::view::{Offering, PlannedBatch, PlannedPod};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::NodeReason;
 use stowage_models::digest;
 use stowage_models::objects::{PodRef, Taint};
 use stowage_models::quantity::Resources;
@@ -37,6 +39,8 @@ pub struct Intent {
     pub expire_after: Option<String>,
     /// `terminationGracePeriod` of the NodePool.
     pub termination_grace_period: Option<String>,
+    /// Digest of the NodePool's template as it was planned with ([`crate::pool_hash`]).
+    pub pool_hash: String,
 }
 
 /// What is sent to the cloud. Stored as text with the claim and sent again as that text.
@@ -88,6 +92,8 @@ pub struct Draft {
     pub body: String,
     /// It was approved as it is: it is created for all of its pods or not at all.
     pub exact: bool,
+    /// Digest of the node class as the launch was prepared with it ([`crate::class_hash`]); empty before.
+    pub class_hash: String,
 }
 
 /// The client token of an action: at most one machine is ever launched under it. 64 characters, as EC2 allows.
@@ -118,6 +124,8 @@ pub enum Reason {
     RegistrationTimeout,
     /// The instance has ended.
     InstanceGone,
+    /// The instance is taken away before its node has registered.
+    Interrupted,
     /// Its claim is being deleted.
     ClaimDeleted,
     /// Nobody claims it.
@@ -134,6 +142,7 @@ impl Reason {
             Reason::LaunchTimeout => "LaunchTimeout",
             Reason::RegistrationTimeout => "RegistrationTimeout",
             Reason::InstanceGone => "InstanceGone",
+            Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
             Reason::Orphan => "Orphan",
         }
@@ -183,6 +192,10 @@ pub struct PlanInput {
     pub smaller: BTreeMap<(String, String), Resources>,
     /// Pods that are not planned again, with the reason.
     pub hopeless: BTreeMap<PodRef, String>,
+    /// Nodes that are to go: they take no pods, whether or not they say so yet.
+    pub leaving: BTreeSet<String>,
+    /// Pods that are still on such nodes, by the node or claim where they are to go: their room there is spoken for.
+    pub moving: Vec<Moving>,
 }
 
 /// What a request does.
@@ -208,6 +221,14 @@ pub enum Verb {
     Tolerate,
     /// See [`Request::Bind`].
     Bind,
+    /// See [`Request::Intend`].
+    Intend,
+    /// See [`Request::Recheck`].
+    Recheck,
+    /// See [`Request::Leave`].
+    Leave,
+    /// See [`Request::Keep`].
+    Keep,
     /// See [`Request::Disrupt`].
     Disrupt,
     /// See [`Request::Evict`].
@@ -246,6 +267,8 @@ pub enum Request {
         ticket: u64,
         /// What to know beside the snapshot.
         input: Box<PlanInput>,
+        /// Together with nodes that may go. If none does, nothing is launched.
+        removals: bool,
     },
     /// Have the referee judge whether these actions of a plan in review are possible now. Answer: [`crate::Answer::Verified`].
     Verify {
@@ -319,6 +342,35 @@ pub enum Request {
         /// Slot.
         slot: String,
     },
+    /// Write on a NodeClaim that its node is to go, and why, before anything is done about it.
+    Intend(Box<Removal>),
+    /// Have the referee, and the API server itself, say whether nodes may still go. Answer: [`crate::Answer::Rechecked`].
+    Recheck {
+        /// Those it is about.
+        removals: Vec<Removal>,
+        /// What to know beside the snapshot; nothing of these.
+        input: Box<PlanInput>,
+    },
+    /// Delete the claim of a node that is to go, if it still is, by this plan, and its node is closed: it is drained, and its machine ends.
+    Leave {
+        /// Claim.
+        claim: String,
+        /// Plan.
+        plan: String,
+        /// Why.
+        why: NodeReason,
+    },
+    /// Let a node stay after all: open it again, then take away from its claim what says otherwise. Not if the claim is being deleted.
+    Keep {
+        /// Claim.
+        claim: String,
+        /// Node, if there is one.
+        node: Option<String>,
+        /// The plan by which it was to go; `None`: nothing says that it was.
+        plan: Option<String>,
+        /// Why, for people.
+        why: String,
+    },
     /// Taint a node that goes, so that nothing comes any more, and take it from load balancers.
     Disrupt {
         /// Node.
@@ -351,6 +403,8 @@ pub enum Request {
         why: Reason,
         /// Its node, if that must have been emptied: the API server is asked once more, because the view may be old.
         empty: Option<String>,
+        /// Volumes of pods that were drained must be detached from it first.
+        detached: bool,
     },
     /// Delete the Node object of an instance that has ended.
     DeleteNode {
@@ -386,6 +440,10 @@ impl Request {
             Request::Tolerate { pod, .. } => key(Verb::Tolerate, &pod.uid),
             Request::Bind { pod, .. } => key(Verb::Bind, &pod.uid),
             Request::OpenNode { node, .. } => key(Verb::OpenNode, node),
+            Request::Intend(removal) => key(Verb::Intend, &removal.claim),
+            Request::Recheck { .. } => key(Verb::Recheck, ""),
+            Request::Leave { claim, .. } => key(Verb::Leave, claim),
+            Request::Keep { claim, .. } => key(Verb::Keep, claim),
             Request::Disrupt { node } => key(Verb::Disrupt, node),
             Request::Evict { pod } => key(Verb::Evict, &pod.uid),
             Request::DeletePod { pod, .. } => key(Verb::DeletePod, &pod.uid),
@@ -397,7 +455,8 @@ impl Request {
         }
     }
 
-    /// Whether it is carried out though everything is stopped: what turns a machine that was launched into a node that any pod may use.
+    /// Whether it is carried out though everything is stopped: what turns a machine that was launched into a node that any pod may use,
+    /// or lets one stay that was to go.
     #[must_use]
     pub fn finishes(&self) -> bool {
         matches!(
@@ -406,12 +465,14 @@ impl Request {
                 | Request::Register { .. }
                 | Request::Initialize { .. }
                 | Request::OpenNode { .. }
+                | Request::Keep { .. }
         )
     }
 
     /// Whether it changes anything outside.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        !matches!(self, Request::Plan { .. } | Request::Verify { .. } | Request::Show(_) | Request::List)
+        use Request::{List, Plan, Recheck, Show, Verify};
+        !matches!(self, Plan { .. } | Verify { .. } | Recheck { .. } | Show(_) | List)
     }
 }

@@ -344,7 +344,7 @@ mod tests {
             ..Intent::default()
         };
         let launches = seen.proposals[plan].actions.iter().map(intent).collect();
-        let batch = PlannedBatch { plan: plan.to_owned(), launches, settled: Vec::new() };
+        let batch = PlannedBatch { plan: plan.to_owned(), launches, ..PlannedBatch::default() };
         Answer::Verified { plan: plan.to_owned(), outcome: Ok(Box::new(batch)) }
     }
 

@@ -60,6 +60,10 @@ pub struct Settings {
     pub slot_timeout: i64,
     /// An offering without capacity is left out this long the first time, in milliseconds; it doubles each further time.
     pub capacity_pause: i64,
+    /// In [`Mode::Auto`], how often nodes that could go are looked for, in milliseconds; `None`: none goes.
+    pub remove_every: Option<i64>,
+    /// Nodes go for their cost, too; otherwise only those that have to.
+    pub consolidate: bool,
     /// Nothing is begun and nothing ends; machines that were launched before become nodes that any pod may use
     /// ([`crate::Request::finishes`]).
     pub stop: bool,
@@ -76,6 +80,8 @@ impl Default for Settings {
             registration_timeout: REGISTRATION_TIMEOUT,
             slot_timeout: SLOT_TIMEOUT,
             capacity_pause: CAPACITY_PAUSE,
+            remove_every: Some(MINUTE),
+            consolidate: true,
             stop: false,
         }
     }

@@ -129,8 +129,9 @@ pub(crate) fn cared_for<'a>(state: &'a State, seen: &'a Observation) -> BTreeMap
     let claims = seen.claims.values().filter(|claim| claim.ours && is_live(state, seen, claim));
     let claims = claims.map(|claim| (&claim.plan, &claim.pods));
     let drafts = state.drafts.values().map(|(draft, _)| (&draft.plan, &draft.intent.pods));
-    let pods = claims.chain(drafts).flat_map(|(plan, pods)| pods.iter().map(move |pod| (plan, pod)));
-    pods.map(|(plan, pod)| (pod.uid.as_str(), plan.as_str())).collect()
+    let pods = claims.chain(drafts).flat_map(|(plan, pods)| pods.iter().map(move |pod| (plan.as_str(), pod)));
+    let coming = state.course.iter().flat_map(|course| course.pods());
+    coming.chain(pods).map(|(plan, pod)| (pod.uid.as_str(), plan)).collect()
 }
 
 /// Machines that are being launched, for the planner.

@@ -2,6 +2,7 @@
 
 use crate::batch::Window;
 use crate::lessons::Lessons;
+use crate::removal::Course;
 use crate::request::{Draft, Key, Request};
 use crate::settings::Settings;
 use crate::stock::Stock;
@@ -50,12 +51,28 @@ pub struct State {
     pub(crate) emptied: BTreeMap<String, Time>,
     pub(crate) listing: Option<Listing>,
     pub(crate) listed: Option<Time>,
+    /// The plan with removals that is carried out, and how far it is.
+    pub(crate) course: Option<Course>,
+    /// When nodes that could go are looked for next.
+    pub(crate) removals_due: Option<Time>,
+    /// When they were looked for last.
+    pub(crate) removals_asked: Option<Time>,
+    /// Plans in a row that were asked for, and left a node that has to go by force without one.
+    pub(crate) urgent_asked: u32,
+    /// Plans whose removals were last looked at, by claim.
+    pub(crate) looked: BTreeMap<String, String>,
+    /// Removals in a row that came to nothing.
+    pub(crate) setbacks: u32,
+    /// Nodes that are to go and were seen tainted, by claim, and since when.
+    pub(crate) closed: BTreeMap<String, Time>,
     /// Plans in review that were begun, by digest.
     pub(crate) begun: BTreeSet<String>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.
     pub(crate) again: BTreeMap<String, Again>,
+    /// Claims whose interruption was taken as a word on their offering.
+    pub(crate) interrupted: BTreeSet<String>,
     pub(crate) inputs: String,
     flights: BTreeMap<Key, Flight>,
 }

@@ -1,11 +1,11 @@
 //! One step: answers first, then everything that is seen, then what to ask for.
 
-use crate::request::{Failure, Key, PlanInput, Request, Verb};
+use crate::request::{Failure, Key, Request, Verb};
 use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, review, slots};
+use crate::{accept, claims, garbage, notices, removal, review, slots};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -28,16 +28,20 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         return (state, requests);
     }
     forget_what_is_gone(&mut state, seen);
+    notices::learn(&mut state, seen);
     if state.settings.stop {
         stopped(&mut state, seen, &mut requests);
         return (state, requests);
     }
     if state.settings.mode != Mode::Shadow {
+        removal::proceed(&mut state, seen, &mut requests);
         create(&mut state, seen, &mut requests);
         for claim in seen.claims.values().filter(|claim| claim.ours) {
             claims::tend(&mut state, seen, claim, &mut requests);
+            notices::tend(&mut state, seen, claim, &mut requests);
             slots::tend(&mut state, seen, claim, &mut requests);
         }
+        removal::tend(&mut state, seen, &mut requests);
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
         review::tend(&mut state, seen, &mut requests);
@@ -56,6 +60,7 @@ fn stopped(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     for claim in seen.claims.values().filter(|claim| claim.ours) {
         claims::finish(state, seen, claim, requests);
     }
+    removal::undo(state, seen, requests);
     // Reads only; a launch that was under way may have succeeded.
     list(state, seen, requests);
 }
@@ -71,6 +76,7 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
                 accept::accept(state, seen, batch, requests);
             }
         }
+        Answer::Rechecked(verdicts) => removal::rechecked(state, seen, verdicts, requests),
         Answer::Verified { plan, outcome } => review::verified(state, seen, plan, outcome, requests),
         Answer::NotPlanned(ticket, _) => {
             if state.planning.take_if(|planning| planning == ticket).is_some() {
@@ -195,17 +201,20 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
         // No answer in time: its ticket is worth nothing any more.
         state.planning = None;
     }
-    if state.planning.is_some() || !state.window.look(&waiting, seen.now, idle, max) {
+    if state.planning.is_some() {
         return;
     }
-    let input = PlanInput {
-        in_flight: slots::in_flight(state, seen),
-        missing: state.stock.missing(seen.now),
-        smaller: state.lessons.smaller.clone(),
-        hopeless: state.lessons.hopeless(),
-    };
+    let removals = removal::is_due(state, seen, !waiting.is_empty());
+    // Pods that wait and nodes that go are one plan; where no node goes, the pods are planned by themselves, right after.
+    if !removals && !state.window.look(&waiting, seen.now, idle, max) {
+        return;
+    }
+    let input = Box::new(removal::input(state, seen));
     let ticket = state.tickets + 1;
-    if state.ask(Request::Plan { ticket, input: Box::new(input) }, seen.now, requests) {
+    if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
+        if removals {
+            removal::asked(state, seen.now);
+        }
         state.hold(&Key { verb: Verb::Plan, object: String::new() }, seen.now.plus(PLANNING_MAX));
         state.tickets = ticket;
         state.planning = Some(ticket);
@@ -229,7 +238,7 @@ impl State {
     }
 
     /// The cloud had none of it.
-    fn miss(&mut self, offering: &(String, String, String), now: Time) {
+    pub(crate) fn miss(&mut self, offering: &(String, String, String), now: Time) {
         self.stock.miss(offering.clone(), self.settings.capacity_pause, now);
     }
 

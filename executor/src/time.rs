@@ -58,6 +58,8 @@ pub(crate) const AGAIN_MAX: i64 = 5 * MINUTE;
 pub(crate) const MIN_DRAIN: i64 = 5 * SECOND;
 /// A pod that should have ended this long ago is not waited for (Karpenter's).
 pub(crate) const STUCK: i64 = MINUTE;
+/// Volumes of drained pods are waited for this long before a machine ends: kube-controller-manager detaches them by force after it.
+pub(crate) const VOLUMES_MAX: i64 = 6 * MINUTE;
 /// How long failures to launch say that launching is impossible: they are repeated after a minute at most.
 pub(crate) const TROUBLE: i64 = 2 * MINUTE;
 /// How long a breaker stays open.

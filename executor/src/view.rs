@@ -3,6 +3,7 @@
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::departure::Notices;
 use stowage_models::objects::{PodRef, Taint};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
@@ -83,6 +84,10 @@ pub struct Claim {
     pub grace: Option<i64>,
     /// Has our finalizer.
     pub finalizer: bool,
+    /// Its node is to go, as a plan says.
+    pub removal: Option<crate::removal::Removal>,
+    /// What messages say of its machine.
+    pub notices: Notices,
 }
 
 /// A node as the API server has it.
@@ -171,6 +176,19 @@ pub struct Instance {
     pub capacity_type: String,
     /// Image.
     pub image: String,
+    /// Where it was put, if that is known.
+    pub placed: Option<Box<Placed>>,
+}
+
+/// Where an instance was put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Subnet; empty if it is not known.
+    pub subnet: String,
+    /// Security groups; empty if they are not known.
+    pub groups: BTreeSet<String>,
+    /// The capacity reservation it runs in.
+    pub reservation: Option<String>,
 }
 
 /// Instances of this cluster, and the claims there were after they had been listed.
@@ -193,13 +211,23 @@ pub struct PlannedBatch {
     pub launches: Vec<crate::request::Intent>,
     /// Pods that were looked at and need no launch: they have a place, or can have none.
     pub settled: Vec<PlannedPod>,
+    /// What is done in order, where nodes are removed; all launches are in here then.
+    pub waves: Vec<crate::removal::PlannedWave>,
 }
 
 impl PlannedBatch {
+    /// Launches and removals.
+    #[must_use]
+    pub fn actions(&self) -> usize {
+        let waves: usize = self.waves.iter().map(|wave| wave.launches.len() + wave.removals.len()).sum();
+        self.launches.len() + waves
+    }
+
     /// Price per hour of its launches.
     #[must_use]
     pub fn cost(&self) -> UsdMicros {
-        self.launches.iter().filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum()
+        let launches = self.waves.iter().flat_map(|wave| &wave.launches).chain(&self.launches);
+        launches.filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum()
     }
 }
 
@@ -240,6 +268,8 @@ pub enum Answer {
     },
     /// Machines.
     Listed(Listing),
+    /// What stands against nodes that are to go, by claim; one of the verdicts for each that was asked about.
+    Rechecked(BTreeMap<String, Result<(), crate::removal::Hindrance>>),
     /// Any other request was carried out.
     Done(crate::request::Key),
     /// Any other request was not carried out.
@@ -259,6 +289,8 @@ pub struct Observation {
     pub inputs: String,
     /// Uid and generation (`uid@generation`) of NodePools and node classes, uids of nodes, by `Kind/name`.
     pub versions: BTreeMap<String, String>,
+    /// Nodes that have to go by force: their machines are taken away, say.
+    pub urgent: BTreeSet<String>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.

@@ -38,6 +38,8 @@ pub const EKS_CAPACITY_TYPE: &str = "eks.amazonaws.com/capacityType";
 pub const TAINT_DISRUPTED: &str = "karpenter.sh/disrupted";
 /// Taint of nodes that have not registered yet.
 pub const TAINT_UNREGISTERED: &str = "karpenter.sh/unregistered";
+/// Taint of a node that is kept for the pods it was planned for; its value is the slot.
+pub const TAINT_PLACING: &str = "stowage.dev/placing";
 
 /// Old spellings that Kubernetes still reads, with the key they stand for.
 pub const ALIASES: [(&str, &str); 5] = [

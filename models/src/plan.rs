@@ -37,7 +37,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1.8: nodes may have to go for other reasons than cost ([`crate::consolidation::NodeDecision::departure`]). A checker of 1.7 does not
 /// know these reasons, or the policy's fields, and refuses the plan.
-pub const FORMAT_VERSION: &str = "1.8";
+///
+/// 1.9: spot may have to be of several types and zones ([`Policy::spot_share_max`]), and pods with constraints towards others move. A checker
+/// of 1.8 does not know the field, and says that nodes of such pods stay; it refuses the plan.
+pub const FORMAT_VERSION: &str = "1.9";
 
 /// The `kind` of a plan document.
 pub const KIND: &str = "StowagePlan";
@@ -60,6 +63,10 @@ pub struct Policy {
     /// in which no NodePool asks for several values).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_values: Option<MinValues>,
+    /// No instance type in a zone has more than this share of a NodePool's spot capacity (vCPUs, nodes that stay included) where another
+    /// would do for its launches, but one node may always be; absent: no such rule (what plans before format 1.9 meant).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_share_max: Option<Ppm>,
     /// Consolidate, and how; absent: nodes that exist stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consolidation: Option<ConsolidationPolicy>,
@@ -126,6 +133,7 @@ impl Default for Policy {
             seed: 0,
             preferences: Some(Preferences::Respect),
             min_values: Some(MinValues::Strict),
+            spot_share_max: None,
             consolidation: None,
         }
     }

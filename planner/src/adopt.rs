@@ -109,7 +109,8 @@ pub fn adopt(
     let mut problem = Problem::new(snapshot, catalog, policy, threads(limits.threads)?)?;
     let placement = place(&mut problem, foreign)?;
     problem.open_weights(&placement);
-    let found = engine::certify_fixed(&problem, placement, &mut run);
+    let mut found = engine::certify_fixed(&problem, placement, &mut run);
+    problem.diversify(&mut found.placement);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
         let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);

@@ -122,6 +122,7 @@ pub(crate) fn plan(problem: &Problem<'_>, found: &Found, timeline: &[Moment]) ->
         policy: Policy {
             preferences: problem.prices_preferences.then_some(Preferences::Respect),
             min_values: problem.policy.min_values.filter(|_| problem.has_min_values()),
+            spot_share_max: problem.spot_share_max,
             ..problem.policy.clone()
         },
         what_if: WhatIf::default(),
@@ -315,7 +316,7 @@ fn existing_nodes(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dea
 }
 
 /// Karpenter's label, or EKS's own for managed node groups.
-fn capacity_type(node: &Node) -> Option<String> {
+pub(crate) fn capacity_type(node: &Node) -> Option<String> {
     let own = node.labels.get(labels::CAPACITY_TYPE).cloned();
     own.or_else(|| match node.labels.get(labels::EKS_CAPACITY_TYPE)?.as_str() {
         "SPOT" => Some("spot".to_owned()),

@@ -12,6 +12,7 @@ mod consolidate;
 mod constraints;
 mod core;
 mod dive;
+mod diversity;
 mod engine;
 mod exact;
 mod existing;
@@ -66,7 +67,7 @@ use std::time::Duration;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::snapshot::Snapshot;
-use stowage_models::units::UsdMicros;
+use stowage_models::units::{Ppm, UsdMicros};
 
 /// How long a run may take, on what, and who may stop it. Limits never change what is *valid*, only how good it gets.
 #[derive(Clone)]
@@ -152,6 +153,12 @@ pub enum PlanError {
     /// The snapshot is larger than any cluster (limits in `problem.rs`).
     #[error("snapshot: {0}")]
     TooLarge(String),
+    /// Nodes go by force, and the limits of NodePools have no room for what would take their place, in any order.
+    #[error(
+        "snapshot: limits of NodePools leave no order in which the nodes that go by force (interrupted, unhealthy, \
+         expired) can be replaced"
+    )]
+    NoOrder,
 }
 
 /// Plans the pending pods of `snapshot`.
@@ -212,7 +219,8 @@ fn plan_prepared(
     let threads = threads(run.limits.threads)?;
     run.warm = Warm::of(&prepared);
     let mut problem = Problem::prepared(snapshot, catalog, policy, threads, prepared)?;
-    let found = wishes::grant::plan(&mut problem, &mut run);
+    let mut found = wishes::grant::plan(&mut problem, &mut run);
+    problem.diversify(&mut found.placement);
     let mut plan = extract::plan(&problem, &found, &run.timeline);
     if problem.weights_matter() {
         let (certificate, bound) = engine::bound_without_weights(&mut problem, &found.placement, &mut run);
@@ -243,6 +251,9 @@ fn check_policy(policy: &Policy) -> Result<(), PlanError> {
     }
     if policy.gap.0 < 0 {
         return Err(PlanError::Policy(format!("gap {} is negative", policy.gap)));
+    }
+    if let Some(share) = policy.spot_share_max.filter(|share| !(1..=Ppm::ONE).contains(&share.0)) {
+        return Err(PlanError::Policy(format!("spot share {share} is not above 0 and at most 100 %")));
     }
     Ok(())
 }

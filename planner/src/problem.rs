@@ -156,6 +156,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) blocked: Vec<Blocked>,
     /// What a reader should know.
     pub(crate) notes: Vec<String>,
+    /// The policy's; `None` as well where it could not be kept.
+    pub(crate) spot_share_max: Option<Ppm>,
 }
 
 /// Pods of a group that constraints between pods keep out, and why.
@@ -268,6 +270,7 @@ impl<'a> Problem<'a> {
             catalog,
             policy,
             prepared,
+            spot_share_max: policy.spot_share_max,
             prices_preferences: have_prices(snapshot, policy),
             min_values_strict: min_values::are_strict(snapshot, policy),
             choices: Arc::default(),

@@ -29,9 +29,9 @@ pub(crate) fn unplaced(problem: &Problem<'_>, placement: &Placement, dealer: &mu
     for (reason, out) in
         singles.into_iter().flat_map(|(reason, list)| list.iter().map(move |out| (reason, out)))
     {
-        // Of volumes, both: nobody knows where such a pod may run.
         let detail = out.constraint.clone();
-        let blocking = vec![Blocking { constraint: "volumes".to_owned(), detail, price_without: None }];
+        let constraint = field(problem, out.pod).to_owned();
+        let blocking = vec![Blocking { constraint, detail, price_without: None }];
         let key = (reason, out.constraint.clone(), out.hint.clone(), None, blocking);
         entries.entry(key).or_default().push(problem.pod_ref(out.pod));
     }
@@ -71,6 +71,12 @@ pub(crate) fn unplaced(problem: &Problem<'_>, placement: &Placement, dealer: &mu
             Unplaced { reason, message, hint, nearest, blocking, pods }
         })
         .collect()
+}
+
+/// What keeps a pod out that is not planned for: the field that cannot be read; else its volumes, nobody knows where it may run with them.
+fn field<'a>(problem: &'a Problem<'_>, pod: u32) -> &'a str {
+    let unreadable = problem.snapshot.pods[pod as usize].spec.unreadable.as_deref();
+    unreadable.map_or("volumes", |text| text.split_once(": ").map_or(text, |(field, _)| field))
 }
 
 fn name(problem: &Problem<'_>, offering: &Offering) -> String {

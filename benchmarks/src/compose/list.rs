@@ -4,7 +4,7 @@ use super::known::{self, known};
 use super::{Composition, constrained, mixed, scaledown, small, spread, web};
 
 /// All compositions.
-pub const COMPOSITIONS: [Composition; 29] = [
+pub const COMPOSITIONS: [Composition; 31] = [
     Composition::new("small", 1, "tens of pods, every supported feature once", small::compose).committed(),
     Composition::new("web-1k", 2, "1,000 pending pods beside 60 nodes that run 700", web::compose)
         .committed(),
@@ -60,6 +60,18 @@ pub const COMPOSITIONS: [Composition; 29] = [
         4,
         "1,000 nodes grown by arrivals, then 40 % of the pods gone",
         |seed| scaledown::compose(seed, &scaledown::NODES_1K),
+    ),
+    Composition::new(
+        "scaledown-100-tied",
+        4,
+        "scaledown-100 with three apps in five spread over zones or hostnames",
+        |seed| scaledown::tied(seed, &scaledown::NODES_100),
+    ),
+    Composition::new(
+        "scaledown-1k-tied",
+        4,
+        "scaledown-1k with three apps in five spread over zones or hostnames",
+        |seed| scaledown::tied(seed, &scaledown::NODES_1K),
     ),
     Composition::new(
         "constrained-1k",

@@ -11,14 +11,16 @@ use super::parts::{
     taint, tolerates, toleration,
 };
 use super::sizes;
+use std::collections::BTreeMap;
 use stowage_models::catalog::{Catalog, InstanceType};
 use stowage_models::labels;
 use stowage_models::objects::{
     Budget, DaemonSet, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, PodPhase, PodSpec,
+    TopologySpread,
 };
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::random::Random;
-use stowage_models::selector::{LabelSelector, Operator, Requirement};
+use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
 /// How large the fleet is.
@@ -116,6 +118,56 @@ pub(super) fn compose(seed: u64, fleet: &Fleet) -> Snapshot {
             .collect(),
         ..Snapshot::default()
     }
+}
+
+/// Pods by domain: of zones, of hostnames.
+type Domains = [BTreeMap<String, i32>; 2];
+
+/// The same where three apps in five are spread: by zone, or (one in five) by hostname, with the skew they have, so that every constraint
+/// holds now.
+pub(super) fn tied(seed: u64, fleet: &Fleet) -> Snapshot {
+    let mut snapshot = compose(seed, fleet);
+    let labels_of: BTreeMap<&str, &Labels> =
+        snapshot.nodes.iter().map(|node| (node.name.as_str(), &node.labels)).collect();
+    // By app and key: pods by domain.
+    let mut counts: BTreeMap<String, Domains> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| !pod.is_owned_by("DaemonSet")) {
+        let (Some(app), Some(node)) = (pod.labels.get("app"), pod.node.as_deref()) else { continue };
+        let found = counts.entry(app.clone()).or_default();
+        for (by_domain, key) in found.iter_mut().zip([labels::ZONE, labels::HOSTNAME]) {
+            *by_domain.entry(labels_of[node][key].clone()).or_default() += 1;
+        }
+    }
+    let spread_of = |index: usize, app: &String, [zones, hosts]: &Domains| {
+        let most = |by_domain: &BTreeMap<String, i32>| by_domain.values().copied().max().unwrap_or(0);
+        let least = if zones.len() < ZONES.len() { 0 } else { zones.values().copied().min().unwrap_or(0) };
+        let (key, skew) = match index % 5 {
+            0 | 2 => (labels::ZONE, most(zones) - least),
+            4 => (labels::HOSTNAME, most(hosts)),
+            _ => return None,
+        };
+        let spread = TopologySpread {
+            max_skew: skew.max(1),
+            topology_key: key.to_owned(),
+            hard: true,
+            label_selector: Some(LabelSelector {
+                match_labels: label_map(&[("app", app)]),
+                match_expressions: Vec::new(),
+            }),
+            honor_affinity: true,
+            ..TopologySpread::default()
+        };
+        Some((app.clone(), spread))
+    };
+    let spreads: BTreeMap<String, TopologySpread> = counts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (app, domains))| spread_of(index, app, domains))
+        .collect();
+    for pod in snapshot.pods.iter_mut().filter(|pod| !pod.is_owned_by("DaemonSet")) {
+        pod.spec.topology_spread.extend(pod.labels.get("app").and_then(|app| spreads.get(app)).cloned());
+    }
+    snapshot
 }
 
 /// `general` (both architectures, spot and on-demand) and `critical` (amd64, on-demand, tainted), both of 4 to 16 vCPU:

@@ -4,8 +4,8 @@ use stowage_models::catalog::Catalog;
 use stowage_models::departure::{Notice, NoticeKind, Symptom};
 use stowage_models::labels;
 use stowage_models::objects::{
-    Budget, Container, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodDisruptionBudget,
-    PodPhase, PodVolume, TopologySpread, Volume, VolumeClaim,
+    Budget, Container, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodAffinityTerm,
+    PodDisruptionBudget, PodPhase, PodVolume, TopologySpread, Volume, VolumeClaim,
 };
 use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
@@ -203,27 +203,79 @@ pub(crate) fn with_departures(mut snapshot: Snapshot, seed: u64) -> Snapshot {
             let name = format!("{}-data", pod.name);
             let zone = ["us-east-1a", "us-east-1b"][rng.below(2) as usize];
             pod.spec.volumes = vec![PodVolume::Claim(name.clone())];
-            snapshot.volume_claims.push(VolumeClaim {
-                namespace: pod.namespace.clone(),
-                name: name.clone(),
-                volume: Some(name.clone()),
-                read_write_once_pod: rng.chance(10),
-                ..VolumeClaim::default()
-            });
-            let term = NodeSelectorTerm {
-                match_expressions: vec![Requirement::new(labels::ZONE, Operator::In, &[zone])],
-                match_fields: Vec::new(),
-            };
-            snapshot.volumes.push(Volume {
-                name,
-                driver: text("ebs.csi.aws.com"),
-                node_affinity: Some(vec![term]),
-            });
+            let (mut claim, volume) = zonal(&name, &pod.namespace, zone);
+            claim.read_write_once_pod = rng.chance(10);
+            snapshot.volume_claims.push(claim);
+            snapshot.volumes.push(volume);
         }
         if pod.node.is_none() && rng.chance(20) {
             pod.nominated_node = text("node-1");
         }
     }
     snapshot.normalise();
+    snapshot
+}
+
+/// A bound claim and its volume, both of this name, in a zone.
+pub(crate) fn zonal(name: &str, namespace: &str, zone: &str) -> (VolumeClaim, Volume) {
+    let claim = VolumeClaim {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        volume: Some(name.to_owned()),
+        ..VolumeClaim::default()
+    };
+    let term = NodeSelectorTerm {
+        match_expressions: vec![Requirement::new(labels::ZONE, Operator::In, &[zone])],
+        match_fields: Vec::new(),
+    };
+    let driver = Some("ebs.csi.aws.com".to_owned());
+    (claim, Volume { name: name.to_owned(), driver, node_affinity: Some(vec![term]) })
+}
+
+/// Some apps' pods ask something of each other or of another app's: spread over zones or nodes, company, distance, a port of the host.
+pub(crate) fn with_ties(mut snapshot: Snapshot, seed: u64) -> Snapshot {
+    let mut rng = Random::new(seed ^ 0x71e5);
+    let app = |name: &str| LabelSelector {
+        match_labels: Labels::from([("app".to_owned(), name.to_owned())]),
+        ..LabelSelector::default()
+    };
+    for name in ["x", "y", "z"] {
+        let key = [labels::ZONE, labels::HOSTNAME][rng.below(2) as usize].to_owned();
+        let about = if rng.chance(80) { name } else { ["x", "y", "z"][rng.below(3) as usize] };
+        let term = PodAffinityTerm {
+            label_selector: Some(app(about)),
+            topology_key: key.clone(),
+            ..PodAffinityTerm::default()
+        };
+        let spread = TopologySpread {
+            topology_key: key,
+            max_skew: 1 + rng.below(3) as i32,
+            hard: true,
+            honor_affinity: true,
+            honor_taints: rng.chance(30),
+            label_selector: Some(app(about)),
+            ..TopologySpread::default()
+        };
+        let kind = rng.below(6);
+        for pod in snapshot.pods.iter_mut().filter(|pod| pod.labels["app"] == *name) {
+            match kind {
+                0 | 1 => pod.spec.topology_spread = vec![spread.clone()],
+                2 => pod.spec.affinity.anti_required = vec![term.clone()],
+                3 => pod.spec.affinity.pod_required = vec![term.clone()],
+                4 if rng.chance(50) => {
+                    pod.spec.containers[0].host_ports = vec!["TCP/0.0.0.0/8080".to_owned()];
+                }
+                _ => {}
+            }
+        }
+    }
+    // One wave after the other, and room to move.
+    for pool in &mut snapshot.node_pools {
+        pool.budgets =
+            vec![Budget { nodes: ["1", "2", "100%"][rng.below(3) as usize].to_owned(), ..Budget::default() }];
+        (pool.consolidation_policy, pool.consolidate_after) = (None, Some("0s".to_owned()));
+    }
+    snapshot.pods.iter_mut().for_each(|pod| pod.annotations.clear());
+    snapshot.pod_disruption_budgets.clear();
     snapshot
 }

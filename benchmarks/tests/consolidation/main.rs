@@ -2,8 +2,10 @@
 
 mod departures;
 mod generate;
+mod leaving;
 mod openb;
 mod spot;
+mod ties;
 
 use generate::{random, with_claims};
 use std::collections::BTreeSet;
@@ -143,7 +145,7 @@ fn fixed(plan: &Plan) -> BTreeSet<String> {
 /// Goal: no plan evicts a protected pod or exceeds a budget, and every plan ends at rest. `STOWAGE_CASES` asks for more.
 #[test]
 fn random_clusters_are_never_harmed_and_come_to_rest() {
-    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(150);
+    let cases = std::env::var("STOWAGE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let (mut removed, mut at_rest, mut compared) = (0, 0, 0);
     for seed in 0..cases {
         let snapshot = random(seed);
@@ -269,8 +271,7 @@ fn two_days_cost_less_with_joint_plans() {
     let lazy = days::live(2, 1, Keeper::WhenEmpty).unwrap();
     assert_eq!((joint.pods, joint.dollars_bound), (lazy.pods, lazy.dollars_bound), "the same pods came");
     assert!(joint.moved > 0 && joint.removed > 0, "{joint:?}");
-    // A node whose pods have all ended may go sooner.
-    assert!(joint.undone == 0 && joint.removed_young * 50 <= joint.removed, "{joint:?}");
+    assert_eq!((joint.removed_young, joint.undone), (0, 0), "{joint:?}");
     assert!(joint.dollars < lazy.dollars && joint.dollars_bound < joint.dollars, "{joint:?} {lazy:?}");
 }
 

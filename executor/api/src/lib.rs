@@ -31,8 +31,10 @@ pub use nodepool::{
     Budget, Disruption, NodePool, NodePoolSpec, NodePoolStatus, Template, TemplateMetadata, TemplateSpec,
     node_pool_definition,
 };
-pub use plan::{Action, LeftOut, Plan, PlanSpec, PlanStatus, plan_definition};
-pub use policy::{PlanPolicy, PlanPolicySpec, PlanPolicyStatus, ReviewRules, plan_policy_definition};
+pub use plan::{Action, KeptNode, LeftOut, Plan, PlanSpec, PlanStatus, plan_definition};
+pub use policy::{
+    ConsolidationRules, PlanPolicy, PlanPolicySpec, PlanPolicyStatus, ReviewRules, plan_policy_definition,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 

@@ -88,7 +88,7 @@ fn mode(schema: &mut Schema) {
 /// One thing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = closed_object)]
+#[schemars(transform = action_rules)]
 pub struct Action {
     /// Name of the action in this plan.
     pub id: String,
@@ -109,12 +109,39 @@ pub struct Action {
     /// How many substitutes may be launched in its place.
     #[schemars(range(min = 0))]
     pub alternates: i32,
-    /// Its pods as `namespace/name`.
+    /// Its pods as `namespace/name`: those it launches for, or those that move.
     pub pods: Vec<String>,
+    /// Wave of the plan, from 1, where nodes are removed: what is in one begins when all before it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub wave: Option<i32>,
+    /// The node that is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Why it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = reasons)]
+    pub reason: Option<String>,
+}
+
+fn action_rules(schema: &mut Schema) {
+    closed_object(schema);
+    rules(
+        schema,
+        &[(
+            "(self.kind == 'Remove') == (has(self.node) && has(self.reason))",
+            "a removal, and nothing else, names a node and a reason",
+        )],
+    );
+}
+
+fn reasons(schema: &mut Schema) {
+    let reasons = ["Empty", "Underutilized", "Interrupted", "Unhealthy", "Expired", "Drifted"];
+    set(schema, json!({ "enum": reasons }));
 }
 
 fn action_kind(schema: &mut Schema) {
-    set(schema, json!({ "enum": ["Launch"] }));
+    set(schema, json!({ "enum": ["Launch", "Remove"] }));
 }
 
 /// How far a plan is.
@@ -142,6 +169,10 @@ pub struct PlanStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = left_out)]
     pub left_out: Option<Vec<LeftOut>>,
+    /// Nodes that stay though they were looked at, with the reason; the first hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = left_out)]
+    pub kept: Option<Vec<KeptNode>>,
 }
 
 fn phase(schema: &mut Schema) {
@@ -162,6 +193,17 @@ pub struct LeftOut {
     pub pod: String,
     /// Why.
     pub reason: String,
+}
+
+/// A node that stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptNode {
+    /// Name.
+    pub node: String,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 const COLUMNS: [Column; 9] = [

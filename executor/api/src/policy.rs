@@ -30,6 +30,9 @@ pub struct PlanPolicySpec {
     /// What needs approval in `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewRules>,
+    /// Which nodes go, in `auto`, and when; NodePools say it too, by `spec.disruption`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consolidation: Option<ConsolidationRules>,
     /// A batch ends when no pod has come for this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "1s", "pattern" = DURATION))]
@@ -46,6 +49,11 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 10_000))]
     pub gap_ppm: Option<i64>,
+    /// No instance type in a zone has more than this share of a NodePool's spot capacity where another would do, in parts per million;
+    /// without, the cheapest are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub spot_share_max_ppm: Option<i64>,
     /// How long a plan may take; it is made with what was found by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "2s", "pattern" = DURATION))]
@@ -73,6 +81,68 @@ pub struct ReviewRules {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "15m", "pattern" = DURATION))]
     pub expire_after: Option<String>,
+}
+
+/// Which nodes go, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = consolidation_rules)]
+pub struct ConsolidationRules {
+    /// `auto`: nodes go for their cost, as NodePools allow; `off`: only those that have to (drifted, expired, interrupted, unhealthy). In
+    /// modes other than `auto` none goes in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = consolidation_mode)]
+    pub mode: Option<String>,
+    /// How long a cluster is expected to stay as planned: one-off costs are spread over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "24h", "pattern" = DURATION))]
+    pub horizon: Option<String>,
+    /// Nodes go for their cost only where that saves this share of the bill at least, in parts per million.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000), extend("default" = 10_000))]
+    pub savings_threshold_ppm: Option<i64>,
+    /// Nodes go for their cost only where that pays its one-off costs back within this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub payback_within: Option<String>,
+    /// What moving a pod costs once, in dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "0.005", "pattern" = DOLLARS))]
+    pub eviction_cost_dollars: Option<String>,
+    /// What removing a node costs once, in dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "0.01", "pattern" = DOLLARS))]
+    pub removal_cost_dollars: Option<String>,
+    /// Nodes with pods do not go for their cost before they are this old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1h", "pattern" = DURATION))]
+    pub min_node_age: Option<String>,
+    /// How often nodes that could go are looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "1m", "pattern" = DURATION))]
+    pub every: Option<String>,
+    /// Whether unhealthy nodes are replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub repair: Option<bool>,
+    /// Whether pods with local storage stay, and their nodes with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
+    pub keep_local_storage: Option<bool>,
+}
+
+fn consolidation_mode(schema: &mut Schema) {
+    set(schema, json!({ "enum": ["off", "auto"], "default": "auto" }));
+}
+
+fn consolidation_rules(schema: &mut Schema) {
+    rules(
+        schema,
+        &[
+            ("duration(self.horizon) >= duration('1m')", "horizon must be a minute at least"),
+            ("duration(self.every) >= duration('5s')", "every must be five seconds at least"),
+        ],
+    );
 }
 
 /// Dollars with at most micro-dollars.

@@ -37,6 +37,8 @@ pub(crate) struct Caches {
     pub(crate) promised: BTreeMap<String, Vec<Instant>>,
     /// Subnets that had no address, and when that was said.
     pub(crate) dry: BTreeMap<String, Instant>,
+    /// Address of the queue with messages about machines.
+    pub(crate) queue: Option<String>,
 }
 
 /// AWS.
@@ -44,6 +46,7 @@ pub(crate) struct Caches {
 pub struct Aws {
     pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) pricing: aws_sdk_pricing::Client,
     pub(crate) settings: Settings,
     limits: Limits,
@@ -80,6 +83,7 @@ impl Aws {
         Aws {
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
             pricing: aws_sdk_pricing::Client::from_conf(pricing),
             settings,
             limits: Limits::default(),
@@ -135,7 +139,7 @@ impl Aws {
         self.once(call, class, Instant::now() + self.settings.write_deadline, ask).await
     }
 
-    async fn once<T, E>(
+    pub(crate) async fn once<T, E>(
         &self,
         call: &'static str,
         class: Class,

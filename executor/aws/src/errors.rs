@@ -94,6 +94,8 @@ const CODES: [(Kind, &[&str]); 8] = [
             "InvalidLaunchTemplateId.NotFoundException",
             "InvalidCapacityReservationId.NotFound",
             "ParameterNotFound",
+            "QueueDoesNotExist",
+            "AWS.SimpleQueueService.NonExistentQueue",
         ],
     ),
     (Kind::Exists, &["InvalidLaunchTemplateName.AlreadyExistsException"]),

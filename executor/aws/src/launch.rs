@@ -171,6 +171,7 @@ impl Aws {
                 zone,
                 capacity_type: order.capacity_type.clone(),
                 image,
+                ..Instance::default()
             };
             order
                 .configs

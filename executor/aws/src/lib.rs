@@ -1,4 +1,4 @@
-//! EC2, SSM and Pricing behind the controller's port [`stowage_executor::Cloud`]. The only crate that links the AWS SDK.
+//! EC2, SSM, SQS and Pricing behind the controller's port [`stowage_executor::Cloud`]. The only crate that links the AWS SDK.
 //!
 //! # A launch
 //! [`Aws::prepare`] turns what a plan asks for into one request: images, subnets, security groups and user data are looked up, and
@@ -21,9 +21,11 @@ mod images;
 mod launch;
 pub mod limits;
 mod list;
+pub mod messages;
 mod network;
 mod order;
 mod prepare;
+mod queue;
 mod reservations;
 mod settings;
 mod template;

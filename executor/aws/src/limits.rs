@@ -14,6 +14,8 @@ pub enum Class {
     Terminate,
     /// Services with limits of their own that we never come near: SSM, Pricing.
     Other,
+    /// SQS, which takes nearly any number of calls for a queue: more than we make.
+    Queue,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ pub struct Limits {
     write: Bucket,
     terminate: Bucket,
     other: Bucket,
+    queue: Bucket,
 }
 
 impl Default for Limits {
@@ -89,6 +92,7 @@ impl Default for Limits {
             write: Bucket::new(4, 40),
             terminate: Bucket::new(4, 80),
             other: Bucket::new(10, 20),
+            queue: Bucket::new(2000, 2000),
         }
     }
 }
@@ -102,6 +106,7 @@ impl Limits {
             Class::Write => &self.write,
             Class::Terminate => &self.terminate,
             Class::Other => &self.other,
+            Class::Queue => &self.queue,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
 use stowage_executor::{
-    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Reason, Time,
+    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Letter, Placed, Reason, Time,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -82,12 +82,35 @@ impl Cloud for Aws {
         })
     }
 
+    fn image<'a>(
+        &'a self,
+        class: &'a str,
+        instance_type: &'a str,
+    ) -> Awaited<'a, Result<Option<String>, CloudError>> {
+        Box::pin(async move {
+            let class: Ec2NodeClass = serde_json::from_str(class)
+                .map_err(|error| CloudError(format!("not a node class: {error}")))?;
+            match self.catalog().get(instance_type) {
+                Some(kind) => Ok(Some(Aws::image(self, &class.spec, kind).await?)),
+                None => Ok(None),
+            }
+        })
+    }
+
     fn reserved(&self) -> BTreeMap<String, i64> {
         self.available()
     }
 
     fn catalog(&self) -> Option<Arc<Catalog>> {
         Some(Aws::catalog(self))
+    }
+
+    fn receive(&self, wait: bool) -> Awaited<'_, Result<Option<Vec<Letter>>, CloudError>> {
+        Box::pin(async move { Ok(self.letters(wait).await?) })
+    }
+
+    fn dismiss(&self, receipts: Vec<String>) -> Awaited<'_, Result<usize, CloudError>> {
+        Box::pin(async move { Ok(self.delete_letters(receipts).await?) })
     }
 
     fn tidy(&self) -> Awaited<'_, Result<(), CloudError>> {
@@ -200,5 +223,15 @@ fn instance(found: &ec2::Instance) -> Option<Instance> {
         }
         .to_owned(),
         image: found.image_id().unwrap_or_default().to_owned(),
+        placed: Some(Box::new(Placed {
+            subnet: found.subnet_id().unwrap_or_default().to_owned(),
+            groups: found
+                .security_groups()
+                .iter()
+                .filter_map(|one| one.group_id())
+                .map(str::to_owned)
+                .collect(),
+            reservation: found.capacity_reservation_id().map(str::to_owned),
+        })),
     })
 }

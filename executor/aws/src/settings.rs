@@ -13,6 +13,8 @@ pub struct Settings {
     pub ca_bundle: String,
     /// Addresses of services, such as `10.100.0.0/16`; nodes with AL2023 ask for it.
     pub service_cidr: Option<String>,
+    /// `INTERRUPTION_QUEUE`: name of the SQS queue to which EventBridge sends what happens to machines; without, nobody listens.
+    pub queue: Option<String>,
     /// Version of Kubernetes as `1.36`, for the paths of images.
     pub version: String,
     /// Region; without, the SDK finds it.
@@ -41,6 +43,7 @@ impl Settings {
             endpoint: String::new(),
             ca_bundle: String::new(),
             service_cidr: None,
+            queue: None,
             version: version.to_owned(),
             region: None,
             aws_endpoint: None,

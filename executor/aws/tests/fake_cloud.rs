@@ -96,13 +96,16 @@ async fn a_launch_is_what_was_planned_and_is_found_again() {
     ] {
         assert_eq!(machine.tags.get(key).map(String::as_str), Some(value), "{key}");
     }
-    // A listing says what the launch said.
+    // A listing says what the launch said, and where the machine was put.
     let listed = aws.list().await.expect("a list");
     assert_eq!(listed.len(), 1);
     let (mut here, there) = (listed[0].clone(), launched.instance);
     assert!(here.launched.since(there.launched).abs() < 5000);
     here.launched = there.launched;
     here.state = there.state;
+    let placed = here.placed.take().expect("where it was put");
+    assert_eq!((placed.subnet, placed.reservation), (machine.subnet.clone(), None));
+    assert_eq!(placed.groups, ["sg-01".to_owned()].into());
     assert_eq!(here, there);
     // Sent again it is the same machine; ended it is ended.
     assert_eq!(aws.launch("token-1", &order).await.expect("a machine").instance.id, there.id);

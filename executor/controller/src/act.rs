@@ -5,7 +5,7 @@ use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
-use crate::{objects, review, telling};
+use crate::{objects, removing, review, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use stowage_executor::{
-    Answer, Cloud, Draft, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time,
+    Answer, Cloud, Draft, Failure, Listing, PlannedPod, Reason, Request, SLOT_TAINT, Time, class_hash,
 };
 use stowage_models::labels;
 use stowage_observe::{KINDS, SLOT};
@@ -30,13 +30,13 @@ pub(crate) struct Ports {
     pub(crate) brake: Brake,
 }
 
-type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 /// Bytes of a refusal that a condition shows.
 const MESSAGE_MAX: usize = 500;
 
 /// A refusal as text; what is gone, or there already, is as it should be.
-fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
+pub(crate) fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == code => Ok(()),
@@ -44,7 +44,7 @@ fn fine<T>(result: Result<T, kube::Error>, code: u16) -> Outcome {
     }
 }
 
-fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
+pub(crate) fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, String> {
     let found = KINDS.iter().find(|one| one.kind == kind);
     found.map(|one| one.api(client)).ok_or_else(|| format!("{kind} is no kind that is looked at"))
 }
@@ -97,10 +97,10 @@ impl Ports {
                 Ok(listing) => Answer::Listed(listing),
                 Err(error) => Answer::Failed(key?, error),
             }),
-            Request::Terminate { instance, why, empty } => {
+            Request::Terminate { instance, why, empty, detached } => {
                 let key = key?;
                 if let Some(node) = empty
-                    && let Err(error) = self.is_empty(&node).await
+                    && let Err(error) = self.is_empty(&node, detached).await
                 {
                     return Some(Answer::Failed(key, error));
                 }
@@ -122,8 +122,8 @@ impl Ports {
         }
     }
 
-    /// Asks the API server itself for pods that are to leave a node.
-    async fn is_empty(&self, node: &str) -> Outcome {
+    /// Asks the API server itself for pods that are to leave a node, and for their volumes.
+    async fn is_empty(&self, node: &str, detached: bool) -> Outcome {
         let pods = api(&self.client, "Pod")?;
         let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
         let found = tokio::time::timeout(WRITE, pods.list(&here)).await;
@@ -133,6 +133,7 @@ impl Ports {
             drain.is_some_and(|drain| drain.going.is_none())
         });
         match left.count() {
+            0 if detached => removing::are_detached(self, node, &found.items).await,
             0 => Ok(()),
             count => Err(format!("{count} pods have come meanwhile")),
         }
@@ -165,6 +166,7 @@ impl Ports {
         let class = found.map_err(|error| Failure::Later(error.to_string()))?;
         let class = class
             .ok_or_else(|| Failure::Never(format!("there is no EC2NodeClass {}", draft.intent.class)))?;
+        draft.class_hash = class_hash(&class.data["spec"]);
         let class = serde_json::to_string(&class).map_err(|error| Failure::Never(error.to_string()))?;
         draft.body = self.cloud.prepare(&draft.body, &class).await?;
         Ok(draft)
@@ -202,6 +204,11 @@ impl Ports {
                 let of_slot = |taint: &Value| taint["key"] == SLOT_TAINT && taint["value"] == slot;
                 self.change_taints(&node, &json!({}), of_slot, None).await.map(drop)
             }
+            Request::Intend(removal) => removing::intend(self, &removal).await,
+            Request::Leave { claim, plan, why } => removing::leave(self, &claim, &plan, why).await,
+            Request::Keep { claim, node, plan, why } => {
+                removing::keep(self, &claim, node.as_deref(), plan.as_deref(), &why).await
+            }
             Request::Disrupt { node } => self.disrupt(&node).await,
             Request::Evict { pod } => self.evict(&pod).await,
             Request::DeletePod { pod, grace } => {
@@ -232,6 +239,7 @@ impl Ports {
             Request::Judge { plan, verdict } => review::judge(self, &plan, &verdict).await,
             Request::Plan { .. }
             | Request::Verify { .. }
+            | Request::Recheck { .. }
             | Request::Show(_)
             | Request::CreateClaim(_)
             | Request::Launch { .. }
@@ -314,7 +322,7 @@ impl Ports {
 
     /// Removes taints of a node, and only these, and changes it otherwise as told. If something was removed, another may come in its
     /// place. False if nothing was there to remove though the node was not registered yet.
-    async fn change_taints(
+    pub(crate) async fn change_taints(
         &self,
         node: &str,
         change: &Value,
@@ -448,6 +456,9 @@ fn given_up(why: Reason) -> &'static str {
             "its node has not registered in time; its machine is ended, its pods are planned again"
         }
         Reason::InstanceGone => "its machine has ended",
+        Reason::Interrupted => {
+            "its machine is taken away before its node has registered; its pods are planned again"
+        }
         Reason::ClaimDeleted => "it is being deleted",
         Reason::Orphan => "nobody claims it",
     }

@@ -24,6 +24,7 @@ With review and auto; with shadow, types and prices are then those of EC2 instea
   --cluster-endpoint URL    Where nodes find the API server [env: CLUSTER_ENDPOINT; default: where we find it]
   --cluster-ca-bundle TEXT  Certificate of its authority, in base64 [env: CLUSTER_CA_BUNDLE]
   --service-cidr CIDR       Addresses of services, for AL2023 [env: CLUSTER_SERVICE_CIDR]
+  --interruption-queue NAME SQS queue with what EventBridge says of machines [env: INTERRUPTION_QUEUE; default: none]
   --region REGION           Region [default: where the AWS SDK finds it, AWS_REGION first]
   --aws-endpoint URL        Asked instead of AWS, for tests and labs; what is sent there is signed with a made-up key
 
@@ -77,6 +78,7 @@ impl Arguments {
         settings.endpoint = from("CLUSTER_ENDPOINT").unwrap_or_default();
         settings.ca_bundle = from("CLUSTER_CA_BUNDLE").unwrap_or_default();
         settings.service_cidr = from("CLUSTER_SERVICE_CIDR");
+        settings.queue = from("INTERRUPTION_QUEUE");
         while let Some(argument) = given.next() {
             let (name, inline) = match argument.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -110,6 +112,7 @@ impl Arguments {
                 "--cluster-endpoint" => settings.endpoint = value,
                 "--cluster-ca-bundle" => settings.ca_bundle = value,
                 "--service-cidr" => settings.service_cidr = Some(value),
+                "--interruption-queue" => settings.queue = Some(value).filter(|name| !name.is_empty()),
                 "--region" => settings.region = Some(value),
                 "--aws-endpoint" => {
                     settings.fake_credentials = true;
@@ -147,6 +150,13 @@ mod tests {
         assert_eq!(parse("--mode auto -h", &[]), Ok(None));
         assert!(parse("--mode auto", &[]).expect_err("no name").contains("--cluster-name"));
         assert!(parse("--mode auto", &[("CLUSTER_NAME", "")]).is_err());
+        let queue = |text: &str, environment: &[(&str, &str)]| {
+            let environment = [&[("CLUSTER_NAME", "demo")], environment].concat();
+            parse(text, &environment).expect("arguments").expect("no help").aws.expect("a cloud").queue
+        };
+        assert_eq!(queue("", &[]), None);
+        assert_eq!(queue("", &[("INTERRUPTION_QUEUE", "a")]).as_deref(), Some("a"));
+        assert_eq!(queue("--interruption-queue b", &[("INTERRUPTION_QUEUE", "a")]).as_deref(), Some("b"));
         let auto = parse("--mode=auto --region eu-west-1", &[("CLUSTER_NAME", "demo")]);
         let aws = auto.expect("arguments").expect("no help").aws.expect("a cloud");
         assert_eq!(

@@ -64,13 +64,17 @@ impl About {
         About { kind: "NodeClaim", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
     }
 
+    pub(crate) fn node(name: &str, uid: &str) -> About {
+        About { kind: "Node", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
+    }
+
     pub(crate) fn plan(name: &str, uid: &str) -> About {
         About { kind: "Plan", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
     }
 
     fn reference(self) -> ObjectReference {
         let version = match self.kind {
-            "Pod" => "v1",
+            "Pod" | "Node" => "v1",
             "Plan" => "stowage.dev/v1alpha1",
             _ => "karpenter.sh/v1",
         };

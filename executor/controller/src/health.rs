@@ -1,5 +1,6 @@
 //! Whether the controller is well.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_observe::View;
@@ -23,12 +24,15 @@ struct Since {
 pub struct Health {
     view: Arc<View>,
     since: Arc<Mutex<Since>>,
+    /// What does not work though the rest does, and why.
+    degraded: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl Health {
     pub(crate) fn new(view: Arc<View>) -> Health {
         let now = Instant::now();
-        Health { view, since: Arc::new(Mutex::new(Since { round: now, fresh: now })) }
+        let since = Arc::new(Mutex::new(Since { round: now, fresh: now }));
+        Health { view, since, degraded: Arc::default() }
     }
 
     fn since(&self) -> MutexGuard<'_, Since> {
@@ -42,6 +46,22 @@ impl Health {
         if fresh {
             since.fresh = since.round;
         }
+    }
+
+    /// Something does not work, or does again (`None`); whether that is news.
+    pub(crate) fn degrade(&self, what: &'static str, why: Option<&str>) -> bool {
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => degraded.insert(what, why.to_owned()).is_none_or(|before| before != why),
+            None => degraded.remove(what).is_some(),
+        }
+    }
+
+    /// What does not work though the rest does: a line each. No reason to start anew.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<String> {
+        let degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        degraded.iter().map(|(what, why)| format!("{what}: {why}")).collect()
     }
 
     /// For a liveness probe.

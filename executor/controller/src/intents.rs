@@ -1,7 +1,7 @@
 //! From a plan to what the executor carries out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView};
+use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView, pool_hash};
 use stowage_models::labels;
 use stowage_models::objects::{NodePool, Pod, PodRef, PodVolume};
 use stowage_models::plan::{Launch, Plan};
@@ -29,7 +29,7 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
             Some(intent(launch, pool, view, planned(&mut launch.pods.iter())))
         })
         .collect();
-    PlannedBatch { plan: plan.id.clone(), launches, settled }
+    PlannedBatch { plan: plan.id.clone(), launches, settled, waves: Vec::new() }
 }
 
 /// The name of the action that carries a launch out.
@@ -97,5 +97,6 @@ fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<Plann
         allocatable: launch.allocatable.clone(),
         expire_after: pool.expire_after.clone(),
         termination_grace_period: pool.termination_grace_period.clone(),
+        pool_hash: pool_hash(pool),
     }
 }

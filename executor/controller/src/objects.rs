@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stowage_executor::Draft;
+use stowage_executor::{Draft, STAMP, Stamp};
 use stowage_models::labels;
 use stowage_models::objects::{Taint, TaintEffect};
 use stowage_models::quantity::{CPU, Resources};
@@ -57,7 +57,7 @@ pub(crate) fn claim(draft: &Draft) -> Value {
     if let Some(period) = &intent.termination_grace_period {
         spec["terminationGracePeriod"] = period.clone().into();
     }
-    json!({
+    let mut object = json!({
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodeClaim",
         "metadata": {
@@ -75,5 +75,12 @@ pub(crate) fn claim(draft: &Draft) -> Value {
             },
         },
         "spec": spec,
-    })
+    });
+    // What it is launched from, so that a later change is noticed.
+    if !intent.pool_hash.is_empty() && !draft.class_hash.is_empty() {
+        let (pool, class) = (intent.pool_hash.clone(), draft.class_hash.clone());
+        let stamp = Stamp { pool, class, ..Stamp::default() };
+        object["metadata"]["annotations"][STAMP] = stamp.to_string().into();
+    }
+    object
 }

@@ -24,9 +24,10 @@ enum Fate {
 /// A plan that is under way.
 #[derive(Clone, Debug)]
 struct Entry {
-    /// Launches.
+    /// Launches and removals.
     all: usize,
     since: Instant,
+    /// Claims that were launched, by name; claims of nodes that go, as `-name`.
     claims: BTreeMap<String, Fate>,
     /// What was written last.
     told: Option<(&'static str, usize)>,
@@ -46,7 +47,7 @@ pub(crate) struct Progress {
 pub(crate) struct Plans(BTreeMap<String, Entry>);
 
 impl Plans {
-    /// A plan was published, with so many launches.
+    /// A plan was published, with so many launches and removals.
     pub(crate) fn published(&mut self, plan: &str, all: usize, now: Instant) {
         let entry = Entry { all, since: now, claims: BTreeMap::new(), told: Some(("Executing", 0)) };
         self.0.entry(plan.to_owned()).or_insert(entry);
@@ -58,7 +59,8 @@ impl Plans {
     }
 
     /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
-    pub(crate) fn look(&mut self, seen: &Observation, now: Instant) -> Vec<Progress> {
+    /// `running`: the plan of which further waves are to come.
+    pub(crate) fn look(&mut self, seen: &Observation, running: Option<&str>, now: Instant) -> Vec<Progress> {
         let ours = || seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty());
         // One without a claim under way was over before this process began.
         let under_way: BTreeSet<&String> =
@@ -78,17 +80,39 @@ impl Plans {
                 *fate = fate_of(claim);
             }
         }
+        for claim in seen.claims.values().filter(|claim| claim.ours) {
+            // Nodes on their way out keep their plan under way, also for a process that has just begun.
+            let Some(removal) = &claim.removal else { continue };
+            let fresh = || Entry { all: 0, since: now, claims: BTreeMap::new(), told: None };
+            let entry = self.0.entry(removal.plan.clone()).or_insert_with(fresh);
+            entry.claims.entry(format!("-{}", claim.name)).or_insert(Fate::Pending);
+        }
         let mut told = Vec::new();
         for (plan, entry) in &mut self.0 {
-            for (name, fate) in &mut entry.claims {
-                if *fate == Fate::Pending && !seen.claims.contains_key(name) {
-                    *fate = Fate::Failed;
-                }
+            for (name, fate) in entry.claims.iter_mut().filter(|(_, fate)| **fate == Fate::Pending) {
+                *fate = match name.strip_prefix('-') {
+                    None if !seen.claims.contains_key(name) => Fate::Failed,
+                    None => Fate::Pending,
+                    Some(name) => match seen.claims.get(name) {
+                        None => Fate::Ready,
+                        Some(claim) if claim.removal.as_ref().is_some_and(|one| one.plan == *plan) => {
+                            Fate::Pending
+                        }
+                        Some(_) => Fate::Failed,
+                    },
+                };
             }
-            entry.all = entry.all.max(entry.claims.len());
+            let proposed = seen.proposals.get(plan).map(|one| one.actions.len());
+            entry.all = entry.all.max(entry.claims.len()).max(proposed.unwrap_or(0));
+            if proposed.is_some() {
+                // It is begun but not told so yet: once it is, nobody goes on with what is left of it.
+                entry.since = now;
+                continue;
+            }
             let count = |wanted: Fate| entry.claims.values().filter(|fate| **fate == wanted).count();
             let (ready, failed) = (count(Fate::Ready), count(Fate::Failed));
-            let late = now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
+            let more = running == Some(plan.as_str());
+            let late = !more && now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
             let over = count(Fate::Pending) == 0 && (ready + failed == entry.all || late);
             let phase = match over {
                 false => "Executing",
@@ -119,7 +143,7 @@ fn fate_of(claim: &Claim) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stowage_executor::Time;
+    use stowage_executor::{Proposal, ProposedAction, Time};
 
     fn seen(claims: &[(&str, bool, bool)]) -> Observation {
         let mut seen = Observation::default();
@@ -142,7 +166,7 @@ mod tests {
         claims: &[(&str, bool, bool)],
         now: Instant,
     ) -> Vec<(&'static str, usize, usize)> {
-        plans.look(&seen(claims), now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
+        plans.look(&seen(claims), None, now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
     }
 
     #[test]
@@ -189,5 +213,19 @@ mod tests {
             [("Executing", 1, 2)]
         );
         assert_eq!(phases(&mut plans, &[("a", true, false), ("b", true, false)], now), [("Completed", 2, 2)]);
+    }
+    #[test]
+    fn a_plan_in_review_that_was_begun_before_a_crash_is_not_told_before_all_of_it_is_begun() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        let actions = vec![ProposedAction::default(), ProposedAction::default()];
+        let mut begun = seen(&[("a", true, false)]);
+        begun.proposals.insert("plan".to_owned(), Proposal { actions, ..Proposal::default() });
+        let mut half = seen(&[("a", false, false)]);
+        half.proposals = begun.proposals.clone();
+        assert_eq!(plans.look(&half, None, now), []);
+        assert_eq!(plans.look(&begun, None, now + EMPTY_AFTER), [], "its second launch is still to come");
+        let rest = phases(&mut plans, &[("a", true, false), ("b", false, false)], now + EMPTY_AFTER);
+        assert_eq!(rest, [("Executing", 1, 2)]);
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster's PlanPolicy: what is in force.
 
 use crate::act::Ports;
+use crate::consolidating;
 use crate::run::Options;
 use jiff::Timestamp;
 use kube::Api;
@@ -20,8 +21,13 @@ const LIMIT_MAX: i64 = 60;
 /// Modes by name.
 const MODES: [(&str, Mode); 3] = [("shadow", Mode::Shadow), ("review", Mode::Review), ("auto", Mode::Auto)];
 
+/// The name of a mode.
+pub(crate) fn word(mode: Mode) -> &'static str {
+    MODES.iter().find(|(_, one)| *one == mode).map_or("", |(word, _)| word)
+}
+
 /// An amount such as `2.50`, exactly.
-fn dollars(text: &str) -> Option<UsdMicros> {
+pub(crate) fn dollars(text: &str) -> Option<UsdMicros> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || part.len() > 6 || !digits(whole) || !digits(part) || text.ends_with('.') {
@@ -66,7 +72,6 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     };
     let settings = &mut options.settings;
     if let Some(text) = spec.mode.as_deref() {
-        let word = |mode| MODES.iter().find(|(_, one)| *one == mode).map_or("", |(word, _)| word);
         let found = MODES.iter().find(|(word, _)| *word == text);
         let (_, mode) =
             found.ok_or_else(|| format!("spec.mode: there is no mode {text}; use shadow, review or auto"))?;
@@ -88,6 +93,10 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
             settings.review.expire_after = after.saturating_mul(1000);
         }
     }
+    if let Some(rules) = &spec.consolidation {
+        consolidating::apply(options, rules)?;
+    }
+    let settings = &mut options.settings;
     settings.stop = spec.stop.unwrap_or(settings.stop);
     settings.steer = spec.steer_pods.unwrap_or(settings.steer);
     if let Some(idle) = seconds("batchIdleDuration", &spec.batch_idle_duration)? {
@@ -104,6 +113,7 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     }
     options.policy.gap = spec.gap_ppm.map_or(options.policy.gap, Ppm);
     options.policy.slack = spec.slack_ppm.map_or(options.policy.slack, Ppm);
+    options.policy.spot_share_max = spec.spot_share_max_ppm.map(Ppm).or(options.policy.spot_share_max);
     Ok(())
 }
 

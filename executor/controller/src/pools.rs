@@ -42,19 +42,7 @@ pub(crate) async fn look(ports: &Ports, view: &View, counts: &Counts) {
         let class = parsed(view, "ec2nodeclasses", class);
         let nothing = (0, Resources::default());
         let (nodes, sum) = counts.get(&name).unwrap_or(&nothing);
-        let mut said = status(class.as_ref(), *nodes, sum);
-        if said["nodeClassObservedGeneration"].is_null() {
-            said.as_object_mut().map(|said| said.remove("nodeClassObservedGeneration"));
-        }
-        let Some(new) = merged(&pool, &said.to_string()) else { continue };
-        if new != pool["status"] {
-            let mut patch = new;
-            // A merge takes away only what is said to be nothing.
-            for gone in pool["status"]["resources"].as_object().into_iter().flatten().map(|(name, _)| name) {
-                if patch["resources"].get(gone).is_none() {
-                    patch["resources"][gone] = Value::Null;
-                }
-            }
+        if let Some(patch) = change(&pool, &status(class.as_ref(), *nodes, sum)) {
             let (params, patch) = (PatchParams::default(), Patch::Merge(json!({ "status": patch })));
             if let Err(error) = ports.leadership.write(api.patch_status(&name, &params, &patch)).await {
                 tracing::warn!(nodepool = name, error, "its status is not written");
@@ -67,7 +55,23 @@ fn parsed(view: &View, plural: &str, name: &str) -> Option<Value> {
     serde_json::from_str(&view.object(plural, name)?).ok()
 }
 
-/// What the status of a pool says; conditions without times.
+/// What to write of the status of a pool, if it has changed.
+fn change(pool: &Value, said: &Value) -> Option<Value> {
+    let mut patch = merged(pool, &said.to_string())?;
+    if patch == pool["status"] {
+        return None;
+    }
+    // A merge takes away only what is said to be nothing.
+    for gone in pool["status"]["resources"].as_object().into_iter().flatten().map(|(name, _)| name) {
+        if patch["resources"].get(gone).is_none() {
+            patch["resources"][gone] = Value::Null;
+        }
+    }
+    Some(patch)
+}
+
+/// What the status of a pool says; conditions without times. Its spec is always valid: the rules of its definition refuse all else that
+/// Karpenter's validation would find.
 fn status(class: Option<&Value>, nodes: usize, sum: &Resources) -> Value {
     let is_ready = |class: &Value| {
         let all = class["status"]["conditions"].as_array();
@@ -86,16 +90,19 @@ fn status(class: Option<&Value>, nodes: usize, sum: &Resources) -> Value {
     let unready = lacks.map(|_| ("UnhealthyDependents", "NodeClassReady=False"));
     let mut resources = json!(quantities(sum));
     resources["nodes"] = nodes.to_string().into();
-    json!({
+    let mut said = json!({
         "nodes": nodes,
-        "nodeClassObservedGeneration": class.map(|class| class["metadata"]["generation"].clone()),
         "resources": resources,
         "conditions": [
             condition("ValidationSucceeded", None),
             condition("NodeClassReady", lacks),
             condition("Ready", unready),
         ],
-    })
+    });
+    if let Some(class) = class {
+        said["nodeClassObservedGeneration"] = class["metadata"]["generation"].clone();
+    }
+    said
 }
 
 #[cfg(test)]
@@ -132,5 +139,31 @@ mod tests {
             (Some("False".into()), Some("False".into()))
         );
         assert_eq!(of(&bad, "ValidationSucceeded"), Some("True".into()));
+    }
+
+    #[test]
+    fn what_a_pool_no_longer_has_is_taken_away_and_nothing_is_written_twice() {
+        let class = json!({ "metadata": { "generation": 2 }, "status": { "conditions": [] } });
+        let has = Resources::from([("cpu", 4000), ("nvidia.com/gpu", 8)]);
+        let mut pool = json!({ "metadata": { "generation": 1 } });
+        let nothing = Resources::default();
+        let looks =
+            [status(Some(&class), 1, &has), status(Some(&class), 0, &nothing), status(None, 0, &nothing)];
+        for said in looks {
+            let patch = change(&pool, &said).expect("it has changed");
+            let gone =
+                patch["resources"].as_object().expect("resources").iter().filter(|one| one.1.is_null());
+            let gone: Vec<&String> = gone.map(|(name, _)| name).collect();
+            let has_gpu = pool["status"]["resources"].get("nvidia.com/gpu").is_some();
+            assert_eq!(gone, if has_gpu { vec!["cpu", "nvidia.com/gpu"] } else { Vec::new() });
+            // What the API server makes of it.
+            pool["status"] = patch;
+            if let Some(left) = pool["status"]["resources"].as_object_mut() {
+                left.retain(|_, amount| !amount.is_null());
+            }
+            assert_eq!(change(&pool, &said), None, "{pool}");
+        }
+        assert_eq!(pool["status"]["resources"], json!({ "nodes": "0" }));
+        assert_eq!(pool["status"]["nodeClassObservedGeneration"], 2, "the one it had last");
     }
 }

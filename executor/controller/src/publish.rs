@@ -1,5 +1,6 @@
 //! Plans as resources of the cluster: what is meant to be done, and why not.
 
+use crate::kept;
 use crate::lease::Leadership;
 use crate::plans::{self, Progress};
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +9,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use stowage_api::{LeftOut, Plan as PlanObject, PlanSpec};
+use stowage_api::{KeptNode, LeftOut, Plan as PlanObject, PlanSpec};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
 use stowage_review::name;
@@ -16,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// Pods left out that are named in a status.
 const LEFT_OUT_MAX: usize = 100;
+/// Nodes that stay that are named in a status.
+const KEPT_MAX: usize = 100;
 
 /// A plan in execution that is older and has nothing under way was left behind by a process that ended.
 const ABANDONED: SignedDuration = SignedDuration::from_secs(600);
@@ -35,6 +38,7 @@ pub(crate) async fn publish(
 ) -> Result<(), String> {
     let api: Api<PlanObject> = Api::all(client.clone());
     let name = name(&spec.digest);
+    let removals = spec.actions.iter().filter(|action| action.kind == "Remove").count();
     let (shadow, waits) = (spec.mode == "shadow", spec.body.is_some());
     let object = PlanObject::new(&name, spec);
     leadership.write(async { fine(api.create(&PostParams::default(), &object).await, 409) }).await?;
@@ -42,7 +46,7 @@ pub(crate) async fn publish(
         true => "Shadow",
         false if waits => "Proposed",
         // Nothing to do but to say why.
-        false if plan.launches.is_empty() => "Completed",
+        false if plan.launches.is_empty() && removals == 0 => "Completed",
         false => "Executing",
     };
     let unplaced = plan.unplaced.iter().flat_map(|left| {
@@ -51,8 +55,19 @@ pub(crate) async fn publish(
     let hopeless =
         hopeless.iter().map(|(pod, reason)| LeftOut { pod: pod.0.clone(), reason: reason.clone() });
     let left_out: Vec<LeftOut> = hopeless.chain(unplaced).take(LEFT_OUT_MAX).collect();
-    let actions = format!("0/{}", plan.launches.len());
-    let status = json!({ "status": { "phase": phase, "actions": actions, "leftOut": left_out } });
+    let stay = plan.consolidation.iter().flat_map(|one| &one.nodes).filter(|one| kept::stays(one));
+    let kept = stay.map(|one| KeptNode {
+        node: one.node.clone(),
+        reason: format!("{:?}", one.reason),
+        message: kept::sentence(one),
+    });
+    let kept: Vec<KeptNode> = kept.take(KEPT_MAX).collect();
+    let actions = format!("0/{}", plan.launches.len() + removals);
+    let mut status = json!({ "phase": phase, "actions": actions, "leftOut": left_out });
+    if !kept.is_empty() {
+        status["kept"] = json!(kept);
+    }
+    let status = json!({ "status": status });
     let (params, patch) = (PatchParams::default(), Patch::Merge(status));
     leadership.write(api.patch_status(&name, &params, &patch)).await.map(drop)
 }

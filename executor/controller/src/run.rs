@@ -3,15 +3,20 @@
 use crate::act::Ports;
 use crate::brake::Brake;
 use crate::classes::Classes;
+use crate::consolidating;
+use crate::drift;
 use crate::events::Events;
 use crate::health::Health;
 use crate::intents;
+use crate::interruption::Listener;
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::pools;
 use crate::publish;
+use crate::removing;
 use crate::review::{self, Proposals};
 use crate::savings;
 use crate::telling;
@@ -25,6 +30,7 @@ use stowage_executor::{
     Verdict, planning_view, step,
 };
 use stowage_models::catalog::Catalog;
+use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
@@ -56,6 +62,8 @@ pub struct Options {
     pub settings: Settings,
     /// Policy of plans.
     pub policy: Policy,
+    /// Which nodes go, and when ([`Settings::remove_every`]).
+    pub consolidation: ConsolidationPolicy,
     /// Types and prices, if the cloud does not say.
     pub catalog: Catalog,
     /// Budget of a plan.
@@ -71,6 +79,7 @@ impl Options {
         Options {
             settings,
             policy: Policy::default(),
+            consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
             plan_time: Duration::from_secs(2),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -86,6 +95,8 @@ pub struct Controller {
     classes: Arc<Classes>,
     plans: Arc<Mutex<Plans>>,
     proposals: Arc<Mutex<Proposals>>,
+    /// Why nodes stay, as far as it was told.
+    kept: Arc<Kept>,
     told: mpsc::UnboundedSender<Progress>,
     telling: JoinHandle<()>,
     metrics: Arc<Metrics>,
@@ -118,6 +129,7 @@ impl Controller {
             classes: Arc::default(),
             plans: Arc::default(),
             proposals: Arc::default(),
+            kept: Arc::default(),
             told,
             telling,
             epoch: Time(Timestamp::now().as_millisecond()),
@@ -172,10 +184,12 @@ impl Controller {
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
-        let mut inputs = String::new();
+        let (mut inputs, mut drift) = (String::new(), drift::Watch::new());
         let (mut pools_due, mut pools): (_, Option<JoinHandle<()>>) = (Instant::now(), None);
         let braking = self.ports.clone();
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
+        let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
+        let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -183,7 +197,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking));
+                    drop((self.told, braking, listening));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -222,6 +236,7 @@ impl Controller {
                 tracing::warn!(stopped, "stop");
             }
             self.ports.events.set_acting(!shadow && seen.leader);
+            listener.set(!shadow && seen.leader && seen.synced);
             seen.answers = std::mem::take(&mut answers);
             for answer in &mut seen.answers {
                 // What was published as one mode's is not carried out, or shown, as the other's.
@@ -234,13 +249,14 @@ impl Controller {
             for answer in &seen.answers {
                 if let Answer::Planned(_, batch) = answer
                     && !shadow
-                    && !batch.launches.is_empty()
-                    && !options.settings.needs_approval(batch.cost())
+                    && batch.actions() > 0
+                    && (!batch.waves.is_empty() || !options.settings.needs_approval(batch.cost()))
                 {
-                    self.plans().published(&batch.plan, batch.launches.len(), Instant::now());
+                    self.plans().published(&batch.plan, batch.actions(), Instant::now());
                 }
                 telling::answer(&self.metrics, answer, &seen);
             }
+            drift.listed(&seen.answers);
             seen.proposals = lock(&self.proposals).look(&self.view);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
@@ -257,12 +273,15 @@ impl Controller {
                 }
                 self.start(request, &options, &sender, &permits);
             }
-            if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() {
+            // Where nodes go, the plans of that say it.
+            let goes = options.settings.mode == Mode::Auto && options.settings.remove_every.is_some();
+            if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() && !goes
+            {
                 savings_due = Instant::now() + savings::EVERY;
-                let (view, metrics, options) = (self.view.clone(), self.metrics.clone(), options.clone());
-                let live = self.ports.cloud.catalog();
+                let (view, ports, options) = (self.view.clone(), self.ports.clone(), options.clone());
+                let kept = self.kept.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = savings::look(&view, options, live, &metrics).await {
+                    if let Err(error) = savings::look(&view, options, &ports, &kept).await {
                         tracing::warn!(error, "what could be saved is not known");
                     }
                 });
@@ -272,12 +291,16 @@ impl Controller {
                 self.tidy_plans(&seen);
             }
             if !shadow && seen.leader && seen.synced {
-                self.progress(&seen);
+                self.progress(&seen, state.removing());
                 self.ports.events.nominate(&seen, &mut nominated);
                 self.ports.events.undrained(&seen, &mut undrained);
                 if inputs != seen.inputs {
                     inputs.clone_from(&seen.inputs);
                     classes_due = Instant::now();
+                    drift.hurry();
+                }
+                if !stopped && self.classes.unready().is_some() {
+                    drift.tend(&self.ports, &self.view, &options);
                 }
                 if !stopped && Instant::now() >= classes_due && self.classes.begin() {
                     classes_due = Instant::now() + CLASSES_EVERY;
@@ -323,11 +346,24 @@ impl Controller {
             _ => &permits.others,
         };
         let permits = permits.clone();
-        if let Request::Plan { ticket, input } = request {
+        if let Request::Recheck { removals, input } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
-            let proposals = self.proposals.clone();
             tokio::spawn(async move {
-                let answer = match plan_now(&ports, &view, &classes, &proposals, options, *input).await {
+                let answer = removing::recheck(&ports, &view, &classes, options, removals, *input).await;
+                let _ = sender.send(answer);
+            });
+            return;
+        }
+        if let Request::Plan { ticket, input, removals } = request {
+            let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
+            let (proposals, kept) = (self.proposals.clone(), self.kept.clone());
+            tokio::spawn(async move {
+                let planned = if removals {
+                    consolidating::plan_now(&ports, &view, (&classes, &kept), options, *input).await
+                } else {
+                    plan_now(&ports, &view, &classes, &proposals, options, *input).await
+                };
+                let answer = match planned {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
                     Err(error) => Answer::NotPlanned(ticket, error),
                 };
@@ -358,8 +394,8 @@ impl Controller {
     }
 
     /// Writes how far plans are, when it has changed.
-    fn progress(&self, seen: &stowage_executor::Observation) {
-        for one in self.plans().look(seen, Instant::now()) {
+    fn progress(&self, seen: &stowage_executor::Observation, removing: Option<&str>) {
+        for one in self.plans().look(seen, removing, Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }
@@ -457,6 +493,26 @@ pub(crate) fn snapshot_now(
     classes: &Classes,
     options: &Options,
 ) -> Result<Snapshot, String> {
+    snapshot_with(ports, view, classes, options, Unready::Go)
+}
+
+/// NodePools whose node class is not ready, and which launch nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// Are left out.
+    Go,
+    /// Stay, for the nodes they have.
+    Stay,
+}
+
+/// The same with or without NodePools whose node class is not ready.
+pub(crate) fn snapshot_with(
+    ports: &Ports,
+    view: &View,
+    classes: &Classes,
+    options: &Options,
+    what: Unready,
+) -> Result<Snapshot, String> {
     let mut snapshot = view.snapshot().map_err(|error| error.to_string())?;
     if view.count("nodepools") == 0 {
         return Err("the cluster has no NodePool".to_owned());
@@ -468,10 +524,13 @@ pub(crate) fn snapshot_now(
         let Some(unready) = classes.unready() else {
             return Err("the node classes have not been looked at yet".to_owned());
         };
-        snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        if what == Unready::Go {
+            snapshot.node_pools.retain(|pool| !unready.contains(&pool.node_class));
+        }
         // What pools say of themselves is our own word, and may be older than what was just found.
         for pool in &mut snapshot.node_pools {
-            pool.not_ready = None;
+            let lacks = unready.contains(&pool.node_class);
+            pool.not_ready = lacks.then(|| "its node class is not ready".to_owned());
         }
         if snapshot.node_pools.is_empty() {
             return Err("no NodePool has a node class that is ready".to_owned());
@@ -534,12 +593,7 @@ async fn plan_now(
         let expires = now + SignedDuration::from_millis(settings.review.expire_after);
         stowage_review::proposal(&plan, reads, &expires.to_string()).map_err(unpublished)?
     } else {
-        let mode = match settings.mode {
-            Mode::Shadow => "shadow",
-            Mode::Review => "review",
-            Mode::Auto => "auto",
-        };
-        stowage_review::published(&plan, mode)
+        stowage_review::published(&plan, policy::word(settings.mode), &view.snapshot.nodes)
     };
     batch.plan.clone_from(&spec.digest);
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {

@@ -56,17 +56,21 @@ fn answer(
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (status, text) = match request.uri().path() {
         "/metrics" => (200, metrics.render()),
-        "/healthz" => state(health.alive()),
-        "/readyz" => state(health.ready()),
+        "/healthz" => state(health.alive(), &[]),
+        "/readyz" => state(health.ready(), &health.degraded()),
         _ => (404, "try /metrics, /healthz or /readyz\n".to_owned()),
     };
     let response = Response::builder().status(status).header("content-type", "text/plain; version=0.0.4");
     response.body(Full::new(Bytes::from(text)))
 }
 
-fn state(trouble: Result<(), String>) -> (u16, String) {
+/// What is degraded is said beside, and is no reason to be left out.
+fn state(trouble: Result<(), String>, degraded: &[String]) -> (u16, String) {
     match trouble {
-        Ok(()) => (200, "ok\n".to_owned()),
+        Ok(()) => {
+            let lines = degraded.iter().map(|line| format!("degraded: {line}\n"));
+            (200, ["ok\n".to_owned()].into_iter().chain(lines).collect())
+        }
         Err(trouble) => (503, format!("{trouble}\n")),
     }
 }

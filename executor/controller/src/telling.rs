@@ -7,6 +7,8 @@ use crate::metrics::{Family, Metrics};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stowage_executor::{Answer, Failure, Observation, State, Time, Verb};
+use stowage_models::consolidation::{Consolidation, NodeReason};
+use stowage_models::labels;
 use stowage_models::plan::Plan;
 
 const fn family(name: &'static str, help: &'static str) -> Family {
@@ -22,6 +24,22 @@ const CREATED: Family = family("karpenter_nodeclaims_created_total", "Machines l
 const TERMINATED: Family =
     family("karpenter_nodeclaims_terminated_total", "NodeClaims whose machine has ended.");
 const DISRUPTED: Family = family("karpenter_nodeclaims_disrupted_total", "NodeClaims given up, by reason.");
+const DECISIONS: Family =
+    family("karpenter_voluntary_disruption_decisions_total", "Nodes that plans remove, by reason.");
+const ELIGIBLE: Family = family(
+    "karpenter_voluntary_disruption_eligible_nodes",
+    "Nodes that may be removed, as of the last plan.",
+);
+const EVALUATION: Family = family(
+    "karpenter_voluntary_disruption_decision_evaluation_duration_seconds",
+    "How long plans with removals take.",
+);
+const FAILED_VALIDATIONS: Family = family(
+    "karpenter_voluntary_disruption_failed_validations_total",
+    "Nodes that were to go and were found to have to stay.",
+);
+const LEAVING: Family =
+    family("stowage_nodes_leaving", "Nodes that are to go, by reason and how far they are.");
 const QUEUE: Family = family("karpenter_scheduler_queue_depth", "Pods that wait for a place.");
 const SCHEDULING: Family = family("karpenter_scheduler_scheduling_duration_seconds", "How long plans take.");
 const UNSCHEDULABLE: Family =
@@ -72,6 +90,20 @@ pub(crate) fn plan(metrics: &Metrics, plan: &Plan, took: Duration) {
     metrics.set(UNSCHEDULABLE, &[("controller", "provisioner")], left);
 }
 
+/// A plan with removals, or without, that was made.
+pub(crate) fn removals_planned(metrics: &Metrics, plan: &Consolidation, took: Duration) {
+    metrics.observe(EVALUATION, &[("consolidation_type", "joint")], took);
+    let mut eligible = 0_i64;
+    for node in &plan.nodes {
+        eligible += i64::from(node.reason.is_removal() || node.reason == NodeReason::Worth);
+        if node.reason.is_removal() {
+            let reason = format!("{:?}", node.reason);
+            metrics.count(DECISIONS, &[("decision", "delete"), ("reason", &reason)], 1);
+        }
+    }
+    metrics.set(ELIGIBLE, &[], eligible.saturating_mul(1_000_000));
+}
+
 /// Whether everything is stopped.
 pub(crate) fn stopped(metrics: &Metrics, stopped: bool) {
     metrics.set(STOP, &[], if stopped { 1_000_000 } else { 0 });
@@ -115,6 +147,16 @@ pub(crate) fn seen(metrics: &Metrics, seen: &Observation) {
         .into_iter()
         .map(|((pool, phase), count)| (vec![("nodepool", pool), ("phase", phase)], number(count)));
     metrics.set_all(CLAIMS, phases.collect());
+    let mut leaving: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    for claim in seen.claims.values() {
+        let Some(removal) = &claim.removal else { continue };
+        let phase = if claim.deleting { "Draining" } else { "Intended" };
+        *leaving.entry((format!("{:?}", removal.reason), phase)).or_default() += 1;
+    }
+    let leaving = leaving.iter().map(|((reason, phase), count)| {
+        (vec![("reason", reason.as_str()), ("phase", *phase)], number(*count))
+    });
+    metrics.set_all(LEAVING, leaving.collect());
     let usage = usage
         .into_iter()
         .map(|((pool, resource), amount)| (vec![("nodepool", pool), ("resource_type", resource)], amount));
@@ -132,6 +174,11 @@ pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
         Answer::Planned(_, batch) => {
             metrics.count(PLANS, &[("outcome", "planned")], 1);
             let pods: usize = batch.launches.iter().map(|launch| launch.pods.len()).sum();
+            if !batch.waves.is_empty() {
+                let removals: usize = batch.waves.iter().map(|wave| wave.removals.len()).sum();
+                let (launches, waves) = (batch.actions() - removals, batch.waves.len());
+                tracing::info!(plan = batch.plan, removals, launches, waves, "planned");
+            }
             if !batch.launches.is_empty() {
                 tracing::info!(plan = batch.plan, launches = batch.launches.len(), pods, "planned");
             }
@@ -176,11 +223,26 @@ pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
                 metrics.count(DISRUPTED, &[], 1);
                 tracing::info!(plan = plan_of(&key.object), claim = key.object, "given up");
             }
+            Verb::Leave => {
+                let claim = seen.claims.get(&key.object);
+                let removal = claim.and_then(|claim| claim.removal.as_ref());
+                let reason = removal.map(|removal| format!("{:?}", removal.reason)).unwrap_or_default();
+                let pool = claim.map(|claim| claim.pool.as_str()).unwrap_or_default();
+                let capacity = claim.and_then(|claim| claim.labels.get(labels::CAPACITY_TYPE));
+                let capacity = capacity.map(String::as_str).unwrap_or_default();
+                let named = [("reason", reason.as_str()), ("nodepool", pool), ("capacity_type", capacity)];
+                metrics.count(DISRUPTED, &named, 1);
+                let node = removal.map(|removal| removal.node.as_str()).unwrap_or_default();
+                let plan = removal.map(|removal| removal.plan.as_str()).unwrap_or_default();
+                tracing::info!(plan, claim = key.object, node, reason, "node goes");
+            }
+            Verb::Keep => metrics.count(FAILED_VALIDATIONS, &[], 1),
             Verb::Initialize => {
                 tracing::info!(plan = plan_of(&key.object), claim = key.object, "initialized");
             }
             _ => {}
         },
+        Answer::Rechecked(_) => {}
         Answer::Verified { plan, outcome } => {
             if let Err(unmet) = outcome {
                 tracing::warn!(

@@ -187,6 +187,7 @@ impl World {
         }
         let (shown, next) = self.page(form, shown)?;
         let reservations = shown.iter().map(|machine| {
+            let groups = machine.template.data.list("SecurityGroupId");
             let mut fields = vec![
                 text("instanceId", &machine.id),
                 text("imageId", machine.template.data.get("ImageId").unwrap_or_default()),
@@ -195,6 +196,7 @@ impl World {
                 text("launchTime", &stamp(self.clock(machine.launched))),
                 element("placement", &[text("availabilityZone", &machine.zone), text("tenancy", "default")]),
                 text("subnetId", &machine.subnet),
+                list("groupSet", groups.iter().map(|id| vec![text("groupId", id)])),
                 text("privateDnsName", &format!("ip-{}.ec2.internal", &machine.id[2..])),
                 tags(&machine.tags),
             ];

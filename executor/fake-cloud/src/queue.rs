@@ -2,11 +2,16 @@
 
 use crate::world::{Refusal, Reply, Then, World};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A queue.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    messages: Vec<Message>,
+    /// By number, in the order they came.
+    messages: BTreeMap<u64, Message>,
+    /// From when on a message is shown, and its number.
+    shown: BTreeSet<(u64, u64)>,
+    sent: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -15,8 +20,27 @@ struct Message {
     body: String,
     /// Not shown before.
     visible: u64,
-    /// Handle of the last receipt.
+    /// Handle of the last receipt: the number, and when.
     handle: String,
+}
+
+impl Queue {
+    fn send(&mut self, id: String, body: String, visible: u64) {
+        self.sent += 1;
+        self.shown.insert((visible, self.sent));
+        self.messages.insert(self.sent, Message { id, body, visible, handle: String::new() });
+    }
+
+    /// Deletes what the last receipt names; an older receipt names nothing.
+    fn delete(&mut self, handle: &str) {
+        let number = handle.split_once('#').and_then(|(number, _)| number.parse().ok());
+        if let Some(number) = number
+            && let Some(message) = self.messages.get(&number).filter(|message| message.handle == handle)
+        {
+            self.shown.remove(&(message.visible, number));
+            self.messages.remove(&number);
+        }
+    }
 }
 
 fn no_queue() -> Refusal {
@@ -34,7 +58,7 @@ impl World {
         let id = self.id("message");
         let visible = self.now;
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.messages.push(Message { id, body, visible, handle: String::new() });
+            queue.send(id, body, visible);
         }
     }
 
@@ -69,7 +93,7 @@ impl World {
             "DeleteMessage" => {
                 let handle = request["ReceiptHandle"].as_str().unwrap_or_default();
                 let queue = self.queues.get_mut(name(request)).ok_or_else(no_queue)?;
-                queue.messages.retain(|message| message.handle != handle);
+                queue.delete(handle);
                 Ok(json!({}))
             }
             "DeleteMessageBatch" => {
@@ -77,7 +101,7 @@ impl World {
                 let mut done = Vec::new();
                 for entry in request["Entries"].as_array().into_iter().flatten() {
                     let handle = entry["ReceiptHandle"].as_str().unwrap_or_default();
-                    queue.messages.retain(|message| message.handle != handle);
+                    queue.delete(handle);
                     done.push(json!({ "Id": entry["Id"] }));
                 }
                 Ok(json!({ "Successful": done, "Failed": [] }))
@@ -92,12 +116,16 @@ impl World {
         let hide = 1000 * request["VisibilityTimeout"].as_u64().unwrap_or(30);
         let queue = self.queues.get_mut(name(request)).ok_or_else(no_queue)?;
         let mut shown = Vec::new();
-        for message in queue.messages.iter_mut().filter(|message| message.visible <= now) {
-            if shown.len() as u64 >= most {
+        while (shown.len() as u64) < most {
+            let Some((visible, number)) = queue.shown.first().copied().filter(|(visible, _)| *visible <= now)
+            else {
                 break;
-            }
-            message.visible = now + hide;
-            message.handle = format!("{}#{now}", message.id);
+            };
+            queue.shown.remove(&(visible, number));
+            let Some(message) = queue.messages.get_mut(&number) else { continue };
+            message.visible = now + hide.max(1);
+            message.handle = format!("{number}#{now}");
+            queue.shown.insert((message.visible, number));
             shown.push(json!({
                 "MessageId": message.id, "ReceiptHandle": message.handle, "Body": message.body,
             }));

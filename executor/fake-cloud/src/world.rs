@@ -130,6 +130,11 @@ impl World {
         self.struck.push((0, 0));
     }
 
+    /// Adds a notice, which is given as soon as its time has come. Later ones come later.
+    pub fn add_notice(&mut self, notice: crate::script::Notice) {
+        self.script.notices.push(notice);
+    }
+
     /// Sets capacity and price of offerings from now on; it comes before other rules.
     pub fn add_pool(&mut self, rule: crate::script::PoolRule) {
         self.script.pools.insert(0, rule);

@@ -4,6 +4,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_models::departure::{NOTICES, Notices};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
 use stowage_models::quantity::{Resources, parse_quantity};
@@ -23,6 +24,8 @@ pub const BODY: &str = "stowage.dev/launch-request";
 pub const PODS: &str = "stowage.dev/pods";
 /// Annotation: what was promised of the machine, as JSON ([`Promise`]).
 pub const PROMISE: &str = "stowage.dev/promise";
+/// Annotation: that the node is to go, as JSON (`stowage_executor::Removal`).
+pub const REMOVAL: &str = "stowage.dev/removal";
 /// Karpenter's finalizer.
 const FINALIZER: &str = "karpenter.sh/termination";
 
@@ -129,6 +132,9 @@ pub fn claim(object: &DynamicObject) -> Claim {
         deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
         grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
+        // One that cannot be read says nothing: the node stays.
+        removal: serde_json::from_str(&annotation(REMOVAL)).ok(),
+        notices: Notices::parse(&annotation(NOTICES)),
     }
 }
 

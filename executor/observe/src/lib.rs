@@ -10,7 +10,9 @@ mod prune;
 mod record;
 mod view;
 
-pub use facts::{ACTION, BODY, PLAN, PODS, PROMISE, Promise, SLOT, TOKEN, claim, instance_id, node, pod};
+pub use facts::{
+    ACTION, BODY, PLAN, PODS, PROMISE, Promise, REMOVAL, SLOT, TOKEN, claim, instance_id, node, pod,
+};
 pub use kinds::{KINDS, Kind};
 pub use record::{Recorded, record};
 pub use view::{Freshness, View};

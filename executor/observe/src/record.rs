@@ -85,3 +85,78 @@ pub(crate) fn list_of<'a>(items: impl Iterator<Item = &'a str> + Clone) -> Strin
     list.push_str("]}");
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::DynamicObject;
+    use serde_json::{Value, json};
+    use stowage_models::departure::NoticeKind;
+
+    /// Goal: what makes nodes leave (notices, bad conditions, age, drift) reads the same live and from kubectl's output, which is not cut.
+    #[test]
+    fn reasons_to_leave_are_the_same_live_and_from_files() {
+        let condition = |kind: &str, status: &str| {
+            json!({
+                "type": kind, "status": status, "lastTransitionTime": "2026-11-01T10:00:00Z",
+                "lastHeartbeatTime": "2026-11-22T04:00:00Z", "reason": "Because", "message": "x".repeat(900),
+            })
+        };
+        let conditions = ["Ready", "StorageReady", "NetworkingReady", "KernelReady", "DiskPressure"];
+        let node = |n: usize| {
+            let status = ["True", "False", "Unknown"][n % 3];
+            json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {
+                    "name": format!("node-{n}"), "creationTimestamp": "2026-11-01T09:00:00Z",
+                    "annotations": { "long": "x".repeat(4000) }, "managedFields": [{ "manager": "kubelet" }],
+                },
+                "spec": { "providerID": format!("aws:///a/i-{n}") },
+                "status": {
+                    "conditions": conditions.map(|kind| condition(kind, status)), "capacity": { "cpu": "4" },
+                    "allocatable": { "cpu": "3900m" }, "images": [{ "names": ["a"] }], "nodeInfo": {},
+                },
+            })
+        };
+        let claim = |n: usize| {
+            json!({
+                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+                "metadata": {
+                    "name": format!("claim-{n}"), "creationTimestamp": format!("2026-11-0{n}T09:00:00Z"),
+                    "annotations": {
+                        "stowage.dev/notices": "SpotInterruption@2026-11-22T04:02:00Z,RebalanceRecommendation",
+                        "stowage.dev/launch-request": "x".repeat(4000),
+                    },
+                },
+                "spec": { "expireAfter": "720h", "terminationGracePeriod": "1h" },
+                "status": { "nodeName": format!("node-{n}"), "conditions": [condition("Drifted", "True")] },
+            })
+        };
+        let all: Vec<(&str, Value)> =
+            (1..=6).flat_map(|n| [("Node", node(n)), ("NodeClaim", claim(n))]).collect();
+        let raw: Vec<String> = all.iter().map(|(_, object)| object.to_string()).collect();
+        let kept = all.into_iter().map(|(kind, object)| {
+            let kind = KINDS.iter().find(|one| one.kind == kind).expect("a kind that is looked at");
+            let object: DynamicObject = serde_json::from_value(object).expect("an object");
+            prune::text(kind, &object)
+        });
+        let kept: Vec<String> = kept.collect();
+        let read = |texts: &[String]| {
+            import("a", &list_of(texts.iter().map(String::as_str))).expect("a snapshot").snapshot
+        };
+        let (live, file) = (read(&kept), read(&raw));
+        assert_eq!(live, file);
+        assert!(kept.concat().len() < raw.concat().len() / 2, "it was cut");
+        // And it is there at all.
+        assert_eq!(live.notices.len(), 12);
+        assert!(live.is_interrupted("node-3") && live.notices[0].kind == NoticeKind::SpotInterruption);
+        let sick: usize = live.nodes.iter().map(|node| node.symptoms.len()).sum();
+        assert_eq!(sick, 2 * 4 + 2, "four kinds that are False, and Ready that is Unknown");
+        let one = &live.node_claims[0];
+        assert_eq!(
+            (one.created.as_deref(), one.expire_after.as_deref()),
+            (Some("2026-11-01T09:00:00Z"), Some("720h"))
+        );
+        assert_eq!(one.conditions, ["Drifted"]);
+    }
+}

@@ -161,6 +161,28 @@ impl View {
         versions(&lock(&self.stores))
     }
 
+    /// Looks at all NodeClaims. Everything else waits meanwhile.
+    pub fn each_claim(&self, mut look: impl FnMut(&Claim)) {
+        let stores = lock(&self.stores);
+        for entry in stores.get("nodeclaims").into_iter().flat_map(|store| store.objects.values()) {
+            if let Fact::Claim(claim) = &entry.fact {
+                look(claim);
+            }
+        }
+    }
+
+    /// Name and uid of the node of an instance.
+    #[must_use]
+    pub fn node_of(&self, instance: &str) -> Option<(String, String)> {
+        let stores = lock(&self.stores);
+        stores.get("nodes")?.objects.values().find_map(|entry| match &entry.fact {
+            Fact::Node(node) if node.instance.as_deref() == Some(instance) => {
+                Some((node.name.clone(), node.uid.clone()))
+            }
+            _ => None,
+        })
+    }
+
     /// Looks at the raw texts of all objects of a kind without namespaces, by name. Everything else waits meanwhile.
     pub fn each(&self, plural: &str, mut look: impl FnMut(&str, &str)) {
         let stores = lock(&self.stores);

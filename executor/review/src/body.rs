@@ -1,6 +1,6 @@
 //! What is carried out, and the spec that people read.
 
-use crate::summary;
+use crate::{removal, summary};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use stowage_api::{Action, PlanSpec};
 use stowage_models::digest;
-use stowage_models::objects::PodRef;
+use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{Launch, Plan, Policy};
 use stowage_models::units::UsdMicros;
 
@@ -64,10 +64,10 @@ fn sealed(mut spec: PlanSpec) -> PlanSpec {
     spec
 }
 
-/// The spec of a plan that nobody approves.
+/// The spec of a plan that nobody approves. `nodes` are those that were planned with.
 #[must_use]
-pub fn published(plan: &Plan, mode: &str) -> PlanSpec {
-    sealed(bare(plan, mode))
+pub fn published(plan: &Plan, mode: &str, nodes: &[Node]) -> PlanSpec {
+    sealed(removal::with_removals(bare(plan, mode), plan, nodes))
 }
 
 /// The spec of a plan that is to be approved before `expires` (RFC 3339).
@@ -166,6 +166,7 @@ fn actions(launches: &[Launch]) -> Vec<Action> {
         price_micros: launch.price.0,
         alternates: i32::try_from(launch.alternates.len()).unwrap_or(i32::MAX),
         pods: launch.pods.iter().map(|pod| pod.0.clone()).collect(),
+        ..Action::default()
     };
     launches.iter().map(action).collect()
 }

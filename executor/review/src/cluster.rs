@@ -30,7 +30,7 @@ impl Failure {
 /// Digits of a digest that name it.
 const DIGITS_MIN: usize = 12;
 
-fn refused(error: kube::Error) -> Failure {
+pub(crate) fn refused(error: kube::Error) -> Failure {
     match &error {
         kube::Error::Api(status) if status.code == 404 => Failure::new(format!(
             "{}\n  hint: `kubectl stowage list` names plans; are the custom resources of Stowage installed?",

@@ -4,15 +4,20 @@
 //! an approval names, must be that of the spec, and actions, nodes and cost must be what the body says. Summary, bound and gap are the
 //! publisher's words.
 //!
-//! `kubectl-stowage` lists, shows, approves and rejects plans, and makes one of a plan file (`stowage plan -o json`).
+//! `kubectl-stowage` lists, shows, approves and rejects plans, makes one of a plan file (`stowage plan -o json`), and explains why a pod waits
+//! and why a node stays or goes.
 
 mod body;
 pub mod cluster;
+mod explain;
 mod file;
+mod removal;
 mod summary;
 
 pub use body::{Body, Reads, digest, name, open, proposal, published};
+pub use explain::explain;
 pub use file::{FileError, read_file};
+pub use removal::action as removal;
 pub use summary::summary;
 
 /// On a Plan: the digest that is approved.

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use stowage_review::cluster::{self, Failure};
 
 const HELP: &str = "\
-Looks at the plans of a cluster, approves and rejects them, and applies plan files.
+Looks at the plans of a cluster, approves and rejects them, and applies plan files; says why a pod waits, and why a node stays or goes.
 
 Usage: kubectl stowage list
        kubectl stowage show PLAN
        kubectl stowage approve PLAN --digest DIGEST [--by NAME]
        kubectl stowage reject PLAN [--reason TEXT]
+       kubectl stowage explain NAMESPACE/POD | NODE
        kubectl stowage apply FILE [--expire-after 15m] [--approve] [--by NAME]
 
   PLAN is the name of a Plan object, FILE a plan as `stowage plan -o json` writes it.
@@ -109,6 +110,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match words[..] {
         ["list"] => print(&cluster::list(&client().await?).await?),
         ["show", plan] => print(&cluster::show(&client().await?, plan).await?),
+        ["explain", what] => print(&stowage_review::explain(&client().await?, what).await?),
         ["approve", plan] => {
             let hint = "the one that `kubectl stowage show` prints for what you have read";
             let digest = arguments.digest.as_deref();

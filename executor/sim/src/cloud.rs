@@ -65,6 +65,7 @@ impl Cloud {
                 zone: offering.zone.clone(),
                 capacity_type: offering.capacity_type.clone(),
                 image: "ami-1".to_owned(),
+                ..Instance::default()
             };
             *self.launches.entry((body.plan.clone(), body.action.clone())).or_default() += 1;
             self.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));

@@ -59,6 +59,9 @@ impl Watch {
             cloud.instances.iter().filter(|(_, one)| one.instance.state != InstanceState::Ended).collect();
         for (name, claim) in claims {
             let machine = claim.instance.as_ref().and_then(|instance| live.get(instance));
+            if let Some(removal) = &claim.removal {
+                broken.push(format!("claim {name} is still to go, since {}", removal.since.0));
+            }
             if claim.deleting || claim.initialized.is_none() || machine.is_none() {
                 let machine = claim.instance.as_ref().and_then(|id| cloud.instances.get(id));
                 let state =

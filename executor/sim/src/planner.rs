@@ -24,8 +24,9 @@ pub(crate) fn plan(
     let mut free: Vec<(String, i64)> = Vec::new();
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     let mut used: BTreeMap<&str, i64> = BTreeMap::new();
+    let moved: BTreeMap<&str, &String> = input.moving.iter().map(|one| (one.uid.as_str(), &one.to)).collect();
     for (pod, cpu) in pods.values() {
-        if let Some(node) = &pod.node {
+        if let Some(node) = moved.get(pod.uid.as_str()).copied().or(pod.node.as_ref()) {
             *used.entry(node).or_default() += cpu;
         }
     }
@@ -49,7 +50,8 @@ pub(crate) fn plan(
     let in_flight: BTreeSet<&String> =
         input.in_flight.iter().filter_map(|flight| flight.node.as_ref()).collect();
     for (name, node) in nodes {
-        if !in_flight.contains(name) && node.taints.is_empty() && node.ready {
+        let open = node.taints.is_empty() && node.ready && !input.leaving.contains(name);
+        if !in_flight.contains(name) && open {
             free.push((name.clone(), node.allocatable.get(CPU) - used.get(name.as_str()).unwrap_or(&0)));
         }
     }
@@ -76,20 +78,7 @@ pub(crate) fn plan(
             batch.settled.push(planned);
         }
     }
-    let mut offerings = Vec::new();
-    for (n, zone) in ["a", "b", "c"].into_iter().enumerate() {
-        for (m, capacity_type) in ["spot", "on-demand"].into_iter().enumerate() {
-            let key = (TYPE.to_owned(), zone.to_owned(), capacity_type.to_owned());
-            if !input.missing.contains(&key) {
-                let price =
-                    UsdMicros(100_000 * (1 + i64::try_from(m).unwrap_or(0)) + i64::try_from(n).unwrap_or(0));
-                let (instance_type, zone, capacity_type) = key;
-                offerings.push(Offering { instance_type, zone, capacity_type, price });
-            }
-        }
-    }
-    offerings.sort_by_key(|offering| offering.price);
-    offerings.truncate(2);
+    let offerings = offerings(input);
     if offerings.is_empty() {
         batch.settled.extend(bins.into_iter().flat_map(|(_, pods)| pods));
         return batch;
@@ -113,4 +102,23 @@ pub(crate) fn plan(
         });
     }
     batch
+}
+
+/// What can be had, cheapest first.
+pub(crate) fn offerings(input: &PlanInput) -> Vec<Offering> {
+    let mut offerings = Vec::new();
+    for (n, zone) in ["a", "b", "c"].into_iter().enumerate() {
+        for (m, capacity_type) in ["spot", "on-demand"].into_iter().enumerate() {
+            let key = (TYPE.to_owned(), zone.to_owned(), capacity_type.to_owned());
+            if !input.missing.contains(&key) {
+                let price =
+                    UsdMicros(100_000 * (1 + i64::try_from(m).unwrap_or(0)) + i64::try_from(n).unwrap_or(0));
+                let (instance_type, zone, capacity_type) = key;
+                offerings.push(Offering { instance_type, zone, capacity_type, price });
+            }
+        }
+    }
+    offerings.sort_by_key(|offering| offering.price);
+    offerings.truncate(2);
+    offerings
 }

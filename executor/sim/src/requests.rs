@@ -1,13 +1,13 @@
 //! Carries requests out, or not.
 
 use crate::planner;
+use crate::removals;
 use crate::world::{Event, REVIEW, World};
 use stowage_executor::{
     Answer, Claim, Draft, Failure, Ground, InstanceState, Listing, Proposal, ProposedAction, Request,
     SLOT_TAINT, Time, Unmet, Verdict,
 };
 use stowage_models::labels;
-use stowage_models::objects::{Taint, TaintEffect};
 
 impl World {
     /// Takes a request; false if the process ended over it.
@@ -61,9 +61,15 @@ impl World {
     fn outcome_of(&mut self, request: &Request) -> Option<Answer> {
         let done = request.key().map(Answer::Done);
         match request {
-            Request::Plan { ticket, input } => {
+            Request::Plan { ticket, input, removals } => {
                 self.number += 1;
                 let id = format!("sha256:{:064x}", self.number);
+                if *removals {
+                    let renew = self.faulty() && self.rng.per_mille(500);
+                    let what = (&self.urgent, renew, self.scenario.limit);
+                    let batch = removals::plan(id, self.seen_by_planner(), input, what, self.now);
+                    return Some(Answer::Planned(*ticket, Box::new(batch)));
+                }
                 let batch = planner::plan(id, self.seen_by_planner(), input, self.scenario.limit);
                 self.propose(&batch);
                 return Some(Answer::Planned(*ticket, Box::new(batch)));
@@ -80,7 +86,7 @@ impl World {
                     Ok(Box::new(stowage_executor::PlannedBatch {
                         launches,
                         plan: plan.clone(),
-                        settled: Vec::new(),
+                        ..Default::default()
                     }))
                 };
                 return Some(Answer::Verified { plan: plan.clone(), outcome });
@@ -118,17 +124,19 @@ impl World {
                     node.taints.retain(|taint| taint.key != SLOT_TAINT || taint.value != *slot);
                 }
             }
-            Request::Disrupt { node } => {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.taints.retain(|taint| taint.key != labels::TAINT_DISRUPTED);
-                    node.taints.push(Taint {
-                        key: labels::TAINT_DISRUPTED.to_owned(),
-                        value: String::new(),
-                        effect: TaintEffect::NoSchedule,
-                    });
+            Request::Intend(removal) => self.intend(removal),
+            Request::Recheck { removals, .. } => return Some(self.recheck(removals)),
+            Request::Leave { claim, plan, .. } => self.leave(claim, plan),
+            Request::Keep { claim, node, plan, .. } => self.keep(claim, node.as_ref(), plan.as_ref()),
+            Request::Disrupt { node } => self.close(node),
+            Request::Evict { pod } => {
+                if !self.lets_go(&pod.id) {
+                    return request.key().map(|key| Answer::Failed(key, "the budget is used up".to_owned()));
                 }
+                self.watch_eviction(pod);
+                self.evict(&pod.id, &pod.uid);
             }
-            Request::Evict { pod } | Request::DeletePod { pod, .. } => self.evict(&pod.id, &pod.uid),
+            Request::DeletePod { pod, .. } => self.evict(&pod.id, &pod.uid),
             Request::DeleteClaim { claim, .. } => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.deleting = true;

@@ -38,6 +38,14 @@ pub struct Scenario {
     pub deleted: u32,
     /// Plans wait for approval, for five minutes; somebody looks at them, and approves two of three.
     pub review: bool,
+    /// Nodes are removed: looked for every 20 seconds.
+    pub removals: bool,
+    /// Applications have disruption budgets.
+    pub budgets: bool,
+    /// Some pods must not be disrupted for ten minutes.
+    pub protected: bool,
+    /// Nodes whose machines are taken away, two minutes after a notice.
+    pub notices: u32,
     /// Times that somebody stops everything, for up to five minutes each, before the faults end.
     pub stops: u32,
 }
@@ -58,6 +66,10 @@ impl Scenario {
             steer: true,
             deleted: 0,
             review: false,
+            removals: false,
+            budgets: false,
+            protected: false,
+            notices: 0,
             stops: 0,
         }
     }
@@ -76,6 +88,8 @@ pub struct Outcome {
     pub crashes: u32,
     /// Plans by what became of them in review.
     pub reviewed: BTreeMap<&'static str, u32>,
+    /// Nodes that went because a plan said so, and nodes that were to go and stayed.
+    pub left_and_kept: (u32, u32),
     /// Pods without a node at the end.
     pub unbound: Vec<PodRef>,
     /// Launches that were for each pod.
@@ -115,6 +129,12 @@ pub(crate) struct World {
     pub(crate) approved: BTreeMap<String, PlannedBatch>,
     /// Things that happen at a time.
     pub(crate) events: BTreeMap<(Time, u64), Event>,
+    /// Nodes whose machines are taken away, and when.
+    pub(crate) urgent: BTreeMap<String, Time>,
+    pub(crate) left: u32,
+    pub(crate) kept: u32,
+    /// When nodes were closed: the scheduler may not have seen it for a moment.
+    pub(crate) closed: BTreeMap<String, Time>,
     pub(crate) number: u64,
     pub(crate) outcome: Outcome,
     watch: Watch,
@@ -139,6 +159,8 @@ pub(crate) enum Event {
     Stopped,
     /// Somebody deletes a claim with a ready node, if there is one.
     Deleted,
+    /// A machine is to be taken away in two minutes, if there is one with a ready node.
+    Noticed,
     /// A request is carried out late.
     Late(Box<stowage_executor::Request>),
 }
@@ -147,6 +169,8 @@ pub(crate) enum Event {
 const TICK: i64 = 500;
 /// Length of a tick while nothing happens.
 const LONG_TICK: i64 = 5000;
+/// How long the scheduler may not know that a node was closed.
+const UNNOTICED: i64 = 1500;
 /// How long a plan may be approved.
 pub(crate) const REVIEW: i64 = 5 * 60_000;
 /// Nothing is written for this long before the end.
@@ -162,7 +186,13 @@ fn taint((key, effect): Taint_) -> Taint {
 fn settings(scenario: &Scenario) -> Settings {
     let mode = if scenario.review { Mode::Review } else { Mode::Auto };
     let review = Review { expire_after: REVIEW, ..Review::default() };
-    Settings { mode, review, steer: scenario.steer, ..Settings::default() }
+    let remove_every = scenario.removals.then_some(20_000);
+    Settings { mode, review, steer: scenario.steer, remove_every, ..Settings::default() }
+}
+
+/// Until when a pod that is bound now must not be disrupted.
+fn marked(scenario: &Scenario, pod: &PodRef, now: Time) -> Option<Time> {
+    (scenario.protected && pod.0.ends_with('3')).then(|| now.plus(600_000))
 }
 
 /// Plays a scenario.
@@ -188,6 +218,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
         proposals: BTreeMap::new(),
         approved: BTreeMap::new(),
         events: BTreeMap::new(),
+        urgent: BTreeMap::new(),
+        left: 0,
+        kept: 0,
+        closed: BTreeMap::new(),
         number: 0,
         outcome: Outcome::default(),
         watch: Watch::default(),
@@ -219,6 +253,10 @@ impl World {
         for _ in 0..self.scenario.stops {
             let at = Time(self.rng.between(0, self.scenario.faults_end));
             self.at(at, Event::Stopped);
+        }
+        for _ in 0..self.scenario.notices {
+            let at = Time(self.rng.between(0, self.scenario.faults_end));
+            self.at(at, Event::Noticed);
         }
         for _ in 0..self.scenario.deleted {
             let at = Time(self.rng.between(0, self.scenario.faults_end));
@@ -299,6 +337,22 @@ impl World {
                 if let Some(claim) = ready.next() {
                     claim.deleting = true;
                     claim.deleted = Some(self.now);
+                }
+            }
+            Event::Noticed => {
+                let machines = self.cloud.instances.values();
+                let of = |node: &&Node| {
+                    machines.clone().any(|one| {
+                        Some(&one.instance.id) == node.instance.as_ref()
+                            && one.instance.state == InstanceState::Running
+                    })
+                };
+                let known = |node: &&Node| node.ready && !self.urgent.contains_key(&node.name) && of(node);
+                let found = self.nodes.values().find(known);
+                if let Some((name, id)) = found.map(|node| (node.name.clone(), node.instance.clone())) {
+                    let end = self.now.plus(120_000);
+                    self.urgent.insert(name, end);
+                    self.at(end, Event::Dies(id.unwrap_or_default()));
                 }
             }
             Event::Stopped => {
@@ -382,15 +436,27 @@ impl World {
                 *room -= cpu;
             }
         }
-        for (pod, cpu) in self.pods.values_mut().filter(|(pod, _)| pod.pending) {
+        let now = self.now;
+        self.closed.retain(|_, at| now.since(*at) < UNNOTICED);
+        // Now and then the scheduler has not noticed yet that a node was closed.
+        let blind = !self.closed.is_empty() && self.rng.per_mille(500);
+        let unnoticed = if blind { self.closed.clone() } else { BTreeMap::new() };
+        for (name, (pod, cpu)) in self.pods.iter_mut().filter(|(_, (pod, _))| pod.pending) {
             let fits = self.nodes.values().find(|node| {
-                let tolerated = |taint: &Taint| taint.key == SLOT_TAINT && pod.slots.contains(&taint.value);
+                let tolerated = |taint: &Taint| {
+                    (taint.key == SLOT_TAINT && pod.slots.contains(&taint.value))
+                        || (taint.key == labels::TAINT_DISRUPTED && unnoticed.contains_key(&node.name))
+                };
                 node.ready && node.taints.iter().all(tolerated) && free[&node.name] >= *cpu
             });
             if let Some(node) = fits {
                 pod.pending = false;
                 pod.node = Some(node.name.clone());
-                pod.drain = Some(Drain { grace: 30_000, ..Drain::default() });
+                pod.drain = Some(Drain {
+                    grace: 30_000,
+                    protected: marked(&self.scenario, name, now),
+                    ..Drain::default()
+                });
                 free.entry(node.name.clone()).and_modify(|room| *room -= *cpu);
             }
         }
@@ -412,7 +478,8 @@ impl World {
         }
         pod.pending = false;
         pod.node = Some(on.to_owned());
-        pod.drain = Some(Drain { grace: 30_000, ..Drain::default() });
+        let protected = marked(&self.scenario, name, self.now);
+        pod.drain = Some(Drain { grace: 30_000, protected, ..Drain::default() });
     }
 
     /// Brings the view up to date, unless it is stale.
@@ -451,6 +518,7 @@ impl World {
             synced: true,
             leader: self.now >= self.follower,
             inputs: "same".to_owned(),
+            urgent: self.urgent.keys().cloned().collect(),
             proposals: self.proposals.iter().map(|(plan, (one, _))| (plan.clone(), one.clone())).collect(),
             versions: BTreeMap::new(),
             claims: self.view.0.clone(),
@@ -499,6 +567,7 @@ impl World {
     }
 
     fn finish(mut self) -> Outcome {
+        self.outcome.left_and_kept = (self.left, self.kept);
         self.outcome.instances = self.cloud.instances.len();
         self.outcome.unbound =
             self.pods.iter().filter(|(_, (pod, _))| pod.pending).map(|(name, _)| name.clone()).collect();

@@ -14,6 +14,12 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// Fewer of them, for runs that are long: nodes come and go all the time.
+fn some() -> std::ops::Range<u64> {
+    let all = seeds();
+    if std::env::var("STOWAGE_SEEDS").is_ok() { all } else { all.start..all.end.min(all.start + 25) }
+}
+
 #[test]
 fn without_faults_everything_is_exact() {
     for seed in seeds() {
@@ -121,4 +127,41 @@ fn a_seed_is_a_run() {
         let scenario = Scenario::new(seed, Faults::all());
         assert_eq!(run(&scenario), run(&scenario), "STOWAGE_SEED={seed}");
     }
+}
+
+/// Nodes go while everything goes wrong, with budgets, protected pods, machines that are taken away.
+#[test]
+fn nodes_that_go_lose_no_capacity_and_disrupt_nothing_that_is_protected() {
+    let (mut left, mut kept) = (0, 0);
+    for seed in some() {
+        let scenario =
+            Scenario { removals: true, budgets: true, protected: true, ..Scenario::new(seed, Faults::all()) };
+        let outcome = run(&scenario);
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        left += outcome.left_and_kept.0;
+        kept += outcome.left_and_kept.1;
+    }
+    println!("{left} nodes went, {kept} stayed after all");
+    assert!(some().count() == 1 || (left > 50 && kept > 10), "{left} went, {kept} stayed");
+}
+
+#[test]
+fn nodes_that_go_by_force_and_stops_in_the_middle() {
+    let mut left = 0;
+    for seed in some() {
+        let scenario = Scenario {
+            removals: true,
+            budgets: true,
+            notices: 4,
+            stops: 4,
+            deleted: 2,
+            ..Scenario::new(seed, Faults::all())
+        };
+        let outcome = run(&scenario);
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        left += outcome.left_and_kept.0;
+    }
+    assert!(some().count() == 1 || left > 20, "{left} went");
 }

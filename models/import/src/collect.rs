@@ -104,6 +104,10 @@ impl Collector {
         self.lists.daemon_sets.push(daemon_set);
     }
 
+    pub(crate) fn push_notices(&mut self, notices: Vec<Notice>) {
+        self.notices.extend(notices);
+    }
+
     /// Adds a snapshot document.
     pub(crate) fn push_snapshot(&mut self, snapshot: Snapshot, file: &str) -> Result<(), ImportError> {
         let Snapshot {

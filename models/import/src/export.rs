@@ -32,7 +32,7 @@ pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
     all.extend(snapshot.volume_claims.iter().map(volume_claim));
     all.extend(snapshot.nodes.iter().map(node));
     all.extend(snapshot.nodes.iter().filter_map(csi_node));
-    all.extend(snapshot.node_claims.iter().map(node_claim));
+    all.extend(snapshot.node_claims.iter().map(|claim| node_claim(claim, &snapshot.notices)));
     all.extend(snapshot.daemon_sets.iter().map(daemon_set));
     all.extend(snapshot.pod_disruption_budgets.iter().map(disruption_budget));
     all.extend(snapshot.pods.iter().map(pod));

@@ -2,7 +2,9 @@
 
 use crate::export::{conditions, meta, pool_of, put, quantities, taints};
 use serde_json::{Map, Value, json};
+use stowage_models::departure::{NOTICES, Notice, Notices};
 use stowage_models::objects::{Ec2NodeClass, NodeClaim, NodePool};
+use stowage_models::schedule::instant;
 use stowage_models::selector::{Labels, Requirement};
 
 const GIB: i64 = 1 << 30;
@@ -64,9 +66,17 @@ pub(crate) fn node_pool(pool: &NodePool) -> Value {
     })
 }
 
-/// A NodeClaim.
-pub(crate) fn node_claim(claim: &NodeClaim) -> Value {
-    let mut metadata = meta(None, &claim.name, &claim.labels, &Labels::new(), claim.deleting);
+/// A NodeClaim, with what messages say of its node.
+pub(crate) fn node_claim(claim: &NodeClaim, all: &[Notice]) -> Value {
+    let mut notices = Notices::default();
+    for notice in all.iter().filter(|notice| claim.node.as_ref() == Some(&notice.node)) {
+        notices.add(notice.kind, notice.deadline.as_deref().and_then(instant));
+    }
+    let mut annotations = Labels::new();
+    if !notices.is_empty() {
+        annotations.insert(NOTICES.to_owned(), notices.to_string());
+    }
+    let mut metadata = meta(None, &claim.name, &claim.labels, &annotations, claim.deleting);
     if let Some(pool) = pool_of(&claim.labels) {
         let owner = json!({
             "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "name": pool, "uid": format!("nodepool-{pool}"),

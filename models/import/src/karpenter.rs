@@ -5,6 +5,7 @@ use crate::quantities::{Bytes, IntOrString, Quantities, Weight, nonzero, stated}
 use crate::requirement::{PoolRequirement, modernise};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use stowage_models::departure::{NOTICES, Notice, Notices};
 use stowage_models::objects::{Budget, CapacityReservation, Ec2NodeClass, NodeClaim, NodePool};
 use stowage_models::selector::Labels;
 
@@ -144,10 +145,12 @@ struct RawClaimStatus {
 }
 
 impl RawNodeClaim {
-    pub(crate) fn convert(self) -> NodeClaim {
+    /// The claim, and what messages say of its node.
+    pub(crate) fn convert(self) -> (NodeClaim, Vec<Notice>) {
         let spec = self.spec.unwrap_or_default();
         let status = self.status.unwrap_or_default();
-        NodeClaim {
+        let notices = self.metadata.annotation(NOTICES).map(Notices::parse).unwrap_or_default();
+        let claim = NodeClaim {
             created: self.metadata.creation_timestamp.clone(),
             expire_after: spec.expire_after,
             termination_grace_period: spec.termination_grace_period,
@@ -160,7 +163,10 @@ impl RawNodeClaim {
             allocatable: nonzero(status.allocatable),
             taints: taints(spec.taints),
             conditions: true_conditions(status.conditions),
-        }
+        };
+        // A machine without a node yet has no pods that would have to leave.
+        let notices = claim.node.as_deref().map(|node| notices.about(node)).unwrap_or_default();
+        (claim, notices)
     }
 }
 

@@ -215,7 +215,9 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
             into.lists.node_pools.push(read::<karpenter::RawNodePool>(text, place, kind)?.convert())
         }
         "NodeClaim" => {
-            into.lists.node_claims.push(read::<karpenter::RawNodeClaim>(text, place, kind)?.convert())
+            let (claim, notices) = read::<karpenter::RawNodeClaim>(text, place, kind)?.convert();
+            into.lists.node_claims.push(claim);
+            into.push_notices(notices);
         }
         "EC2NodeClass" => {
             into.lists.node_classes.push(read::<karpenter::RawNodeClass>(text, place, kind)?.convert())

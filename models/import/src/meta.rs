@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
-use stowage_models::departure::{REPAIRS, Symptom};
+use stowage_models::departure::{NOTICES, REPAIRS, Symptom};
 use stowage_models::labels::DO_NOT_DISRUPT;
 use stowage_models::objects::{NodeSelectorTerm, Owner, Taint, TaintEffect};
 use stowage_models::selector::{Labels, Requirement};
@@ -25,7 +25,8 @@ const KEPT: [&str; 2] = [DO_NOT_DISRUPT, POD_DELETION_COST];
 const DO_NOT_EVICT: &str = "karpenter.sh/do-not-evict";
 
 /// Annotations that are read but not kept.
-const READ: [&str; 5] = [DO_NOT_EVICT, MIRROR_POD, DEFAULT_CLASS[0], DEFAULT_CLASS[1], BETA_STORAGE_CLASS];
+const READ: [&str; 6] =
+    [DO_NOT_EVICT, MIRROR_POD, DEFAULT_CLASS[0], DEFAULT_CLASS[1], BETA_STORAGE_CLASS, NOTICES];
 
 /// Object metadata. The name has been checked before an object is read into its type.
 #[derive(Debug, Default, Deserialize)]

@@ -7,7 +7,7 @@ use crate::problem::Problem;
 use std::collections::BTreeMap;
 use stowage_models::labels::HOSTNAME;
 use stowage_models::objects::{Owner, Pod, PodRef};
-use stowage_models::plan::Plan;
+use stowage_models::plan::{Launch, Plan};
 use stowage_models::snapshot::Snapshot;
 
 /// Findings on pods that cannot be bound at most; the first say it all.
@@ -46,7 +46,7 @@ fn check_splits(problem: &Problem<'_>, plan: &Plan, ledger: &Ledger, findings: &
 }
 
 /// Pods of DaemonSets as their controller makes them, in the snapshot's order.
-fn daemon_pods(snapshot: &Snapshot) -> Vec<Pod> {
+pub(crate) fn daemon_pods(snapshot: &Snapshot) -> Vec<Pod> {
     let pod = |set: &stowage_models::objects::DaemonSet| Pod {
         namespace: set.namespace.clone(),
         name: set.name.clone(),
@@ -56,6 +56,28 @@ fn daemon_pods(snapshot: &Snapshot) -> Vec<Pod> {
         ..Pod::default()
     };
     snapshot.daemon_sets.iter().map(pod).collect()
+}
+
+/// The node that a launch becomes, with the pods of DaemonSets on it; `None` if nothing of the kind is offered.
+pub(crate) fn launched<'a>(problem: &Problem<'_>, launch: &Launch, daemons: &'a [Pod]) -> Option<Place<'a>> {
+    let key = (
+        launch.node_pool.as_str(),
+        launch.instance_type.as_str(),
+        launch.zone.as_str(),
+        launch.capacity_type.as_str(),
+        &launch.labels,
+    );
+    let offering = &problem.offerings.list[problem.offerings.find(&problem.pools, key)?];
+    let kind = &problem.offerings.kinds[offering.kind];
+    let mut labels = problem.offerings.labels(problem.region, &problem.pools, offering);
+    // No node that exists is called so: a slash is in no node's name.
+    let name = format!("planned/{}", launch.slot);
+    labels.insert(HOSTNAME.to_owned(), name.clone());
+    let taints = problem.pools[kind.pool].pool.taints.clone();
+    let allocatable = problem.offerings.facts[kind.facts].allocatable.clone();
+    let mut place = Place::new(&name, labels, taints, allocatable);
+    problem.offerings.classes[kind.class].carries.iter().for_each(|set| place.bind(&daemons[*set]));
+    Some(place)
 }
 
 /// Splits are feasible, and every pod of the plan can be bound where it is meant to go, in some order.
@@ -106,25 +128,7 @@ fn check_nodes(
     }
     let existing = world.places.len();
     for launch in &plan.launches {
-        let key = (
-            launch.node_pool.as_str(),
-            launch.instance_type.as_str(),
-            launch.zone.as_str(),
-            launch.capacity_type.as_str(),
-            &launch.labels,
-        );
-        let Some(offering) = problem.offerings.find(&problem.pools, key) else { continue };
-        let offering = &problem.offerings.list[offering];
-        let kind = &problem.offerings.kinds[offering.kind];
-        let mut labels = problem.offerings.labels(problem.region, &problem.pools, offering);
-        // No node that exists is called so: a slash is in no node's name.
-        labels.insert(HOSTNAME.to_owned(), format!("planned/{}", launch.slot));
-        let taints = problem.pools[kind.pool].pool.taints.clone();
-        let allocatable = problem.offerings.facts[kind.facts].allocatable.clone();
-        let mut place = Place::new(&format!("planned/{}", launch.slot), labels, taints, allocatable);
-        for set in &problem.offerings.classes[kind.class].carries {
-            place.bind(&daemons[*set]);
-        }
+        let Some(place) = launched(problem, launch, &daemons) else { continue };
         world.places.push(place);
         let place = world.places.len() - 1;
         assignments.extend(launch.pods.iter().filter_map(|pod| Some((*pods.get(pod)?, place))));

@@ -174,6 +174,8 @@ codes! {
     WAVE = "wave";
     /// Nodes are removed for less than the policy wants to save.
     THRESHOLD = "threshold";
+    /// Too much of a NodePool's spot capacity is of one type in one zone, and need not be.
+    DIVERSITY = "diversity";
     /// A spot node is replaced by another that too few types could be.
     FLEXIBILITY = "flexibility";
     /// The bound is not what the multipliers prove.

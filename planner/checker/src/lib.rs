@@ -14,6 +14,7 @@ mod binding;
 mod branching;
 mod certificate;
 mod consolidation;
+mod diversity;
 mod existing;
 mod figures;
 pub mod filters;
@@ -41,6 +42,7 @@ mod tests;
 mod variants;
 mod wishes;
 
+pub use consolidation::{Leaving, LeavingPod, Obstacle, check_removals};
 pub use finding::{Finding, code};
 pub use matching::{accepts, tolerates};
 pub use request::effective_request;
@@ -90,6 +92,7 @@ fn judge(snapshot: &Snapshot, catalog: &Catalog, plan: &Plan, findings: &mut Fin
     existing::check(&problem, catalog, plan, &mut ledger, findings);
     binding::check(&problem, plan, &ledger, findings);
     limits::check(&problem, plan, &ledger, findings);
+    diversity::check(snapshot, catalog, plan, findings);
     figures::check(&problem, catalog, plan, &ledger, findings);
     figures::check_progress(plan, findings);
     certificate::check_all(&problem, plan, &ledger, findings);

@@ -175,6 +175,9 @@ pub struct EffortArgs {
     /// What minValues of NodePool requirements count, as Karpenter's MIN_VALUES_POLICY
     #[arg(long, value_enum, default_value_t = MinValuesArg::Strict, value_name = "WHAT")]
     pub min_values: MinValuesArg,
+    /// Keep no more than this share of a NodePool's spot capacity in one instance type and zone, where another would do
+    #[arg(long, value_name = "SHARE", value_parser = values::spot_share, allow_hyphen_values = true)]
+    pub spot_share: Option<Ppm>,
     /// Seed of the search; the same seed, input and limit give the same plan unless the clock stops it
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,

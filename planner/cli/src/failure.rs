@@ -93,6 +93,9 @@ impl From<PlanError> for Failure {
         let (place, message) = match &refused {
             PlanError::Policy(message) => ("policy", message),
             PlanError::TooLarge(message) => ("snapshot", message),
+            PlanError::NoOrder => {
+                return Failure::new("snapshot", refused.to_string(), "raise spec.limits of their NodePools");
+            }
             PlanError::Threads { .. } => {
                 return Failure::new("--threads", refused.to_string(), "pass a smaller number");
             }

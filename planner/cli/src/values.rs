@@ -37,6 +37,19 @@ pub fn slack(text: &str) -> Result<Ppm, String> {
     }
 }
 
+/// `--spot-share`: a share above 0, at most 1, as `0.3` or `30%`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn spot_share(text: &str) -> Result<Ppm, String> {
+    let share = share(text)?;
+    if (1..=Ppm::ONE).contains(&share.0) {
+        Ok(share)
+    } else {
+        Err("a spot share is above 0 and at most 1, for example 0.3 or 30%".to_owned())
+    }
+}
+
 /// `--time-limit`: a positive number with a unit, as `500ms`, `1s`, `2m` or `1.5s`.
 ///
 /// # Errors
@@ -229,6 +242,8 @@ mod tests {
         assert!(slack("0.500001").is_err());
         assert!(slack("2").is_err());
         assert_eq!(slack("50%"), Ok(Ppm(500_000)));
+        assert_eq!(spot_share("30%"), Ok(Ppm(300_000)));
+        assert!(spot_share("0").is_err() && spot_share("101%").is_err());
     }
 
     #[test]

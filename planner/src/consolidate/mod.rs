@@ -7,14 +7,16 @@
 //! fluid relaxation -> prices of pods        (relaxed)
 //! local search over sets of nodes           (search, state)
 //! given the removals, an ordinary plan      (the engine)
-//! certificate of the whole, order in waves  (prove, waves)
+//! certificate of the whole, order in waves  (prove, waves, order)
 //! ```
 
 mod budgets;
 mod departures;
 mod model;
+mod order;
 mod prove;
 mod relaxed;
+mod report;
 mod rules;
 mod search;
 mod spot;
@@ -28,29 +30,31 @@ use crate::problem::Problem;
 use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, threads};
 use budgets::{Allowances, Ledger};
 use model::Model;
+use order::{Route, Way};
 use rayon::ThreadPool;
-use rules::{Kept, Verdict, pod_weight};
+use rules::{Kept, Verdict};
 use search::Search;
 use state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use stowage_models::catalog::Catalog;
-use stowage_models::consolidation::{
-    Consolidation, ConsolidationPolicy, ConsolidationSummary, Move, NodeDecision, NodeReason, WEIGHT_ONE,
-    Wave,
-};
+use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, Move, NodeReason, Wave};
 use stowage_models::objects::PodRef;
-use stowage_models::plan::{Plan, Policy, SnapshotRef};
+use stowage_models::plan::{Launch, Plan, Policy};
 use stowage_models::snapshot::Snapshot;
-use stowage_models::units::{Ppm, UsdMicros};
+use stowage_models::units::Ppm;
 use waves::Schedule;
 
 /// Share of the time the search over removals may take; the rest is for the plan of the launches and the proof.
 const SEARCH_SHARE: f64 = 0.5;
 
-/// Plans without the removals that replace spot by spot with too few types to choose from, at most: then nothing goes for its cost.
-const SPOT_ROUNDS_MAX: usize = 4;
+/// Plans without removals that are in the way of others, or replace spot by spot with too few types to choose from, at most: then nothing goes
+/// for its cost.
+const ROUNDS_MAX: usize = 12;
+
+/// Plans in which nodes stay after all, at most, for a choice that moves pods with constraints.
+const REFINEMENTS_MAX: usize = 6;
 
 /// Plans the pods that wait and consolidates the nodes that exist, as `policy.consolidation` says (by default, if it is absent).
 ///
@@ -112,6 +116,7 @@ struct Scene<'a> {
     allowances: &'a Allowances<'a>,
     /// Nodes that have to go and do.
     departing: &'a BTreeSet<usize>,
+    pool: &'a Arc<ThreadPool>,
 }
 
 /// What is known after the search over removals.
@@ -134,6 +139,9 @@ enum Attempt {
     /// Limits and budgets leave no order in which all of them can go.
     NoOrder,
 }
+
+/// Moves and waves.
+type Order = (Vec<Move>, Vec<Wave>);
 
 /// Removals, the plan, moves and waves.
 type Candidate = (BTreeSet<usize>, Planned, Vec<Move>, Vec<Wave>);
@@ -161,10 +169,13 @@ impl Job<'_> {
                 verdicts[*node].kept = Some(Kept::new(NodeReason::Deferred, message));
             }
             let going = defer(&mut verdicts, deferred);
+            let is_last = going == 0;
             match self.attempt(&pool, &mut verdicts, &ledger, observer)? {
                 Attempt::Planned(planned) => return Ok(*planned),
                 // They alone wait, not whoever has to go beside them.
                 Attempt::NoPlace(nodes) => without_place.extend(nodes),
+                // Those that go by force alone are too many: the rules forbid what they ask for.
+                Attempt::NoOrder if is_last => return Err(PlanError::NoOrder),
                 // There is no order in which all of these can go: the most pressing half alone, then.
                 Attempt::NoOrder => deferred += going - going / 2,
             }
@@ -198,20 +209,30 @@ impl Job<'_> {
         };
         let departing: BTreeSet<usize> =
             (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
-        let choice = self.choose(&problem, &model, verdicts, &relaxed);
         let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
-        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing };
-        let mut chosen = match choice {
-            Some(choice) => self.removal(&scene, &model, choice, pool, observer)?,
-            None => None,
-        };
+        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing, pool };
+        let mut chosen = None;
+        // The search knows nothing of constraints between pods; where its choice comes to nothing for them, pods with such
+        // constraints stay where they are.
+        let any_tied = model.removable.iter().any(|one| verdicts[one.node].tied);
+        for ties_stay in if any_tied { &[false, true][..] } else { &[false][..] } {
+            let Some(choice) = self.choose(&problem, &model, verdicts, &relaxed, *ties_stay) else {
+                continue;
+            };
+            chosen = self.removal(&scene, &model, choice, observer)?;
+            if chosen.is_some() {
+                break;
+            }
+        }
         if chosen.is_none() {
             let after = states::without(self.snapshot, verdicts, &BTreeSet::new());
             let planned = plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)?;
-            let order = self.carry_out(&departing, &planned.plan, verdicts, ledger, &allowances);
-            let homeless = self.without_place(&departing, verdicts, &planned.plan);
-            if order.is_none() && !homeless.is_empty() {
-                return Ok(Attempt::NoPlace(homeless));
+            let order = self.carry_out(&scene, &departing, &planned.plan)?.ok();
+            if order.is_none() {
+                let homeless = self.without_place(&departing, verdicts, &planned.plan);
+                if !homeless.is_empty() {
+                    return Ok(Attempt::NoPlace(homeless));
+                }
             }
             chosen = order.map(|(moves, waves)| (departing, planned, moves, waves));
         }
@@ -252,74 +273,155 @@ impl Job<'_> {
         scene: &Scene<'_>,
         model: &Model,
         mut choice: Choice,
-        pool: &Arc<ThreadPool>,
         observer: &mut dyn FnMut(&Moment),
     ) -> Result<Option<Candidate>, PlanError> {
-        // The search knows nothing of pods that wait with constraints of their own. Where there are some, the engine says what places for
-        // all of them cost with these nodes and without.
+        // The search knows nothing of constraints between pods. Where some of those that wait or move have such, the engine says what
+        // places for all of them cost with these nodes and without.
         let bare = states::without(self.snapshot, scene.verdicts, &BTreeSet::new());
         let mut whole = None;
-        if bare.pods.iter().any(|pod| pod.is_pending() && states::is_tied(pod)) {
+        if choice.removed.iter().any(|node| scene.verdicts[*node].tied)
+            || bare.pods.iter().any(|pod| pod.is_pending() && states::is_tied(pod))
+        {
             let stay = plan(&bare, self.catalog, self.policy, &self.rest(0.2), observer)?.plan;
             let prices: i64 = model.removable.iter().map(|one| one.price).sum();
             choice.baseline = prices + stay.summary.launch_cost.0;
             whole = Some(stay.summary.pods_unplaced);
         }
-        for round in 0..SPOT_ROUNDS_MAX {
+        // Pods with constraints may need more than the search bought.
+        let is_tied = choice.removed.iter().any(|node| scene.verdicts[*node].tied);
+        let mut refined =
+            if is_tied { Some(self.refine(scene, model, &mut choice.removed, observer)?) } else { None };
+        for round in 0..ROUNDS_MAX {
+            if choice.removed.is_empty() {
+                return Ok(None);
+            }
             let after = states::without(self.snapshot, scene.verdicts, &choice.removed);
             let removed: BTreeSet<usize> = choice.removed.union(scene.departing).copied().collect();
-            let carry_out = |planned: Planned| -> Option<Candidate> {
-                let (moves, waves) =
-                    self.carry_out(&removed, &planned.plan, scene.verdicts, scene.ledger, scene.allowances)?;
-                Some((removed.clone(), planned, moves, waves))
+            let mut in_the_way = BTreeSet::new();
+            let mut carry_out = |planned: Planned| -> Result<Option<Candidate>, PlanError> {
+                Ok(match self.carry_out(scene, &removed, &planned.plan)? {
+                    Ok((moves, waves)) => Some((removed.clone(), planned, moves, waves)),
+                    Err(nodes) => {
+                        in_the_way = nodes;
+                        None
+                    }
+                })
             };
             // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
-            let engine = plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?;
+            let engine = match refined.take() {
+                Some(engine) => engine,
+                None => plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?,
+            };
             let mut chosen = None;
             if round > 0 || whole.is_some() || engine.plan.summary.launch_cost.0 <= choice.launch_cost {
-                chosen = carry_out(engine);
+                chosen = carry_out(engine)?;
             }
             if round == 0 && whole.is_none() && chosen.is_none() {
                 let own = adopt(&after, self.catalog, self.policy, &self.rest(0.2), &choice.foreign);
                 // What the search over removals chose knows nothing of minValues.
                 let covered =
                     |planned: &Planned| crate::min_values::is_met(&after, self.catalog, &planned.plan);
-                chosen = own.ok().filter(covered).and_then(carry_out);
+                if let Some(own) = own.ok().filter(covered) {
+                    chosen = carry_out(own)?;
+                }
             }
-            let Some(candidate) = chosen else { return Ok(None) };
+            in_the_way.retain(|node| choice.removed.contains(node));
+            let Some(candidate) = chosen else {
+                if in_the_way.is_empty() || self.elapsed() >= self.limits.time {
+                    return Ok(None);
+                }
+                // These stay, and the rest is planned anew.
+                choice.removed.retain(|node| !in_the_way.contains(node));
+                continue;
+            };
             let launch_cost = candidate.1.plan.summary.launch_cost.0;
             let gone = |node: usize| choice.removed.contains(&node);
             let kept: i64 = model.removable.iter().filter(|one| !gone(one.node)).map(|one| one.price).sum();
             let rate: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.leaving).sum();
-            let is_judged = round > 0 || whole.is_some();
+            // A plan that is adopted may have become dearer on the way.
+            let is_judged = round > 0 || whole.is_some() || launch_cost > choice.launch_cost;
             let is_worth = self.is_worth(model, rate, choice.baseline - kept - rate - launch_cost);
             let leaves_out = whole.is_some_and(|most| candidate.1.plan.summary.pods_unplaced > most);
             if leaves_out || (is_judged && !is_worth) {
                 return Ok(None);
             }
             let rigid = spot::rigid(self.snapshot, &after, &candidate, scene.verdicts, |after| {
-                Problem::new(after, self.catalog, self.policy, pool.clone())
+                Problem::new(after, self.catalog, self.policy, scene.pool.clone())
             })?;
             if rigid.is_empty() {
                 return Ok(Some(candidate));
             }
             choice.removed = choice.removed.difference(&rigid).copied().collect();
-            if choice.removed.is_empty() {
-                return Ok(None);
-            }
         }
         Ok(None)
     }
 
-    /// The best removals found, if they are worth it.
+    /// The engine's plan without these nodes. Nodes stay after all whose pods have no place then, or get a launch that costs no less than
+    /// they do, as long as that makes the whole no dearer.
+    fn refine(
+        &self,
+        scene: &Scene<'_>,
+        model: &Model,
+        removed: &mut BTreeSet<usize>,
+        observer: &mut dyn FnMut(&Moment),
+    ) -> Result<Planned, PlanError> {
+        let mut without = |removed: &BTreeSet<usize>| {
+            let after = states::without(self.snapshot, scene.verdicts, removed);
+            plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)
+        };
+        let total = |removed: &BTreeSet<usize>, plan: &Plan| -> i64 {
+            let nodes = model.removable.iter();
+            let nodes = nodes.map(|one| if removed.contains(&one.node) { one.leaving } else { one.price });
+            nodes.sum::<i64>() + plan.summary.launch_cost.0
+        };
+        let mut best = without(removed)?;
+        for _ in 0..REFINEMENTS_MAX {
+            if self.elapsed() >= self.limits.time {
+                break;
+            }
+            let homeless = self.without_place(removed, scene.verdicts, &best.plan);
+            let mut back: BTreeSet<usize> = homeless.keys().copied().collect();
+            if back.is_empty() {
+                let launches = &best.plan.launches;
+                back = launches.iter().filter_map(|one| self.replaced(scene, removed, one)).collect();
+            }
+            if back.is_empty() {
+                break;
+            }
+            let fewer: BTreeSet<usize> = removed.difference(&back).copied().collect();
+            let next = without(&fewer)?;
+            if homeless.is_empty() && total(&fewer, &next.plan) > total(removed, &best.plan) {
+                break;
+            }
+            (*removed, best) = (fewer, next);
+        }
+        Ok(best)
+    }
+
+    /// The node that most pods of a launch come from, if it costs no more.
+    fn replaced(&self, scene: &Scene<'_>, removed: &BTreeSet<usize>, launch: &Launch) -> Option<usize> {
+        let shared = |node: &usize| {
+            let pods = scene.verdicts[*node].moving.iter().map(|pod| self.snapshot.pods[*pod as usize].id());
+            pods.filter(|pod| launch.pods.contains(pod)).count()
+        };
+        let may_stay =
+            |node: &&usize| scene.verdicts[**node].price.is_some_and(|price| price <= launch.price.0);
+        let most =
+            removed.iter().filter(may_stay).map(|node| (shared(node), std::cmp::Reverse(*node))).max()?;
+        (most.0 > 0).then_some(most.1.0)
+    }
+
+    /// The best removals found, if they are worth it; with `ties_stay` of nodes whose pods have no constraints towards others.
     fn choose(
         &self,
         problem: &Problem<'_>,
         model: &Model,
         verdicts: &[Verdict],
         relaxed: &relaxed::Relaxed,
+        ties_stay: bool,
     ) -> Option<Choice> {
-        let deadline = self.limits.time.mul_f64(SEARCH_SHARE);
+        let begun = self.elapsed();
+        let deadline = begun + self.limits.time.saturating_sub(begun).mul_f64(SEARCH_SHARE);
         let stopped = || {
             let cancelled = self
                 .limits
@@ -329,7 +431,8 @@ impl Job<'_> {
             cancelled || self.elapsed() >= deadline
         };
         let seed = self.snapshot.seed ^ self.policy.seed;
-        let mut search = Search::new(model, &relaxed.multipliers, seed, &stopped);
+        let open = model.removable.iter().map(|one| !(ties_stay && verdicts[one.node].tied)).collect();
+        let mut search = Search::new(model, &relaxed.multipliers, open, seed, &stopped);
         let mut state = search.as_is(model);
         let before = (state.homeless.iter().sum::<i64>(), state.cost);
         let rounded = search.rounded(model, &relaxed.kept);
@@ -409,16 +512,15 @@ impl Job<'_> {
         Choice { removed, foreign, launch_cost, baseline: 0 }
     }
 
-    /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place. Nodes that go by force do not ask
-    /// whether their pods have one.
+    /// Moves and waves of a plan, if there is an order and every pod of the removed nodes has a place; else the nodes that are in the way of
+    /// each other, as far as they are known. Nodes that go by force do not ask whether their pods have a place.
     fn carry_out(
         &self,
+        scene: &Scene<'_>,
         removed: &BTreeSet<usize>,
         plan: &Plan,
-        verdicts: &[Verdict],
-        ledger: &Ledger,
-        allowances: &Allowances<'_>,
-    ) -> Option<(Vec<Move>, Vec<Wave>)> {
+    ) -> Result<Result<Order, BTreeSet<usize>>, PlanError> {
+        let (verdicts, ledger, allowances) = (scene.verdicts, scene.ledger, scene.allowances);
         let launched = plan.launches.iter().map(|launch| (&launch.slot, &launch.pods));
         let places: BTreeMap<&PodRef, &String> = launched
             .chain(plan.existing.iter().map(|node| (&node.name, &node.pods)))
@@ -431,7 +533,7 @@ impl Job<'_> {
                 let to = match places.get(&pod) {
                     Some(place) => (*place).clone(),
                     None if verdicts[*node].is_forced() => continue,
-                    None => return None,
+                    None => return Ok(Err(BTreeSet::new())),
                 };
                 moves.push(Move { pod, from: self.snapshot.nodes[*node].name.clone(), to });
             }
@@ -447,130 +549,29 @@ impl Job<'_> {
             moves: &moves,
             removed,
         };
-        let waves = schedule.waves()?;
-        Some((moves, waves))
-    }
-
-    /// Pods by group that the plan has to place: all that may move, and those that wait and are not left out.
-    fn demand(&self, problem: &Problem<'_>, model: &Model, plan: &Plan) -> Vec<i64> {
-        let mut demand: Vec<i64> = problem.groups.iter().map(|group| group.whole.len() as i64).collect();
-        for pod in plan.unplaced.iter().flat_map(|entry| &entry.pods) {
-            if let Some(group) = model.group_of.get(pod) {
-                demand[*group as usize] -= 1;
-            }
+        if !removed.iter().any(|node| verdicts[*node].tied) {
+            return Ok(schedule.waves(None).map(|waves| (moves.clone(), waves)));
         }
-        demand
-    }
-
-    fn summary(
-        &self,
-        plan: &Plan,
-        verdicts: &[Verdict],
-        removed: &BTreeSet<usize>,
-        moves: &[Move],
-        bound: i64,
-    ) -> ConsolidationSummary {
-        let before: i64 = verdicts.iter().filter_map(|verdict| verdict.price).sum();
-        let gone: i64 = removed.iter().filter_map(|node| verdicts[*node].price).sum();
-        let nodes = removed.len() as i64;
-        let (mut once, mut rate) = (self.wanted.removal_cost.0 * nodes, self.wanted.removal_rate().0 * nodes);
-        for pod in removed.iter().flat_map(|node| &verdicts[*node].moving) {
-            let weight = pod_weight(&self.snapshot.pods[*pod as usize]);
-            let cost = i128::from(self.wanted.eviction_cost.0) * i128::from(weight) / i128::from(WEIGHT_ONE);
-            once += i64::try_from(cost).unwrap_or(i64::MAX);
-            rate += self.wanted.eviction_rate(weight).0;
-        }
-        let after = before - gone + plan.summary.launch_cost.0;
-        let bound = bound.min(after + rate);
-        let left = after + rate - bound;
-        ConsolidationSummary {
-            cost_before: UsdMicros(before),
-            cost_after: UsdMicros(after),
-            nodes_removed: removed.len() as u64,
-            pods_moved: moves.len() as u64,
-            disruption_cost: UsdMicros(once),
-            disruption_rate: UsdMicros(rate),
-            cost_fixed: UsdMicros(verdicts.iter().filter(|v| v.kept.is_some()).filter_map(|v| v.price).sum()),
-            bound: UsdMicros(bound),
-            left: UsdMicros(left),
-            left_share: Ppm::gap(UsdMicros(before + left), UsdMicros(before)),
-        }
-    }
-
-    fn decisions(
-        &self,
-        verdicts: &[Verdict],
-        removed: &BTreeSet<usize>,
-        model: &Model,
-        pi: &[f64],
-    ) -> Vec<NodeDecision> {
-        let mut worth: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
-        for one in &model.removable {
-            let own: f64 = one.own.iter().map(|(g, count)| pi[*g as usize] * *count as f64).sum();
-            worth.insert(one.node, ((own * 1e6) as i64, one.leaving));
-        }
-        let decide = |(index, verdict): (usize, &Verdict)| {
-            let node = self.snapshot.nodes[index].name.clone();
-            let price = verdict.price.map(UsdMicros);
-            match &verdict.kept {
-                Some(kept) => NodeDecision {
-                    node,
-                    reason: kept.reason,
-                    pod: kept.pod.clone(),
-                    budget: kept.budget.clone(),
-                    departure: verdict.departure().cloned(),
-                    message: kept.message.clone(),
-                    price,
-                },
-                None => {
-                    let is_gone = removed.contains(&index);
-                    let reason = if is_gone { verdict.removal() } else { NodeReason::Worth };
-                    let (pods, leaving) = worth.get(&index).copied().unwrap_or((0, 0));
-                    let message = if is_gone {
-                        format!("{} pods move", verdict.moving.len())
-                    } else {
-                        format!(
-                            "its {} pods would cost {} an hour elsewhere, moving them {} an hour over the horizon",
-                            verdict.moving.len(),
-                            UsdMicros(pods),
-                            UsdMicros(leaving)
-                        )
-                    };
-                    let departure = verdict.departure().cloned();
-                    NodeDecision { node, reason, pod: None, budget: None, departure, message, price }
-                }
-            }
-        };
-        verdicts.iter().enumerate().map(decide).collect()
-    }
-
-    /// The plan was made for the cluster without the removed nodes; what it says about the cluster before is made true.
-    fn finish(&self, plan: &mut Plan, verdicts: &[Verdict]) {
-        plan.snapshot = SnapshotRef {
-            digest: self.snapshot.digest(),
-            taken_at: self.snapshot.taken_at.clone(),
-            origin: self.snapshot.origin.clone(),
-        };
-        plan.summary.nodes_before = self.snapshot.nodes.len() as u64;
-        plan.summary.cost_before = UsdMicros(verdicts.iter().filter_map(|verdict| verdict.price).sum());
-        plan.summary.nodes_unpriced =
-            verdicts.iter().filter(|verdict| verdict.price.is_none()).count() as u64;
+        let (snapshot, catalog) = (self.snapshot, self.catalog);
+        let route = Route { snapshot, catalog, verdicts, plan, moves: &moves };
+        let whole = route.whole();
+        let problem = Problem::new(&whole, self.catalog, self.policy, scene.pool.clone())?;
+        Ok(schedule.waves(Some(Way::new(route, &problem))).map(|waves| (moves.clone(), waves)))
     }
 }
 
-/// Keeps all but the most pressing nodes of those that have to go for now, so many of them; and returns how many go. Those that go by
-/// force come last.
+/// Keeps the least pressing nodes, so many, of those that have to go for now; and returns how many still go of those that may wait.
+/// Those that go by force never wait: the referee would refuse a plan that keeps one.
 fn defer(verdicts: &mut [Verdict], deferred: usize) -> usize {
-    let mut going: Vec<usize> = (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
+    let may_wait = |node: &usize| verdicts[*node].departs() && !verdicts[*node].is_forced();
+    let mut going: Vec<usize> = (0..verdicts.len()).filter(may_wait).collect();
     going.sort_by(|a, b| verdicts[*a].urgency().cmp(&verdicts[*b].urgency()).then(a.cmp(b)));
     let stay = going.len().saturating_sub(deferred);
     for node in going.drain(stay..) {
         let message = "limits and budgets leave no order in which it can go with the others that have to";
         verdicts[node].kept = Some(Kept::new(NodeReason::Deferred, message));
     }
-    // Halves of those that wait for leave first; then of the others.
-    let voluntary = going.iter().filter(|node| !verdicts[**node].is_forced()).count();
-    if voluntary > 0 { voluntary } else { going.len() }
+    going.len()
 }
 
 /// Pods without a place first, then money.

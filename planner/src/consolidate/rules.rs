@@ -2,6 +2,7 @@
 
 use super::budgets::{Allowances, Ledger};
 use super::departures::{Leaving, departures};
+use crate::extract::capacity_type;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
@@ -28,6 +29,8 @@ pub(crate) struct Verdict {
     pub(crate) pool: Option<usize>,
     /// Whether it has to go.
     pub(super) leaving: Leaving,
+    /// Where its pods may go depends on where others are.
+    pub(super) tied: bool,
 }
 
 impl Verdict {
@@ -171,17 +174,13 @@ impl<'a> Facts<'a> {
         let pool =
             node.nodepool().and_then(|name| self.snapshot.node_pools.iter().position(|p| p.name == name));
         let label = |key: &str| node.labels.get(key).map(String::as_str);
-        let eks = || match label(labels::EKS_CAPACITY_TYPE) {
-            Some("SPOT") => Some("spot"),
-            Some("ON_DEMAND") => Some("on-demand"),
-            _ => None,
-        };
         let price = label(labels::INSTANCE_TYPE)
             .and_then(|name| self.catalog.get(name))
-            .and_then(|kind| kind.price(label(labels::ZONE)?, label(labels::CAPACITY_TYPE).or_else(eks)?))
+            .and_then(|kind| kind.price(label(labels::ZONE)?, &capacity_type(node)?))
             .map(|price| price.usd.0);
-        let moving = self.on(node).filter(|(_, pod)| moves(pod)).map(|(index, _)| index).collect();
-        let mut verdict = Verdict { kept: None, price, moving, pool, leaving };
+        let moving: Vec<u32> = self.on(node).filter(|(_, pod)| moves(pod)).map(|(index, _)| index).collect();
+        let tied = moving.iter().any(|pod| self.ties.bind(&self.snapshot.pods[*pod as usize]));
+        let mut verdict = Verdict { kept: None, price, moving, pool, leaving, tied };
         verdict.kept = self.node_rules(node, &verdict);
         verdict
     }
@@ -363,10 +362,7 @@ impl<'a> Facts<'a> {
             return Some(Kept::new(NodeReason::Pod, message));
         }
         if let Some(why) = self.ties.of(pod) {
-            return Some(Kept::new(
-                NodeReason::Pod,
-                format!("pod {id} has {why}, which moves do not look at yet"),
-            ));
+            return Some(Kept::new(NodeReason::Pod, format!("pod {id} {why}")));
         }
         self.allowances.refusal(pod).filter(|_| !insists).map(|(budget, why)| Kept {
             budget: Some(budget),
@@ -404,54 +400,62 @@ fn not_ready(node: &Node, claim: Option<&NodeClaim>) -> Option<&'static str> {
     }
 }
 
-/// Constraints between pods: who is tied to others by one may not move for now.
+/// What pods that stay ask of others. The scheduler looks at it when they start, and never again: whoever they need may not move away.
 struct Ties<'a> {
-    terms: BTreeSet<(&'a str, &'a PodAffinityTerm)>,
-    spreads: BTreeSet<(&'a str, &'a LabelSelector)>,
+    /// Required affinity of pods that it does not mean themselves.
+    needed: BTreeSet<(&'a str, &'a PodAffinityTerm)>,
+    /// Spread constraints: namespace, key, skew, selector.
+    spreads: BTreeSet<(&'a str, &'a str, i32, &'a LabelSelector)>,
+    /// Required anti-affinity: whoever it means goes where the scheduler lets it.
+    away: BTreeSet<(&'a str, &'a PodAffinityTerm)>,
+}
+
+fn spreads_of(pod: &Pod) -> impl Iterator<Item = (&str, &str, i32, &LabelSelector)> {
+    let hard = pod.spec.topology_spread.iter().filter(|spread| spread.hard);
+    hard.filter_map(|one| {
+        Some((pod.namespace.as_str(), one.topology_key.as_str(), one.max_skew, one.label_selector.as_ref()?))
+    })
 }
 
 impl<'a> Ties<'a> {
     fn new(snapshot: &'a Snapshot) -> Ties<'a> {
-        let mut ties = Ties { terms: BTreeSet::new(), spreads: BTreeSet::new() };
+        let mut ties = Ties { needed: BTreeSet::new(), spreads: BTreeSet::new(), away: BTreeSet::new() };
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
             let affinity = &pod.spec.affinity;
-            for term in affinity.pod_required.iter().chain(&affinity.anti_required) {
-                ties.terms.insert((&pod.namespace, term));
-            }
-            for spread in pod.spec.topology_spread.iter().filter(|spread| spread.hard) {
-                if let Some(selector) = &spread.label_selector {
-                    ties.spreads.insert((&pod.namespace, selector));
-                }
-            }
+            // One that means itself has company wherever it is.
+            let others = affinity.pod_required.iter().filter(|term| !reaches(term, &pod.namespace, pod));
+            ties.needed.extend(others.map(|term| (pod.namespace.as_str(), term)));
+            ties.away.extend(affinity.anti_required.iter().map(|term| (pod.namespace.as_str(), term)));
+            ties.spreads.extend(spreads_of(pod));
         }
         ties
     }
 
-    /// The constraint that ties the pod to others, in a few words.
+    /// What keeps the pod where it is, in a few words.
     fn of(&self, pod: &Pod) -> Option<&'static str> {
-        let spec = &pod.spec;
-        let mut containers = spec.containers.iter().chain(&spec.init_containers);
-        if spec.topology_spread.iter().any(|spread| spread.hard) {
-            Some("a DoNotSchedule spread constraint")
-        } else if !spec.affinity.pod_required.is_empty() {
-            Some("required pod affinity")
-        } else if !spec.affinity.anti_required.is_empty() {
-            Some("required pod anti-affinity")
-        } else if spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_))) {
-            Some("a volume of a kind that is not planned for")
-        } else if containers.any(|container| !container.host_ports.is_empty()) {
-            Some("a host port")
-        } else if self.terms.iter().any(|(namespace, term)| reaches(term, namespace, pod)) {
-            Some("another pod's required (anti-)affinity to it")
-        } else if self
-            .spreads
-            .iter()
-            .any(|(namespace, s)| *namespace == pod.namespace && s.matches(&pod.labels))
-        {
-            Some("another pod's spread constraint that counts it")
+        let counts = |one: &&(&str, &str, i32, &LabelSelector)| {
+            one.0 == pod.namespace && one.3.matches(&pod.labels) && spreads_of(pod).all(|own| own != **one)
+        };
+        if pod.spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_))) {
+            Some("has a volume of a kind that is not planned for")
+        } else if self.needed.iter().any(|(namespace, term)| reaches(term, namespace, pod)) {
+            Some("is one that another pod's required affinity asks for")
+        } else if self.spreads.iter().any(|one| counts(&one)) {
+            Some("is counted by another pod's spread constraint, and has no such constraint itself")
         } else {
             None
         }
+    }
+
+    /// Whether where the pod may go depends on where others are, ports of the host included.
+    fn bind(&self, pod: &Pod) -> bool {
+        let spec = &pod.spec;
+        let mut containers = spec.containers.iter().chain(&spec.init_containers);
+        spec.topology_spread.iter().any(|spread| spread.hard)
+            || !spec.affinity.pod_required.is_empty()
+            || !spec.affinity.anti_required.is_empty()
+            || containers.any(|container| !container.host_ports.is_empty())
+            || self.away.iter().any(|(namespace, term)| reaches(term, namespace, pod))
     }
 }
 

@@ -63,19 +63,22 @@ impl Guide {
 /// The search.
 pub(super) struct Search<'m> {
     guide: Guide,
+    /// Nodes that may go, by removable node.
+    open: Vec<bool>,
     rng: Random,
     stopped: &'m dyn Fn() -> bool,
 }
 
 impl<'m> Search<'m> {
-    /// A search guided by these multipliers.
+    /// A search guided by these multipliers among the nodes that are open.
     pub(super) fn new(
         model: &Model,
         multipliers: &Multipliers,
+        open: Vec<bool>,
         seed: u64,
         stopped: &'m dyn Fn() -> bool,
     ) -> Search<'m> {
-        Search { guide: Guide::new(model.planning(), multipliers), rng: Random::new(seed), stopped }
+        Search { guide: Guide::new(model.planning(), multipliers), open, rng: Random::new(seed), stopped }
     }
 
     /// The cluster as it is, with pods that wait placed.
@@ -90,7 +93,7 @@ impl<'m> Search<'m> {
     pub(super) fn rounded<'s>(&mut self, model: &'s Model, kept: &[f64]) -> State<'s> {
         let mut state = State::new(model);
         for (index, share) in kept.iter().enumerate() {
-            if *share < 0.5 {
+            if *share < 0.5 && self.open[index] {
                 state.remove(index);
             }
         }
@@ -217,7 +220,7 @@ impl<'m> Search<'m> {
         let steps = (nodes * STEPS_PER_NODE).clamp(STEPS_MIN, STEPS_MAX);
         // Every node alone first, those whose pods are worth least for their price before the others.
         let mut alone: Vec<(f64, usize)> =
-            (0..nodes).map(|index| (self.worth(state, index), index)).collect();
+            (0..nodes).filter(|at| self.open[*at]).map(|index| (self.worth(state, index), index)).collect();
         alone.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for (_, index) in alone {
             if (self.stopped)() {
@@ -294,8 +297,8 @@ impl<'m> Search<'m> {
         }
         self.attempt(state, |state| {
             // Removals first: what they make homeless can go home to nodes that are kept after all.
-            let (removed, kept): (Vec<usize>, Vec<usize>) =
-                chosen.iter().copied().filter(|at| *at < nodes).partition(|at| !state.kept[*at]);
+            let of_nodes = chosen.iter().copied().filter(|at| *at < nodes && self.open[*at]);
+            let (removed, kept): (Vec<usize>, Vec<usize>) = of_nodes.partition(|at| !state.kept[*at]);
             for at in chosen.iter().filter(|at| **at >= nodes) {
                 state.dissolve(at - nodes);
             }

@@ -4,11 +4,10 @@
 use super::Candidate;
 use super::rules::Verdict;
 use crate::PlanError;
-use crate::extract::Substitutes;
+use crate::extract::{Substitutes, capacity_type};
 use crate::offerings::CAPACITY_TYPES;
 use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::labels;
 use stowage_models::objects::{Node, PodRef};
 use stowage_models::plan::{Launch, Plan};
 use stowage_models::snapshot::Snapshot;
@@ -17,8 +16,7 @@ use stowage_models::snapshot::Snapshot;
 const NO_LIMIT: i64 = i64::MAX / 4;
 
 fn is_spot(node: &Node) -> bool {
-    let label = |key: &str| node.labels.get(key).map(String::as_str);
-    label(labels::CAPACITY_TYPE).map_or(label(labels::EKS_CAPACITY_TYPE) == Some("SPOT"), |own| own == "spot")
+    capacity_type(node).is_some_and(|own| own == "spot")
 }
 
 /// Nodes (indices) that the candidate replaces one to one, spot by spot, with too few cheaper types to choose from.

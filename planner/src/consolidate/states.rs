@@ -2,11 +2,11 @@
 
 use super::rules::{Verdict, moves};
 use std::collections::BTreeSet;
-use stowage_models::objects::{Pod, PodPhase};
+use stowage_models::objects::{Pod, PodPhase, PodSpec};
 use stowage_models::snapshot::Snapshot;
 
 /// The pod as it waits for another place.
-fn waiting(pod: &Pod) -> Pod {
+pub(super) fn waiting(pod: &Pod) -> Pod {
     let mut pod = pod.clone();
     pod.node = None;
     pod.nominated_node = None;
@@ -26,16 +26,28 @@ pub(super) fn is_tied(pod: &Pod) -> bool {
         || containers.any(|container| !container.host_ports.is_empty())
 }
 
+/// Takes away what pods ask for about each other, and their ports on the host.
+fn loosen(spec: &mut PodSpec) {
+    spec.topology_spread.clear();
+    spec.affinity.pod_required.clear();
+    spec.affinity.anti_required.clear();
+    for container in spec.containers.iter_mut().chain(&mut spec.init_containers) {
+        container.host_ports.clear();
+    }
+}
+
 /// The snapshot without the nodes that have to go and do, and with a waiting twin of every pod of a node that may be removed. Those
 /// pods themselves stay where they are, so what nodes have left is what they have now. Waiting pods with constraints towards others, on
 /// volumes or ports are left out: the joint problem is about fewer pods then, which costs no more; they are planned for once it is known
-/// which nodes go.
+/// which nodes go. Nobody asks anything about others here: where the others will be is what is decided.
 pub(super) fn with_twins(snapshot: &Snapshot, verdicts: &[Verdict]) -> Snapshot {
     let mut twins = without(snapshot, verdicts, &BTreeSet::new());
     twins.pods.retain(|pod| !(pod.is_pending() && is_tied(pod)));
     for verdict in verdicts.iter().filter(|verdict| verdict.is_free()) {
         twins.pods.extend(verdict.moving.iter().map(|pod| waiting(&snapshot.pods[*pod as usize])));
     }
+    twins.pods.iter_mut().for_each(|pod| loosen(&mut pod.spec));
+    twins.daemon_sets.iter_mut().for_each(|set| loosen(&mut set.spec));
     twins.normalise();
     twins
 }

@@ -4,6 +4,7 @@
 //! What is left to see to are budgets of NodePools, PodDisruptionBudgets, and limits while old and new nodes overlap.
 
 use super::budgets::{Allowances, Ledger};
+use super::order::Way;
 use super::rules::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
@@ -26,6 +27,7 @@ pub(super) struct Schedule<'a> {
 }
 
 /// A pod to evict.
+#[derive(Clone)]
 struct Leaver<'a> {
     pod: PodRef,
     /// Node or slot; `None`: nothing holds it.
@@ -35,6 +37,7 @@ struct Leaver<'a> {
 }
 
 /// How far things are.
+#[derive(Clone)]
 struct Progress<'a> {
     /// Slots not launched yet.
     waiting: BTreeMap<&'a str, (usize, Vec<i64>)>,
@@ -51,52 +54,74 @@ struct Progress<'a> {
 }
 
 impl Schedule<'_> {
-    /// The waves; `None` if limits leave no order in which everything can happen.
-    pub(super) fn waves(&self) -> Option<Vec<Wave>> {
+    /// The waves. If limits leave no order in which everything can happen, or the constraints of pods that `way` knows, there are none: then
+    /// the nodes whose pods are in the way of each other, if that is known.
+    pub(super) fn waves(&self, mut way: Option<Way<'_, '_>>) -> Result<Vec<Wave>, BTreeSet<usize>> {
+        let impossible = || Err(BTreeSet::new());
         if self.removed.is_empty() {
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         let mut progress = self.start();
         let mut waves = Vec::new();
         // What goes by force gives its part of the limits back before what takes its place is there.
         let waits_for_limits = self.removed.iter().any(|node| self.verdicts[*node].is_forced());
         while !progress.pods.is_empty() {
-            let mut wave = Wave::default();
-            for slot in self.slots_of_waiting_pods() {
-                if self.affords(slot, &progress) {
-                    self.launch(slot, &mut progress, &mut wave);
-                } else if !waits_for_limits {
-                    return None;
+            // Pods that cannot be bound where they are to go stay for a later wave, when others have moved.
+            let mut held: BTreeSet<PodRef> = BTreeSet::new();
+            let wave = loop {
+                let mut trial = progress.clone();
+                let mut wave = Wave::default();
+                for slot in self.slots_of_waiting_pods() {
+                    if self.affords(slot, &trial) {
+                        self.launch(slot, &mut trial, &mut wave);
+                    } else if !waits_for_limits {
+                        return impossible();
+                    }
                 }
-            }
-            self.fill(&mut progress, &mut wave);
-            if wave.evictions.is_empty() && wave.removals.is_empty() {
-                return None;
-            }
+                self.fill(&mut trial, &mut wave, &held);
+                if wave.evictions.is_empty() && wave.removals.is_empty() {
+                    let holds = |pods: &Vec<Leaver<'_>>| pods.iter().any(|one| held.contains(&one.pod));
+                    return Err(progress
+                        .pods
+                        .iter()
+                        .filter(|(_, pods)| holds(pods))
+                        .map(|(node, _)| *node)
+                        .collect());
+                }
+                wave.launches.sort();
+                wave.evictions.sort();
+                wave.removals.sort();
+                match way.as_ref().map(|way| way.after(&wave)) {
+                    Some(Err(stuck)) => held.extend(stuck),
+                    after => {
+                        way = after.and_then(Result::ok);
+                        progress = trial;
+                        break wave;
+                    }
+                }
+            };
             for name in &wave.removals {
                 self.gone(name, &mut progress);
             }
             for slot in &wave.launches {
-                if let Some(launch) = self.plan.launches.iter().find(|launch| launch.slot == *slot) {
-                    progress.change[self.pool(&launch.node_pool)?] += 1;
+                let launch = self.plan.launches.iter().find(|launch| launch.slot == *slot);
+                if let Some(pool) = launch.and_then(|launch| self.pool(&launch.node_pool)) {
+                    progress.change[pool] += 1;
                 }
             }
-            wave.launches.sort();
-            wave.evictions.sort();
-            wave.removals.sort();
             waves.push(wave);
         }
         let mut last = Wave::default();
         for slot in progress.waiting.keys().copied().collect::<Vec<&str>>() {
             if !self.affords(slot, &progress) {
-                return None;
+                return impossible();
             }
             self.launch(slot, &mut progress, &mut last);
         }
         if !last.launches.is_empty() {
             waves.push(last);
         }
-        Some(waves)
+        Ok(waves)
     }
 
     fn pool(&self, name: &str) -> Option<usize> {
@@ -205,8 +230,9 @@ impl Schedule<'_> {
     }
 
     /// Puts as much into a wave as may happen at once: nodes that lost pods already, then those that have to go, the most pressing
-    /// first, then those that need no launch, then the others by the slots their pods go to.
-    fn fill(&self, progress: &mut Progress<'_>, wave: &mut Wave) {
+    /// first, then those that need no launch, then the others by the slots their pods go to. Held pods stay, and with them nodes that lost
+    /// none yet.
+    fn fill(&self, progress: &mut Progress<'_>, wave: &mut Wave, held: &BTreeSet<PodRef>) {
         let mut order: Vec<usize> = progress.pods.keys().copied().collect();
         order.sort_by_key(|node| {
             let (one, is_fresh) = (&self.verdicts[*node], !progress.draining.contains(node));
@@ -221,6 +247,10 @@ impl Schedule<'_> {
             if !is_draining && !is_forced && !self.within_budgets(&open, node, progress) {
                 continue;
             }
+            let is_held = |pods: &Vec<Leaver<'_>>| pods.iter().any(|one| held.contains(&one.pod));
+            if !is_draining && progress.pods.get(&node).is_some_and(is_held) {
+                continue;
+            }
             let pods = progress.pods.remove(&node).unwrap_or_default();
             let is_empty = pods.is_empty();
             let mut rest = Vec::new();
@@ -229,7 +259,7 @@ impl Schedule<'_> {
                     |budget: &usize| spent.get(budget).copied().unwrap_or(0) < self.allowances.of(*budget);
                 let within = verdict.leaving.insists || one.budgets.iter().all(has_leave);
                 let affords = one.to.is_none_or(|to| self.affords(to, progress));
-                if !within || !(affords || is_forced) {
+                if held.contains(&one.pod) || !within || !(affords || is_forced) {
                     rest.push(one);
                     continue;
                 }

@@ -17,6 +17,7 @@ pub(crate) mod selectors;
 pub(crate) mod sim;
 pub(crate) mod split;
 pub(crate) mod volumes;
+pub(crate) mod walk;
 
 use bound::Bound;
 use ports::{Port, host_ports};

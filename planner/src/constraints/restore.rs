@@ -27,18 +27,19 @@ enum Bin {
 }
 
 /// A replay in progress.
-struct Replay<'r, 'a> {
-    problem: &'r Problem<'a>,
-    sim: Sim,
+#[derive(Clone)]
+pub(super) struct Replay<'r, 'a> {
+    pub(super) problem: &'r Problem<'a>,
+    pub(super) sim: Sim,
     /// Whether pods on a new node of a signature count, by spread constraint.
     counts_on_new: BTreeMap<(u32, u32), bool>,
     /// The same for nodes of the snapshot.
-    counts_on_node: Vec<Vec<bool>>,
+    pub(super) counts_on_node: Vec<Vec<bool>>,
     launches: u32,
 }
 
 impl<'r, 'a> Replay<'r, 'a> {
-    fn new(problem: &'r Problem<'a>) -> Replay<'r, 'a> {
+    pub(super) fn new(problem: &'r Problem<'a>) -> Replay<'r, 'a> {
         let mut sim = Sim::new(&problem.groups, &problem.constraints.meanings, None, &|g, at| {
             let group = &problem.groups[g];
             Some(problem.domains(group, &group.wants.terms.spreads[at], false))
@@ -64,7 +65,7 @@ impl<'r, 'a> Replay<'r, 'a> {
         })
     }
 
-    fn values_on_node(&mut self, node: usize) -> Values {
+    pub(super) fn values_on_node(&mut self, node: usize) -> Values {
         let keys = 0..self.problem.constraints.meanings.keys.len() as u32;
         keys.map(|key| self.problem.value_on(node, key).map(|value| self.sim.value(value))).collect()
     }
@@ -91,7 +92,7 @@ impl<'r, 'a> Replay<'r, 'a> {
         values
     }
 
-    fn bind(&mut self, g: u32, place: &(Place, Values), pods: i64) {
+    pub(super) fn bind(&mut self, g: u32, place: &(Place, Values), pods: i64) {
         let counters = 0..self.sim.owners().len() as u32;
         let counts: Vec<bool> = match place.0 {
             Place::Node(node) => {
@@ -120,7 +121,7 @@ impl<'r, 'a> Replay<'r, 'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(super) enum Place {
     /// Node of the snapshot.
     Node(usize),
     /// New node of a signature.
@@ -245,6 +246,27 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
         here.sort();
         waiting.extend(here.into_iter().map(|(_, g, pod)| (at, g, pod)));
     }
+    let waiting = bind_all(&mut replay, &places, waiting);
+    let stuck = !waiting.is_empty();
+    let mut left: BTreeMap<u32, i64> = BTreeMap::new();
+    for (at, g, _) in waiting {
+        add(placement.pattern_mut(places[at].0), g, -1);
+        *left.entry(g).or_default() += 1;
+    }
+    if again {
+        // What could not be bound before others were may be bound now.
+        while insert(problem, placement, &mut replay, &mut places, &mut left) {}
+    }
+    (left, stuck)
+}
+
+/// Binds pods (position in `places`, group, pod) where they are meant to go, in rounds; returns those that cannot be, or only as long as
+/// others are not there yet.
+pub(super) fn bind_all<B>(
+    replay: &mut Replay<'_, '_>,
+    places: &[(B, (Place, Values))],
+    mut waiting: Vec<(usize, u32, u32)>,
+) -> Vec<(usize, u32, u32)> {
     let mut bound = waiting.clone();
     let mut alike: BTreeMap<u32, usize> = BTreeMap::new();
     loop {
@@ -263,7 +285,7 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
             is_rejected
         });
         if alike.is_empty() {
-            alike = equals(problem, &waiting);
+            alike = equals(replay.problem, &waiting);
         }
         if waiting.is_empty() || waiting.len() == before {
             break;
@@ -281,17 +303,7 @@ fn replay(problem: &Problem<'_>, placement: &mut Placement, again: bool) -> (BTr
             replay.bind(g, &places[at].1, 1);
         }
     }
-    let stuck = !waiting.is_empty();
-    let mut left: BTreeMap<u32, i64> = BTreeMap::new();
-    for (at, g, _) in waiting {
-        add(placement.pattern_mut(places[at].0), g, -1);
-        *left.entry(g).or_default() += 1;
-    }
-    if again {
-        // What could not be bound before others were may be bound now.
-        while insert(problem, placement, &mut replay, &mut places, &mut left) {}
-    }
-    (left, stuck)
+    waiting
 }
 
 /// Numbers of kinds of equal pods, by pod.

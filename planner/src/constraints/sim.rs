@@ -255,6 +255,21 @@ impl Sim {
         }
     }
 
+    /// The key of a spread constraint.
+    pub(crate) fn key_of(&self, counter: u32) -> u32 {
+        self.counters[counter as usize].key
+    }
+
+    /// Has a domain among those of a spread constraint, or has it not.
+    pub(crate) fn set_domain(&mut self, counter: u32, value: u32, there: bool) {
+        let counts = &mut self.counters[counter as usize].counts;
+        if there {
+            counts.entry(value).or_default();
+        } else {
+            counts.remove(&value);
+        }
+    }
+
     /// A group that states each spread constraint, with the constraint's position.
     pub(crate) fn owners(&self) -> &[(usize, usize)] {
         &self.owners

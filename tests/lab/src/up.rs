@@ -156,6 +156,7 @@ async fn start(place: &Place, options: &Up) -> Result<Lab, String> {
             region: Some(Script::default().region),
             aws_endpoint: Some(cloud.endpoint()),
             fake_credentials: true,
+            queue: Script::default().queues.into_iter().next(),
             ..stowage_aws::Settings::new(NAME, &version)
         },
         catalog,

@@ -89,3 +89,22 @@ fn unsafe_code_is_in_the_solver_module_alone() {
         has_word(line, "unsafe") || line.contains("allow(unsafe_code") || line.contains("expect(unsafe_code")
     });
 }
+
+/// Crates whose documentation has no examples say so, because looking for some takes a compiler run each.
+#[test]
+fn examples_are_tested() {
+    for manifest in files("Cargo.toml").iter().filter(|file| file.text.contains("doctest = false")) {
+        let folder = manifest.path.trim_end_matches("Cargo.toml");
+        for file in files(".rs").iter().filter(|file| file.path.starts_with(&format!("{folder}src/"))) {
+            let fences = file.text.lines().map(str::trim).filter(|line| line.starts_with("//"));
+            let fences =
+                fences.filter_map(|line| line.trim_start_matches(['/', '!', ' ']).strip_prefix("```"));
+            // Every other one ends what the one before begins.
+            let opens: Vec<&str> = fences.step_by(2).collect();
+            let is_code = |language: &&str| {
+                language.is_empty() || language.contains("rust") || language.contains("run")
+            };
+            assert!(!opens.iter().any(is_code), "{}: an example, and doctest = false", file.path);
+        }
+    }
+}

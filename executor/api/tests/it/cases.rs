@@ -67,6 +67,14 @@ pub(crate) fn base(kind: &str) -> Value {
     json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "case" }, "spec": spec })
 }
 
+/// An action of a plan, without the fields that only removals have.
+fn action(kind: &str) -> Value {
+    json!({
+        "id": "one", "kind": kind, "nodePool": "default", "instanceType": "m6a.large", "zone": "us-east-1a",
+        "capacityType": "on-demand", "priceMicros": 1, "alternates": 0, "pods": [],
+    })
+}
+
 /// All cases.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = pools();
@@ -112,6 +120,27 @@ fn ours() -> Vec<Case> {
             "what is to be approved has a body and an end",
             json!({ "spec": { "mode": "review", "body": "AAAA" } }),
             json!({ "spec": { "mode": "review", "body": "AAAA", "expires": "2026-11-22T00:00:00Z" } }),
+        ),
+        Case::new(
+            "Plan",
+            "spec.actions",
+            "a removal, and nothing else, names a node and a reason",
+            json!({ "spec": { "actions": [action("Remove")] } }),
+            json!({ "spec": { "actions": [action("Launch")] } }),
+        ),
+        Case::new(
+            "PlanPolicy",
+            "spec.consolidation",
+            "horizon must be a minute at least",
+            json!({ "spec": { "consolidation": { "horizon": "59s" } } }),
+            json!({ "spec": { "consolidation": { "horizon": "1m" } } }),
+        ),
+        Case::new(
+            "PlanPolicy",
+            "spec.consolidation",
+            "every must be five seconds at least",
+            json!({ "spec": { "consolidation": { "every": "4s" } } }),
+            json!({ "spec": { "consolidation": { "every": "5s" } } }),
         ),
         Case::new(
             "PlanPolicy",

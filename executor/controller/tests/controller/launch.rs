@@ -59,6 +59,7 @@ impl Cloud for Fake {
                         zone: offering.zone.clone(),
                         capacity_type: offering.capacity_type.clone(),
                         image: "ami-1".to_owned(),
+                        ..Instance::default()
                     };
                     state.tokens.insert(token.to_owned(), (id.clone(), text.to_owned()));
                     state.instances.insert(id.clone(), instance.clone());

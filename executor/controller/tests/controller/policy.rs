@@ -1,9 +1,8 @@
 //! Goal: the cluster's PlanPolicy is read while the controller runs, what it says is done, and its status says whether it is in force.
 
 use crate::common::scene::{Scene, until};
-use crate::common::{LATER, all_bound, create, pods};
+use crate::common::{LATER, all_bound, pods};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use stowage_api::PlanPolicy;
@@ -14,8 +13,7 @@ use stowage_fake_cloud::Script;
 /// Changes the policy, and waits until its status says how that is taken.
 async fn set(scene: &Scene, spec: Value, status: &str, words: &str) {
     let api: Api<PlanPolicy> = Api::all(scene.client.clone());
-    let patch = Patch::Merge(json!({ "spec": spec }));
-    let changed = api.patch("default", &PatchParams::default(), &patch).await.expect("the policy changes");
+    let changed = scene.change_policy(json!({ "spec": spec })).await;
     until("word about the policy", async || {
         let found = api.get("default").await.map_err(|error| error.to_string())?;
         let conditions = found.status.unwrap_or_default().conditions.unwrap_or_default();
@@ -33,13 +31,7 @@ async fn set(scene: &Scene, spec: Value, status: &str, words: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_of_the_cluster_is_honoured() {
     let scene = Scene::start(Script::default()).await;
-    create(
-        &scene.client,
-        "planpolicies",
-        json!({ "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" },
-            "spec": { "mode": "shadow" } }),
-    )
-    .await;
+    scene.create_policy(json!({ "mode": "shadow" })).await;
     let replica = scene.replica("one", Settings::default()).await;
     set(&scene, json!({ "gapPpm": 20_000 }), "True", "").await;
     pods(&scene.client, "first", 8).await;

@@ -2,7 +2,7 @@
 //! tampered with, is stale, superseded or expired is refused, with the first precondition that does not hold; what is unrelated voids nothing.
 
 use crate::common::scene::{Scene, USER, until};
-use crate::common::{LATER, all_bound, create, pods};
+use crate::common::{LATER, all_bound, pods};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -27,13 +27,7 @@ const JANE: &str = "jane";
 async fn in_review(review: Review) -> (Scene, crate::common::scene::Replica) {
     let scene = Scene::start(Script::default()).await;
     scene.types(&["m6a.large", "m6a.xlarge"]).await;
-    create(
-        &scene.client,
-        "planpolicies",
-        json!({ "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" },
-            "spec": { "mode": "review" } }),
-    )
-    .await;
+    scene.create_policy(json!({ "mode": "review" })).await;
     let bindings: Api<ClusterRoleBinding> = Api::all(scene.client.clone());
     let binding = json!({
         "metadata": { "name": "jane-approves" },
@@ -249,16 +243,7 @@ async fn what_is_too_old_is_not_begun_and_a_stop_holds_what_was_approved() {
     assert_eq!(phase(&becomes(&scene, &first.name_any(), "Refused").await), "Refused");
 
     // It is planned again. What is approved while everything is stopped is begun when it goes on, if it is not too old by then.
-    let policy = |spec: Value| {
-        let api: Api<stowage_api::PlanPolicy> = Api::all(scene.client.clone());
-        async move {
-            let patch = Patch::Merge(json!({ "spec": spec }));
-            api.patch("default", &PatchParams::default(), &patch)
-                .await
-                .map(drop)
-                .expect("the policy changes");
-        }
-    };
+    let policy = async |spec: Value| drop(scene.change_policy(json!({ "spec": spec })).await);
     policy(json!({ "review": { "expireAfter": "10m" } })).await;
     let lasting = async || {
         let plans = scene.plans().await;

@@ -3,10 +3,10 @@
 
 use crate::common::outcome::settled;
 use crate::common::scene::{Scene, USER, until};
-use crate::common::{LATER, all_bound, create, pods};
+use crate::common::{LATER, all_bound, pods};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,9 +20,7 @@ const SOON_ENOUGH: SignedDuration = SignedDuration::from_secs(5);
 
 /// Sets or takes away the annotation.
 async fn stop(scene: &Scene, value: Value) {
-    let api: Api<PlanPolicy> = Api::all(scene.client.clone());
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": { "stowage.dev/stop": value } } }));
-    api.patch("default", &PatchParams::default(), &patch).await.expect("the policy changes");
+    scene.change_policy(json!({ "metadata": { "annotations": { "stowage.dev/stop": value } } })).await;
 }
 
 /// What the controller wrote in that time, as `verb resource/subresource`, but for what it says about itself.
@@ -47,12 +45,7 @@ fn writes(scene: &Scene, from: Timestamp, to: Timestamp) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_works_within_seconds_whatever_is_under_way() {
     let scene = Scene::start(Script::default()).await;
-    create(
-        &scene.client,
-        "planpolicies",
-        json!({ "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" }, "spec": {} }),
-    )
-    .await;
+    scene.create_policy(json!({})).await;
     scene.types(&["m6a.xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     pods(&scene.client, "first", 8).await;

@@ -105,6 +105,20 @@ async fn users_are_told_what_they_know_and_once() {
     }
     let huge = told(&scene, "Pod", "huge").await;
     assert!(huge.len() == 1 && huge[0].0 == "FailedScheduling" && huge[0].1.contains("cpu"), "{huge:?}");
+    // The same by command.
+    let explained = stowage_review::explain(&scene.client, "test/huge").await.expect("an explanation");
+    assert!(explained.contains("left out: ") && explained.contains("event: FailedScheduling"), "{explained}");
+    let node = scene.node_of("pod-0000").await.expect("a node");
+    let bound = stowage_review::explain(&scene.client, "test/pod-0000").await.expect("an explanation");
+    assert_eq!(bound, format!("pod test/pod-0000 is on node {node}\n"));
+    let explained = stowage_review::explain(&scene.client, &node).await.expect("an explanation");
+    assert!(
+        explained.starts_with(&format!("node {node}: ")) && explained.contains("NodePool default"),
+        "{explained}"
+    );
+    assert!(explained.contains("expires: "), "{explained}");
+    let unknown = stowage_review::explain(&scene.client, "nobody").await.expect_err("no such node");
+    assert!(unknown.text.contains("hint:"), "{}", unknown.text);
     let ended = phases(&scene).await;
     assert!(
         ended

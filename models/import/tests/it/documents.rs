@@ -118,7 +118,8 @@ fn notices_are_read_and_validated() {
 #[test]
 fn lists_say_what_has_to_go() {
     let claim = r#"{"apiVersion":"karpenter.sh/v1","kind":"NodeClaim",
-        "metadata":{"name":"c","creationTimestamp":"2026-08-01T00:00:00Z"},
+        "metadata":{"name":"c","creationTimestamp":"2026-08-01T00:00:00Z",
+        "annotations":{"stowage.dev/notices":"SpotInterruption@2026-08-30T00:02:00Z,StateChange","other":"secret"}},
         "spec":{"expireAfter":"720h","terminationGracePeriod":"48h"},
         "status":{"nodeName":"n","conditions":[{"type":"Drifted","status":"True"},{"type":"Ready","status":"False"}]}}"#;
     let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"},"status":{"conditions":[
@@ -134,6 +135,10 @@ fn lists_say_what_has_to_go() {
     let snapshot = read(r#"{"name":"v","emptyDir":{}}"#);
     let claim = &snapshot.node_claims[0];
     assert_eq!(claim.conditions, ["Drifted"]);
+    let said: Vec<_> = snapshot.notices.iter().map(|one| (one.kind, one.deadline.as_deref())).collect();
+    let spot = (NoticeKind::SpotInterruption, Some("2026-08-30T00:02:00Z"));
+    assert_eq!(said, [spot, (NoticeKind::StateChange, None)]);
+    assert!(snapshot.is_interrupted("n") && snapshot.notices.iter().all(|one| one.node == "n"));
     let times =
         [&claim.created, &claim.expire_after, &claim.termination_grace_period].map(|text| text.as_deref());
     assert_eq!(times, [Some("2026-08-01T00:00:00Z"), Some("720h"), Some("48h")]);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use std::path::Path;
 use stowage_import::{Source, export, import};
-use stowage_models::departure::Symptom;
+use stowage_models::departure::{Notice, NoticeKind, Symptom};
 use stowage_models::objects::*;
 use stowage_models::quantity::{CPU, MEMORY, Resources};
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
@@ -347,6 +347,11 @@ fn every_other_kind_comes_back() {
             allowed_topologies: vec![term],
         }],
         namespaces: vec![Namespace { name: "space".to_owned(), labels: Labels::new() }],
+        notices: vec![Notice {
+            node: "node".to_owned(),
+            kind: NoticeKind::SpotInterruption,
+            deadline: text("2026-08-31T12:02:00Z"),
+        }],
         ..Snapshot::default()
     };
     snapshot.normalise();

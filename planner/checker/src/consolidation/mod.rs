@@ -7,10 +7,14 @@
 mod allow;
 mod bound;
 mod due;
+mod leaving;
+mod order;
 mod rules;
 mod spot;
 mod states;
 mod waves;
+
+pub use leaving::{Leaving, LeavingPod, Obstacle, check_removals};
 
 use crate::finding::{Findings, code};
 use allow::Guard;
@@ -59,6 +63,10 @@ pub(crate) fn check(
     let (subjects, budgets, guard) = (&subjects[..], &budgets, &guard);
     waves::Stage { snapshot, catalog, plan, stated, subjects, budgets, guard, left_out: &left_out }
         .check(findings);
+    // Waves that are wrong by themselves are not walked: there may be any number of them.
+    if findings.0.iter().all(|finding| ![code::WAVE, code::MOVE].contains(&finding.code)) {
+        order::check(snapshot, (plan, stated), subjects, problem, findings);
+    }
     bound::check(snapshot, catalog, (plan, policy, stated), (subjects, &movable), findings);
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
 use stowage_models::labels;
-use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodRef, PodVolume};
+use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef, PodVolume};
 use stowage_models::schedule;
 use stowage_models::selector::LabelSelector;
 use stowage_models::snapshot::Snapshot;
@@ -266,45 +266,60 @@ fn balance(snapshot: &Snapshot, subjects: &mut [Subject<'_>]) {
     }
 }
 
-/// Constraints that tie pods to each other.
+/// Pods that others, once started, go on relying on: nobody looks at their constraints again, so these stay where they are.
 struct Bonds<'a> {
-    /// By namespace (`None`: all) the selectors that reach into it.
-    reach: BTreeSet<(Option<&'a str>, &'a LabelSelector)>,
+    /// By namespace (`None`: all) the selectors of required affinity, but for pods that are what they ask for.
+    company: BTreeSet<(Option<&'a str>, &'a LabelSelector)>,
+    /// Namespace, selector, key and skew of DoNotSchedule spreads.
+    level: BTreeSet<(&'a str, &'a LabelSelector, &'a str, i32)>,
+}
+
+/// Where a term looks: namespaces (`None`: any), with its selector.
+fn looks<'a>(pod: &'a Pod, term: &'a PodAffinityTerm) -> Vec<(Option<&'a str>, &'a LabelSelector)> {
+    let Some(selector) = &term.label_selector else { return Vec::new() };
+    if term.namespace_selector.is_some() {
+        return vec![(None, selector)];
+    }
+    if term.namespaces.is_empty() {
+        return vec![(Some(pod.namespace.as_str()), selector)];
+    }
+    term.namespaces.iter().map(|name| (Some(name.as_str()), selector)).collect()
+}
+
+fn sees(pod: &Pod, (namespace, selector): &(Option<&str>, &LabelSelector)) -> bool {
+    namespace.is_none_or(|name| name == pod.namespace) && selector.matches(&pod.labels)
+}
+
+fn levels(pod: &Pod) -> BTreeSet<(&str, &LabelSelector, &str, i32)> {
+    let mut own = BTreeSet::new();
+    for spread in pod.spec.topology_spread.iter().filter(|spread| spread.hard) {
+        if let Some(selector) = &spread.label_selector {
+            own.insert((pod.namespace.as_str(), selector, spread.topology_key.as_str(), spread.max_skew));
+        }
+    }
+    own
 }
 
 impl<'a> Bonds<'a> {
     fn new(snapshot: &'a Snapshot) -> Bonds<'a> {
-        let mut reach = BTreeSet::new();
+        let (mut company, mut level) = (BTreeSet::new(), BTreeSet::new());
         for pod in snapshot.pods.iter().filter(|pod| !pod.is_terminal()) {
-            let affinity = &pod.spec.affinity;
-            for term in affinity.anti_required.iter().chain(&affinity.pod_required) {
-                let Some(selector) = &term.label_selector else { continue };
-                if term.namespace_selector.is_some() {
-                    reach.insert((None, selector));
-                } else if term.namespaces.is_empty() {
-                    reach.insert((Some(pod.namespace.as_str()), selector));
-                }
-                if term.namespace_selector.is_none() {
-                    reach.extend(term.namespaces.iter().map(|name| (Some(name.as_str()), selector)));
+            for term in &pod.spec.affinity.pod_required {
+                let places = looks(pod, term);
+                if !places.iter().any(|place| sees(pod, place)) {
+                    company.extend(places);
                 }
             }
-            for spread in pod.spec.topology_spread.iter().filter(|spread| spread.hard) {
-                reach.extend(spread.label_selector.iter().map(|s| (Some(pod.namespace.as_str()), s)));
-            }
+            level.extend(levels(pod));
         }
-        Bonds { reach }
+        Bonds { company, level }
     }
 
     fn tie(&self, pod: &Pod) -> bool {
-        let spec = &pod.spec;
-        let ports = spec.containers.iter().chain(&spec.init_containers).any(|one| !one.host_ports.is_empty());
-        ports
-            || spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_)))
-            || !spec.affinity.pod_required.is_empty()
-            || !spec.affinity.anti_required.is_empty()
-            || spec.topology_spread.iter().any(|spread| spread.hard)
-            || self.reach.iter().any(|(namespace, selector)| {
-                namespace.is_none_or(|name| name == pod.namespace) && selector.matches(&pod.labels)
-            })
+        let unknown = pod.spec.volumes.iter().any(|volume| matches!(volume, PodVolume::Other(_)));
+        let own = levels(pod);
+        unknown
+            || self.company.iter().any(|place| sees(pod, place))
+            || self.level.iter().any(|one| sees(pod, &(Some(one.0), one.1)) && !own.contains(one))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::rules::{Subject, relocates};
 use std::collections::BTreeSet;
-use stowage_models::objects::{Pod, PodPhase};
+use stowage_models::objects::{Pod, PodPhase, PodSpec};
 use stowage_models::snapshot::Snapshot;
 
 fn set_free(pod: &mut Pod) {
@@ -35,6 +35,13 @@ pub(crate) fn without(snapshot: &Snapshot, removed: &BTreeSet<&str>, subjects: &
     after
 }
 
+fn forget_others(spec: &mut PodSpec) {
+    let affinity = &mut spec.affinity;
+    (affinity.pod_required, affinity.anti_required, spec.topology_spread) = Default::default();
+    spec.containers.iter_mut().for_each(|container| container.host_ports = Default::default());
+    spec.init_containers.iter_mut().for_each(|container| container.host_ports = Default::default());
+}
+
 /// Waits, and asks for something of other pods, of volumes or of the host's ports. The joint bound is about the others.
 fn is_entangled(pod: &Pod) -> bool {
     let all = pod.spec.containers.iter().chain(&pod.spec.init_containers);
@@ -59,6 +66,13 @@ pub(crate) fn with_twins<'a>(
             set_free(&mut twin);
             twins.pods.push(twin);
         }
+    }
+    // The joint problem asks nothing about pods beside each other, and nothing about ports.
+    for pod in &mut twins.pods {
+        forget_others(&mut pod.spec);
+    }
+    for set in &mut twins.daemon_sets {
+        forget_others(&mut set.spec);
     }
     twins.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     twins

@@ -76,6 +76,15 @@ impl<'a> Place<'a> {
         }
         self.pods.push(pod);
     }
+
+    /// Takes a pod away, if it is there.
+    pub(crate) fn release(&mut self, pod: &Pod) {
+        let same = |other: &&Pod| other.name == pod.name && other.namespace == pod.namespace;
+        let Some(at) = self.pods.iter().position(same) else { return };
+        for (name, amount) in effective_request(&self.pods.remove(at).spec).0 {
+            *self.used.entry(name).or_default() -= i128::from(amount);
+        }
+    }
 }
 
 /// A cluster as the scheduler's cache holds it.

@@ -515,6 +515,7 @@ fn every_code_is_tested() {
         include_str!("parts.rs"),
         include_str!("../../../../benchmarks/tests/consolidation/main.rs"),
         include_str!("../../../../benchmarks/tests/consolidation/spot.rs"),
+        include_str!("../../../../benchmarks/tests/diversity.rs"),
         include_str!("../../../../benchmarks/tests/min_values.rs")
     );
     let source = include_str!("../../src/finding.rs");

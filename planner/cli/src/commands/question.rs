@@ -90,6 +90,7 @@ impl<'a> Question<'a> {
                 MinValuesArg::Strict => MinValues::Strict,
                 MinValuesArg::BestEffort => MinValues::BestEffort,
             }),
+            spot_share_max: effort.spot_share,
             consolidation: wanted,
         };
         let is_consolidation = policy.consolidation.is_some();

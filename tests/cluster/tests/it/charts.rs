@@ -42,6 +42,8 @@ async fn rights(client: &Client) {
     let table = [
         ("list", "", "pods", "", true),
         ("watch", "storage.k8s.io", "storageclasses", "", true),
+        ("list", "storage.k8s.io", "volumeattachments", "", true),
+        ("delete", "storage.k8s.io", "volumeattachments", "", false),
         ("patch", "", "pods", "", true),
         ("patch", "", "nodes", "", true),
         ("delete", "", "nodes", "", true),

@@ -37,6 +37,7 @@ pub(crate) fn aws_settings(cloud: &FakeCloud) -> stowage_aws::Settings {
         region: Some("us-east-1".to_owned()),
         aws_endpoint: Some(cloud.endpoint()),
         fake_credentials: true,
+        queue: Some("stowage".to_owned()),
         ..stowage_aws::Settings::new("demo", "1.36")
     }
 }

@@ -1,7 +1,7 @@
 //! A control plane with the chart's rights, a fake cloud, and controllers on them.
 
 use super::machines::{Whims, boot, doubled};
-use super::{SOON, alone, aws_settings, class, options, prepare};
+use super::{SOON, alone, aws_settings, class, create, options, prepare};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stowage_api::{NodePool, Plan};
+use stowage_api::{NodePool, Plan, PlanPolicy};
 use stowage_aws::Aws;
 use stowage_cluster::{Cluster, Kubelet, eventually};
 use stowage_controller::{Controller, Lease};
@@ -70,6 +70,21 @@ impl Scene {
         Scene { client, cluster, cloud, whims, seen, tasks: vec![booting, watching], _turn: turn }
     }
 
+    /// Creates the cluster's PlanPolicy.
+    pub(crate) async fn create_policy(&self, spec: Value) {
+        let policy = json!({
+            "apiVersion": "stowage.dev/v1alpha1", "kind": "PlanPolicy", "metadata": { "name": "default" }, "spec": spec,
+        });
+        create(&self.client, "planpolicies", policy).await;
+    }
+
+    /// Changes the cluster's PlanPolicy.
+    pub(crate) async fn change_policy(&self, change: Value) -> PlanPolicy {
+        let policies: Api<PlanPolicy> = Api::all(self.client.clone());
+        let patch = Patch::Merge(change);
+        policies.patch("default", &PatchParams::default(), &patch).await.expect("the policy changes")
+    }
+
     /// Changes the NodePool.
     pub(crate) async fn pool(&self, change: Value) {
         let pools: Api<NodePool> = Api::all(self.client.clone());
@@ -95,10 +110,15 @@ impl Scene {
 
     /// The same with this lease, and with this client for everything else.
     pub(crate) async fn replica_through(&self, lease: Lease, client: Client, settings: Settings) -> Replica {
+        let controller = self.controller(&lease, client, settings).await;
+        Replica { task: tokio::spawn(controller.run()), lease }
+    }
+
+    /// A controller that has not begun.
+    pub(crate) async fn controller(&self, lease: &Lease, client: Client, settings: Settings) -> Controller {
         let aws = Aws::connect(aws_settings(&self.cloud), Catalog::embedded().clone()).await;
         let settings = Settings { mode: Mode::Auto, ..settings };
-        let controller = Controller::new(client, Arc::new(aws), lease.leadership(), options(settings));
-        Replica { task: tokio::spawn(controller.run()), lease }
+        Controller::new(client, Arc::new(aws), lease.leadership(), options(settings))
     }
 
     /// Calls of an action from some moment of the cloud on.

@@ -1,0 +1,614 @@
+//! Removal: nodes go, wave by wave, each once what is to take its place is ready, and only if it still may.
+//!
+//! What happens to a node is read off its NodeClaim and its Node at every step:
+//!
+//! ```text
+//! intended (annotation) -> replacements ready -> rechecked -> closed (taint) -> rechecked -> left (claim deleted) -> drained
+//!         \_______________________ kept (opened, annotation gone) ________________________/
+//! ```
+//!
+//! A pod may have been bound between the first recheck and the taint; the second one finds it, and the node stays. From the deletion of the
+//! claim on it is drained like any other ([`crate::drain`]). What waves are still to come is remembered in [`Course`] only: if that is lost
+//! they are planned anew. Nodes that go by force (their machines are taken away) are closed at once, ask nobody, and wait for what takes their
+//! place only as long as there is time.
+
+use crate::accept::{self, draft};
+use crate::claims::node_of;
+use crate::request::{Intent, Key, PlanInput, Request, Verb};
+use crate::settings::Mode;
+use crate::slots;
+use crate::state::State;
+use crate::time::{MINUTE, SECOND, Time};
+use crate::view::{Claim, Node, Observation, PlannedBatch, PlannedPod};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::NodeReason;
+use stowage_models::labels;
+use stowage_models::objects::PodRef;
+
+/// A node that was to go and could not by then stays.
+const REMOVAL_MAX: i64 = 20 * MINUTE;
+/// A wave that takes longer is the last one carried out.
+const WAVE_MAX: i64 = 15 * MINUTE;
+/// What a wave intends is written by then, or nothing of it is done.
+const INTEND_MAX: i64 = 2 * MINUTE;
+/// What was bound to a node a moment before its taint is seen by then.
+const CLOSE: i64 = 2 * SECOND;
+/// A node that goes by force is drained from so long before its end on: pods have 30 s to end, and their successors have to start.
+const FORCED_LEAD: i64 = 75 * SECOND;
+/// A node that goes by force and has no end is drained after this long, whether or not anything is ready to take its place.
+const FORCED_WAIT: i64 = 2 * MINUTE;
+/// Nodes that go by force are planned this long apart at least: a plan may have no answer, and pods wait meanwhile.
+const URGENT: i64 = 5 * SECOND;
+/// Doublings of that pause while plans have no answer.
+const URGENT_DOUBLINGS: u32 = 5;
+/// Doublings of the pause after removals that came to nothing.
+const SETBACKS_MAX: u32 = 4;
+
+/// Where a pod of a node that goes is to run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Place {
+    /// A node that is there.
+    Node(String),
+    /// The node of a NodeClaim that is launched for it.
+    Claim(String),
+}
+
+/// A pod of a node that goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaver {
+    /// `namespace/name`.
+    pub id: PodRef,
+    /// The uid it had when it was planned; another is another pod.
+    pub uid: String,
+    /// Where its successor is to run; `None`: nowhere, and it leaves all the same (by force only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Place>,
+}
+
+/// That a node goes: an action of a plan, written on its NodeClaim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// Digest of the plan.
+    pub plan: String,
+    /// Name of the action.
+    pub action: String,
+    /// Wave of the plan, from 1.
+    pub wave: u32,
+    /// NodeClaim.
+    pub claim: String,
+    /// Node.
+    pub node: String,
+    /// The node's uid.
+    pub uid: String,
+    /// Why.
+    pub reason: NodeReason,
+    /// It goes whatever stands against it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
+    /// When its machine ends by itself, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Its pods.
+    pub pods: Vec<Leaver>,
+    /// NodeClaims whose nodes must be ready first.
+    pub needs: Vec<String>,
+    /// When it was written.
+    pub since: Time,
+}
+
+/// What may be done at once, after all waves before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedWave {
+    /// Launches.
+    pub launches: Vec<Intent>,
+    /// Removals; when they were written is filled in when they are.
+    pub removals: Vec<Removal>,
+}
+
+/// A pod on its way from a node that goes, for the planner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// The pod.
+    pub id: PodRef,
+    /// Its uid.
+    pub uid: String,
+    /// The node, or the claim of a node that is not there yet.
+    pub to: String,
+}
+
+/// Why a node may not go now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    /// It may go by and by: budgets are used up for the moment.
+    pub waits: bool,
+    /// In a sentence.
+    pub text: String,
+}
+
+/// A plan with removals, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Course {
+    plan: String,
+    waves: Vec<PlannedWave>,
+    /// The wave that is under way.
+    at: usize,
+    /// Since when.
+    since: Time,
+    /// Its removals are written, and its launches were asked for.
+    launched: bool,
+}
+
+impl Course {
+    fn wave(&self) -> Option<&PlannedWave> {
+        self.waves.get(self.at)
+    }
+
+    /// Pods that the wave under way launches for and that nobody else must launch for.
+    pub(crate) fn pods(&self) -> impl Iterator<Item = (&str, &PlannedPod)> {
+        let launches = self.wave().into_iter().filter(|_| !self.launched).flat_map(|wave| &wave.launches);
+        launches.flat_map(|launch| &launch.pods).map(|pod| (self.plan.as_str(), pod))
+    }
+
+    fn has_intended(&self, removal: &Removal) -> bool {
+        self.plan == removal.plan && !self.launched
+    }
+}
+
+impl State {
+    /// The plan with removals that is carried out.
+    #[must_use]
+    pub fn removing(&self) -> Option<&str> {
+        self.course.as_ref().map(|course| course.plan.as_str())
+    }
+}
+
+/// A plan with removals was made.
+pub(crate) fn begin(state: &mut State, seen: &Observation, batch: &PlannedBatch) {
+    if !acts(state) {
+        return;
+    }
+    let (plan, waves) = (batch.plan.clone(), batch.waves.clone());
+    // One that is under way has no further waves: what it has begun goes on.
+    state.course = Some(Course { plan, waves, at: 0, since: seen.now, launched: false });
+}
+
+/// Whether nodes go at all.
+fn acts(state: &State) -> bool {
+    let settings = &state.settings;
+    settings.mode == Mode::Auto && settings.remove_every.is_some() && !settings.stop
+}
+
+/// What of the plan is next: the wave under way is written on its claims, then launched; when its nodes are gone, the next follows.
+pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    let Some(mut course) = state.course.take() else { return };
+    if !acts(state) {
+        return;
+    }
+    let no_launching = state.no_launching(seen.now).is_some();
+    let onward = match course.launched {
+        true => !no_launching && await_end(state, seen, &mut course),
+        false if no_launching => write_forced(state, seen, &mut course, requests),
+        false => write(state, seen, &mut course, requests),
+    };
+    if onward {
+        state.course = Some(course);
+    }
+}
+
+/// Where nothing can be launched: of the wave, only what goes by force is written, so that its pods leave before its machine ends. Nothing
+/// follows.
+fn write_forced(
+    state: &mut State,
+    seen: &Observation,
+    course: &mut Course,
+    requests: &mut Vec<Request>,
+) -> bool {
+    let Some(wave) = course.waves.get(course.at) else { return false };
+    let forced = wave.removals.iter().filter(|removal| removal.forced);
+    let unwritten: Vec<&Removal> = forced
+        .filter(|removal| {
+            let claim = seen.claims.get(&removal.claim).filter(|claim| claim.ours && !claim.deleting);
+            claim.is_some_and(|claim| claim.removal.as_ref().is_none_or(|other| !other.forced))
+        })
+        .collect();
+    for removal in &unwritten {
+        let removal = Removal { since: seen.now, ..(*removal).clone() };
+        state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
+    }
+    !unwritten.is_empty() && seen.now.since(course.since) < INTEND_MAX
+}
+
+/// Writes the removals of the wave and then asks for its launches; false if that cannot be.
+fn write(state: &mut State, seen: &Observation, course: &mut Course, requests: &mut Vec<Request>) -> bool {
+    let Some(wave) = course.waves.get(course.at) else { return false };
+    let mut written = true;
+    for removal in &wave.removals {
+        let Some(claim) = seen.claims.get(&removal.claim).filter(|claim| claim.ours && !claim.deleting)
+        else {
+            // Its machine is going already; the others still need what takes their place.
+            if removal.forced {
+                continue;
+            }
+            return false;
+        };
+        match &claim.removal {
+            Some(other) if other.plan == removal.plan => {}
+            // Another plan's; one that goes by force has precedence.
+            Some(other) if other.forced || !removal.forced => return false,
+            _ => {
+                written = false;
+                let removal = Removal { since: seen.now, ..removal.clone() };
+                state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
+            }
+        }
+    }
+    if !written {
+        return seen.now.since(course.since) < INTEND_MAX;
+    }
+    let places: BTreeSet<&String> = course
+        .waves
+        .iter()
+        .flat_map(|wave| &wave.removals)
+        .flat_map(|removal| &removal.pods)
+        .filter_map(|pod| match &pod.to {
+            Some(Place::Claim(claim)) => Some(claim),
+            _ => None,
+        })
+        .collect();
+    if wave.launches.iter().any(|launch| state.lessons.is_open(&launch.pool, seen.now)) {
+        return false;
+    }
+    let covered: BTreeSet<String> = slots::covered(state, seen);
+    for intent in &wave.launches {
+        let waits = |pod: &&PlannedPod| {
+            let found = seen.pods.get(&pod.id);
+            found.is_some_and(|found| found.uid == pod.uid && found.pending) && !covered.contains(&pod.uid)
+        };
+        let pods: Vec<PlannedPod> = intent.pods.iter().filter(waits).cloned().collect();
+        let name = accept::name_of(&course.plan, &intent.action, &intent.pool);
+        if (pods.is_empty() && !places.contains(&name)) || seen.claims.contains_key(&name) {
+            continue;
+        }
+        let draft = draft(state, &course.plan, &Intent { pods, ..intent.clone() });
+        state.drafts.insert(name, (draft, seen.now));
+    }
+    (course.launched, course.since) = (true, seen.now);
+    true
+}
+
+/// Waits until the nodes of the wave are gone; false if no further wave is to follow.
+fn await_end(state: &State, seen: &Observation, course: &mut Course) -> bool {
+    let Some(wave) = course.waves.get(course.at) else { return false };
+    let claims = wave.removals.iter().map(|removal| seen.claims.get(&removal.claim));
+    let left: Vec<&Claim> = claims.flatten().collect();
+    // One that stays after all, or a launch that came to nothing, ends it.
+    if left.iter().any(|claim| !claim.deleting && claim.removal.is_none())
+        || wave.removals.iter().flat_map(|removal| &removal.needs).any(|need| is_lost(state, seen, need))
+        || seen.now.since(course.since) >= WAVE_MAX
+    {
+        return false;
+    }
+    if left.is_empty() {
+        (course.at, course.since, course.launched) = (course.at + 1, seen.now, false);
+    }
+    course.at < course.waves.len()
+}
+
+/// Whether a claim that is needed is not there, nor will be.
+fn is_lost(state: &State, seen: &Observation, need: &str) -> bool {
+    seen.claims.get(need).map_or(!state.drafts.contains_key(need), |claim| claim.deleting)
+}
+
+/// Whether the node of a claim is ready for any pods: while it is kept for others, those that move could not start there.
+fn is_ready(seen: &Observation, need: &str) -> bool {
+    let Some(claim) = seen.claims.get(need).filter(|claim| claim.initialized.is_some()) else { return false };
+    let is_open = |node: &Node| node.taints.iter().all(|taint| taint.key != accept::SLOT_TAINT);
+    node_of(seen, claim.instance.as_deref().unwrap_or_default())
+        .is_some_and(|node| node.ready && !node.deleting && is_open(node))
+}
+
+/// Does what is next for nodes that are to go.
+pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    let mut due = Vec::new();
+    for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
+        let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
+        match &claim.removal {
+            Some(removal) => due.extend(next(state, seen, claim, node, removal, requests)),
+            // Nothing says why it is closed: what closed it was undone meanwhile.
+            None if node.is_some_and(is_closed) && claim.initialized.is_some() => {
+                keep(state, seen, claim, node, "it is not to go".to_owned(), requests);
+            }
+            None => {}
+        }
+    }
+    state.closed.retain(|name, _| seen.claims.get(name).is_some_and(|claim| claim.removal.is_some()));
+    if due.is_empty() {
+        return;
+    }
+    let asked: BTreeSet<&str> = due.iter().map(|removal: &Removal| removal.claim.as_str()).collect();
+    let mut input = input(state, seen);
+    let on_its_way = on_its_way(seen).filter(|(claim, _)| !asked.contains(claim.name.as_str()));
+    (input.leaving, input.moving) = spoken_for(seen, on_its_way);
+    let looked = due.iter().map(|removal| (removal.claim.clone(), removal.plan.clone())).collect();
+    if state.ask(Request::Recheck { removals: due, input: Box::new(input) }, seen.now, requests) {
+        state.looked = looked;
+    }
+}
+
+/// While everything is stopped: what was not left yet stays.
+pub(crate) fn undo(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    state.course = None;
+    for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
+        let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
+        // A taint that was under way may come after what it was for has gone.
+        let closed_for_nothing = claim.initialized.is_some() && node.is_some_and(is_closed);
+        if claim.removal.is_some() || closed_for_nothing {
+            keep(state, seen, claim, node, "everything is stopped".to_owned(), requests);
+        }
+    }
+}
+
+fn is_closed(node: &Node) -> bool {
+    node.taints.iter().any(|taint| taint.key == labels::TAINT_DISRUPTED)
+}
+
+/// What is next for one; the removal if it is to be looked at once more.
+fn next(
+    state: &mut State,
+    seen: &Observation,
+    claim: &Claim,
+    node: Option<&Node>,
+    removal: &Removal,
+    requests: &mut Vec<Request>,
+) -> Option<Removal> {
+    if let Some(why) = against(state, seen, node, removal) {
+        keep(state, seen, claim, node, why, requests);
+        return None;
+    }
+    let Some(node) = node else {
+        // Nothing to close and nothing to drain.
+        leave(state, seen, removal, requests);
+        return None;
+    };
+    // While its wave is being written, nothing of it is launched yet, and nothing lost.
+    let intended = state.course.as_ref().is_some_and(|course| course.has_intended(removal));
+    let gives_up = |need: &str| removal.forced && !intended && is_lost(state, seen, need);
+    let ready = removal.needs.iter().all(|need| is_ready(seen, need) || gives_up(need));
+    let closed = is_closed(node);
+    if closed {
+        state.closed.entry(claim.name.clone()).or_insert(seen.now);
+    }
+    if removal.forced {
+        let late = removal.deadline.is_some_and(|end| end.since(seen.now) <= FORCED_LEAD);
+        let alone = removal.deadline.is_none() && seen.now.since(removal.since) >= FORCED_WAIT;
+        if !closed {
+            state.ask(Request::Disrupt { node: node.name.clone() }, seen.now, requests);
+        } else if ready || late || alone {
+            leave(state, seen, removal, requests);
+        }
+        return None;
+    }
+    let settled = state.closed.get(&claim.name).is_none_or(|since| seen.now.since(*since) >= CLOSE);
+    let under_way = [Verb::Leave, Verb::Keep]
+        .into_iter()
+        .any(|verb| state.is_under_way(&Key { verb, object: claim.name.clone() }, seen.now))
+        || (!closed && state.is_under_way(&Key { verb: Verb::Disrupt, object: node.name.clone() }, seen.now));
+    (ready && settled && !under_way).then(|| removal.clone())
+}
+
+/// Why a node stays after all, as far as that can be seen here.
+fn against(state: &State, seen: &Observation, node: Option<&Node>, removal: &Removal) -> Option<String> {
+    if removal.forced {
+        return None;
+    }
+    if !acts(state) || !(state.settings.consolidate || removal.reason.is_departure()) {
+        return Some("nodes are not removed any more".to_owned());
+    }
+    if let Some(why) = state.no_launching(seen.now) {
+        return Some(format!("nothing can be launched now: {why}"));
+    }
+    if seen.now.since(removal.since) >= REMOVAL_MAX {
+        return Some("it could not go for too long".to_owned());
+    }
+    let Some(node) = node.filter(|node| node.uid == removal.uid) else {
+        return Some("its node is another".to_owned());
+    };
+    let intended = state.course.as_ref().is_some_and(|course| course.has_intended(removal));
+    if let Some(lost) = removal.needs.iter().find(|need| !intended && is_lost(state, seen, need)) {
+        return Some(format!("what was to take its place, {lost}, is not launched"));
+    }
+    let gone = |pod: &&Leaver| match &pod.to {
+        Some(Place::Node(name)) => {
+            seen.nodes.get(name).is_none_or(|node| node.deleting || is_closed(node))
+                && is_still_there(seen, removal, pod)
+        }
+        _ => false,
+    };
+    if let Some(pod) = removal.pods.iter().find(gone) {
+        return Some(format!("the node that pod {} was to go to takes it no more", pod.id.0));
+    }
+    if !removal.reason.is_departure()
+        && let Some(pod) = protected(seen, &node.name)
+    {
+        return Some(format!("pod {} must not be disrupted", pod.0));
+    }
+    None
+}
+
+/// Whether the pod is on its node still.
+fn is_still_there(seen: &Observation, removal: &Removal, pod: &Leaver) -> bool {
+    let found = seen.pods.get(&pod.id).filter(|found| found.uid == pod.uid);
+    found.is_some_and(|found| found.node.as_ref() == Some(&removal.node))
+}
+
+/// A pod on the node that must not be disrupted.
+fn protected<'a>(seen: &'a Observation, node: &str) -> Option<&'a PodRef> {
+    let here = seen.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(node));
+    let mut marked = here.filter(|(_, pod)| {
+        let until =
+            pod.drain.as_ref().filter(|drain| drain.going.is_none()).and_then(|drain| drain.protected);
+        until.is_some_and(|until| until > seen.now)
+    });
+    marked.next().map(|(id, _)| id)
+}
+
+fn keep(
+    state: &mut State,
+    seen: &Observation,
+    claim: &Claim,
+    node: Option<&Node>,
+    why: String,
+    requests: &mut Vec<Request>,
+) {
+    let node = node.map(|node| node.name.clone());
+    let plan = claim.removal.as_ref().map(|removal| removal.plan.clone());
+    let judged = plan.is_some();
+    let request = Request::Keep { claim: claim.name.clone(), node, plan, why };
+    if state.ask(request, seen.now, requests) && judged {
+        state.setbacks = (state.setbacks + 1).min(SETBACKS_MAX);
+    }
+}
+
+fn leave(state: &mut State, seen: &Observation, removal: &Removal, requests: &mut Vec<Request>) {
+    let (claim, plan) = (removal.claim.clone(), removal.plan.clone());
+    state.ask(Request::Leave { claim, plan, why: removal.reason }, seen.now, requests);
+}
+
+/// The referee and the API server have looked at nodes that are to go.
+pub(crate) fn rechecked(
+    state: &mut State,
+    seen: &Observation,
+    verdicts: &BTreeMap<String, Result<(), Hindrance>>,
+    requests: &mut Vec<Request>,
+) {
+    let key = Key { verb: Verb::Recheck, object: String::new() };
+    if verdicts.values().all(Result::is_ok) {
+        state.over(&key);
+    } else {
+        // A moment later again: what waits, waits for others.
+        state.done(key, seen.now);
+    }
+    if !seen.synced || !seen.leader || !acts(state) {
+        return;
+    }
+    for (name, verdict) in verdicts {
+        let Some(claim) = seen.claims.get(name).filter(|claim| claim.ours && !claim.deleting) else {
+            continue;
+        };
+        // What goes by force asks nobody; and a verdict is about the plan that asked for it.
+        let Some(removal) = claim.removal.as_ref().filter(|removal| !removal.forced) else { continue };
+        if state.looked.get(name).is_some_and(|plan| *plan != removal.plan) {
+            continue;
+        }
+        let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
+        let ready = removal.needs.iter().all(|need| is_ready(seen, need));
+        match verdict {
+            Ok(()) if !ready => {}
+            // Looked at in the step that acts: nothing lies between.
+            Ok(()) => {
+                let (Some(node), None) = (node, against(state, seen, node, removal)) else { continue };
+                match state.closed.get(name) {
+                    Some(since) if is_closed(node) && seen.now.since(*since) >= CLOSE => {
+                        leave(state, seen, removal, requests);
+                        state.setbacks = 0;
+                    }
+                    _ if is_closed(node) => {}
+                    _ => drop(state.ask(Request::Disrupt { node: node.name.clone() }, seen.now, requests)),
+                }
+            }
+            Err(hindrance) if hindrance.waits => {}
+            Err(hindrance) => keep(state, seen, claim, node, hindrance.text.clone(), requests),
+        }
+    }
+}
+
+/// What the planner must know beside the snapshot.
+pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
+    let (leaving, moving) = spoken_for(seen, on_its_way(seen));
+    PlanInput {
+        in_flight: slots::in_flight(state, seen),
+        missing: state.stock.missing(seen.now),
+        smaller: state.lessons.smaller.clone(),
+        hopeless: state.lessons.hopeless(),
+        leaving,
+        moving,
+    }
+}
+
+fn on_its_way(seen: &Observation) -> impl Iterator<Item = (&Claim, &Removal)> {
+    seen.claims.values().filter_map(|claim| Some((claim, claim.removal.as_ref()?)))
+}
+
+/// Nodes that are to go, and where their pods are to go.
+fn spoken_for<'a>(
+    seen: &'a Observation,
+    removals: impl Iterator<Item = (&'a Claim, &'a Removal)>,
+) -> (BTreeSet<String>, Vec<Moving>) {
+    let (mut leaving, mut moving) = (BTreeSet::new(), Vec::new());
+    // One that has to go by force meanwhile is planned anew, as if nothing were planned of it.
+    let outlived = |claim: &Claim, removal: &Removal| {
+        !removal.forced && (claim.notices.is_final() || seen.urgent.contains(&removal.node))
+    };
+    for (_, removal) in removals.filter(|(claim, removal)| !outlived(claim, removal)) {
+        leaving.insert(removal.node.clone());
+        for pod in removal.pods.iter().filter(|pod| is_still_there(seen, removal, pod)) {
+            let to = match &pod.to {
+                Some(Place::Node(node)) => node.clone(),
+                Some(Place::Claim(name)) => {
+                    let claim = seen.claims.get(name).and_then(|claim| claim.instance.as_deref());
+                    let node = claim.and_then(|instance| node_of(seen, instance));
+                    node.map_or_else(|| name.clone(), |node| node.name.clone())
+                }
+                None => continue,
+            };
+            moving.push(Moving { id: pod.id.clone(), uid: pod.uid.clone(), to });
+        }
+    }
+    (leaving, moving)
+}
+
+/// Whether nodes that could go are looked for now. Pods that wait have precedence, unless that would go on for ever; nodes that go by
+/// force have precedence over them.
+pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
+    let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else { return false };
+    let due = *state.removals_due.get_or_insert(seen.now.plus(every));
+    let planned = |node: &String| {
+        let mut nodes = on_its_way(seen).map(|(_, removal)| removal).filter(|removal| removal.forced);
+        nodes.any(|removal| removal.node == *node)
+    };
+    let leaves = |node: &String| {
+        let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
+        seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
+    };
+    let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
+    let noticed =
+        noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
+    if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {
+        state.urgent_asked = 0;
+    } else if state.course.as_ref().is_none_or(|course| course.launched)
+        && state
+            .removals_asked
+            .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1))
+    {
+        return true;
+    }
+    let busy = state.course.is_some() || on_its_way(seen).any(|(claim, _)| !claim.deleting);
+    let late = seen.now.since(due) >= every;
+    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+}
+
+/// Nodes that could go were asked for.
+pub(crate) fn asked(state: &mut State, now: Time) {
+    let every = state.settings.remove_every.unwrap_or(MINUTE);
+    state.removals_due = Some(now.plus(every << state.setbacks));
+    state.removals_asked = Some(now);
+    // A node that cannot be planned for must not keep pods waiting for ever.
+    state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
+}
+
+#[cfg(test)]
+mod tests;
