@@ -15,6 +15,8 @@ const WEAVES: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(2_5
 const FIRST_ITERATIONS: usize = 12;
 /// Cells of tables per second of time limit: about a sixth of what two cores fill.
 const TABLE_CELLS_PER_SECOND: f64 = 75_000_000.0;
+/// Per cent of the time after which no further plan is woven: the search gains more from the rest.
+const AGAIN_UNTIL: u32 = 60;
 /// What is left of the time is divided by this for the bound.
 const TIGHTEN_SHARE: u32 = 2;
 
@@ -47,7 +49,7 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
         Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
         weave(whole),
         Turn::Tighten(iterations),
-        weave(whole),
+        Turn::WeaveAgain,
     ];
     for turn in turns {
         if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
@@ -55,6 +57,8 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
         }
         match turn {
             Turn::Weave(time) => large.weave(part, time, effort, run),
+            Turn::WeaveAgain if run.elapsed() > whole * AGAIN_UNTIL / 100 => {}
+            Turn::WeaveAgain => large.weave(part, whole, effort, run),
             Turn::Tighten(iterations) => large.tighten(part, &mut source, iterations, effort, run),
         }
     }
@@ -68,6 +72,8 @@ enum Turn {
     Weave(Duration),
     /// So many iterations for the bound.
     Tighten(usize),
+    /// A plan with all columns, if that leaves time for the search.
+    WeaveAgain,
 }
 
 /// A part with many nodes that is worked on.
