@@ -1,6 +1,8 @@
 //! Kernels of planning and judging, on mixed-10k (10,000 pods in 200 groups) and mixed-1k.
 //!
-//! `cargo bench --bench kernels`, or `-- pricing` for some of them. Times are of this machine; compare ratios.
+//! `cargo bench --bench kernels`, or `-- pricing` for some of them. Times are of this machine; compare ratios. Where the machine counts
+//! instructions (a virtual one often does not), `perf stat -e instructions:u` before the built benchmark with `--bench --profile-time 10`
+//! and the name of one kernel counts those of ten seconds of it; divide by ten seconds over the kernel's time.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -33,6 +35,13 @@ fn pricing(c: &mut Criterion) {
         b.iter(|| {
             next += 1;
             black_box(kernels.price_one(next))
+        });
+    });
+    let mut next = 0;
+    group.bench_function("one offering by tables", |b| {
+        b.iter(|| {
+            next += 1;
+            black_box(kernels.price_integer(next))
         });
     });
     group.bench_function("all offerings", |b| b.iter(|| black_box(kernels.price_all())));

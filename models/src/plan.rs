@@ -423,6 +423,16 @@ pub struct NodeVector {
 /// Pricing stops at a fraction of it, so that every proof it relies on can be repeated.
 pub const PROOF_BRANCHES_MAX: u32 = 50_000;
 
+/// Cells of a table along its fine resource at most (`docs/formulation.md` section 3).
+pub const TABLE_CELLS_MAX: i64 = 2048;
+/// Units of a resource up to which a table counts them one by one.
+pub const TABLE_DEPTH_MAX: i64 = 16;
+/// Cells of all layers of a table.
+pub const TABLE_SIZE_MAX: usize = 16_000_000;
+/// Branches after which a search bounded by tables gives up. Plans rely on a quarter of it, because equal multipliers may be tried in
+/// another order.
+pub const TABLE_BRANCHES_MAX: u32 = 400_000;
+
 /// A decision of a branching proof: either at most [`Fork::most`] nodes of the part are launched on undominated offerings
 /// priced from `from` to `to` (both included), or more. Every plan does one or the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,14 @@ use crate::core::{Core, Fined};
 use crate::part;
 use crate::pricing::{Multipliers, PriceList, Priced};
 use crate::problem::{Group, Problem};
+use crate::tables::{Room, Tables};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{
-    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row, unit_bits,
+    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row, TABLE_BRANCHES_MAX,
+    unit_bits,
 };
 use stowage_models::units::UsdMicros;
 
@@ -24,6 +27,9 @@ const ATTEMPTS_MAX: usize = 40;
 const SPARE_BRANCHES: u32 = 300_000;
 /// Branches of one of them at least.
 const SPARE_BRANCHES_MIN: u32 = 200;
+
+/// Branches that a proof by vectors gets before tables are tried.
+const QUICK_BRANCHES: u32 = 2_000;
 
 /// Integer multipliers of a core.
 pub(crate) struct Integers {
@@ -255,22 +261,42 @@ impl Integers {
 
     /// Largest value per price over all offers, above one if the integers are not feasible.
     fn worst_ratio(&self, problem: &Problem<'_>, core: &Core) -> f64 {
-        let mut worst = 0.0_f64;
-        for (o, offer) in core.offers.iter().enumerate() {
-            let value = self.value(core, &offer.capacity, (&offer.items, &offer.fines), &self.offers[o]);
-            let mut price = i128::from(offer.price) << (2 * MULTIPLIER_BITS);
-            for (row, amount) in &offer.usage {
-                price += self.limit_price(problem, *row, *amount);
-            }
-            if value > price
-                && Proof::new(self, core, &self.offers[o], (&offer.items, &offer.fines))
-                    .maximum(&offer.capacity, price)
-                    .is_none_or(|most| most > price)
-            {
-                worst = worst.max((value as f64 / price.max(1) as f64).max(1.0 + 1e-12));
-            }
+        let ratios = || (0..core.offers.len()).into_par_iter().map(|o| self.ratio(problem, core, o));
+        core.pool.install(|| ratios().reduce(|| 0.0, f64::max))
+    }
+
+    /// Value per price of an offer if above one and nothing proves that no pattern is worth that much, else zero.
+    fn ratio(&self, problem: &Problem<'_>, core: &Core, o: usize) -> f64 {
+        let (offer, y) = (&core.offers[o], &self.offers[o]);
+        let (capacity, takes) = (&offer.capacity, (&offer.items[..], &offer.fines));
+        let mut value = self.value(core, capacity, takes, y);
+        let mut price = i128::from(offer.price) << (2 * MULTIPLIER_BITS);
+        for (row, amount) in &offer.usage {
+            price += self.limit_price(problem, *row, *amount);
         }
-        worst
+        if value <= price {
+            return 0.0;
+        }
+        let searched = |branches: u32| {
+            let mut proof = Proof::new(self, core, y, takes);
+            proof.branches = branches;
+            proof.maximum(capacity, price).is_some_and(|most| most <= price)
+        };
+        if searched(QUICK_BRANCHES) {
+            return 0.0;
+        }
+        let room = Room { capacity, items: &offer.items, fines: &offer.fines };
+        if let Some(tables) = Tables::new(core, room, &self.pi, y) {
+            let threshold = i64::try_from(price >> MULTIPLIER_BITS).unwrap_or(i64::MAX);
+            if tables.holds(threshold, TABLE_BRANCHES_MAX / 4) {
+                return 0.0;
+            }
+            value = value.min(i128::from(tables.root()) << MULTIPLIER_BITS);
+        }
+        if searched(PROOF_BRANCHES_MAX) {
+            return 0.0;
+        }
+        (value as f64 / price.max(1) as f64).max(1.0 + 1e-12)
     }
 
     /// The weak-duality bound, rounded up because prices are integers, never negative.

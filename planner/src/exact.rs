@@ -4,7 +4,7 @@
 //! rest (by density at the given `y`) does not pass the threshold. For nodes that hold some ten pods this takes tens to thousands of
 //! branches; for nodes that hold hundreds it runs into its limit, and the fractional bound must do.
 
-use crate::knapsack::Item;
+use crate::knapsack::{Item, RESOURCES_MAX};
 
 /// What a search for a valuable pattern ended with.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +111,10 @@ impl Search<'_> {
     fn fit(&self, j: usize, free: &[f64]) -> f64 {
         let r = free.len();
         let weights = &self.w[self.items[j].group * r..][..r];
+        // Most of what is asked about does not fit: that is known without a division.
+        if weights.iter().zip(free).any(|(w, f)| *w > f + ROOM_EPS) {
+            return 0.0;
+        }
         let mut fit = self.items[j].copies;
         for (w, f) in weights.iter().zip(free) {
             if *w > 0.0 {
@@ -178,23 +182,28 @@ impl Search<'_> {
             }
             let j = self.order[next];
             let most = self.fit(j, free) as i64;
+            if most == 0 {
+                continue;
+            }
             let w = self.w;
             let weights = &w[self.items[j].group * r..][..r];
-            let before = free.to_vec();
+            let mut room = [0.0_f64; RESOURCES_MAX];
+            let before = &mut room[..r];
+            before.copy_from_slice(free);
             for count in (1..=most).rev() {
-                for ((free, before), w) in free.iter_mut().zip(&before).zip(weights) {
+                for ((free, before), w) in free.iter_mut().zip(before.iter()).zip(weights) {
                     *free = before - w * count as f64;
                 }
                 self.counts[j] = count;
                 let done = self.branch(next + 1, value + self.items[j].profit * count as f64, free);
                 if !done {
                     self.counts[j] = 0;
-                    free.copy_from_slice(&before);
+                    free.copy_from_slice(before);
                     return false;
                 }
             }
             self.counts[j] = 0;
-            free.copy_from_slice(&before);
+            free.copy_from_slice(before);
         }
         true
     }

@@ -17,21 +17,42 @@ use crate::exact::{Best, best_pattern};
 use crate::fluid::Fluid;
 use crate::knapsack::Knapsack;
 use crate::lp::Fault;
-use crate::master::{Bounded, pattern_of};
+use crate::master::{Bin, Bounded, Column, pattern_of};
 use crate::pack::Pattern;
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
+use crate::tables::{self, Room, scaled};
+use crate::weave;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// Worth trying up to this many pods per node on average: beyond, a mix is worth hardly more than a pattern.
 pub(crate) const PODS_PER_NODE_MAX: i64 = 40;
 /// Iterations at most; where it converges, it does so in some tens.
 const ITERATIONS_MAX: usize = 200;
-/// Branches per search for the best pattern of a shape. A shape that needs more counts as large.
+/// Branches per search for the best pattern of a shape by the knapsack bound. A shape that needs more gets tables.
 const BRANCHES_MAX: usize = 20_000;
+/// Share of the price up to which such a search looks for better patterns.
+const TABLE_SLACK: f64 = 1e-4;
 /// Shapes worth less than this share of their price at the fluid optimum are not looked at before they matter.
 const NEAR: f64 = 0.99;
-/// Weight of the best multipliers so far in the mixture that prices the bins.
+/// Share by which values from tables count as more: what rounding may add to them when they are proved.
+const ROUNDING: f64 = 1e-8;
+/// A shape whose tables leave more open than this share counts as large: the multipliers would only run where it is loosest.
+const LOOSE: f64 = 3e-3;
+/// Weight of the best multipliers so far in the mixture that prices the bins: at first, at least and at most.
 const SMOOTHING: f64 = 0.7;
+const SMOOTHING_MIN: f64 = 0.3;
+const SMOOTHING_MAX: f64 = 0.96;
+/// What the way from the best multipliers to the program's own is multiplied by where the bound got better, and where not.
+const LENGTHEN: f64 = 1.5;
+const SHORTEN: f64 = 0.6;
+/// Rounds of cheap columns end when this many gained less than the share.
+const STALLED_ROUNDS: usize = 3;
+const STALLED_GAIN: f64 = 3e-4;
+/// Iterations end when as many found no better bound, and gained less than that.
+const STALLED_MAX: usize = 12;
+/// A better bound is one by more than this share.
+const STALLED_BOUND: f64 = 2e-5;
 /// Patterns and mixes added per iteration at most.
 const ADDED_MAX: usize = 60;
 
@@ -42,6 +63,8 @@ enum Mode {
     Open,
     /// By integer patterns.
     Small,
+    /// By integer patterns, searched with tables.
+    Tabled,
     /// By fractional mixes.
     Large,
 }
@@ -54,108 +77,236 @@ struct Answer {
     /// The best pattern, if it is worth more than the price.
     pattern: Option<Pattern>,
     mode: Mode,
+    /// Cells of tables filled for it.
+    cells: u64,
 }
 
-/// A bound better than `at_least` dollars per hour, if one is found within `iterations` and before `stop` says so. A fault
-/// of the solver ends it and is left in `faulty`.
-pub(crate) fn tighten(
-    core: &Core,
-    fluid: &mut Fluid<'_>,
-    start: &Multipliers,
-    at_least: f64,
-    iterations: usize,
-    stop: &dyn Fn() -> bool,
-    faulty: &mut Option<Fault>,
-) -> Option<Bounded> {
-    // Whoever dived with the program left it at the demand of the last round.
-    if let Err(fault) = fluid.resolve(&core.demand) {
-        *faulty = Some(fault);
-        return None;
+/// How much may be tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed {
+    /// Iterations of column generation.
+    pub(crate) iterations: usize,
+    /// Rounds of cheap columns before, where there are no columns of plans yet.
+    pub(crate) rounds: usize,
+    /// Cells of tables, in all.
+    pub(crate) cells: u64,
+}
+
+/// Column generation for the bound, which goes on where it stopped.
+pub(crate) struct Tightener<'a, 'f> {
+    core: &'a Core,
+    fluid: &'f mut Fluid<'a>,
+    start: &'f Multipliers,
+    /// What came of the first pricing, at `start`.
+    first: Vec<Answer>,
+    modes: Vec<Mode>,
+    columns: BTreeSet<Column>,
+    best: Option<Bounded>,
+    best_bound: f64,
+    /// Weight of the best multipliers.
+    alpha: f64,
+    cells: u64,
+    enriched: bool,
+    over: bool,
+}
+
+impl<'a, 'f> Tightener<'a, 'f> {
+    /// Starts from the fluid program, its multipliers and the bound these prove.
+    ///
+    /// # Errors
+    /// [`Fault`] of the solver.
+    pub(crate) fn new(
+        core: &'a Core,
+        fluid: &'f mut Fluid<'a>,
+        (start, at_least): (&'f Multipliers, f64),
+    ) -> Result<Tightener<'a, 'f>, Fault> {
+        // Whoever dived with the program left it at the demand of the last round.
+        fluid.resolve(&core.demand)?;
+        let mut modes = vec![Mode::Open; core.offers.len()];
+        let first = price(core, start, &modes, NEAR);
+        retire(fluid, &mut modes, &first);
+        let patterns = first.iter().enumerate().filter_map(|(o, answer)| Some((o, answer.pattern.clone()?)));
+        let columns: BTreeSet<Column> =
+            patterns.map(|(o, pattern)| (Bin::Offer(o as u32), pattern)).collect();
+        fluid.add_patterns(&columns.iter().filter_map(of_offer).collect::<Vec<_>>());
+        Ok(Tightener {
+            core,
+            fluid,
+            start,
+            first,
+            modes,
+            columns,
+            best: None,
+            best_bound: at_least,
+            alpha: SMOOTHING,
+            cells: 0,
+            enriched: false,
+            over: false,
+        })
     }
-    let mut modes = vec![Mode::Open; core.offers.len()];
-    let first = price(core, start, &modes, NEAR);
-    take_modes(&mut modes, &first);
-    for (o, answer) in first.iter().enumerate() {
-        if answer.mode == Mode::Small {
+
+    /// Adds columns that are not there yet.
+    pub(crate) fn add(&mut self, columns: impl Iterator<Item = Column>) {
+        let new: Vec<Column> = columns.filter(|column| self.columns.insert(column.clone())).collect();
+        self.fluid.add_patterns(&new.iter().filter_map(of_offer).collect::<Vec<_>>());
+    }
+
+    /// All columns so far.
+    pub(crate) fn columns(&self) -> &BTreeSet<Column> {
+        &self.columns
+    }
+
+    /// Simplex iterations of the program so far.
+    pub(crate) fn simplex_iterations(&self) -> u64 {
+        self.fluid.iterations()
+    }
+
+    /// Looks for a better bound within what is allowed and before `watch`, which is told of better bounds, says that it is enough; the
+    /// best one since the last call, if there is one.
+    ///
+    /// # Errors
+    /// [`Fault`] of the solver, which ends it for good.
+    pub(crate) fn run(
+        &mut self,
+        allowed: Allowed,
+        watch: &mut dyn FnMut(Option<f64>) -> bool,
+    ) -> (Option<Bounded>, Result<(), Fault>) {
+        let before = self.best_bound;
+        let outcome = if self.over { Ok(()) } else { self.iterate(allowed, watch) };
+        self.over |= outcome.is_err();
+        let better = self.best.as_ref().filter(|_| self.best_bound > before);
+        (better.cloned(), outcome)
+    }
+
+    fn iterate(&mut self, allowed: Allowed, watch: &mut dyn FnMut(Option<f64>) -> bool) -> Result<(), Fault> {
+        let core = self.core;
+        if !std::mem::replace(&mut self.enriched, true) {
+            self.enrich(allowed.rounds, watch)?;
+        }
+        let (mut least, mut stalled) = (f64::INFINITY, 0);
+        for _ in 0..allowed.iterations.min(ITERATIONS_MAX) {
+            let (own, objective) = self.fluid.optimum()?;
+            if objective < least * (1.0 - STALLED_GAIN) {
+                (least, stalled) = (objective, 0);
+            }
+            stalled += 1;
+            let mut new: Vec<(f64, usize, Option<Pattern>)> = Vec::new();
+            // Where nothing improves the program at the mixture, its own duals are tried.
+            for own_only in [false, true] {
+                let centre = self.best.as_ref().map_or(self.start, |bounded| &bounded.multipliers);
+                let multipliers = if own_only { own.clone() } else { own.mix(centre, self.alpha) };
+                let answers = price(core, &multipliers, &self.modes, 1.0);
+                self.cells += answers.iter().map(|answer| answer.cells).sum::<u64>();
+                retire(self.fluid, &mut self.modes, &answers);
+                let bounded = bounded(core, &multipliers, &answers);
+                if bounded.list.bound > self.best_bound {
+                    if bounded.list.bound > self.best_bound * (1.0 + STALLED_BOUND) {
+                        stalled = 0;
+                    }
+                    self.best_bound = bounded.list.bound;
+                    watch(Some(self.best_bound));
+                    self.best = Some(bounded);
+                    self.alpha = (1.0 - (1.0 - self.alpha) * LENGTHEN).max(SMOOTHING_MIN);
+                } else if !own_only {
+                    self.alpha = 1.0 - (1.0 - self.alpha) * SHORTEN;
+                }
+                new.extend(improving(core, self.fluid, &multipliers, &own, answers));
+                if !new.is_empty() {
+                    break;
+                }
+            }
+            self.over |= self.best_bound >= objective * (1.0 - 1e-4)
+                || self.cells >= allowed.cells
+                || stalled > STALLED_MAX
+                || (new.is_empty() && self.alpha > SMOOTHING_MAX);
+            if watch(None) || self.over {
+                break;
+            }
+            self.alpha = self.alpha.min(SMOOTHING_MAX);
+            new.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            new.truncate(ADDED_MAX);
+            let large: Vec<usize> = new.iter().filter(|(.., p)| p.is_none()).map(|(_, o, _)| *o).collect();
+            self.fluid.activate(&large);
+            self.add(new.into_iter().filter_map(|(_, o, pattern)| Some((Bin::Offer(o as u32), pattern?))));
+        }
+        Ok(())
+    }
+
+    /// Cheap columns first, some for every group ([`weave::seeded`]): best patterns of whole shapes come a dozen at a time, and the duals
+    /// of few columns have them chase each other.
+    fn enrich(&mut self, rounds: usize, watch: &mut dyn FnMut(Option<f64>) -> bool) -> Result<(), Fault> {
+        let (core, start) = (self.core, self.start);
+        let ratio = |o: &u32| self.first[*o as usize].value / full_price(core, *o as usize, start);
+        let mut near: Vec<u32> = (0..core.offers.len() as u32).filter(|o| ratio(o) >= weave::NEAR).collect();
+        near.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)).then(a.cmp(b)));
+        let (mut least, mut stalled) = (f64::INFINITY, 0);
+        for round in 0..rounds {
+            let (own, objective) = self.fluid.optimum()?;
+            stalled = if objective > least * (1.0 - STALLED_GAIN) { stalled + 1 } else { 0 };
+            least = least.min(objective);
+            let alpha = 0.5 * (1.0 - round as f64 / rounds as f64);
+            let new = weave::seeded(core, &own.mix(start, alpha), &own, &near, &self.columns, None);
+            if new.is_empty() || stalled >= STALLED_ROUNDS || watch(None) {
+                break;
+            }
+            self.add(new.into_iter());
+        }
+        Ok(())
+    }
+}
+
+/// What improves the program: patterns, and mixes (`None`) of shapes that are priced so, each with its worth per price.
+fn improving(
+    core: &Core,
+    fluid: &Fluid<'_>,
+    multipliers: &Multipliers,
+    own: &Multipliers,
+    answers: Vec<Answer>,
+) -> Vec<(f64, usize, Option<Pattern>)> {
+    let mut new = Vec::new();
+    for (o, answer) in answers.into_iter().enumerate() {
+        let price = full_price(core, o, own);
+        match answer.pattern {
+            Some(pattern) => {
+                let worth: f64 = pattern.iter().map(|(g, n)| own.pi[*g as usize] * *n as f64).sum();
+                let worth = worth - core.offers[o].fines.sum(&pattern) as f64 / 1e6;
+                if worth > price * (1.0 + 1e-7) {
+                    new.push((worth / price, o, Some(pattern)));
+                }
+            }
+            None if answer.mode == Mode::Large
+                && !fluid.is_active(o)
+                && answer.value > full_price(core, o, multipliers) * (1.0 + 1e-6) =>
+            {
+                new.push((answer.value / price, o, None));
+            }
+            None => {}
+        }
+    }
+    new
+}
+
+/// Takes over how shapes are priced: what is priced by patterns has no mixes.
+fn retire(fluid: &mut Fluid<'_>, modes: &mut [Mode], answers: &[Answer]) {
+    for (o, answer) in answers.iter().enumerate() {
+        if modes[o] == Mode::Open && matches!(answer.mode, Mode::Small | Mode::Tabled) {
             fluid.retire(o);
         }
+        modes[o] = answer.mode;
     }
-    let mut patterns: Vec<(usize, Pattern)> = Vec::new();
-    for (o, answer) in first.into_iter().enumerate() {
-        patterns.extend(answer.pattern.map(|pattern| (o, pattern)));
-    }
-    fluid.add_patterns(&patterns);
-    let mut best: Option<Bounded> = None;
-    let mut best_bound = at_least;
-    let mut alpha = SMOOTHING;
-    for _ in 0..iterations.min(ITERATIONS_MAX) {
-        let (own, objective) = match fluid.optimum() {
-            Ok(optimum) => optimum,
-            Err(fault) => {
-                *faulty = Some(fault);
-                break;
-            }
-        };
-        let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
-        let multipliers = own.mix(centre, alpha);
-        let answers = price(core, &multipliers, &modes, 1.0);
-        take_modes(&mut modes, &answers);
-        let bounded = bounded(core, &multipliers, &answers);
-        if bounded.list.bound > best_bound {
-            best_bound = bounded.list.bound;
-            best = Some(bounded);
-            alpha = SMOOTHING;
-        }
-        if best_bound >= objective * (1.0 - 1e-4) || stop() {
-            break;
-        }
-        let mut new: Vec<(f64, usize, Option<Pattern>)> = Vec::new();
-        for (o, answer) in answers.into_iter().enumerate() {
-            let price = full_price(core, o, &own);
-            match answer.pattern {
-                Some(pattern) => {
-                    let worth: f64 = pattern.iter().map(|(g, n)| own.pi[*g as usize] * *n as f64).sum();
-                    let worth = worth - core.offers[o].fines.sum(&pattern) as f64 / 1e6;
-                    if worth > price * (1.0 + 1e-7) {
-                        new.push((worth / price, o, Some(pattern)));
-                    }
-                }
-                None if answer.mode == Mode::Large
-                    && !fluid.is_active(o)
-                    && answer.value > full_price(core, o, &multipliers) * (1.0 + 1e-6) =>
-                {
-                    new.push((answer.value / price, o, None));
-                }
-                None => {}
-            }
-        }
-        if new.is_empty() {
-            if alpha == 0.0 {
-                break;
-            }
-            alpha = if alpha < 0.15 { 0.0 } else { alpha * 0.5 };
-            continue;
-        }
-        new.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        new.truncate(ADDED_MAX);
-        let large: Vec<usize> = new.iter().filter(|(.., p)| p.is_none()).map(|(_, o, _)| *o).collect();
-        fluid.activate(&large);
-        let patterns: Vec<(usize, Pattern)> =
-            new.into_iter().filter_map(|(_, o, pattern)| Some((o, pattern?))).collect();
-        fluid.add_patterns(&patterns);
-    }
-    best
 }
 
-fn take_modes(modes: &mut [Mode], answers: &[Answer]) {
-    for (mode, answer) in modes.iter_mut().zip(answers) {
-        *mode = answer.mode;
+fn of_offer((bin, pattern): &Column) -> Option<(usize, Pattern)> {
+    match bin {
+        Bin::Offer(o) => Some((*o as usize, pattern.clone())),
+        Bin::Spare(_) => None,
     }
 }
 
 /// Prices every offer at `multipliers`; those worth more than `near` times their price are searched for patterns, unless they
 /// are known to be large. The result does not depend on the number of threads.
 fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> Vec<Answer> {
+    let pi: Vec<i64> = multipliers.pi.iter().map(|pi| scaled(*pi)).collect();
     let one = |knapsack: &mut Knapsack, o: usize| {
         let offer = &core.offers[o];
         let items = items(&offer.items, &offer.fines, &multipliers.pi);
@@ -163,20 +314,33 @@ fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> V
         let y = knapsack.y.clone();
         let threshold = near * full_price(core, o, multipliers);
         if modes[o] == Mode::Large || value <= threshold * (1.0 + 1e-9) {
-            return Answer { value, y, pattern: None, mode: modes[o] };
+            return Answer { value, y, pattern: None, mode: modes[o], cells: 0 };
         }
-        match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
-            Best::None => Answer { value: threshold, y, pattern: None, mode: Mode::Small },
-            Best::Pattern(counts, value) => {
-                Answer { value, y, pattern: Some(pattern_of(&items, &counts)), mode: Mode::Small }
+        if modes[o] != Mode::Tabled {
+            match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
+                Best::None => {
+                    return Answer { value: threshold, y, pattern: None, mode: Mode::Small, cells: 0 };
+                }
+                Best::Pattern(counts, value) => {
+                    let pattern = Some(pattern_of(&items, &counts));
+                    return Answer { value, y, pattern, mode: Mode::Small, cells: 0 };
+                }
+                Best::Limit(_) => {}
             }
-            // A shape that was small stays so: its patterns may still be found, only this bound is not exact.
-            Best::Limit(found) if modes[o] == Mode::Small => {
-                let pattern = found.map(|(counts, _)| pattern_of(&items, &counts));
-                Answer { value, y, pattern, mode: Mode::Small }
-            }
-            Best::Limit(_) => Answer { value, y, pattern: None, mode: Mode::Large },
         }
+        let room = Room { capacity: &offer.capacity, items: &offer.items, fines: &offer.fines };
+        let (least, slack) = (scaled(threshold), scaled(TABLE_SLACK * offer.cost));
+        let Some(found) = tables::price(core, room, &pi, y.clone(), (least, slack)) else {
+            return Answer { value, y, pattern: None, mode: Mode::Large, cells: 0 };
+        };
+        // In dollars per hour, and a little more, because the certificate rounds what it states.
+        let upper = found.upper as f64 / scaled(1.0) as f64 * (1.0 + ROUNDING);
+        let (pattern, cells) = (found.pattern, found.cells);
+        if modes[o] == Mode::Open && found.upper as f64 > found.best as f64 * (1.0 + LOOSE) {
+            return Answer { value, y, pattern: None, mode: Mode::Large, cells };
+        }
+        let y = found.y;
+        Answer { value: value.min(upper), y, pattern, mode: Mode::Tabled, cells }
     };
     let all = || (0..core.offers.len()).into_par_iter().map_init(Knapsack::default, one).collect();
     core.pool.install(all)

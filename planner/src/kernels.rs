@@ -6,6 +6,7 @@ use crate::knapsack::Knapsack;
 use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, items, price_all};
 use crate::problem::Problem;
+use crate::tables;
 use crate::{PlanError, check_policy, threads};
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
@@ -61,6 +62,19 @@ impl Kernels {
             &self.core.w,
             &offer.cap,
         )
+    }
+
+    /// Prices one offering by tables: the best integer pattern. Returns what none is worth more than, dollars per hour.
+    #[must_use]
+    pub fn price_integer(&self, offering: usize) -> f64 {
+        let at = offering % self.core.offers.len();
+        let offer = &self.core.offers[at];
+        let pi: Vec<i64> = self.multipliers.pi.iter().map(|pi| tables::scaled(*pi)).collect();
+        let room = tables::Room { capacity: &offer.capacity, items: &offer.items, fines: &offer.fines };
+        let y = self.list.offers[at].y.clone();
+        let threshold = (tables::scaled(offer.cost), tables::scaled(offer.cost * 1e-4));
+        let priced = tables::price(&self.core, room, &pi, y, threshold);
+        priced.map_or(self.list.offers[at].value, |priced| priced.upper as f64 / tables::scaled(1.0) as f64)
     }
 
     /// Prices everything. Returns the bound it shows, dollars per hour.

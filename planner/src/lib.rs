@@ -25,6 +25,7 @@ mod improve;
 #[doc(hidden)]
 pub mod kernels;
 mod knapsack;
+mod large;
 mod lp;
 mod master;
 mod matching;
@@ -45,6 +46,7 @@ mod rng;
 mod rows;
 mod search;
 mod solve;
+mod tables;
 mod tiny;
 mod vectors;
 mod warm;

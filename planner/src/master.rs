@@ -14,12 +14,11 @@
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
-use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
-use crate::pack::{Filler, Guide, PackedNode, Packing, Pattern, complete, right_size};
+use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
+use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, right_size};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
 use crate::rows::PatternRows;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
 
 /// Column generation runs up to this many pods per bin: beyond, exact pricing runs into its limit and proves nothing new.
 pub(crate) const PODS_PER_NODE_MAX: i64 = 12;
@@ -38,6 +37,13 @@ const MIP_BRANCHES_MAX: i32 = 10;
 
 /// Where no column is whole, those this near to it are taken as if they were.
 const NEARLY: f64 = 0.75;
+/// A node that carries what is left of a column must be worth this share of its price.
+const WORTHWHILE: f64 = 0.97;
+/// Columns that are tried so at a time, and nodes launched so before the program is solved again.
+const TRIMS_TRIED: usize = 8;
+const TRIMS_MAX: usize = 3;
+/// Branches per knapsack while a dive prices bins, which it does at every step.
+const DIVE_BRANCHES_MAX: usize = 500;
 
 /// Which bin a column fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +57,11 @@ pub(crate) enum Bin {
 /// A pattern of a bin.
 pub(crate) type Column = (Bin, Pattern);
 
+/// Columns at some multipliers for what is left of each group.
+pub(crate) type Find<'f> = dyn Fn(&Multipliers, &[i64]) -> Vec<Column> + 'f;
+
 /// The best bound of a run, with the multipliers that prove it (already divided by their `theta`).
+#[derive(Clone)]
 pub(crate) struct Bounded {
     /// Multipliers.
     pub(crate) multipliers: Multipliers,
@@ -100,7 +110,8 @@ impl<'a> Master<'a> {
         master
     }
 
-    fn add(&mut self, patterns: Vec<(Bin, Pattern)>) {
+    /// Adds columns.
+    pub(crate) fn add(&mut self, patterns: Vec<Column>) {
         let mut columns = Columns::default();
         for (bin, pattern) in &patterns {
             let cover = pattern.iter().map(|(g, count)| (*g as usize, *count as f64));
@@ -148,7 +159,7 @@ impl<'a> Master<'a> {
             let sigma = self.rows.sigma(self.core, &solution);
             let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
             let multipliers = own.mix(centre, alpha);
-            let answers = self.price(&multipliers, None);
+            let answers = self.price(&multipliers, None, BRANCHES_MAX);
             let theta = answers.iter().filter_map(|answer| match answer.bin {
                 Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers)),
                 Bin::Spare(_) => None,
@@ -196,13 +207,18 @@ impl<'a> Master<'a> {
         new.into_iter().map(|(_, bin, pattern)| (bin, pattern)).collect()
     }
 
+    /// All columns.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter()
+    }
+
     /// Simplex iterations so far.
     pub(crate) fn iterations(&self) -> u64 {
         self.program.iterations()
     }
 
     /// The best pattern of each bin, of what is `left` if that is given.
-    fn price(&self, multipliers: &Multipliers, left: Option<&[i64]>) -> Vec<Answer> {
+    fn price(&self, multipliers: &Multipliers, left: Option<&[i64]>, branches: usize) -> Vec<Answer> {
         let core = self.core;
         let offers = (0..core.offers.len()).map(|o| Bin::Offer(o as u32));
         let spares = (0..core.spares.len()).map(|s| Bin::Spare(s as u32));
@@ -232,7 +248,7 @@ impl<'a> Master<'a> {
                     if value <= threshold * (1.0 + 1e-9) {
                         return Answer { bin, value, y, pattern: None };
                     }
-                    match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
+                    match best_pattern(&items, &core.w, cap, &y, threshold, branches) {
                         Best::None => Answer { bin, value: threshold, y, pattern: None },
                         Best::Pattern(counts, value) => {
                             let pattern = core.rules.kept(&pattern_of(&items, &counts), held);
@@ -300,37 +316,44 @@ impl<'a> Master<'a> {
         small.packing(&solution)
     }
 
-    /// Generates columns for the sake of the plan: those that `find` finds at the program's duals, among columns that are not there yet.
-    /// Ends when the program's value is at most `enough`, or nothing is found, or `stop` says so.
-    pub(crate) fn enrich(
-        &mut self,
-        find: impl Fn(usize, &Multipliers, &BTreeSet<&Column>) -> Vec<Column>,
-        enough: f64,
-        iterations: usize,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), Fault> {
-        for round in 0..iterations {
-            let solution = self.program.run(Simplex::Primal, i32::MAX)?;
-            if solution.objective <= enough || stop() {
-                break;
-            }
-            let own = self.rows.shared.multipliers(self.core, &solution);
-            let new = find(round, &own, &self.columns.iter().collect());
-            if new.is_empty() {
-                break;
-            }
-            self.add(new);
+    /// Where the program stands.
+    pub(crate) fn basis(&self) -> Basis {
+        self.program.basis()
+    }
+
+    /// Asks for all pods again, after a dive asked for ever fewer, and goes back to where the program stood.
+    pub(crate) fn renew(&mut self, basis: &Basis) {
+        for (g, demand) in self.core.demand.iter().enumerate() {
+            self.program.set_row(g, self.core.fluid_demand(g, *demand), INFINITY);
         }
-        Ok(())
+        self.program.set_basis(basis);
+    }
+
+    /// Multipliers and value of the program as it is.
+    ///
+    /// # Errors
+    /// [`Fault`] of the solver.
+    pub(crate) fn optimum(&mut self) -> Result<(Multipliers, f64), Fault> {
+        let solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        Ok((self.rows.shared.multipliers(self.core, &solution), solution.objective))
     }
 
     /// A plan along the columns: whole columns of the optimum are taken, columns for what is left are looked for, and the program is
-    /// solved for it again, until the columns have nothing that is nearly whole; the rest is packed by value per price. For cores
-    /// without existing nodes. `stop` ends it early, with more left to pack so.
-    pub(crate) fn dive(&mut self, guide: &Guide, stop: &dyn Fn() -> bool) -> Result<Packing, Fault> {
+    /// solved for it again, until the columns have nothing that is nearly whole. Then `find`, if there is one, looks for more columns at
+    /// the program's duals, for what is left, and where these have nothing whole either, columns are taken with as much of them as is left
+    /// and filled up. The rest is packed by value per price. For cores without existing nodes. `stop` ends it early, with more left to
+    /// pack so.
+    pub(crate) fn dive(
+        &mut self,
+        guide: &Guide,
+        find: Option<&Find<'_>>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Packing, Fault> {
         let core = self.core;
         let mut packing = Packing::empty(core);
+        let mut filler = Filler::default();
         let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        let (mut trims, mut looked) = (false, false);
         while packing.left_out() > 0 && !stop() {
             let amount = |k: usize| solution.primal[self.first_column + k];
             let mut used: Vec<usize> = (0..self.columns.len()).filter(|k| amount(*k) > 1e-6).collect();
@@ -347,23 +370,67 @@ impl<'a> Master<'a> {
                     built += usize::from(self.build(*k, guide, &mut packing));
                 }
             }
-            if built == 0 {
-                break;
+            if built == 0 && trims {
+                for k in used.iter().take(TRIMS_TRIED) {
+                    built += usize::from(self.build_trimmed(*k, guide, &mut filler, &mut packing));
+                    if built == TRIMS_MAX {
+                        break;
+                    }
+                }
             }
+            if built == 0 {
+                let Some(find) = find.filter(|_| !looked) else { break };
+                (trims, looked) = (true, true);
+                let own = self.rows.shared.multipliers(core, &solution);
+                self.add(find(&own, &packing.left));
+                solution = self.program.run(Simplex::Primal, i32::MAX)?;
+                continue;
+            }
+            looked = false;
             for (g, left) in packing.left.iter().enumerate() {
                 self.program.set_row(g, core.fluid_demand(g, *left), INFINITY);
             }
             solution = self.program.run(Simplex::Dual, i32::MAX)?;
             let own = self.rows.shared.multipliers(core, &solution);
-            let new = self.improving(self.price(&own, Some(&packing.left)), &own, &[]);
+            let answers = self.price(&own, Some(&packing.left), DIVE_BRANCHES_MAX);
+            let new = self.improving(answers, &own, &[]);
             if !new.is_empty() {
                 self.add(new);
                 solution = self.program.run(Simplex::Primal, i32::MAX)?;
             }
         }
         let bias = vec![1.0; core.demand.len()];
-        complete(core, guide, &mut packing, &guide.near, &bias, &mut Filler::default());
+        complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);
         Ok(packing)
+    }
+
+    /// Launches a node with what is left of the pattern of a column and what else fits, if that is worth its price.
+    fn build_trimmed(
+        &self,
+        column: usize,
+        guide: &Guide,
+        filler: &mut Filler,
+        packing: &mut Packing,
+    ) -> bool {
+        let (Bin::Offer(offer), pattern) = &self.columns[column] else { return false };
+        let offer = *offer as usize;
+        if !packing.allows(self.core, offer) {
+            return false;
+        }
+        let items = self.core.offers[offer].items.iter();
+        let candidates: Vec<(u32, i64)> =
+            items.map(|(g, _)| (*g, packing.left[*g as usize])).filter(|(_, left)| *left > 0).collect();
+        let own = |g: u32| pattern.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| pattern[at].1);
+        let start: Vec<i64> = candidates.iter().map(|(g, left)| own(*g).min(*left)).collect();
+        let bias = vec![1.0; candidates.len()];
+        filler.fill(self.core, guide, BinRef::Offer(offer), &candidates, &bias, Some(&start));
+        let pattern = filler.pattern(&candidates);
+        if pattern.is_empty() || filler.value < WORTHWHILE * guide.price[offer] {
+            return false;
+        }
+        let offer = right_size(self.core, guide, &pattern, packing, offer);
+        packing.push(self.core, PackedNode { offer: offer as u32, pattern });
+        true
     }
 
     /// Launches a node with the pattern of a column, if all its pods are left and limits allow it.

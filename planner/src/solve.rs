@@ -8,15 +8,14 @@ use crate::core::Core;
 use crate::dive::{dive, follow};
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint};
-use crate::hybrid;
 use crate::improve::{Schedule, improve};
+use crate::large;
 use crate::master::{self, Master};
 use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, price_all};
 use crate::problem::Problem;
 use crate::tiny;
 use crate::vectors::price_list;
-use crate::weave;
 use std::time::Duration;
 use stowage_models::units::{Ppm, UsdMicros};
 
@@ -30,10 +29,7 @@ const MINIMUM_TIME: Duration = Duration::from_millis(50);
 /// The same where the bound is all that is asked for.
 const BOUND_TIME: Duration = Duration::from_millis(1_000);
 /// Iterations of column generation per second of time limit.
-const ITERATIONS_PER_SECOND: f64 = 25.0;
-
-/// Plans woven from patterns are made as if this were the time limit, and again if it is longer.
-const FIRST_WEAVE: Duration = Duration::from_secs(1);
+pub(crate) const ITERATIONS_PER_SECOND: f64 = 25.0;
 
 /// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap.
 const BRANCH_NODES_MAX: usize = 60;
@@ -62,13 +58,13 @@ const POLISH_WORK: u64 = 400_000;
 const BATCH_POLISH_WORK: u64 = 60_000;
 
 /// A block with what is known about it.
-struct Part<'b> {
-    core: &'b Core,
-    packing: Packing,
-    proof: BlockProof<'b>,
-    relaxed: Relaxed<'b>,
+pub(crate) struct Part<'b> {
+    pub(crate) core: &'b Core,
+    pub(crate) packing: Packing,
+    pub(crate) proof: BlockProof<'b>,
+    pub(crate) relaxed: Relaxed<'b>,
     /// The packing is known to be the cheapest.
-    exact: bool,
+    pub(crate) exact: bool,
 }
 
 /// What was found for a core.
@@ -138,12 +134,12 @@ pub(crate) fn bounds<'b>(core: &Core, blocks: &'b [Block], run: &mut Run<'_>) ->
 }
 
 /// A fluid optimum with the program it came from.
-struct Relaxed<'c> {
+pub(crate) struct Relaxed<'c> {
     /// The program; none where prices of an earlier run were enough.
-    fluid: Option<Fluid<'c>>,
-    multipliers: Multipliers,
-    list: PriceList,
-    point: Option<FluidPoint>,
+    pub(crate) fluid: Option<Fluid<'c>>,
+    pub(crate) multipliers: Multipliers,
+    pub(crate) list: PriceList,
+    pub(crate) point: Option<FluidPoint>,
 }
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> {
@@ -221,7 +217,7 @@ fn greedy(core: &Core, guide: &Guide) -> Packing {
 
 /// What may still be done, and the figures of the parts that are not worked on.
 #[derive(Clone, Copy)]
-struct Effort {
+pub(crate) struct Effort {
     gap: Ppm,
     /// Work left.
     work: u64,
@@ -257,7 +253,7 @@ impl Effort {
     }
 
     /// Whether a part with these figures needs no more work: it is within the gap, or the whole is.
-    fn is_done(&self, cost: i64, bound: f64) -> bool {
+    pub(crate) fn is_done(&self, cost: i64, bound: f64) -> bool {
         let whole = Ppm::gap(UsdMicros(cost + self.others.0), micros(bound + self.others.1));
         Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
     }
@@ -267,7 +263,7 @@ impl Effort {
         cost as f64 / (1e6 + self.gap.0 as f64) * (1.0 + 1e-9)
     }
 
-    fn note(&self, stage: &'static str, cost: i64, bound: f64, run: &mut Run<'_>) {
+    pub(crate) fn note(&self, stage: &'static str, cost: i64, bound: f64, run: &mut Run<'_>) {
         run.note(stage, Some(cost + self.others.0), bound + self.others.1);
     }
 
@@ -312,14 +308,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
         }
     }
     if !is_small && !done(part, effort) {
-        tighten(part, effort, run);
-    }
-    // A short one first: whoever watches, or stops early, has something of it soon.
-    let (first, whole) = (FIRST_WEAVE.min(run.time), run.time);
-    for time in [Some(first), Some(whole).filter(|whole| *whole > first)].into_iter().flatten() {
-        if !is_small && !done(part, effort) {
-            weave(part, time, effort, run);
-        }
+        large::refine(part, effort, run);
     }
     if part.exact || done(part, effort) {
         return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };
@@ -515,55 +504,6 @@ fn try_leaf(part: &mut Part<'_>, tree: &Tree<'_>, at: usize, effort: &mut Effort
         part.packing = packing;
         effort.note("leaf", part.packing.cost(core), tree.worst().0, run);
     }
-}
-
-/// Raises the bound of a part with many nodes that hold few pods each, where fractional mixes are worth too much.
-fn tighten(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
-    let core = part.core;
-    let pods: i64 = core.demand.iter().sum();
-    let bins = part.packing.nodes.len() + core.spares.len();
-    if pods > hybrid::PODS_PER_NODE_MAX * bins as i64 || part.relaxed.point.is_none() {
-        return;
-    }
-    let iterations = (ITERATIONS_PER_SECOND * run.time.as_secs_f64()).clamp(20.0, 1e6) as usize;
-    let start = part.relaxed.multipliers.clone();
-    let stop = || run.stopped().is_some();
-    let Some(fluid) = &mut part.relaxed.fluid else { return };
-    let before = fluid.iterations();
-    let bound = part.proof.bound();
-    let mut faulty = None;
-    let found = hybrid::tighten(core, fluid, &start, bound, iterations, &stop, &mut faulty);
-    run.faults.extend(faulty.map(|fault| format!("patterns: {fault}")));
-    run.iterations += fluid.iterations() - before;
-    if let Some(found) = found {
-        part.proof = BlockProof::Flat(found.multipliers, found.list);
-        effort.note("patterns", part.packing.cost(core), part.proof.bound(), run);
-    }
-}
-
-/// A plan made of patterns, for a part with many nodes that hold few pods each.
-fn weave(part: &mut Part<'_>, time: Duration, effort: &mut Effort, run: &mut Run<'_>) {
-    let core = part.core;
-    let pods: i64 = core.demand.iter().sum();
-    let has_room = pods <= hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64;
-    if !has_room || !core.spares.is_empty() || part.relaxed.point.is_none() || part.packing.left_out() > 0 {
-        return;
-    }
-    let (start, list) = (&part.relaxed.multipliers, &part.relaxed.list);
-    // Half of what remains of the time is for columns, the other half for the plan along them and for the search after it.
-    let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
-    let stop = || run.stopped().is_some();
-    let late = || stop() || run.elapsed() >= until;
-    let woven = weave::weave(core, &part.packing, (start, list), part.proof.bound(), time, (&late, &stop));
-    run.iterations += woven.iterations;
-    match woven.packing {
-        Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {
-            part.packing = packing;
-        }
-        Ok(_) => {}
-        Err(fault) => run.faults.push(format!("weaving: {fault}")),
-    }
-    effort.note("woven", part.packing.cost(core), part.proof.bound(), run);
 }
 
 /// Column generation on integer patterns, for the bound, and the integer program over the columns, for the plan.

@@ -9,8 +9,8 @@
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::knapsack::{Item, Knapsack};
-use crate::lp::Fault;
-use crate::master::{Bin, Column, Master, pattern_of, worth};
+use crate::lp::{Basis, Fault};
+use crate::master::{Bin, Column, Find, Master, pattern_of, worth};
 use crate::pack::{Guide, Packing};
 use crate::pricing::{Multipliers, PriceList, full_price, items};
 use rayon::prelude::*;
@@ -19,11 +19,16 @@ use std::time::Duration;
 
 /// Searches for columns per second of time limit: about a quarter of it.
 const SEARCHES_PER_SECOND: f64 = 15_000.0;
+/// Offers worth this share of their price are near enough to be looked at.
+pub(crate) const NEAR: f64 = 0.97;
 /// Rounds, at least and at most.
 const ROUNDS_MIN: f64 = 3.0;
 const ROUNDS_MAX: f64 = 60.0;
 /// Columns are enough when the program over them is this near to the bound.
 const NEAR_ENOUGH: f64 = 5e-4;
+/// Rounds end when so many together gained less than this share.
+const STALLED_ROUNDS: usize = 5;
+const STALLED_GAIN: f64 = 2e-4;
 /// Offers that each group looks at: the nearest to their price of those that take it.
 const OFFERS: usize = 12;
 /// Branches per search.
@@ -35,40 +40,106 @@ const PER_GROUP: usize = 2;
 /// Patterns per round.
 const PER_ROUND: usize = 300;
 
-/// What came of it.
-pub(crate) struct Woven {
-    /// The plan.
-    pub(crate) packing: Result<Packing, Fault>,
-    /// Simplex iterations.
-    pub(crate) iterations: u64,
+/// Rounds of columns in so much time.
+pub(crate) fn rounds(core: &Core, near: usize, time: Duration) -> f64 {
+    let searches = core.demand.len() * near.min(OFFERS);
+    (SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64).clamp(ROUNDS_MIN, ROUNDS_MAX)
 }
 
-/// A plan from the patterns of `packing` and those that improve on them, for a core without existing nodes. Columns are generated until
-/// `late`, and the plan is cut short by `stop`.
-pub(crate) fn weave(
-    core: &Core,
-    packing: &Packing,
-    (start, list): (&Multipliers, &PriceList),
-    bound: f64,
-    time: Duration,
-    (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
-) -> Woven {
-    let columns: BTreeSet<Column> =
-        packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone())).collect();
-    let mut master = Master::of(core, columns.into_iter().collect());
-    let guide = Guide::new(core, start, list);
-    let searches = core.demand.len() * guide.near.len().min(OFFERS);
-    let rounds = SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64;
-    let rounds = rounds.clamp(ROUNDS_MIN, ROUNDS_MAX);
-    let find = |round: usize, own: &Multipliers, have: &BTreeSet<&Column>| {
-        // The duals of few columns swing; the multipliers of the fluid optimum hold them, less and less.
-        let alpha = 0.5 * (1.0 - round as f64 / rounds);
-        let new = seeded(core, &own.mix(start, alpha), own, &guide.near, have);
-        if new.is_empty() { seeded(core, own, own, &guide.near, have) } else { new }
-    };
-    let enriched = master.enrich(find, bound * (1.0 + NEAR_ENOUGH), rounds as usize, late);
-    let packing = enriched.and_then(|()| master.dive(&guide, stop));
-    Woven { packing, iterations: master.iterations() }
+/// The columns of a packing.
+pub(crate) fn columns(packing: &Packing) -> impl Iterator<Item = Column> + '_ {
+    packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()))
+}
+
+/// A program over columns that grows from plan to plan, for a core without existing nodes.
+pub(crate) struct Weaver<'a> {
+    core: &'a Core,
+    start: Multipliers,
+    guide: Guide,
+    master: Master<'a>,
+    /// All columns of the program.
+    known: BTreeSet<Column>,
+    /// Rounds of columns so far.
+    rounds: usize,
+    /// Where the program stood before the last plan.
+    basis: Option<Basis>,
+}
+
+impl<'a> Weaver<'a> {
+    /// Without columns, guided by the fluid optimum.
+    pub(crate) fn new(core: &'a Core, start: &Multipliers, list: &PriceList) -> Weaver<'a> {
+        let guide = Guide::new(core, start, list);
+        let master = Master::of(core, Vec::new());
+        Weaver { core, start: start.clone(), guide, master, known: BTreeSet::new(), rounds: 0, basis: None }
+    }
+
+    /// All columns so far.
+    pub(crate) fn known(&self) -> &BTreeSet<Column> {
+        &self.known
+    }
+
+    /// Adds columns that are not there yet.
+    pub(crate) fn add(&mut self, columns: impl Iterator<Item = Column>) {
+        let new: Vec<Column> = columns.filter(|column| self.known.insert(column.clone())).collect();
+        self.master.add(new);
+    }
+
+    /// Simplex iterations so far.
+    pub(crate) fn iterations(&self) -> u64 {
+        self.master.iterations()
+    }
+
+    /// A plan along the columns and along those that improve on them, as many rounds in all as fit `time`. Columns are looked for until
+    /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`.
+    pub(crate) fn weave(
+        &mut self,
+        bound: f64,
+        time: Duration,
+        (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
+    ) -> Result<Packing, Fault> {
+        let core = self.core;
+        let rounds = rounds(core, self.guide.near.len(), time) as usize;
+        let again = self.basis.is_some();
+        if let Some(basis) = self.basis.take() {
+            self.master.renew(&basis);
+        }
+        let (mut least, mut stalled) = (f64::INFINITY, 0);
+        for round in self.rounds..rounds {
+            let (own, objective) = self.master.optimum()?;
+            if objective < least * (1.0 - STALLED_GAIN) {
+                (least, stalled) = (objective, 0);
+            }
+            stalled += 1;
+            if objective <= bound * (1.0 + NEAR_ENOUGH) || stalled > STALLED_ROUNDS || late() {
+                break;
+            }
+            // The duals of few columns swing; the multipliers of the fluid optimum hold them, less and less.
+            let alpha = 0.5 * (1.0 - round as f64 / rounds as f64);
+            let mut new =
+                seeded(core, &own.mix(&self.start, alpha), &own, &self.guide.near, &self.known, None);
+            if new.is_empty() {
+                new = seeded(core, &own, &own, &self.guide.near, &self.known, None);
+            }
+            self.rounds += 1;
+            if new.is_empty() {
+                break;
+            }
+            self.known.extend(new.iter().cloned());
+            self.master.add(new);
+        }
+        self.master.optimum()?;
+        self.basis = Some(self.master.basis());
+        let find = |own: &Multipliers, left: &[i64]| {
+            seeded(core, own, own, &self.guide.near, &self.known, Some(left))
+        };
+        // The first plan is a quick one.
+        let find: Option<&Find<'_>> = if again { Some(&find) } else { None };
+        let packing = self.master.dive(&self.guide, find, stop);
+        let found = self.master.columns().filter(|column| !self.known.contains(column)).cloned();
+        let found: Vec<Column> = found.collect();
+        self.known.extend(found);
+        packing
+    }
 }
 
 /// An offer as it is searched.
@@ -82,23 +153,27 @@ struct Searched {
 }
 
 /// Patterns found at `multipliers` that improve the program whose duals are `own`: for each group the best few with one of its pods.
-fn seeded(
+pub(crate) fn seeded(
     core: &Core,
     multipliers: &Multipliers,
     own: &Multipliers,
     near: &[u32],
-    have: &BTreeSet<&Column>,
+    have: &BTreeSet<Column>,
+    left: Option<&[i64]>,
 ) -> Vec<Column> {
     let prepare = |knapsack: &mut Knapsack, offer: &u32| {
         let o = *offer as usize;
-        let items = items(&core.offers[o].items, &core.offers[o].fines, &multipliers.pi);
+        let mut items = items(&core.offers[o].items, &core.offers[o].fines, &multipliers.pi);
+        if let Some(left) = left {
+            items.iter_mut().for_each(|item| item.copies = item.copies.min(left[item.group] as f64));
+        }
         knapsack.solve(&items, &core.w, &core.offers[o].cap);
         let (price, own_price) = (full_price(core, o, multipliers), full_price(core, o, own));
         Searched { offer: *offer, items, y: knapsack.y.clone(), price, own_price }
     };
     let all = || {
         let bins: Vec<Searched> = near.par_iter().map_init(Knapsack::default, prepare).collect();
-        let groups = (0..core.demand.len()).into_par_iter().filter(|g| core.demand[*g] > 0);
+        let groups = (0..core.demand.len()).into_par_iter().filter(|g| left.unwrap_or(&core.demand)[*g] > 0);
         groups.flat_map_iter(|g| of_group(core, g, &bins, own)).collect::<Vec<_>>()
     };
     let found: BTreeMap<Column, f64> = core.pool.install(all).into_iter().collect();

@@ -80,6 +80,18 @@ pub(crate) fn search(
     }
     let rank = |one: &Priced<'_>, other: &Priced<'_>| i128::from(one.multiplier) * other.takes;
     items.sort_by(|one, other| rank(other, one).cmp(&rank(one, other)));
+    walk(&items, room, threshold, branches_max, |item, room| rest(&items[item..], room, &worth))
+}
+
+/// Looks for a pattern worth more than `threshold` among those of `items`, each with some multiplier above zero, in their order.
+/// `bound` says what the items from one on may add to a room. `None`: beyond 128 bits.
+pub(crate) fn walk(
+    items: &[Priced<'_>],
+    room: &[i64],
+    threshold: i128,
+    branches_max: u32,
+    bound: impl Fn(usize, &[i64]) -> Option<i128>,
+) -> Option<Verdict> {
     if threshold < 0 {
         return Some(Verdict::Refuted(0));
     }
@@ -93,7 +105,7 @@ pub(crate) fn search(
         if frame.count == u64::MAX {
             // Nothing was tried of this group yet: is it worth it, and how many are there?
             if frame.item == items.len()
-                || rest(&items[frame.item..], &frame.room, &worth)?.checked_add(frame.value)? <= threshold
+                || bound(frame.item, &frame.room)?.checked_add(frame.value)? <= threshold
             {
                 stack.pop();
                 continue;

@@ -11,13 +11,20 @@ use crate::limits::stock;
 use crate::nodes::NodeBin;
 use crate::offerings::{Kind, Offering};
 use crate::problem::{Problem, fits};
+use crate::tables::{self, Coordinate};
 use std::collections::BTreeMap;
 use stowage_models::plan::{
     Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Plan, STOCK, unit_bits,
 };
 
+/// Branches of a search before tables are tried.
+const QUICK_BRANCHES: u32 = 2_000;
+
 /// Binary digits after the point of everything here.
 const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
+
+/// What decides which patterns a kind holds and what they are worth: its room, and the terms of each row.
+type Holds<'r> = (&'r Vec<i64>, Vec<(u64, i64)>);
 
 /// A row, ready to compute with.
 #[derive(Clone, Copy)]
@@ -160,6 +167,58 @@ impl Proof<'_> {
         terms: impl Fn(&Item) -> (u64, i64),
         threshold: i128,
     ) -> Option<Verdict> {
+        if self.value(vector, prices, room, &terms)? <= threshold {
+            return Some(Verdict::Holds);
+        }
+        let items = self.limited(prices, terms)?.into_iter().map(|(_, item)| item).collect();
+        self.search(vector, items, room, threshold, PROOF_BRANCHES_MAX)
+    }
+
+    /// The same for offerings, where tables may prove it, too.
+    fn judge_offering(
+        &self,
+        vector: &[i64],
+        items: Vec<(i64, Priced<'_>)>,
+        room: &[i64],
+        threshold: i128,
+    ) -> Option<Verdict> {
+        let plain: Vec<Priced<'_>> = items.iter().map(|(_, item)| *item).collect();
+        if self.search(vector, plain.clone(), room, threshold, QUICK_BRANCHES)? == Verdict::Holds {
+            return Some(Verdict::Holds);
+        }
+        let coordinates: Vec<Coordinate> = vector
+            .iter()
+            .zip(&self.coordinates)
+            .map(|(price, (place, shift))| Coordinate { place: *place, shift: *shift, price: *price })
+            .collect();
+        if tables::holds(items, room, &coordinates, threshold)? {
+            return Some(Verdict::Holds);
+        }
+        self.search(vector, plain, room, threshold, PROOF_BRANCHES_MAX)
+    }
+
+    /// The rows a bin may take, each with its multiplier, and priced with what its pods pay for unmet preferences.
+    fn limited<'p>(
+        &self,
+        prices: &[(&Item, Priced<'p>)],
+        terms: impl Fn(&Item) -> (u64, i64),
+    ) -> Option<Vec<(i64, Priced<'p>)>> {
+        let capped = prices.iter().map(|(item, priced)| {
+            let (most, fine) = terms(item);
+            Some((item.multiplier, priced.capped(most).fined(fine)?))
+        });
+        let items: Vec<(i64, Priced<'p>)> = capped.collect::<Option<_>>()?;
+        Some(items.into_iter().filter(|(_, one)| one.pods > 0).collect())
+    }
+
+    /// `value(bin, y)`, scaled.
+    fn value(
+        &self,
+        vector: &[i64],
+        prices: &[(&Item, Priced<'_>)],
+        room: &[i64],
+        terms: impl Fn(&Item) -> (u64, i64),
+    ) -> Option<i128> {
         let mut value = self.dot(vector, room)?;
         for (item, priced) in prices {
             let profit = priced.profit()?;
@@ -170,15 +229,7 @@ impl Proof<'_> {
                 value = value.checked_add(profit.checked_mul(i128::from(copies))?)?;
             }
         }
-        if value <= threshold {
-            return Some(Verdict::Holds);
-        }
-        let capped = prices.iter().map(|(item, priced)| {
-            let (most, fine) = terms(item);
-            priced.capped(most).fined(fine)
-        });
-        let items: Vec<Priced<'_>> = capped.collect::<Option<_>>()?;
-        self.search(vector, items.into_iter().filter(|one| one.pods > 0).collect(), room, threshold)
+        Some(value)
     }
 
     /// Looks for a pattern worth more than `threshold` by branching.
@@ -188,8 +239,9 @@ impl Proof<'_> {
         items: Vec<Priced<'_>>,
         room: &[i64],
         threshold: i128,
+        branches_max: u32,
     ) -> Option<Verdict> {
-        search(items, room, threshold, PROOF_BRANCHES_MAX, |room| self.dot(vector, room))
+        search(items, room, threshold, branches_max, |room| self.dot(vector, room))
     }
 
     /// Whether pods of the row may be on nodes of the kind, and its weight allows them.
@@ -253,10 +305,24 @@ impl Proof<'_> {
         for (vector, by_kind) in by_vector {
             let vector = &self.certificate.vectors[vector];
             let prices = self.prices(vector)?;
+            // What was proved of kinds that hold the same: by room and rows, the least threshold.
+            let mut proved: BTreeMap<Holds<'_>, i128> = BTreeMap::new();
             for (kind, (cost, index)) in by_kind {
                 let kind = &offerings.kinds[kind];
                 let Some(room) = &kind.room else { continue };
-                let verdict = self.judge(vector, &prices, room, |item| self.terms(kind, item), cost)?;
+                let terms = |item: &Item| self.terms(kind, item);
+                if self.value(vector, &prices, room, terms)? <= cost {
+                    continue;
+                }
+                let key = (room, prices.iter().map(|(item, _)| terms(item)).collect());
+                if proved.get(&key).is_some_and(|threshold| *threshold <= cost) {
+                    continue;
+                }
+                let verdict = self.judge_offering(vector, self.limited(&prices, terms)?, room, cost)?;
+                if verdict == Verdict::Holds {
+                    proved.insert(key, cost);
+                    continue;
+                }
                 if let Err(why) = explain(&verdict) {
                     let key = offerings.key(&self.problem.pools, &offerings.list[index]);
                     let (pool, instance, zone, capacity_type, _) = key;

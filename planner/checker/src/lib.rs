@@ -36,6 +36,7 @@ mod request;
 mod reviewed;
 mod splits;
 mod storage;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod variants;

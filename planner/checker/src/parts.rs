@@ -7,7 +7,7 @@ use crate::offerings::Kind;
 use crate::problem::fits;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_models::plan::{Certificate, Fork, Leaf, MULTIPLIER_BITS, Part, Step};
+use stowage_models::plan::{Certificate, Fork, Leaf, MULTIPLIER_BITS, PROOF_BRANCHES_MAX, Part, Step};
 
 /// Checks the form of the parts: rows of their own, trees that end where they should, lists as long as they must be.
 pub(crate) fn check_form(certificate: &Certificate, title: &str, findings: &mut Findings) {
@@ -392,6 +392,6 @@ impl Proof<'_> {
                 self.price(entries, &self.items[row])?.capped(most).fined(fine)
             })
             .collect::<Option<Vec<_>>>()?;
-        self.search(entries, items, room, cost).map(|verdict| explain(&verdict))
+        self.search(entries, items, room, cost, PROOF_BRANCHES_MAX).map(|verdict| explain(&verdict))
     }
 }

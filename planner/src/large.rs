@@ -1,0 +1,167 @@
+//! Parts with many nodes: plans woven from patterns and the bound that patterns prove, each with the columns of the other.
+
+use crate::certificate::BlockProof;
+use crate::engine::Run;
+use crate::fluid::Fluid;
+use crate::hybrid::{self, Allowed, Tightener};
+use crate::pricing::Multipliers;
+use crate::solve::{Effort, ITERATIONS_PER_SECOND, Part};
+use crate::weave::{self, Weaver};
+use std::time::Duration;
+
+/// Plans woven from patterns are made as if these were the time limit, and again if it is longer.
+const WEAVES: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(2_500)];
+/// Iterations for the bound between the second plan and the next: what brings most of the best patterns.
+const FIRST_ITERATIONS: usize = 12;
+/// Cells of tables per second of time limit: about a sixth of what two cores fill.
+const TABLE_CELLS_PER_SECOND: f64 = 75_000_000.0;
+/// Per cent of the time after which no further plan is woven: the search gains more from the rest.
+const AGAIN_UNTIL: u32 = 60;
+/// What is left of the time is divided by this for the bound.
+const TIGHTEN_SHARE: u32 = 2;
+
+/// Works on a part until its gap is closed or there is nothing more to do here.
+///
+/// Plans and bound take turns, the cheapest first, and each starts from the columns of the other: a plan after a few rounds of columns is
+/// soon there for whoever watches or stops early, and the best patterns that the bound is about are what the cheap columns lack.
+pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+    let core = part.core;
+    let (start, list) = (part.relaxed.multipliers.clone(), part.relaxed.list.clone());
+    let Some(mut fluid) = part.relaxed.fluid.take() else { return };
+    let pods: i64 = core.demand.iter().sum();
+    let few = |bins: usize| pods <= hybrid::PODS_PER_NODE_MAX * bins as i64 && part.relaxed.point.is_some();
+    let weaves = few(part.packing.nodes.len()) && core.spares.is_empty() && part.packing.left_out() == 0;
+    let tightens = few(part.packing.nodes.len() + core.spares.len());
+    let mut large = Large {
+        weaver: weaves.then(|| Weaver::new(core, &start, &list)),
+        tightener: None,
+        begun: !tightens,
+        before: fluid.iterations(),
+        woven: Duration::ZERO,
+    };
+    let whole = run.time;
+    let iterations = (ITERATIONS_PER_SECOND * whole.as_secs_f64()).clamp(20.0, 1e6) as usize;
+    let mut source = Some((&mut fluid, (&start, part.proof.bound())));
+    let weave = |time: Duration| Turn::Weave(time.min(whole));
+    let turns = [
+        weave(WEAVES[0]),
+        weave(WEAVES[1]),
+        Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
+        weave(whole),
+        Turn::Tighten(iterations),
+        Turn::WeaveAgain,
+    ];
+    for turn in turns {
+        if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
+            break;
+        }
+        match turn {
+            Turn::Weave(time) => large.weave(part, time, effort, run),
+            Turn::WeaveAgain if run.elapsed() > whole * AGAIN_UNTIL / 100 => {}
+            Turn::WeaveAgain => large.weave(part, whole, effort, run),
+            Turn::Tighten(iterations) => large.tighten(part, &mut source, iterations, effort, run),
+        }
+    }
+    drop(large);
+    part.relaxed.fluid = Some(fluid);
+}
+
+/// What is done next.
+enum Turn {
+    /// A plan, as if that were the time limit.
+    Weave(Duration),
+    /// So many iterations for the bound.
+    Tighten(usize),
+    /// A plan with all columns, if that leaves time for the search.
+    WeaveAgain,
+}
+
+/// A part with many nodes that is worked on.
+struct Large<'a, 'f> {
+    weaver: Option<Weaver<'a>>,
+    tightener: Option<Tightener<'a, 'f>>,
+    /// The bound was begun, or is not worth it.
+    begun: bool,
+    /// Simplex iterations of the bound that are counted already.
+    before: u64,
+    /// The longest time that the plan was woven for with the columns there are; zero once the bound has found more of them.
+    woven: Duration,
+}
+
+type Source<'a, 'f> = Option<(&'f mut Fluid<'a>, (&'f Multipliers, f64))>;
+
+impl<'a, 'f> Large<'a, 'f> {
+    /// Raises the bound of a part with many nodes that hold few pods each, where fractional mixes are worth too much.
+    fn tighten(
+        &mut self,
+        part: &mut Part<'a>,
+        source: &mut Source<'a, 'f>,
+        iterations: usize,
+        effort: &Effort,
+        run: &mut Run<'_>,
+    ) {
+        let core = part.core;
+        if !std::mem::replace(&mut self.begun, true)
+            && let Some((fluid, start)) = source.take()
+        {
+            match Tightener::new(core, fluid, start) {
+                Ok(tightener) => self.tightener = Some(tightener),
+                Err(fault) => run.faults.push(format!("patterns: {fault}")),
+            }
+        }
+        let Some(tightener) = &mut self.tightener else { return };
+        let cost = part.packing.cost(core);
+        let cells = (TABLE_CELLS_PER_SECOND * run.time.as_secs_f64()) as u64;
+        let rounds = match &self.weaver {
+            Some(_) => 0,
+            None => weave::rounds(core, core.offers.len(), run.time / 2) as usize,
+        };
+        // On a machine so busy that the clock decides, the plan and the search need most of the time.
+        let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / TIGHTEN_SHARE;
+        let mut watch = |better: Option<f64>| {
+            better.iter().for_each(|bound| effort.note("patterns", cost, *bound, run));
+            run.stopped().is_some() || run.elapsed() >= until
+        };
+        tightener.add(weave::columns(&part.packing));
+        tightener.add(self.weaver.iter().flat_map(|weaver| weaver.known().iter().cloned()));
+        let known = tightener.columns().len();
+        let (found, outcome) = tightener.run(Allowed { iterations, rounds, cells }, &mut watch);
+        if tightener.columns().len() > known {
+            self.woven = Duration::ZERO;
+        }
+        let counted = tightener.simplex_iterations();
+        run.iterations += counted - self.before;
+        self.before = counted;
+        run.faults.extend(outcome.err().map(|fault| format!("patterns: {fault}")));
+        if let Some(found) = found {
+            part.proof = BlockProof::Flat(found.multipliers, found.list);
+        }
+    }
+
+    /// A plan made of patterns, for a part with many nodes that hold few pods each.
+    fn weave(&mut self, part: &mut Part<'a>, time: Duration, effort: &Effort, run: &mut Run<'_>) {
+        let core = part.core;
+        let Some(weaver) = &mut self.weaver else { return };
+        if time <= self.woven {
+            return;
+        }
+        self.woven = time;
+        // Half of what remains of the time is for columns, the other half for the plan along them and for the search after it.
+        let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
+        let stop = || run.stopped().is_some();
+        let late = || stop() || run.elapsed() >= until;
+        let before = weaver.iterations();
+        weaver.add(weave::columns(&part.packing));
+        weaver.add(self.tightener.iter().flat_map(|tightener| tightener.columns().iter().cloned()));
+        let woven = weaver.weave(part.proof.bound(), time, (&late, &stop));
+        run.iterations += weaver.iterations() - before;
+        match woven {
+            Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {
+                part.packing = packing;
+            }
+            Ok(_) => {}
+            Err(fault) => run.faults.push(format!("weaving: {fault}")),
+        }
+        effort.note("woven", part.packing.cost(core), part.proof.bound(), run);
+    }
+}
