@@ -28,7 +28,9 @@ mod review;
 mod run;
 mod savings;
 mod serve;
+mod tasks;
 mod telling;
+mod waves;
 
 pub use health::Health;
 pub use lease::{Leadership, Lease};

@@ -85,6 +85,8 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     }
     if let Some(rules) = &spec.review {
         settings.review.launches = rules.launches.as_deref() != Some("auto");
+        settings.review.removals = rules.removals.as_deref() != Some("auto");
+        settings.review.forced = rules.forced_removals.as_deref() == Some("approve");
         if let Some(text) = &rules.above_dollars_per_hour {
             let wrong = || format!("spec.review.aboveDollarsPerHour: {text} is no amount; such as \"2.50\"");
             settings.review.above = Some(dollars(text).ok_or_else(wrong)?);
@@ -225,13 +227,16 @@ mod tests {
             options.settings
         };
         let all = rules(json!({}));
-        assert!(all.needs_approval(UsdMicros(1)) && all.review.expire_after == 900_000);
-        assert!(!rules(json!({ "launches": "auto" })).needs_approval(UsdMicros(i64::MAX)));
+        assert!(all.launches_need_approval(UsdMicros(1)) && all.review.expire_after == 900_000);
+        assert!(!rules(json!({ "launches": "auto" })).launches_need_approval(UsdMicros(i64::MAX)));
         let dear = rules(json!({ "aboveDollarsPerHour": "2.5", "expireAfter": "1h" }));
-        assert!(dear.needs_approval(UsdMicros(2_500_001)) && !dear.needs_approval(UsdMicros(2_500_000)));
+        assert!(
+            dear.launches_need_approval(UsdMicros(2_500_001))
+                && !dear.launches_need_approval(UsdMicros(2_500_000))
+        );
         assert_eq!(dear.review.expire_after, 3_600_000);
         let (options, _) = in_force(&started(Mode::Auto), Some(&policy(json!({ "mode": "auto" }))));
-        assert!(!options.settings.needs_approval(UsdMicros(i64::MAX)), "nothing does in auto");
+        assert!(!options.settings.launches_need_approval(UsdMicros(i64::MAX)), "nothing does in auto");
         for (text, amount) in [
             ("0", Some(0)),
             ("12.000001", Some(12_000_001)),

@@ -17,6 +17,7 @@ mod remove_kills;
 mod reserved;
 mod restart;
 mod review;
+mod review_removals;
 mod shadow;
 mod spot;
 mod stop;
