@@ -30,6 +30,7 @@ mod savings;
 mod serve;
 mod tasks;
 mod telling;
+mod unwell;
 mod waves;
 
 pub use health::Health;

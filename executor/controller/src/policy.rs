@@ -3,6 +3,7 @@
 use crate::act::Ports;
 use crate::consolidating;
 use crate::run::Options;
+use crate::telling::cut;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -119,8 +120,11 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes into the policy's status whether it is in force.
-pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), String>) {
+/// Bytes of what is degraded that a condition shows.
+const MESSAGE_MAX: usize = 1000;
+
+/// Writes into the policy's status whether it is in force, and what does not work though the rest does.
+pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), String>, degraded: &[String]) {
     let old: Value = serde_json::from_str(object).unwrap_or_default();
     let (status, reason, message) = match outcome {
         Ok(()) => ("True", "InForce", ""),
@@ -135,6 +139,11 @@ pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), Strin
         ),
         false => ("False", "NotAsked", ""),
     };
+    let lacks = degraded.join("; ");
+    let degraded = match degraded {
+        [] => ("False", "AllWorks", ""),
+        _ => ("True", "Degraded", cut(&lacks, MESSAGE_MAX)),
+    };
     let generation = &old["metadata"]["generation"];
     let mut changed = false;
     let mut condition = |kind: &str, (status, reason, message): (&str, &str, &str)| {
@@ -148,7 +157,11 @@ pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), Strin
             "lastTransitionTime": since.unwrap_or_else(|| Timestamp::now().to_string().into()),
         })
     };
-    let conditions = [condition("Ready", (status, reason, message)), condition("Stopped", stopped)];
+    let conditions = [
+        condition("Ready", (status, reason, message)),
+        condition("Stopped", stopped),
+        condition("Degraded", degraded),
+    ];
     if !changed {
         return;
     }

@@ -21,6 +21,7 @@ use crate::review::{self, Proposals};
 use crate::savings;
 use crate::tasks::{AbortOnDrop, Permits};
 use crate::telling;
+use crate::unwell;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use std::collections::BTreeSet;
@@ -63,6 +64,8 @@ pub struct Options {
     pub catalog: Catalog,
     /// Budget of a plan.
     pub plan_time: Duration,
+    /// How often the cloud is asked which machines are not well.
+    pub status_every: Duration,
     /// Threads of the planner.
     pub threads: usize,
 }
@@ -77,6 +80,7 @@ impl Options {
             consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
             plan_time: Duration::from_secs(2),
+            status_every: unwell::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }
@@ -182,6 +186,7 @@ impl Controller {
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
         let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
         let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
+        let asking = AbortOnDrop(tokio::spawn(unwell::watch(listener.clone(), self.options.status_every)));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -189,7 +194,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking, listening));
+                    drop((self.told, braking, listening, asking));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -419,16 +424,19 @@ impl Controller {
             if let (Err(why), false) = (&outcome, said) {
                 tracing::error!(planpolicy = policy::NAME, error = why, "the policy is not in force");
             }
-            *force = Some(Force { object, options: Arc::new(options), outcome, told: false });
+            let (options, degraded) = (Arc::new(options), Vec::new());
+            *force = Some(Force { object, options, outcome, degraded, told: false });
         }
         let Some(known) = force else { return self.options.clone() };
+        let degraded = self.health.degraded();
         if writes
-            && (!known.told || again)
+            && (!known.told || again || known.degraded != degraded)
             && let Some(object) = known.object.clone()
         {
             known.told = true;
+            known.degraded.clone_from(&degraded);
             let (ports, outcome) = (self.ports.clone(), known.outcome.clone());
-            tokio::spawn(async move { policy::tell(&ports, &object, &outcome).await });
+            tokio::spawn(async move { policy::tell(&ports, &object, &outcome, &degraded).await });
         }
         known.options.clone()
     }
@@ -444,6 +452,8 @@ struct Force {
     options: Arc<Options>,
     /// Whether it is, or why not.
     outcome: Result<(), String>,
+    /// What does not work though the rest does, as its status says.
+    degraded: Vec<String>,
     /// Whether its status was to say so, though that may have failed.
     told: bool,
 }

@@ -23,3 +23,4 @@ mod spot;
 mod stop;
 mod telling;
 mod throttling;
+mod unwell;
