@@ -2,6 +2,7 @@
 
 mod capacity;
 mod common;
+mod departures;
 mod direct;
 mod drain;
 mod drift;
@@ -21,6 +22,7 @@ mod review_removals;
 mod shadow;
 mod spot;
 mod stop;
+mod takeover;
 mod telling;
 mod throttling;
 mod unwell;
