@@ -34,13 +34,17 @@ pub(crate) fn accept(
     if !seen.synced || !seen.leader || state.settings.stop {
         return;
     }
-    if !batch.waves.is_empty() {
-        removal::begin(state, seen, batch);
+    if state.settings.needs_approval(batch) {
+        // It waits, with its reason to be looked at. Pods are planned again meanwhile, in case something has changed: at once, where nodes
+        // that go are all that needs approval.
+        if state.settings.launches_need_approval(batch.cost()) {
+            let launches = batch.waves.iter().flat_map(|wave| &wave.launches).chain(&batch.launches);
+            launches.flat_map(|one| &one.pods).for_each(|pod| state.settle(&pod.uid, seen.now));
+        }
         return;
     }
-    if state.settings.needs_approval(batch.cost()) {
-        // It waits, with its reason to be looked at. Pods are planned again meanwhile, in case something has changed.
-        batch.launches.iter().flat_map(|one| &one.pods).for_each(|pod| state.settle(&pod.uid, seen.now));
+    if !batch.waves.is_empty() {
+        removal::begin(state, seen, batch);
         return;
     }
     let covered = slots::covered(state, seen);

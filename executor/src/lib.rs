@@ -18,6 +18,7 @@
 //! ([`PlanInput::smaller`]), pods that did not fit twice ([`PlanInput::hopeless`]).
 
 mod accept;
+mod approved;
 mod batch;
 mod claims;
 mod drain;
@@ -40,6 +41,7 @@ mod time;
 mod view;
 
 pub use accept::SLOT_TAINT;
+pub use approved::ProposedWave;
 pub use drift::{
     ClassFacts, DriftInput, DriftReason, DriftVerdict, STAMP, Stamp, class_hash, judge_drift, pool_hash,
 };

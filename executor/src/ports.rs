@@ -1,6 +1,6 @@
 //! Ports: what carries requests out.
 
-use crate::messages::Letter;
+use crate::messages::{Letter, Message};
 use crate::request::{Failure, Reason};
 use crate::view::Instance;
 use std::collections::BTreeMap;
@@ -84,6 +84,12 @@ pub trait Cloud: Send + Sync + 'static {
     fn receive(&self, wait: bool) -> Awaited<'_, Result<Option<Vec<Letter>>, CloudError>> {
         let _ = wait;
         Box::pin(future::ready(Ok(None)))
+    }
+
+    /// What the cloud says of machines that are not well when it is asked: those whose status checks fail, and those with scheduled events.
+    /// Machines of others may be among them.
+    fn unwell(&self) -> Awaited<'_, Result<Vec<Message>, CloudError>> {
+        Box::pin(future::ready(Ok(Vec::new())))
     }
 
     /// Dismisses messages by their receipts; how many are gone.

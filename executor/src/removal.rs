@@ -14,7 +14,7 @@
 
 use crate::accept::{self, draft};
 use crate::claims::node_of;
-use crate::request::{Intent, Key, PlanInput, Request, Verb};
+use crate::request::{Intent, Key, Request, Verb};
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
@@ -89,6 +89,9 @@ pub struct Removal {
     /// It goes whatever stands against it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
+    /// Somebody has approved it: it goes in review, too, and whether or not nodes go for their cost otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
     /// When its machine ends by itself, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
@@ -153,6 +156,11 @@ impl Course {
         launches.flat_map(|launch| &launch.pods).map(|pod| (self.plan.as_str(), pod))
     }
 
+    /// Its first wave is being written: nothing of it is begun for sure.
+    pub(crate) fn is_beginning(&self, plan: &str) -> bool {
+        self.plan == plan && self.at == 0 && !self.launched
+    }
+
     fn has_intended(&self, removal: &Removal) -> bool {
         self.plan == removal.plan && !self.launched
     }
@@ -172,14 +180,34 @@ pub(crate) fn begin(state: &mut State, seen: &Observation, batch: &PlannedBatch)
         return;
     }
     let (plan, waves) = (batch.plan.clone(), batch.waves.clone());
+    if state.removing() != Some(plan.as_str()) {
+        abandon(state);
+    }
     // One that is under way has no further waves: what it has begun goes on.
     state.course = Some(Course { plan, waves, at: 0, since: seen.now, launched: false });
 }
 
+/// What is carried out has no further waves. What was approved and not begun for sure may begin later.
+fn abandon(state: &mut State) {
+    if let Some(course) = state.course.take()
+        && course.is_beginning(&course.plan)
+    {
+        state.begun.remove(&course.plan);
+    }
+}
+
 /// Whether nodes go at all.
-fn acts(state: &State) -> bool {
+pub(crate) fn acts(state: &State) -> bool {
     let settings = &state.settings;
-    settings.mode == Mode::Auto && settings.remove_every.is_some() && !settings.stop
+    settings.mode != Mode::Shadow && settings.remove_every.is_some() && !settings.stop
+}
+
+/// Whether one that does not go by force still may, as things are set now: in review it was approved, or needs no approval; and it has to go,
+/// or nodes go for their cost.
+fn is_meant(state: &State, removal: &Removal) -> bool {
+    let settings = &state.settings;
+    let unasked = settings.mode == Mode::Auto || !settings.review.removals;
+    acts(state) && (removal.approved || (unasked && (settings.consolidate || removal.reason.is_departure())))
 }
 
 /// What of the plan is next: the wave under way is written on its claims, then launched; when its nodes are gone, the next follows.
@@ -341,7 +369,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
 
 /// While everything is stopped: what was not left yet stays.
 pub(crate) fn undo(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
-    state.course = None;
+    abandon(state);
     for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
         let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
         // A taint that was under way may come after what it was for has gone.
@@ -405,7 +433,7 @@ fn against(state: &State, seen: &Observation, node: Option<&Node>, removal: &Rem
     if removal.forced {
         return None;
     }
-    if !acts(state) || !(state.settings.consolidate || removal.reason.is_departure()) {
+    if !is_meant(state, removal) {
         return Some("nodes are not removed any more".to_owned());
     }
     if let Some(why) = state.no_launching(seen.now) {
@@ -440,7 +468,7 @@ fn against(state: &State, seen: &Observation, node: Option<&Node>, removal: &Rem
 }
 
 /// Whether the pod is on its node still.
-fn is_still_there(seen: &Observation, removal: &Removal, pod: &Leaver) -> bool {
+pub(crate) fn is_still_there(seen: &Observation, removal: &Removal, pod: &Leaver) -> bool {
     let found = seen.pods.get(&pod.id).filter(|found| found.uid == pod.uid);
     found.is_some_and(|found| found.node.as_ref() == Some(&removal.node))
 }
@@ -526,89 +554,9 @@ pub(crate) fn rechecked(
     }
 }
 
-/// What the planner must know beside the snapshot.
-pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
-    let (leaving, moving) = spoken_for(seen, on_its_way(seen));
-    PlanInput {
-        in_flight: slots::in_flight(state, seen),
-        missing: state.stock.missing(seen.now),
-        smaller: state.lessons.smaller.clone(),
-        hopeless: state.lessons.hopeless(),
-        leaving,
-        moving,
-    }
-}
+mod looking;
 
-fn on_its_way(seen: &Observation) -> impl Iterator<Item = (&Claim, &Removal)> {
-    seen.claims.values().filter_map(|claim| Some((claim, claim.removal.as_ref()?)))
-}
-
-/// Nodes that are to go, and where their pods are to go.
-fn spoken_for<'a>(
-    seen: &'a Observation,
-    removals: impl Iterator<Item = (&'a Claim, &'a Removal)>,
-) -> (BTreeSet<String>, Vec<Moving>) {
-    let (mut leaving, mut moving) = (BTreeSet::new(), Vec::new());
-    // One that has to go by force meanwhile is planned anew, as if nothing were planned of it.
-    let outlived = |claim: &Claim, removal: &Removal| {
-        !removal.forced && (claim.notices.is_final() || seen.urgent.contains(&removal.node))
-    };
-    for (_, removal) in removals.filter(|(claim, removal)| !outlived(claim, removal)) {
-        leaving.insert(removal.node.clone());
-        for pod in removal.pods.iter().filter(|pod| is_still_there(seen, removal, pod)) {
-            let to = match &pod.to {
-                Some(Place::Node(node)) => node.clone(),
-                Some(Place::Claim(name)) => {
-                    let claim = seen.claims.get(name).and_then(|claim| claim.instance.as_deref());
-                    let node = claim.and_then(|instance| node_of(seen, instance));
-                    node.map_or_else(|| name.clone(), |node| node.name.clone())
-                }
-                None => continue,
-            };
-            moving.push(Moving { id: pod.id.clone(), uid: pod.uid.clone(), to });
-        }
-    }
-    (leaving, moving)
-}
-
-/// Whether nodes that could go are looked for now. Pods that wait have precedence, unless that would go on for ever; nodes that go by
-/// force have precedence over them.
-pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
-    let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else { return false };
-    let due = *state.removals_due.get_or_insert(seen.now.plus(every));
-    let planned = |node: &String| {
-        let mut nodes = on_its_way(seen).map(|(_, removal)| removal).filter(|removal| removal.forced);
-        nodes.any(|removal| removal.node == *node)
-    };
-    let leaves = |node: &String| {
-        let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
-        seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
-    };
-    let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
-    let noticed =
-        noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
-    if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {
-        state.urgent_asked = 0;
-    } else if state.course.as_ref().is_none_or(|course| course.launched)
-        && state
-            .removals_asked
-            .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1))
-    {
-        return true;
-    }
-    let busy = state.course.is_some() || on_its_way(seen).any(|(claim, _)| !claim.deleting);
-    let late = seen.now.since(due) >= every;
-    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
-}
-
-/// Nodes that could go were asked for.
-pub(crate) fn asked(state: &mut State, now: Time) {
-    let every = state.settings.remove_every.unwrap_or(MINUTE);
-    state.removals_due = Some(now.plus(every << state.setbacks));
-    state.removals_asked = Some(now);
-    // A node that cannot be planned for must not keep pods waiting for ever.
-    state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
-}
+pub(crate) use looking::{asked, input, is_due, on_its_way, spoken_for};
 
 #[cfg(test)]
 mod tests;

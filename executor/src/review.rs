@@ -6,6 +6,8 @@
 //! that still waits: it goes on with the actions that have none. Tokens are the same, so nothing is launched twice.
 
 use crate::accept::{self, draft};
+use crate::approved::{self, ProposedWave};
+use crate::removal;
 use crate::request::{Key, PlanInput, Request, Verb};
 use crate::settings::Mode;
 use crate::slots;
@@ -36,8 +38,18 @@ pub struct Proposal {
     pub broken: Option<String>,
     /// Versions of the objects it relies on, by `Kind/name`, as in [`Observation::versions`].
     pub versions: BTreeMap<String, String>,
-    /// Actions in their order.
+    /// Launches in their order.
     pub actions: Vec<ProposedAction>,
+    /// What is done in order, where nodes are removed; each launch is in one of them then.
+    pub waves: Vec<ProposedWave>,
+}
+
+impl Proposal {
+    /// Launches and removals.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.actions.len() + approved::removals(self).count()
+    }
 }
 
 /// An action of a plan that waits.
@@ -47,7 +59,7 @@ pub struct ProposedAction {
     pub action: String,
     /// NodePool.
     pub pool: String,
-    /// Pods it is for.
+    /// Pods it is for and that wait; those that are still on nodes that go are with the removals of these.
     pub pods: Vec<PlannedPod>,
 }
 
@@ -117,12 +129,13 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     for (plan, proposal) in &seen.proposals {
         if is_begun(state, seen, plan) {
             let left = left(state, seen, proposal);
-            if state.drafts.values().any(|(draft, _)| draft.plan == *plan) {
+            let beginning = state.course.as_ref().is_some_and(|course| course.is_beginning(plan));
+            if beginning || state.drafts.values().any(|(draft, _)| draft.plan == *plan) {
                 // Its claims are being made. Until then it stays approved, for whoever follows a process that ends now.
             } else if left.is_empty() || state.begun.contains(plan) || !proposal.approved {
                 judge(state, seen, plan, Verdict::Executing, requests);
-            } else {
-                verify(state, seen, plan, left, requests);
+            } else if !approved::waits(state, seen, proposal) {
+                verify(state, seen, proposal, left, requests);
             }
         } else if is_judged(state, seen, plan) {
             // What was decided is being written, and stays decided.
@@ -131,7 +144,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
         } else if proposal.approved && waits(state, seen, proposal) {
             // Until it expires.
         } else if proposal.approved || !proposal.shown {
-            verify(state, seen, plan, left(state, seen, proposal), requests);
+            verify(state, seen, proposal, left(state, seen, proposal), requests);
         }
     }
 }
@@ -159,6 +172,13 @@ pub(crate) fn verified(
         (None, Err(unmet)) => judge(state, seen, plan, Verdict::Refused(unmet.clone()), requests),
         (None, Ok(_)) if !proposal.approved => judge(state, seen, plan, Verdict::Proposed, requests),
         (None, Ok(_)) if waits(state, seen, proposal) => {}
+        (None, Ok(batch)) if !proposal.waves.is_empty() => {
+            let mut batch = batch.clone();
+            batch.plan = plan.to_owned();
+            approved::approve(&mut batch.waves);
+            removal::begin(state, seen, &batch);
+            state.begun.insert(plan.to_owned());
+        }
         (None, Ok(batch)) => {
             let left: BTreeSet<String> = left(state, seen, proposal).into_iter().collect();
             for intent in batch.launches.iter().filter(|intent| left.contains(&intent.action)) {
@@ -174,21 +194,26 @@ pub(crate) fn verified(
 fn verify(
     state: &mut State,
     seen: &Observation,
-    plan: &str,
+    proposal: &Proposal,
     actions: Vec<String>,
     requests: &mut Vec<Request>,
 ) {
+    let plan = proposal.plan.as_str();
     // One after the other: each takes room that the next must not count on.
     let key = Key { verb: Verb::Verify, object: plan.to_owned() };
     if state.is_beside(&key, seen.now) {
         return;
     }
     // What had no capacity a while ago was approved all the same.
-    let input = PlanInput {
+    let mut input = PlanInput {
         in_flight: slots::in_flight(state, seen),
         smaller: state.lessons.smaller.clone(),
         ..PlanInput::default()
     };
+    if !proposal.waves.is_empty() {
+        let others = removal::on_its_way(seen).filter(|(_, removal)| removal.plan != plan);
+        (input.leaving, input.moving) = removal::spoken_for(seen, others);
+    }
     let request = Request::Verify { plan: plan.to_owned(), actions, input: Box::new(input) };
     state.ask(request, seen.now, requests);
 }
@@ -213,6 +238,7 @@ fn is_judged(state: &State, seen: &Observation, plan: &str) -> bool {
 /// Whether a claim of the plan was asked for.
 fn is_begun(state: &State, seen: &Observation, plan: &str) -> bool {
     state.begun.contains(plan)
+        || approved::is_written(seen, plan)
         || seen.claims.values().any(|claim| claim.ours && claim.plan == plan)
         || state.drafts.values().any(|(draft, _)| draft.plan == plan)
 }
@@ -223,14 +249,17 @@ fn left(state: &State, seen: &Observation, proposal: &Proposal) -> Vec<String> {
         let name = accept::name_of(&proposal.plan, &action.action, &action.pool);
         seen.claims.contains_key(&name) || state.drafts.contains_key(&name)
     };
-    let left = proposal.actions.iter().filter(|action| !has_claim(action));
-    left.map(|action| action.action.clone()).collect()
+    let launches = proposal.actions.iter().filter(|action| !has_claim(action));
+    let mut left: Vec<String> = launches.map(|action| action.action.clone()).collect();
+    left.extend(approved::left(seen, proposal));
+    left
 }
 
 /// Whether launches of a pool of it are paused: it begins when they go on.
 fn waits(state: &State, seen: &Observation, proposal: &Proposal) -> bool {
     proposal.actions.iter().any(|action| state.lessons.is_open(&action.pool, seen.now))
         || state.lessons.no_launching(seen.now).is_some()
+        || approved::waits(state, seen, proposal)
 }
 
 /// The first precondition that does not hold.
@@ -271,7 +300,7 @@ fn first_unmet(state: &State, seen: &Observation, proposal: &Proposal) -> Option
             return unmet(Ground::Stale, format!("{name}: pod {id} {why}"));
         }
     }
-    None
+    approved::unmet(seen, proposal)
 }
 
 /// What newer plan takes the place of this one, if any does.
@@ -282,13 +311,18 @@ fn newer(seen: &Observation, proposal: &Proposal) -> Option<String> {
         |one: &&Proposal| one.broken.is_none() && !one.rejected && one.expires > seen.now && rank(one) > own;
     let mut newer = seen.proposals.values().filter(live);
     let uids = |one: &Proposal| -> BTreeSet<String> {
-        one.actions.iter().flat_map(|action| &action.pods).map(|pod| pod.uid.clone()).collect()
+        let waiting = one.actions.iter().flat_map(|action| &action.pods).map(|pod| &pod.uid);
+        let leaving =
+            approved::removals(one).flat_map(|one| one.pods.iter().map(|pod| &pod.uid).chain([&one.uid]));
+        waiting.chain(leaving).cloned().collect()
     };
     let pods = uids(proposal);
     if let Some(by) = newer.clone().find(|one| one.approved && !uids(one).is_disjoint(&pods)) {
         return Some(format!("the newer plan {} was approved for its pods", by.plan));
     }
-    let waiting = newer.by_ref().count();
+    // Plans that only launch come with every burst of pods: they do not push out those that remove, nor these them.
+    let alike = |one: &&Proposal| one.waves.is_empty() == proposal.waves.is_empty();
+    let waiting = newer.by_ref().filter(alike).count();
     (!proposal.approved && waiting >= WAITING_MAX).then(|| format!("{waiting} newer plans wait"))
 }
 

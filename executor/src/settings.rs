@@ -1,6 +1,7 @@
 //! What an operator may set.
 
 use crate::time::{CAPACITY_PAUSE, MINUTE, REGISTRATION_TIMEOUT, SECOND, SLOT_TIMEOUT};
+use crate::view::PlannedBatch;
 use stowage_models::units::UsdMicros;
 
 /// What the controller may do by itself; each may do more than the one before.
@@ -22,22 +23,40 @@ pub struct Review {
     pub launches: bool,
     /// And only where those of a plan cost more than this together, per hour.
     pub above: Option<UsdMicros>,
+    /// Removals of nodes do.
+    pub removals: bool,
+    /// Nodes that go by force wait for it, too; otherwise they go, with what takes their place, whatever else needs approval.
+    pub forced: bool,
     /// A plan that was not begun this long after it was made is not begun any more, in milliseconds.
     pub expire_after: i64,
 }
 
 impl Default for Review {
     fn default() -> Review {
-        Review { launches: true, above: None, expire_after: 15 * MINUTE }
+        Review { launches: true, above: None, removals: true, forced: false, expire_after: 15 * MINUTE }
     }
 }
 
 impl Settings {
     /// Whether launches that cost so much per hour wait for approval.
     #[must_use]
-    pub fn needs_approval(&self, cost: UsdMicros) -> bool {
+    pub fn launches_need_approval(&self, cost: UsdMicros) -> bool {
         let Review { launches, above, .. } = self.review;
         self.mode == Mode::Review && launches && above.is_none_or(|above| cost > above)
+    }
+
+    /// Whether a plan waits for approval: as a whole, if anything of it does. One by which nodes go by force, and no others, waits only
+    /// if the rules say so of these.
+    #[must_use]
+    pub fn needs_approval(&self, batch: &PlannedBatch) -> bool {
+        let mut removals = batch.waves.iter().flat_map(|wave| &wave.removals).peekable();
+        let removes = removals.peek().is_some();
+        if self.mode != Mode::Review || (removes && !self.review.forced && removals.all(|one| one.forced)) {
+            return false;
+        }
+        let launches =
+            batch.launches.len() + batch.waves.iter().map(|wave| wave.launches.len()).sum::<usize>();
+        (removes && self.review.removals) || (launches > 0 && self.launches_need_approval(batch.cost()))
     }
 }
 
@@ -60,7 +79,7 @@ pub struct Settings {
     pub slot_timeout: i64,
     /// An offering without capacity is left out this long the first time, in milliseconds; it doubles each further time.
     pub capacity_pause: i64,
-    /// In [`Mode::Auto`], how often nodes that could go are looked for, in milliseconds; `None`: none goes.
+    /// How often nodes that could go are looked for, in milliseconds; `None`: none goes. In [`Mode::Review`] they are proposed.
     pub remove_every: Option<i64>,
     /// Nodes go for their cost, too; otherwise only those that have to.
     pub consolidate: bool,

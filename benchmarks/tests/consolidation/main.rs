@@ -2,6 +2,7 @@
 
 mod departures;
 mod generate;
+mod later;
 mod leaving;
 mod openb;
 mod spot;

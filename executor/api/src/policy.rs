@@ -30,7 +30,7 @@ pub struct PlanPolicySpec {
     /// What needs approval in `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewRules>,
-    /// Which nodes go, in `auto`, and when; NodePools say it too, by `spec.disruption`.
+    /// Which nodes go, in `auto` and `review`, and when; NodePools say it too, by `spec.disruption`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consolidation: Option<ConsolidationRules>,
     /// A batch ends when no pod has come for this long.
@@ -77,6 +77,16 @@ pub struct ReviewRules {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = DOLLARS))]
     pub above_dollars_per_hour: Option<String>,
+    /// Whether plans that remove nodes need approval (`approve`), or are carried out (`auto`). A plan waits as a whole: one that launches, too,
+    /// also where launches need approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = launches)]
+    pub removals: Option<String>,
+    /// Whether nodes that go by force (their machines are taken away, say) wait for approval (`approve`), or go, with what takes their place,
+    /// whatever else needs approval (`auto`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = forced)]
+    pub forced_removals: Option<String>,
     /// How long a plan may be approved and begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "15m", "pattern" = DURATION))]
@@ -89,7 +99,7 @@ pub struct ReviewRules {
 #[schemars(transform = consolidation_rules)]
 pub struct ConsolidationRules {
     /// `auto`: nodes go for their cost, as NodePools allow; `off`: only those that have to (drifted, expired, interrupted, unhealthy). In
-    /// modes other than `auto` none goes in any case.
+    /// `shadow` none goes in any case, in `review` as `spec.review` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = consolidation_mode)]
     pub mode: Option<String>,
@@ -163,6 +173,10 @@ fn review_rules(schema: &mut Schema) {
 
 fn launches(schema: &mut Schema) {
     set(schema, json!({ "enum": ["auto", "approve"], "default": "approve" }));
+}
+
+fn forced(schema: &mut Schema) {
+    set(schema, json!({ "enum": ["auto", "approve"], "default": "auto" }));
 }
 
 fn spec_rules(schema: &mut Schema) {

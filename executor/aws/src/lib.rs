@@ -28,6 +28,7 @@ mod prepare;
 mod queue;
 mod reservations;
 mod settings;
+mod status;
 mod template;
 mod tidy;
 mod userdata;

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
 use stowage_executor::{
-    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Letter, Placed, Reason, Time,
+    Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Letter, Message, Placed, Reason,
+    Time,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -107,6 +108,10 @@ impl Cloud for Aws {
 
     fn receive(&self, wait: bool) -> Awaited<'_, Result<Option<Vec<Letter>>, CloudError>> {
         Box::pin(async move { Ok(self.letters(wait).await?) })
+    }
+
+    fn unwell(&self) -> Awaited<'_, Result<Vec<Message>, CloudError>> {
+        Box::pin(async move { Ok(Aws::unwell(self).await?) })
     }
 
     fn dismiss(&self, receipts: Vec<String>) -> Awaited<'_, Result<usize, CloudError>> {

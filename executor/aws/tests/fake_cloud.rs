@@ -1,12 +1,13 @@
 //! The real SDK against the fake cloud: launches, and what goes wrong with them.
 
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use stowage_aws::{Aws, Settings};
 use stowage_executor::{
-    Cloud as _, Failure, InstanceState, LaunchBody, Offering, Reason, SLOT_TAINT, client_token,
+    Cloud as _, Failure, InstanceState, LaunchBody, MessageKind, Offering, Reason, SLOT_TAINT, client_token,
 };
-use stowage_fake_cloud::{Effect, FakeCloud, Fault, PoolRule, Reservation, Script, Step};
+use stowage_fake_cloud::{Ailment, Effect, FakeCloud, Fault, PoolRule, Reservation, Script, Step};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Taint, TaintEffect};
 use stowage_models::units::UsdMicros;
@@ -414,4 +415,38 @@ async fn what_is_reserved_is_drawn_on_until_it_is_used_up() {
     // A node that is not reserved has nothing to do with it.
     let other = aws.launch("token-3", &prepared(&aws, "three", "on-demand").await).await.expect("a machine");
     assert_eq!(other.instance.capacity_type, "on-demand");
+}
+
+#[tokio::test]
+async fn machines_that_are_not_well_are_named_once_with_their_times_page_by_page() {
+    let (cloud, aws) = start(Script { page: 1, ..Script::default() }).await;
+    assert_eq!(aws.unwell().await, Ok(Vec::new()), "no machine, no page");
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let order = prepared(&aws, &format!("claim-{n}"), "on-demand").await;
+        let launched = aws.launch(&format!("token-{n}"), &order).await.expect("a machine");
+        ids.push(launched.instance.id);
+    }
+    assert_eq!(aws.unwell().await, Ok(Vec::new()), "all are well");
+    let soon = 3_600_000;
+    cloud.with(|world| {
+        let event = |text: &str| Some(("instance-retirement".to_owned(), text.to_owned(), soon));
+        world.ail(&ids[0], Ailment { instance: true, system: true, event: None });
+        world.ail(&ids[1], Ailment { system: true, ..Ailment::default() });
+        world.ail(&ids[2], Ailment { event: event("The instance is to be retired"), ..Ailment::default() });
+        world.ail(&ids[3], Ailment { event: event("[Completed] It was retired"), ..Ailment::default() });
+    });
+    let found = aws.unwell().await.expect("an answer");
+    let start = cloud.with(|world| world.clock(soon)) / 1000;
+    let said: BTreeSet<_> = found.iter().map(|one| (one.kind, one.instances.clone(), one.deadline)).collect();
+    let wanted = [
+        (MessageKind::ScheduledChange, vec![ids[2].clone()], Some(start)),
+        (MessageKind::StatusFailure, vec![ids[0].clone()], None),
+        (MessageKind::StatusFailure, vec![ids[1].clone()], None),
+    ];
+    assert_eq!((found.len(), said), (3, wanted.into()));
+    // Refused: an error, and no answer that could be taken for one.
+    let denied = Effect::Refuse { code: "UnauthorizedOperation".to_owned(), status: 403 };
+    cloud.with(|world| world.add_fault(Fault::new("DescribeInstanceStatus", denied)));
+    assert!(aws.unwell().await.is_err_and(|error| error.0.contains("UnauthorizedOperation")));
 }

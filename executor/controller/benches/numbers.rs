@@ -1,4 +1,4 @@
-//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory` prints them as rows of the table in
+//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory shrink` prints them as rows of the table in
 //! `benchmarks/results/executor.md`. Without arguments all of them.
 
 #[path = "../tests/controller/common/mod.rs"]
@@ -8,13 +8,16 @@ mod common;
 use crate::common::outcome::{paid, settled};
 use crate::common::pods;
 use crate::common::scene::{SPACE, Scene, USER};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use stowage_api::NodeClaim;
 use stowage_cluster::{Kubelet, NodeSpec, eventually};
 use stowage_executor::Settings;
 use stowage_fake_cloud::Script;
@@ -178,8 +181,122 @@ async fn memory() {
     assert!(peak <= 200, "{peak} MiB");
 }
 
+/// Applications of the cluster that is consolidated, and their pods: two on a node.
+const APPS: usize = 10;
+
+/// A cluster that has become too large shrinks: how long that takes, what it takes, and whether anything was disrupted beyond budgets.
+async fn shrink(wanted: usize) {
+    let scene = Scene::start(Script::default()).await;
+    let rules = json!({ "minNodeAge": "0s", "every": "5s", "mode": "off" });
+    scene.create_policy(json!({ "consolidation": rules, "timeLimit": "10s" })).await;
+    scene.types(&["m6a.xlarge"]).await;
+    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "20%" }] } } })).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    let replicas = 2 * wanted / APPS;
+    apps(&scene, replicas).await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let ready = async |count: usize| {
+        // A list of hundreds is not asked for twenty times a second.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let is_ready = |pod: &&Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            pod.metadata.deletion_timestamp.is_none()
+                && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+        };
+        let found = found.iter().filter(is_ready).count();
+        if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
+    };
+    eventually("all ready", LONG, || ready(APPS * replicas)).await.expect("they are ready");
+    let fewer = replicas * 6 / 10;
+    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
+    for n in 0..APPS {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": fewer } }));
+        deployments.patch(&format!("app-{n}"), &PatchParams::default(), &patch).await.expect("it is scaled");
+    }
+    eventually("fewer", LONG, || ready(APPS * fewer)).await.expect("they are fewer");
+    let (before, fewest) = (scene.live(), (APPS * fewer).div_ceil(2));
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let begun = Instant::now();
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
+    // What would save less than the threshold (1 % of the bill) is left.
+    eventually("it shrinks", LONG, async || {
+        ready(APPS * fewer).await?;
+        let found = claims.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let leaving = found.iter().filter(|claim| {
+            claim.metadata.deletion_timestamp.is_some()
+                || claim.annotations().contains_key("stowage.dev/removal")
+        });
+        let (leaving, live) = (leaving.count(), scene.live());
+        if leaving == 0 && live * 100 <= fewest * 102 {
+            Ok(())
+        } else {
+            Err(format!("{leaving} leave, {live} machines"))
+        }
+    })
+    .await
+    .expect("it shrinks");
+    let took = begun.elapsed();
+    let plans = scene.plans().await;
+    let removing =
+        plans.iter().filter(|plan| plan.spec.actions.iter().any(|one| one.kind == "Remove")).count();
+    let audit = scene.cluster.audit().expect("the audit log");
+    let ours = || audit.iter().filter(|one| one["impersonatedUser"]["username"] == USER);
+    let evictions = |good: bool| {
+        let asked = ours().filter(|one| one["objectRef"]["subresource"] == "eviction");
+        asked
+            .filter(|one| one["responseStatus"]["code"].as_i64().is_some_and(|code| (code < 300) == good))
+            .count()
+    };
+    let deleted =
+        ours().filter(|one| one["objectRef"]["resource"] == "pods" && one["verb"] == "delete").count();
+    println!(
+        "| {before} nodes, {} pods, shrinks to {} (least possible {fewest}) | {:.0} s; {removing} plans that are kept, {} evictions ({} refused by \
+         budgets and repeated), {deleted} pods deleted; load before {} |",
+        APPS * fewer,
+        scene.live(),
+        took.as_secs_f64(),
+        evictions(true),
+        evictions(false),
+        load.trim(),
+    );
+    scene.seen();
+    replica.task.abort();
+}
+
+/// Deployments of pods of which a node of four cores takes two; a tenth of each may be away.
+async fn apps(scene: &Scene, replicas: usize) {
+    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(scene.client.clone(), "test");
+    let container = json!({
+        "name": "main", "image": "none", "resources": { "requests": { "cpu": "1500m", "memory": "1Gi" } },
+    });
+    for n in 0..APPS {
+        let name = format!("app-{n}");
+        let selector = json!({ "matchLabels": { "app": name } });
+        let pod = json!({
+            "metadata": { "labels": { "app": name } },
+            "spec": { "containers": [container], "terminationGracePeriodSeconds": 1 },
+        });
+        let deployment = json!({
+            "metadata": { "name": name },
+            "spec": { "replicas": replicas, "selector": selector, "template": pod },
+        });
+        let deployment = serde_json::from_value(deployment).expect("a Deployment");
+        deployments.create(&PostParams::default(), &deployment).await.expect("it is created");
+        let budget = json!({
+            "metadata": { "name": name }, "spec": { "maxUnavailable": "10%", "selector": selector },
+        });
+        let budget = serde_json::from_value(budget).expect("a budget");
+        budgets.create(&PostParams::default(), &budget).await.expect("it is created");
+    }
+}
+
 /// Measurements by name, each in its own control plane.
-const NAMES: [&str; 3] = ["500", "5000", "memory"];
+const NAMES: [&str; 4] = ["500", "5000", "memory", "shrink"];
+/// Nodes of the cluster that shrinks.
+const SHRINK: usize = 200;
 
 fn main() {
     // cargo passes `--bench`.
@@ -193,6 +310,7 @@ fn main() {
     for name in wanted {
         match name.as_str() {
             "memory" => runtime.block_on(memory()),
+            "shrink" => runtime.block_on(shrink(SHRINK)),
             pods => runtime.block_on(launch(pods.parse().expect("a number of pods"))),
         }
     }

@@ -2,25 +2,20 @@
 
 use crate::act::Ports;
 use crate::classes::Classes;
-use crate::intents;
 use crate::kept::Kept;
-use crate::policy::dollars;
-use crate::publish;
+use crate::policy::{self, dollars};
+use crate::review::{self, Proposals};
 use crate::run::{Options, Unready, snapshot_with};
-use crate::savings;
-use crate::telling;
+use crate::{intents, publish, savings, telling, waves};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use stowage_api::ConsolidationRules;
-use stowage_executor::{
-    Claim, Leaver, Place, PlanInput, PlannedBatch, PlannedWave, PlanningView, Removal, Time, claim_name,
-    client_token, planning_view,
-};
-use stowage_models::consolidation::Consolidation;
-use stowage_models::departure::DepartureReason;
+use stowage_executor::{Claim, Mode, PlanInput, PlannedBatch, PlanningView, Settings, planning_view};
+use stowage_models::catalog::Catalog;
 use stowage_models::labels;
-use stowage_models::objects::PodRef;
+use stowage_models::objects::NodeClaim;
 use stowage_models::plan::{Plan, Policy};
 use stowage_models::schedule;
 use stowage_models::snapshot::Snapshot;
@@ -85,7 +80,7 @@ pub(crate) fn apply(options: &mut Options, rules: &ConsolidationRules) -> Result
 }
 
 /// The cluster as removals are planned with it, and judged: nodes whose claims are not ours are nobody's to remove.
-fn only_ours(snapshot: &mut Snapshot, claims: &BTreeMap<String, Claim>) {
+pub(crate) fn only_ours(snapshot: &mut Snapshot, claims: &BTreeMap<String, Claim>) {
     let there: BTreeSet<String> = snapshot.nodes.iter().map(|node| node.name.clone()).collect();
     snapshot.node_claims.retain(|claim| {
         // Without a node it counts against limits, whosever it is.
@@ -102,11 +97,59 @@ fn hold(view: &mut PlanningView, input: &PlanInput) {
     }
 }
 
-/// Plans which nodes go, with the pods that wait, has the referee check it, and publishes it. Without a node that goes there is nothing to do.
+/// A plan of which nodes go, checked, and the cluster it was made for.
+type Decided = Result<(Plan, PlanningView), String>;
+
+/// Decides which nodes go, of all or of `only` these, with the pods that wait, or without where only some may go: these are planned for
+/// beside.
+fn decide(
+    options: &Options,
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    known: &PlanInput,
+    only: Option<&BTreeSet<String>>,
+) -> Decided {
+    let mut view = planning_view(snapshot, catalog, known);
+    hold(&mut view, known);
+    if let Some(only) = only {
+        let may = |claim: &NodeClaim| claim.node.as_ref().is_none_or(|node| only.contains(node));
+        view.snapshot.node_claims.retain(may);
+        view.snapshot.pods.retain(|pod| !pod.is_pending());
+    }
+    let begun = Instant::now();
+    let limits = Limits {
+        time: options.plan_time,
+        threads: options.threads,
+        clock: Arc::new(move || begun.elapsed()),
+        cancel: None,
+    };
+    let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
+    let planned = consolidate(&view.snapshot, &view.catalog, &policy, &limits, &mut |_| {});
+    let plan = planned.map_err(|error| error.to_string())?.plan;
+    let findings = stowage_checker::check(&view.snapshot, &view.catalog, &plan);
+    if let Some(finding) = findings.first() {
+        return Err(format!("the referee refuses the plan: {finding:?}"));
+    }
+    Ok((plan, view))
+}
+
+/// Nodes that a plan removes by force, and that must not wait until somebody has approved what else is in it.
+fn unasked(settings: &Settings, plan: &Plan) -> BTreeSet<String> {
+    let review = &settings.review;
+    if settings.mode != Mode::Review || review.forced || !(review.removals || review.launches) {
+        return BTreeSet::new();
+    }
+    let decided = plan.consolidation.iter().flat_map(|one| &one.nodes).filter(|one| one.reason.is_removal());
+    let forced = decided.filter(|one| one.departure.as_ref().is_some_and(|one| one.forced));
+    forced.map(|one| one.node.clone()).collect()
+}
+
+/// Plans which nodes go, with the pods that wait, has the referee check it, and publishes it: to be carried out, or to be approved. Without a
+/// node that goes there is nothing to do.
 pub(crate) async fn plan_now(
     ports: &Ports,
     view: &View,
-    (classes, kept): (&Classes, &Kept),
+    (classes, kept, proposals): (&Classes, &Kept, &Mutex<Proposals>),
     options: Arc<Options>,
     input: PlanInput,
 ) -> Result<PlannedBatch, String> {
@@ -118,28 +161,17 @@ pub(crate) async fn plan_now(
     if !snapshot.node_claims.iter().any(|claim| ours(&claim.node)) {
         return Ok(PlannedBatch::default());
     }
-    let live = ports.cloud.catalog();
+    let (live, settings) = (ports.cloud.catalog(), options.settings.clone());
     let known = input.clone();
     let begun = Instant::now();
-    let work = move || -> Result<_, String> {
+    let work = move || -> Decided {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
-        let mut view = planning_view(&snapshot, catalog, &known);
-        hold(&mut view, &known);
-        let begun = Instant::now();
-        let limits = Limits {
-            time: options.plan_time,
-            threads: options.threads,
-            clock: Arc::new(move || begun.elapsed()),
-            cancel: None,
-        };
-        let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
-        let planned = consolidate(&view.snapshot, &view.catalog, &policy, &limits, &mut |_| {});
-        let plan = planned.map_err(|error| error.to_string())?.plan;
-        let findings = stowage_checker::check(&view.snapshot, &view.catalog, &plan);
-        if let Some(finding) = findings.first() {
-            return Err(format!("the referee refuses the plan: {finding:?}"));
+        let (plan, view) = decide(&options, &snapshot, catalog, &known, None)?;
+        let forced = unasked(&options.settings, &plan);
+        if forced.is_empty() {
+            return Ok((plan, view));
         }
-        Ok((plan, view))
+        decide(&options, &snapshot, catalog, &known, Some(&forced))
     };
     let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
     let Some(consolidation) = &plan.consolidation else {
@@ -151,111 +183,31 @@ pub(crate) async fn plan_now(
     if consolidation.waves.is_empty() {
         return Ok(PlannedBatch::default());
     }
-    let spec = stowage_review::published(&plan, "auto", &view.snapshot.nodes);
+    let known = waves::known(&view.snapshot, &facts, &input);
+    let done = stowage_review::waves(&plan, &view.snapshot.nodes, &known)?;
     let mut batch = intents::batch(&plan, &view);
+    let launches = std::mem::take(&mut batch.launches);
+    batch.waves = waves::planned(&plan.id, &done, (&plan.launches, &launches));
+    let unpublished = |error: String| format!("the plan is not published: {error}");
+    let spec = if settings.needs_approval(&batch) {
+        let now = Timestamp::now();
+        let reads = review::reads(&plan, &launches, &done, &versions);
+        if proposals.lock().unwrap_or_else(PoisonError::into_inner).suffices(&plan, &done, now) {
+            // One that is as good waits already.
+            return Ok(batch);
+        }
+        let expires = now + SignedDuration::from_millis(settings.review.expire_after);
+        stowage_review::proposal(&plan, reads, done, &expires.to_string()).map_err(unpublished)?
+    } else {
+        let spec = stowage_review::published(&plan, policy::word(settings.mode), &done);
+        batch.waves = waves::planned(&spec.digest, &done, (&plan.launches, &launches));
+        spec
+    };
     batch.plan.clone_from(&spec.digest);
-    let scene = Scene { plan: &plan, digest: &spec.digest, view: &view, input: &input, facts: &facts };
-    batch.waves = scene.waves(consolidation, std::mem::take(&mut batch.launches))?;
     publish::publish(&ports.client, &ports.leadership, &plan, spec, &view.left_out)
         .await
-        .map_err(|error| format!("the plan is not published: {error}"))?;
+        .map_err(unpublished)?;
     Ok(batch)
-}
-
-/// What removals are read off.
-struct Scene<'a> {
-    plan: &'a Plan,
-    digest: &'a str,
-    view: &'a PlanningView,
-    input: &'a PlanInput,
-    facts: &'a stowage_executor::Observation,
-}
-
-impl Scene<'_> {
-    /// The waves of a plan with everything they need.
-    fn waves(
-        &self,
-        consolidation: &Consolidation,
-        launches: Vec<stowage_executor::Intent>,
-    ) -> Result<Vec<PlannedWave>, String> {
-        let slots: BTreeMap<&str, String> = self
-            .plan
-            .launches
-            .iter()
-            .map(|launch| {
-                let token = client_token(self.digest, &intents::action(launch));
-                (launch.slot.as_str(), claim_name(&launch.node_pool, &token))
-            })
-            .collect();
-        let starting: BTreeSet<&String> =
-            self.input.in_flight.iter().filter(|one| one.node.is_none()).map(|one| &one.claim).collect();
-        let place = |to: &String| match slots.get(to.as_str()) {
-            Some(claim) => Place::Claim(claim.clone()),
-            None if starting.contains(to) => Place::Claim(to.clone()),
-            None => Place::Node(to.clone()),
-        };
-        let to: BTreeMap<&PodRef, &String> =
-            consolidation.moves.iter().map(|one| (&one.pod, &one.to)).collect();
-        // Those that are left out leave, too.
-        let evicted: BTreeSet<&PodRef> =
-            consolidation.waves.iter().flat_map(|wave| &wave.evictions).collect();
-        let mut leavers: BTreeMap<&str, Vec<Leaver>> = BTreeMap::new();
-        for pod in &self.view.snapshot.pods {
-            let (id, Some(node)) = (pod.id(), pod.node.as_deref()) else { continue };
-            if evicted.contains(&id) {
-                let uid = pod.uid.clone().ok_or_else(|| format!("pod {id} has no uid"))?;
-                let to = to.get(&id).map(|to| place(to));
-                leavers.entry(node).or_default().push(Leaver { id, uid, to });
-            }
-        }
-        let mut waves = Vec::new();
-        for (index, wave) in consolidation.waves.iter().enumerate() {
-            let names: BTreeSet<String> = wave.launches.iter().map(|slot| format!("launch/{slot}")).collect();
-            let launches = launches.iter().filter(|one| names.contains(&one.action)).cloned().collect();
-            let mut removals = Vec::new();
-            for node in &wave.removals {
-                let decided = consolidation.nodes.iter().find(|one| one.node == *node);
-                let decided = decided.ok_or_else(|| format!("node {node} is removed and not decided on"))?;
-                let found = self.facts.nodes.get(node).ok_or_else(|| format!("node {node} is gone"))?;
-                let mut claims = self.facts.claims.values().filter(|claim| claim.ours);
-                let claim = claims
-                    .find(|claim| claim.instance.is_some() && claim.instance == found.instance)
-                    .ok_or_else(|| format!("node {node} has no NodeClaim"))?;
-                let departure = decided.departure.as_ref();
-                // Only what is taken away ends by itself; what has expired is ours to end.
-                let taken = departure.filter(|one| one.reason == DepartureReason::Interrupted);
-                let deadline = taken.and_then(|one| one.deadline.as_deref()).and_then(schedule::instant);
-                removals.push(Removal {
-                    plan: self.digest.to_owned(),
-                    action: stowage_review::removal(node),
-                    wave: u32::try_from(index + 1).unwrap_or(u32::MAX),
-                    claim: claim.name.clone(),
-                    node: node.clone(),
-                    uid: found.uid.clone(),
-                    reason: decided.reason,
-                    forced: departure.is_some_and(|one| one.forced),
-                    deadline: deadline.map(|at| Time(at.saturating_mul(1000))),
-                    pods: leavers.remove(node.as_str()).unwrap_or_default(),
-                    needs: Vec::new(),
-                    since: Time(0),
-                });
-            }
-            // Nothing of a wave is drained before all that takes its pods is ready.
-            let needs: BTreeSet<String> = removals
-                .iter()
-                .flat_map(|removal: &Removal| &removal.pods)
-                .filter_map(|pod| match &pod.to {
-                    Some(Place::Claim(claim)) => Some(claim.clone()),
-                    _ => None,
-                })
-                .collect();
-            for removal in &mut removals {
-                removal.needs = needs.iter().cloned().collect();
-            }
-            waves.push(PlannedWave { launches, removals });
-        }
-        Ok(waves)
-    }
 }
 
 /// The cluster as it is, for judging removals.

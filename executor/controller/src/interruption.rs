@@ -117,6 +117,39 @@ impl Listener {
         self.on.store(on, Ordering::Relaxed);
     }
 
+    /// Whether it listens.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// What the cloud says when it is asked.
+    pub(crate) async fn unwell(&self) -> Result<Vec<Message>, String> {
+        self.ports.cloud.unwell().await.map_err(|error| error.0)
+    }
+
+    /// Notes what the cloud says of machines of ours, but for what is noted already. What cannot be written now is said again.
+    pub(crate) async fn note_all(&self, messages: Vec<Message>) {
+        let (claims, _) = self.claims(messages.iter());
+        for message in messages.iter().filter(|_| self.is_on()) {
+            let Some(kind) = message.kind.notice() else { continue };
+            for instance in &message.instances {
+                let Some(claim) = claims.get(instance).filter(|claim| !claim.deleting) else { continue };
+                let noted = self.note(instance, claim, (kind, message.deadline)).await;
+                self.told(instance, claim, message.kind, noted);
+            }
+        }
+    }
+
+    /// Something answers, or why not.
+    pub(crate) fn degrade(&self, what: &'static str, outcome: Result<(), String>) {
+        if self.health.degrade(what, outcome.as_ref().err().map(String::as_str)) {
+            match outcome {
+                Ok(()) => tracing::info!(what, "it answers"),
+                Err(error) => tracing::warn!(what, error, "it does not answer"),
+            }
+        }
+    }
+
     /// Listens until it is dropped; returns if there is no queue.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut helpers = JoinSet::new();
@@ -179,7 +212,8 @@ impl Listener {
         if letters.is_empty() || !self.on.load(Ordering::Relaxed) {
             return;
         }
-        let (claims, launching) = self.claims(&letters);
+        let read = letters.iter().filter_map(|letter| letter.content.as_ref().ok());
+        let (claims, launching) = self.claims(read);
         let metrics = &self.ports.metrics;
         let mut kept = vec![false; letters.len()];
         let mut notes = JoinSet::new();
@@ -235,9 +269,8 @@ impl Listener {
         }
     }
 
-    /// Claims of the machines that letters are about, and whether a claim is about to get a machine.
-    fn claims(&self, letters: &[Letter]) -> (BTreeMap<String, Claim>, bool) {
-        let read = letters.iter().filter_map(|letter| letter.content.as_ref().ok());
+    /// Claims of the machines that messages are about, and whether a claim is about to get a machine.
+    fn claims<'a>(&self, read: impl Iterator<Item = &'a Message>) -> (BTreeMap<String, Claim>, bool) {
         let about: BTreeSet<&String> = read.flat_map(|message| &message.instances).collect();
         let (mut found, mut launching) = (BTreeMap::new(), false);
         self.view.each_claim(|claim| match &claim.instance {

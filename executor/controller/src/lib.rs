@@ -28,7 +28,10 @@ mod review;
 mod run;
 mod savings;
 mod serve;
+mod tasks;
 mod telling;
+mod unwell;
+mod waves;
 
 pub use health::Health;
 pub use lease::{Leadership, Lease};

@@ -102,7 +102,7 @@ impl Plans {
                     },
                 };
             }
-            let proposed = seen.proposals.get(plan).map(|one| one.actions.len());
+            let proposed = seen.proposals.get(plan).map(stowage_executor::Proposal::count);
             entry.all = entry.all.max(entry.claims.len()).max(proposed.unwrap_or(0));
             if proposed.is_some() {
                 // It is begun but not told so yet: once it is, nobody goes on with what is left of it.

@@ -3,6 +3,7 @@
 use crate::act::Ports;
 use crate::consolidating;
 use crate::run::Options;
+use crate::telling::cut;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -85,6 +86,8 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     }
     if let Some(rules) = &spec.review {
         settings.review.launches = rules.launches.as_deref() != Some("auto");
+        settings.review.removals = rules.removals.as_deref() != Some("auto");
+        settings.review.forced = rules.forced_removals.as_deref() == Some("approve");
         if let Some(text) = &rules.above_dollars_per_hour {
             let wrong = || format!("spec.review.aboveDollarsPerHour: {text} is no amount; such as \"2.50\"");
             settings.review.above = Some(dollars(text).ok_or_else(wrong)?);
@@ -117,8 +120,11 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes into the policy's status whether it is in force.
-pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), String>) {
+/// Bytes of what is degraded that a condition shows.
+const MESSAGE_MAX: usize = 1000;
+
+/// Writes into the policy's status whether it is in force, and what does not work though the rest does.
+pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), String>, degraded: &[String]) {
     let old: Value = serde_json::from_str(object).unwrap_or_default();
     let (status, reason, message) = match outcome {
         Ok(()) => ("True", "InForce", ""),
@@ -133,6 +139,11 @@ pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), Strin
         ),
         false => ("False", "NotAsked", ""),
     };
+    let lacks = degraded.join("; ");
+    let degraded = match degraded {
+        [] => ("False", "AllWorks", ""),
+        _ => ("True", "Degraded", cut(&lacks, MESSAGE_MAX)),
+    };
     let generation = &old["metadata"]["generation"];
     let mut changed = false;
     let mut condition = |kind: &str, (status, reason, message): (&str, &str, &str)| {
@@ -146,7 +157,11 @@ pub(crate) async fn tell(ports: &Ports, object: &str, outcome: &Result<(), Strin
             "lastTransitionTime": since.unwrap_or_else(|| Timestamp::now().to_string().into()),
         })
     };
-    let conditions = [condition("Ready", (status, reason, message)), condition("Stopped", stopped)];
+    let conditions = [
+        condition("Ready", (status, reason, message)),
+        condition("Stopped", stopped),
+        condition("Degraded", degraded),
+    ];
     if !changed {
         return;
     }
@@ -225,13 +240,16 @@ mod tests {
             options.settings
         };
         let all = rules(json!({}));
-        assert!(all.needs_approval(UsdMicros(1)) && all.review.expire_after == 900_000);
-        assert!(!rules(json!({ "launches": "auto" })).needs_approval(UsdMicros(i64::MAX)));
+        assert!(all.launches_need_approval(UsdMicros(1)) && all.review.expire_after == 900_000);
+        assert!(!rules(json!({ "launches": "auto" })).launches_need_approval(UsdMicros(i64::MAX)));
         let dear = rules(json!({ "aboveDollarsPerHour": "2.5", "expireAfter": "1h" }));
-        assert!(dear.needs_approval(UsdMicros(2_500_001)) && !dear.needs_approval(UsdMicros(2_500_000)));
+        assert!(
+            dear.launches_need_approval(UsdMicros(2_500_001))
+                && !dear.launches_need_approval(UsdMicros(2_500_000))
+        );
         assert_eq!(dear.review.expire_after, 3_600_000);
         let (options, _) = in_force(&started(Mode::Auto), Some(&policy(json!({ "mode": "auto" }))));
-        assert!(!options.settings.needs_approval(UsdMicros(i64::MAX)), "nothing does in auto");
+        assert!(!options.settings.launches_need_approval(UsdMicros(i64::MAX)), "nothing does in auto");
         for (text, amount) in [
             ("0", Some(0)),
             ("12.000001", Some(12_000_001)),

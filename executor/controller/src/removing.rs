@@ -172,7 +172,7 @@ pub(crate) async fn recheck(
     let mut verdicts = BTreeMap::new();
     for (removal, obstacle) in removals.iter().zip(judged) {
         let verdict = match obstacle {
-            Some(obstacle) => Err(Hindrance { waits: waits(obstacle.reason), text: obstacle.text }),
+            Some(obstacle) => Err(Hindrance { waits: passes(obstacle.reason), text: obstacle.text }),
             None => match look(ports, removal, &facts).await {
                 Ok(verdict) => verdict,
                 Err(error) => return failed(error),
@@ -187,11 +187,12 @@ pub(crate) async fn recheck(
 }
 
 /// Whether what stands against a node passes by itself: others are on their way, and then there is room in budgets again.
-fn waits(reason: NodeReason) -> bool {
+pub(crate) fn passes(reason: NodeReason) -> bool {
     matches!(reason, NodeReason::Budget | NodeReason::PodDisruptionBudget | NodeReason::Nominated)
 }
 
-fn leaving(removal: &Removal, facts: &stowage_executor::Observation) -> Leaving {
+/// A removal as the referee judges it.
+pub(crate) fn leaving(removal: &Removal, facts: &stowage_executor::Observation) -> Leaving {
     let node_of = |name: &String| {
         let instance = facts.claims.get(name).and_then(|claim| claim.instance.clone());
         let mut nodes = facts.nodes.values();

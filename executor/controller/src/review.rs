@@ -6,21 +6,22 @@ use crate::events::{About, Weight};
 use crate::intents;
 use crate::plans;
 use crate::run::{Options, snapshot_now};
+use crate::waves;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_api::Plan as PlanObject;
 use stowage_executor::{
-    Ground, PlanInput, PlannedBatch, PlannedPod, Proposal, ProposedAction, Time, Unmet, Verdict,
+    Ground, Intent, PlanInput, PlannedBatch, PlannedPod, Proposal, ProposedAction, Time, Unmet, Verdict,
     planning_view,
 };
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan};
 use stowage_observe::View;
-use stowage_review::{APPROVED, APPROVED_BY, Body, REJECTED, Reads, name};
+use stowage_review::{APPROVED, APPROVED_BY, Body, REJECTED, Reads, Wave, name};
 
 /// What is known of an object.
 #[derive(Debug)]
@@ -69,6 +70,22 @@ impl Proposals {
         }) || self.rejected(launches, reads, now)
     }
 
+    /// Whether a plan that removes nodes waits, or was rejected a while ago, that is about as good: it has all nodes that have to go, and does
+    /// not save a tenth less. Clusters change all the time; people who read plans need not see each.
+    pub(crate) fn suffices(&self, plan: &Plan, waves: &[Wave], now: Timestamp) -> bool {
+        let body = Body { launches: plan.launches.clone(), waves: waves.to_vec(), ..Body::default() };
+        let now = milliseconds(now);
+        self.0.values().any(|entry| match &entry.known {
+            Some((proposal, Some(other))) => proposal.expires > now && is_as_good(other, &body),
+            Some((_, None)) => false,
+            None if !entry.text.contains(REJECTED) => false,
+            None => serde_json::from_str::<PlanObject>(&entry.text).is_ok_and(|object| {
+                expires(&object) > now
+                    && stowage_review::open(&object.spec).is_ok_and(|other| is_as_good(&other, &body))
+            }),
+        })
+    }
+
     /// Rejected plans are no longer in review, and are not proposed again until they would have expired.
     fn rejected(&self, launches: &[Launch], reads: &Reads, now: Time) -> bool {
         self.0.values().filter(|entry| entry.known.is_none() && entry.text.contains(REJECTED)).any(|entry| {
@@ -78,6 +95,18 @@ impl Proposals {
                     .is_ok_and(|body| body.launches == launches && body.reads == *reads)
         })
     }
+}
+
+/// Whether a plan with removals is about as good as another.
+fn is_as_good(one: &Body, other: &Body) -> bool {
+    let leaving = |body: &Body, all: bool| -> BTreeSet<String> {
+        let removals = body.waves.iter().flat_map(|wave| &wave.removals);
+        removals.filter(|one| all || one.reason.is_departure()).map(|one| one.node.clone()).collect()
+    };
+    let (own, wanted) = (one.change(), other.change());
+    !one.waves.is_empty()
+        && leaving(other, false).is_subset(&leaving(one, true))
+        && wanted >= own.saturating_sub(own.saturating_abs() / 10)
 }
 
 fn milliseconds(at: Timestamp) -> Time {
@@ -128,7 +157,10 @@ fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> 
     match opened {
         Ok(body) => {
             proposal.versions.clone_from(&body.reads.versions);
-            proposal.actions = body.launches.iter().map(|launch| action(launch, &body.reads)).collect();
+            let movers = waves::movers(&body.waves);
+            let action = |launch: &Launch| action(launch, &body.reads, &movers);
+            proposal.actions = body.launches.iter().map(action).collect();
+            proposal.waves = waves::proposed(&proposal.plan, &body);
             Some((proposal, Some(Arc::new(body))))
         }
         Err(broken) => {
@@ -138,7 +170,7 @@ fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> 
     }
 }
 
-fn action(launch: &Launch, reads: &Reads) -> ProposedAction {
+fn action(launch: &Launch, reads: &Reads, movers: &BTreeMap<&PodRef, &str>) -> ProposedAction {
     let pod = |id: &PodRef| PlannedPod {
         id: id.clone(),
         uid: reads.pods.get(id).cloned().unwrap_or_default(),
@@ -147,24 +179,33 @@ fn action(launch: &Launch, reads: &Reads) -> ProposedAction {
     ProposedAction {
         action: intents::action(launch),
         pool: launch.node_pool.clone(),
-        pods: launch.pods.iter().map(pod).collect(),
+        pods: launch.pods.iter().filter(|pod| !movers.contains_key(pod)).map(pod).collect(),
     }
 }
 
 /// What a plan that was just made relies on. `versions` were seen before its snapshot was taken.
-pub(crate) fn reads(plan: &Plan, batch: &PlannedBatch, versions: &BTreeMap<String, String>) -> Reads {
-    let pods = batch.launches.iter().flat_map(|launch| &launch.pods);
-    let pools = batch.launches.iter().map(|launch| format!("NodePool/{}", launch.pool));
-    let classes = batch.launches.iter().map(|launch| format!("EC2NodeClass/{}", launch.class));
-    let nodes = plan.existing.iter().filter(|node| !node.pods.is_empty());
+pub(crate) fn reads(
+    plan: &Plan,
+    launches: &[Intent],
+    waves: &[Wave],
+    versions: &BTreeMap<String, String>,
+) -> Reads {
+    let pods = launches.iter().flat_map(|launch| &launch.pods);
+    let pods = pods.map(|pod| (pod.id.clone(), pod.uid.clone()));
+    let leaving = waves::movers(waves).into_iter().map(|(pod, uid)| (pod.clone(), uid.to_owned()));
+    let pools = launches.iter().map(|launch| format!("NodePool/{}", launch.pool));
+    let classes = launches.iter().map(|launch| format!("EC2NodeClass/{}", launch.class));
+    let placed = plan.existing.iter().filter(|node| !node.pods.is_empty()).map(|node| &node.name);
+    let removed = waves.iter().flat_map(|wave| &wave.removals).map(|one| &one.node);
     // What is in flight has no node yet.
-    let nodes = nodes.map(|node| format!("Node/{}", node.name)).filter(|name| versions.contains_key(name));
+    let nodes = placed.chain(removed).map(|node| format!("Node/{node}"));
+    let nodes = nodes.filter(|name| versions.contains_key(name));
     let known = |object: String| {
         let version = versions.get(&object).cloned().unwrap_or_default();
         (object, version)
     };
     Reads {
-        pods: pods.map(|pod| (pod.id.clone(), pod.uid.clone())).collect(),
+        pods: pods.chain(leaving).collect(),
         versions: pools.chain(classes).chain(nodes).map(known).collect(),
     }
 }
@@ -181,6 +222,9 @@ pub(crate) async fn verify(
     (plan, body, actions): (String, Arc<Body>, Vec<String>),
     input: PlanInput,
 ) -> Result<Result<Box<PlannedBatch>, Unmet>, String> {
+    if !body.waves.is_empty() {
+        return waves::verify(ports, view, classes, options, (plan, body), input).await;
+    }
     let snapshot = snapshot_now(ports, view, classes, &options)?;
     let live = ports.cloud.catalog();
     let work = move || {

@@ -19,7 +19,9 @@ use crate::publish;
 use crate::removing;
 use crate::review::{self, Proposals};
 use crate::savings;
+use crate::tasks::{AbortOnDrop, Permits};
 use crate::telling;
+use crate::unwell;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use std::collections::BTreeSet;
@@ -35,19 +37,13 @@ use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
 use stowage_planner::{Limits, plan};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Steps are at least this far apart, so that a burst of changes is one step.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A step is due after this long in any case: time-outs have to be noticed.
 const TICK: Duration = Duration::from_millis(500);
-/// Requests under way at once, those about pods left aside; together below the API server's default limits for one client.
-const REQUESTS_MAX: usize = 32;
-/// Requests about pods under way at once. There are thousands of them, for machines that take a minute to come: a launch does not queue behind
-/// them.
-const POD_REQUESTS_MAX: usize = 32;
-
 /// How long a stopped controller waits for what is under way; Kubernetes gives it 30 s.
 const FAREWELL: Duration = Duration::from_secs(20);
 /// How often node classes, and plans that are over, are looked at.
@@ -68,6 +64,8 @@ pub struct Options {
     pub catalog: Catalog,
     /// Budget of a plan.
     pub plan_time: Duration,
+    /// How often the cloud is asked which machines are not well.
+    pub status_every: Duration,
     /// Threads of the planner.
     pub threads: usize,
 }
@@ -82,6 +80,7 @@ impl Options {
             consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
             plan_time: Duration::from_secs(2),
+            status_every: unwell::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }
@@ -172,10 +171,7 @@ impl Controller {
 
     async fn rounds(self, mut stop: Awaited<'_, ()>) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let permits = Permits {
-            pods: Arc::new(Semaphore::new(POD_REQUESTS_MAX)),
-            others: Arc::new(Semaphore::new(REQUESTS_MAX)),
-        };
+        let permits = Permits::new();
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
         let (mut led, mut stopped) = (false, false);
@@ -190,6 +186,7 @@ impl Controller {
         let braking = AbortOnDrop(tokio::spawn(async move { braking.brake.watch(&braking.client).await }));
         let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
         let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
+        let asking = AbortOnDrop(tokio::spawn(unwell::watch(listener.clone(), self.options.status_every)));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -197,7 +194,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking, listening));
+                    drop((self.told, braking, listening, asking));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -250,7 +247,7 @@ impl Controller {
                 if let Answer::Planned(_, batch) = answer
                     && !shadow
                     && batch.actions() > 0
-                    && (!batch.waves.is_empty() || !options.settings.needs_approval(batch.cost()))
+                    && !options.settings.needs_approval(batch)
                 {
                     self.plans().published(&batch.plan, batch.actions(), Instant::now());
                 }
@@ -268,13 +265,13 @@ impl Controller {
                     planning_mode = Some((options.settings.mode, options.settings.review));
                 }
                 if let Request::Judge { plan, verdict: Verdict::Executing } = &request {
-                    let all = seen.proposals.get(plan).map_or(0, |one| one.actions.len());
+                    let all = seen.proposals.get(plan).map_or(0, |one| one.count());
                     self.plans().published(plan, all, Instant::now());
                 }
                 self.start(request, &options, &sender, &permits);
             }
             // Where nodes go, the plans of that say it.
-            let goes = options.settings.mode == Mode::Auto && options.settings.remove_every.is_some();
+            let goes = !shadow && options.settings.remove_every.is_some();
             if seen.leader && seen.synced && Instant::now() >= savings_due && !seen.nodes.is_empty() && !goes
             {
                 savings_due = Instant::now() + savings::EVERY;
@@ -338,14 +335,7 @@ impl Controller {
         permits: &Permits,
     ) {
         let (ports, sender, now) = (self.ports.clone(), sender.clone(), self.now());
-        let permits = match request {
-            Request::Tolerate { .. }
-            | Request::Bind { .. }
-            | Request::Evict { .. }
-            | Request::DeletePod { .. } => &permits.pods,
-            _ => &permits.others,
-        };
-        let permits = permits.clone();
+        let permits = permits.of(&request);
         if let Request::Recheck { removals, input } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             tokio::spawn(async move {
@@ -359,7 +349,8 @@ impl Controller {
             let (proposals, kept) = (self.proposals.clone(), self.kept.clone());
             tokio::spawn(async move {
                 let planned = if removals {
-                    consolidating::plan_now(&ports, &view, (&classes, &kept), options, *input).await
+                    consolidating::plan_now(&ports, &view, (&classes, &kept, &proposals), options, *input)
+                        .await
                 } else {
                     plan_now(&ports, &view, &classes, &proposals, options, *input).await
                 };
@@ -433,16 +424,19 @@ impl Controller {
             if let (Err(why), false) = (&outcome, said) {
                 tracing::error!(planpolicy = policy::NAME, error = why, "the policy is not in force");
             }
-            *force = Some(Force { object, options: Arc::new(options), outcome, told: false });
+            let (options, degraded) = (Arc::new(options), Vec::new());
+            *force = Some(Force { object, options, outcome, degraded, told: false });
         }
         let Some(known) = force else { return self.options.clone() };
+        let degraded = self.health.degraded();
         if writes
-            && (!known.told || again)
+            && (!known.told || again || known.degraded != degraded)
             && let Some(object) = known.object.clone()
         {
             known.told = true;
+            known.degraded.clone_from(&degraded);
             let (ports, outcome) = (self.ports.clone(), known.outcome.clone());
-            tokio::spawn(async move { policy::tell(&ports, &object, &outcome).await });
+            tokio::spawn(async move { policy::tell(&ports, &object, &outcome, &degraded).await });
         }
         known.options.clone()
     }
@@ -452,36 +446,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A task that ends with this.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What bounds requests under way.
-struct Permits {
-    pods: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-}
-
-impl Permits {
-    /// Waits until nothing is under way.
-    async fn all(&self) {
-        let most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let _ = self.others.acquire_many(most(REQUESTS_MAX)).await;
-        let _ = self.pods.acquire_many(most(POD_REQUESTS_MAX)).await;
-    }
-}
-
 /// What is in force, and of which object.
 struct Force {
     object: Option<String>,
     options: Arc<Options>,
     /// Whether it is, or why not.
     outcome: Result<(), String>,
+    /// What does not work though the rest does, as its status says.
+    degraded: Vec<String>,
     /// Whether its status was to say so, though that may have failed.
     told: bool,
 }
@@ -584,16 +556,16 @@ async fn plan_now(
     let mut batch = intents::batch(&plan, &view);
     let unpublished = |error: String| format!("the plan is not published: {error}");
     let now = Timestamp::now();
-    let spec = if settings.needs_approval(batch.cost()) && !batch.launches.is_empty() {
-        let reads = review::reads(&plan, &batch, &versions);
+    let spec = if settings.needs_approval(&batch) {
+        let reads = review::reads(&plan, &batch.launches, &[], &versions);
         if lock(proposals).has(&plan.launches, &reads, Time(now.as_millisecond())) {
             // It waits already.
             return Ok(batch);
         }
         let expires = now + SignedDuration::from_millis(settings.review.expire_after);
-        stowage_review::proposal(&plan, reads, &expires.to_string()).map_err(unpublished)?
+        stowage_review::proposal(&plan, reads, Vec::new(), &expires.to_string()).map_err(unpublished)?
     } else {
-        stowage_review::published(&plan, policy::word(settings.mode), &view.snapshot.nodes)
+        stowage_review::published(&plan, policy::word(settings.mode), &[])
     };
     batch.plan.clone_from(&spec.digest);
     if !plan.launches.is_empty() || !plan.unplaced.is_empty() {

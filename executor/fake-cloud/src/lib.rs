@@ -20,6 +20,7 @@ mod network;
 mod queue;
 mod script;
 mod server;
+mod statuses;
 mod templates;
 mod types;
 mod world;
@@ -31,5 +32,6 @@ pub use script::{
     Subnet, Zone,
 };
 pub use server::FakeCloud;
+pub use statuses::Ailment;
 pub use templates::Template;
 pub use world::{Call, Reply, Service, Then, World};

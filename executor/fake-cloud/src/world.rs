@@ -90,6 +90,7 @@ pub struct World {
     pub(crate) machines: BTreeMap<String, Machine>,
     pub(crate) templates: BTreeMap<String, Template>,
     pub(crate) queues: BTreeMap<String, Queue>,
+    pub(crate) ailments: BTreeMap<String, crate::statuses::Ailment>,
     /// Parameters and answer by action and client token.
     tokens: BTreeMap<(String, String), (Form, Vec<String>)>,
     buckets: BTreeMap<&'static str, Bucket>,
@@ -116,6 +117,7 @@ impl World {
             machines: BTreeMap::new(),
             templates: BTreeMap::new(),
             queues,
+            ailments: BTreeMap::new(),
             tokens: BTreeMap::new(),
             buckets: BTreeMap::new(),
             noticed: 0,
@@ -177,7 +179,7 @@ impl World {
     }
 
     /// Answers a call at a time, which never goes back. EC2: CreateFleet (instant), DescribeInstances, TerminateInstances, CreateTags,
-    /// DescribeInstanceTypes, DescribeInstanceTypeOfferings, DescribeSpotPriceHistory, DescribeSubnets, DescribeSecurityGroups,
+    /// DescribeInstanceStatus, DescribeInstanceTypes, DescribeInstanceTypeOfferings, DescribeSpotPriceHistory, DescribeSubnets, DescribeSecurityGroups,
     /// DescribeImages, DescribeAvailabilityZones, DescribeCapacityReservations, CreateLaunchTemplate, DescribeLaunchTemplates,
     /// DeleteLaunchTemplate. JSON: SSM GetParameter and GetParameters, SQS GetQueueUrl, SendMessage, ReceiveMessage, DeleteMessage and
     /// DeleteMessageBatch, Pricing GetProducts.
@@ -271,6 +273,7 @@ impl World {
         match action {
             "CreateFleet" => self.once(action, form, World::create_fleet),
             "CreateLaunchTemplate" => self.once(action, form, World::create_template),
+            "DescribeInstanceStatus" => self.describe_statuses(form),
             "DescribeInstances" => self.describe_instances(form),
             "TerminateInstances" => self.terminate(form),
             "CreateTags" => self.create_tags(form),

@@ -1,6 +1,7 @@
 //! What is carried out, and the spec that people read.
 
-use crate::{removal, summary};
+use crate::summary;
+use crate::waves::{self, Wave};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use stowage_api::{Action, PlanSpec};
 use stowage_models::digest;
-use stowage_models::objects::{Node, PodRef};
+use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan, Policy};
 use stowage_models::units::UsdMicros;
 
@@ -29,6 +30,9 @@ pub struct Body {
     pub policy: Policy,
     /// Launches.
     pub launches: Vec<Launch>,
+    /// What is done in order, where nodes are removed; each launch is in one of them then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<Wave>,
     /// Pods that the same plan places on nodes that exist, by node: launches may rely on them being there.
     pub existing: BTreeMap<String, Vec<PodRef>>,
     /// What it relies on.
@@ -39,10 +43,10 @@ pub struct Body {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reads {
-    /// Uids of pods that launches are for.
+    /// Uids of pods that launches are for, and of those that leave nodes.
     pub pods: BTreeMap<PodRef, String>,
-    /// Uid and generation (`uid@generation`) of NodePools and node classes of launches, uids of nodes that pods of the plan are placed on; by
-    /// `Kind/name`.
+    /// Uid and generation (`uid@generation`) of NodePools and node classes of launches, uids of nodes that pods of the plan are placed on or
+    /// that it removes; by `Kind/name`.
     pub versions: BTreeMap<String, String>,
 }
 
@@ -64,27 +68,28 @@ fn sealed(mut spec: PlanSpec) -> PlanSpec {
     spec
 }
 
-/// The spec of a plan that nobody approves. `nodes` are those that were planned with.
+/// The spec of a plan that nobody approves, and that does this in waves.
 #[must_use]
-pub fn published(plan: &Plan, mode: &str, nodes: &[Node]) -> PlanSpec {
-    sealed(removal::with_removals(bare(plan, mode), plan, nodes))
+pub fn published(plan: &Plan, mode: &str, waves: &[Wave]) -> PlanSpec {
+    sealed(bare(plan, mode, waves))
 }
 
 /// The spec of a plan that is to be approved before `expires` (RFC 3339).
 ///
 /// # Errors
 /// If it is too large for an object of the API.
-pub fn proposal(plan: &Plan, reads: Reads, expires: &str) -> Result<PlanSpec, String> {
+pub fn proposal(plan: &Plan, reads: Reads, waves: Vec<Wave>, expires: &str) -> Result<PlanSpec, String> {
     let placed = plan.existing.iter().filter(|node| !node.pods.is_empty());
     let body = Body {
         policy: plan.policy.clone(),
         launches: plan.launches.clone(),
+        waves,
         existing: placed.map(|node| (node.name.clone(), node.pods.clone())).collect(),
         reads,
     };
-    let mut spec = bare(plan, "review");
+    let mut spec = bare(plan, "review", &body.waves);
     spec.expires = Some(expires.to_owned());
-    spec.summary = Some(summary(plan));
+    spec.summary = Some(summary(plan, &body.waves));
     spec.body = Some(pack(&body)?);
     let spec = sealed(spec);
     let size = serde_json::to_vec(&spec).map_err(|error| error.to_string())?.len();
@@ -117,13 +122,16 @@ pub fn open(spec: &PlanSpec) -> Result<Body, String> {
     if body.launches.iter().any(|launch| launch.price.0 < 0) || prices.is_none_or(|sum| sum > PRICE_MAX) {
         return Err("the prices of its launches are no prices".to_owned());
     }
-    if spec.actions != actions(&body.launches) {
+    if let Some(wrong) = waves::wrong(&body.waves, &body.launches, &body.reads.pods) {
+        return Err(wrong);
+    }
+    if spec.actions != waves::actions(actions(&body.launches), &body.waves) {
         return Err("its actions are not those of its body".to_owned());
     }
     let cost: UsdMicros = body.launches.iter().map(|launch| launch.price).sum();
     if spec.launch_cost_micros != cost.0
-        || spec.monthly != monthly(cost)
-        || spec.nodes != nodes(&body.launches)
+        || spec.monthly != monthly(cost, &body.waves)
+        || spec.nodes != nodes(&body.launches, &body.waves)
     {
         return Err("its figures are not those of its body".to_owned());
     }
@@ -171,29 +179,40 @@ fn actions(launches: &[Launch]) -> Vec<Action> {
     launches.iter().map(action).collect()
 }
 
-fn bare(plan: &Plan, mode: &str) -> PlanSpec {
+fn bare(plan: &Plan, mode: &str, waves: &[Wave]) -> PlanSpec {
     let summary = &plan.summary;
     PlanSpec {
         plan: plan.id.clone(),
         snapshot: plan.snapshot.digest.clone(),
         mode: mode.to_owned(),
-        actions: actions(&plan.launches),
+        actions: waves::actions(actions(&plan.launches), waves),
         launch_cost_micros: summary.launch_cost.0,
         launch_bound_micros: summary.launch_bound.0.min(summary.launch_cost.0).max(0),
-        nodes: nodes(&plan.launches),
-        monthly: monthly(summary.launch_cost),
+        nodes: nodes(&plan.launches, waves),
+        monthly: monthly(summary.launch_cost, waves),
         gap: format!("{} %", percent(summary.gap.0)),
         ..PlanSpec::default()
     }
 }
 
-fn nodes(launches: &[Launch]) -> String {
-    format!("+{}/-0", launches.len())
+fn nodes(launches: &[Launch], waves: &[Wave]) -> String {
+    format!("+{}/-{}", launches.len(), waves::count(waves))
 }
 
-fn monthly(cost: UsdMicros) -> String {
-    let amount = cost.per_month();
-    format!("+${}.{:02}", amount.0 / 1_000_000, amount.0 % 1_000_000 / 10_000)
+fn monthly(cost: UsdMicros, waves: &[Wave]) -> String {
+    let change = cost.0.saturating_sub(waves::saved(waves));
+    let amount = UsdMicros(change.saturating_abs()).per_month();
+    let sign = if change < 0 { '-' } else { '+' };
+    format!("{sign}${}.{:02}", amount.0 / 1_000_000, amount.0 % 1_000_000 / 10_000)
+}
+
+impl Body {
+    /// What it makes of the bill, in micro-dollars per hour: prices of launches less those of nodes that go.
+    #[must_use]
+    pub fn change(&self) -> i64 {
+        let launched = self.launches.iter().map(|launch| launch.price.0).fold(0, i64::saturating_add);
+        launched.saturating_sub(waves::saved(&self.waves))
+    }
 }
 
 /// Parts per million as percent with two decimals.
@@ -238,7 +257,7 @@ mod tests {
             pods: [uid(1), uid(2)].into(),
             versions: [("NodePool/general".to_owned(), "uid@3".to_owned())].into(),
         };
-        proposal(&plan(), reads, "2026-11-22T00:15:00Z").expect("it fits")
+        proposal(&plan(), reads, Vec::new(), "2026-11-22T00:15:00Z").expect("it fits")
     }
 
     #[test]
@@ -294,7 +313,8 @@ mod tests {
         assert!(sealed_again(&|spec| spec.monthly = "+$1.00".to_owned()).contains("figures"));
         assert!(sealed_again(&|spec| spec.body = None).contains("no body"));
         assert!(sealed_again(&|spec| spec.body = Some("AAAA".to_owned())).contains("cannot be read"));
-        let without_uids = proposal(&plan(), Reads::default(), "2026-11-22T00:15:00Z").expect("it fits");
+        let without_uids =
+            proposal(&plan(), Reads::default(), Vec::new(), "2026-11-22T00:15:00Z").expect("it fits");
         assert!(open(&without_uids).expect_err("no uids").contains("which pod"));
     }
 
@@ -304,7 +324,8 @@ mod tests {
         // Names that do not compress.
         let pod = |n: u32| PodRef(digest::of_bytes(&n.to_le_bytes()));
         plan.launches[0].pods = (0..20_000).map(pod).collect();
-        let error = proposal(&plan, Reads::default(), "2026-11-22T00:15:00Z").expect_err("too large");
+        let error =
+            proposal(&plan, Reads::default(), Vec::new(), "2026-11-22T00:15:00Z").expect_err("too large");
         assert!(error.contains("1 launches") && error.contains("hint"), "{error}");
     }
 }

@@ -1,14 +1,14 @@
 //! What is asked of a cluster, by `kubectl-stowage` and whoever else reviews plans.
 
-use crate::{APPROVED, APPROVED_BY, REJECTED, Reads, name, open, proposal};
+use crate::reads::reads;
+use crate::{APPROVED, APPROVED_BY, REJECTED, name, open, proposal};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use stowage_api::{Ec2NodeClass, NodePool, Plan as PlanObject};
+use stowage_api::Plan as PlanObject;
 use stowage_models::plan::Plan;
 
 /// How it ends badly.
@@ -105,13 +105,29 @@ pub async fn show(client: &Client, plan: &str) -> Result<String, Failure> {
         );
         return Ok(text);
     }
-    open(spec).map_err(|error| Failure { code: 4, text: format!("{plan} was tampered with: {error}") })?;
+    let opened = open(spec);
+    let body =
+        opened.map_err(|error| Failure { code: 4, text: format!("{plan} was tampered with: {error}") })?;
     let _ = writeln!(text, "\n{}", spec.summary.as_deref().unwrap_or_default());
+    // Not the publisher's words: what the body says.
+    let moves: BTreeMap<String, String> = body
+        .waves
+        .iter()
+        .flat_map(|wave| &wave.removals)
+        .map(|one| {
+            let to =
+                |to: &Option<crate::Target>| to.as_ref().map_or("nowhere", crate::Target::name).to_owned();
+            let moves = one.pods.iter().map(|pod| format!("{} -> {}", pod.pod, to(&pod.to)));
+            (crate::removal(&one.node), moves.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
     for action in &spec.actions {
-        let pods = action.pods.join(", ");
+        let wave = action.wave.map(|wave| format!("wave {wave}: ")).unwrap_or_default();
+        let reason = action.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let pods = moves.get(&action.id).cloned().unwrap_or_else(|| action.pods.join(", "));
         let _ = writeln!(
             text,
-            "- {}: {} {} {} in {}: {pods}",
+            "- {wave}{}{reason}: {} {} {} in {}: {pods}",
             action.id, action.instance_type, action.zone, action.capacity_type, action.node_pool
         );
     }
@@ -173,9 +189,9 @@ pub async fn apply(
     seconds: i64,
     approve: Option<&str>,
 ) -> Result<String, Failure> {
-    let reads = reads(client, plan).await?;
+    let (reads, waves) = reads(client, plan).await?;
     let expires = Timestamp::now() + SignedDuration::from_secs(seconds);
-    let spec = proposal(plan, reads, &expires.to_string()).map_err(Failure::new)?;
+    let spec = proposal(plan, reads, waves, &expires.to_string()).map_err(Failure::new)?;
     let (name, digest) = (name(&spec.digest), spec.digest.clone());
     let mut object = PlanObject::new(&name, spec);
     if let Some(by) = approve {
@@ -190,49 +206,4 @@ pub async fn apply(
         let _ = writeln!(text, "\n  kubectl stowage approve {name} --digest {digest}");
     }
     Ok(text)
-}
-
-/// What the plan of a file relies on, as it is now. A file names objects; from here on they are these and no others.
-async fn reads(client: &Client, plan: &Plan) -> Result<Reads, Failure> {
-    let gone = |what: String| Failure {
-        code: 3,
-        text: format!("{what}\n  hint: record the cluster and plan anew: `stowage record`, `stowage plan`"),
-    };
-    let wanted: BTreeSet<_> = plan.launches.iter().flat_map(|launch| &launch.pods).collect();
-    let spaces: BTreeSet<&str> = wanted.iter().filter_map(|pod| Some(pod.0.split_once('/')?.0)).collect();
-    let mut pods = BTreeMap::new();
-    for space in spaces {
-        let api: Api<Pod> = Api::namespaced(client.clone(), space);
-        let found = api.list_metadata(&ListParams::default()).await.map_err(refused)?;
-        for pod in found.items {
-            let (name, uid) = (pod.metadata.name.unwrap_or_default(), pod.metadata.uid.unwrap_or_default());
-            let id = stowage_models::objects::PodRef(format!("{space}/{name}"));
-            if wanted.contains(&id) {
-                pods.insert(id, uid);
-            }
-        }
-    }
-    if let Some(pod) = wanted.iter().find(|pod| !pods.contains_key(**pod)) {
-        return Err(gone(format!("there is no pod {pod}")));
-    }
-    let mut versions = BTreeMap::new();
-    let text = |metadata: &kube::api::ObjectMeta| {
-        format!("{}@{}", metadata.uid.as_deref().unwrap_or_default(), metadata.generation.unwrap_or_default())
-    };
-    let pools: BTreeSet<&str> = plan.launches.iter().map(|launch| launch.node_pool.as_str()).collect();
-    for pool in pools {
-        let found = Api::<NodePool>::all(client.clone()).get_opt(pool).await.map_err(refused)?;
-        let found = found.ok_or_else(|| gone(format!("there is no NodePool {pool}")))?;
-        versions.insert(format!("NodePool/{pool}"), text(&found.metadata));
-        let class = &found.spec.template.spec.node_class_ref.name;
-        let of = Api::<Ec2NodeClass>::all(client.clone()).get_opt(class).await.map_err(refused)?;
-        let of = of.ok_or_else(|| gone(format!("there is no EC2NodeClass {class}")))?;
-        versions.insert(format!("EC2NodeClass/{class}"), text(&of.metadata));
-    }
-    for node in plan.existing.iter().filter(|node| !node.pods.is_empty()) {
-        let found = Api::<Node>::all(client.clone()).get_opt(&node.name).await.map_err(refused)?;
-        let found = found.ok_or_else(|| gone(format!("there is no node {}", node.name)))?;
-        versions.insert(format!("Node/{}", node.name), found.metadata.uid.unwrap_or_default());
-    }
-    Ok(Reads { pods, versions })
 }

@@ -19,7 +19,7 @@ impl std::fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Reads a plan that can be carried out: one that is whole, answers the cluster's own question, and launches.
+/// Reads a plan that can be carried out: one that is whole, answers the cluster's own question, and launches or removes something.
 ///
 /// # Errors
 /// What is in the way.
@@ -47,12 +47,11 @@ pub fn read_file(bytes: &[u8]) -> Result<Plan, FileError> {
         let text = "the plan answers what would be if; that is not what is".to_owned();
         return error(text, "plan without changes: `stowage plan SNAPSHOT -o json`");
     }
-    if plan.consolidation.as_ref().is_some_and(|one| !one.waves.is_empty()) {
-        let text = "the plan removes nodes, and the controller carries out launches only".to_owned();
-        return error(text, "plan without consolidation");
-    }
-    if plan.launches.is_empty() {
-        return error("the plan launches nothing".to_owned(), "there is nothing to apply");
+    if plan.launches.is_empty() && crate::waves::of(&plan).is_none() {
+        return error(
+            "the plan launches nothing and removes nothing".to_owned(),
+            "there is nothing to apply",
+        );
     }
     Ok(plan)
 }

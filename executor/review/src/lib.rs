@@ -11,14 +11,15 @@ mod body;
 pub mod cluster;
 mod explain;
 mod file;
-mod removal;
+mod reads;
 mod summary;
+mod waves;
 
 pub use body::{Body, Reads, digest, name, open, proposal, published};
 pub use explain::explain;
 pub use file::{FileError, read_file};
-pub use removal::action as removal;
 pub use summary::summary;
+pub use waves::{Known, Leaving, Mover, Target, Wave, action as removal, waves};
 
 /// On a Plan: the digest that is approved.
 pub const APPROVED: &str = "stowage.dev/approved";

@@ -1,15 +1,19 @@
 //! A plan for reviewers, in markdown.
 
+use crate::waves::{Target, Wave, of};
 use std::collections::BTreeMap;
+use stowage_models::consolidation::Consolidation;
 use stowage_models::plan::Plan;
 use stowage_models::units::{Ppm, UsdMicros};
 
 /// Kinds of launches and entries of pods left out that are shown.
 const ROWS_MAX: usize = 25;
+/// Places that pods of a node move to that are named.
+const PLACES_MAX: usize = 4;
 
-/// Cost first, then what is launched, then what is left out.
+/// Cost first, then what goes, what is launched, and what is left out.
 #[must_use]
-pub fn summary(plan: &Plan) -> String {
+pub fn summary(plan: &Plan, waves: &[Wave]) -> String {
     let figures = &plan.summary;
     let nodes = plan.launches.len();
     let proof = match figures.gap {
@@ -18,10 +22,15 @@ pub fn summary(plan: &Plan) -> String {
     };
     let (month, hour) = (dollars(figures.launch_cost.per_month()), figures.launch_cost);
     let pods: usize = plan.launches.iter().map(|launch| launch.pods.len()).sum();
-    let mut text = format!(
-        "### +{month}/month ({hour}/h): {nodes} nodes for {pods} pods, {proof}\n\n\
-         | nodes | type | zone | capacity | nodepool | $/h | pods |\n|---:|---|---|---|---|---:|---:|\n"
-    );
+    let mut text = match of(plan) {
+        Some(consolidation) => removals(plan, consolidation, waves),
+        None => format!("### +{month}/month ({hour}/h): {nodes} nodes for {pods} pods, {proof}\n\n"),
+    };
+    if nodes > 0 {
+        text.push_str(
+            "| nodes | type | zone | capacity | nodepool | $/h | pods |\n|---:|---|---|---|---|---:|---:|\n",
+        );
+    }
     let mut kinds: BTreeMap<[&str; 4], (usize, UsdMicros, usize)> = BTreeMap::new();
     for launch in &plan.launches {
         let key = [&launch.instance_type, &launch.zone, &launch.capacity_type, &launch.node_pool]
@@ -51,6 +60,49 @@ pub fn summary(plan: &Plan) -> String {
         "\nPrices: {}, on demand of {}, spot of {}.\n",
         plan.catalog.region, plan.catalog.on_demand_as_of, plan.catalog.spot_as_of
     ));
+    text
+}
+
+/// What goes, why, in which order, and where pods move; what that saves first.
+fn removals(plan: &Plan, consolidation: &Consolidation, waves: &[Wave]) -> String {
+    let figures = &consolidation.summary;
+    let change = figures.cost_after.0.saturating_sub(figures.cost_before.0);
+    let sign = if change < 0 { '-' } else { '+' };
+    let hour = UsdMicros(change.saturating_abs());
+    let (month, nodes, moved) = (dollars(hour.per_month()), figures.nodes_removed, figures.pods_moved);
+    let mut text = format!(
+        "### {sign}{month}/month ({sign}{hour}/h): {nodes} nodes go, {} come, {moved} pods move, in {} waves; at most {} of the bill is \
+         left to save\n\n| wave | node | type | zone | capacity | nodepool | $/h | why | pods move to |\n\
+         |---:|---|---|---|---|---|---:|---|---|\n",
+        plan.launches.len(),
+        consolidation.waves.len(),
+        figures.left_share,
+    );
+    let rows =
+        waves.iter().enumerate().flat_map(|(at, wave)| wave.removals.iter().map(move |one| (at + 1, one)));
+    let count = rows.clone().count();
+    for (wave, one) in rows.take(ROWS_MAX) {
+        let mut to: BTreeMap<&str, usize> = BTreeMap::new();
+        for pod in &one.pods {
+            *to.entry(pod.to.as_ref().map_or("nowhere", Target::name)).or_default() += 1;
+        }
+        let places: Vec<String> =
+            to.iter().take(PLACES_MAX).map(|(place, pods)| format!("{} ({pods})", cell(place))).collect();
+        let facts = [&one.node, &one.instance_type, &one.zone, &one.capacity_type, &one.node_pool];
+        text.push_str(&format!(
+            "| {wave} | {} | {} | {:?}{} | {}{} |\n",
+            facts.map(|text| cell(text)).join(" | "),
+            one.price,
+            one.reason,
+            if one.forced { ", by force" } else { "" },
+            places.join(", "),
+            if to.len() > PLACES_MAX { ", ..." } else { "" },
+        ));
+    }
+    if count > ROWS_MAX {
+        text.push_str(&format!("\n... and {} more nodes.\n", count - ROWS_MAX));
+    }
+    text.push('\n');
     text
 }
 

@@ -5,7 +5,7 @@ use crate::world::{View, World};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
     Answer, Claim, Hindrance, Intent, Leaver, Node, Place, PlanInput, PlannedBatch, PlannedPod, PlannedWave,
-    Removal, Time, claim_name, client_token,
+    ProposedWave, Removal, Time, claim_name, client_token,
 };
 use stowage_models::consolidation::NodeReason;
 use stowage_models::labels;
@@ -134,6 +134,7 @@ pub(crate) fn plan(
             uid: nodes[name].uid.clone(),
             reason: if forced { NodeReason::Interrupted } else { NodeReason::Underutilized },
             forced,
+            approved: false,
             deadline: urgent.get(name).copied(),
             pods: places,
             needs: needs.into_iter().collect(),
@@ -159,6 +160,28 @@ pub(crate) fn plan(
     batch
 }
 
+/// In review: what goes by force is a plan of its own, as others wait.
+pub(crate) fn by_force_alone(batch: &mut PlannedBatch) {
+    let all = || batch.waves.iter().flat_map(|wave| &wave.removals);
+    if all().any(|removal| removal.forced) && all().any(|removal| !removal.forced) {
+        for wave in &mut batch.waves {
+            wave.removals.retain(|removal| removal.forced);
+            let needs: BTreeSet<&String> = wave.removals.iter().flat_map(|removal| &removal.needs).collect();
+            let of = |intent: &Intent| claim_name(POOL, &client_token(&batch.plan, &intent.action));
+            wave.launches.retain(|intent| needs.contains(&of(intent)));
+        }
+        batch.waves.retain(|wave| !wave.removals.is_empty());
+    }
+}
+
+/// A wave as it is approved.
+pub(crate) fn proposed(wave: &PlannedWave) -> ProposedWave {
+    ProposedWave {
+        launches: wave.launches.iter().map(|launch| launch.action.clone()).collect(),
+        removals: wave.removals.clone(),
+    }
+}
+
 fn launch(action: String, input: &PlanInput) -> Intent {
     Intent {
         action,
@@ -178,8 +201,31 @@ fn launch(action: String, input: &PlanInput) -> Intent {
 }
 
 impl World {
+    /// Why the first removal of a plan that something stands against may not be.
+    pub(crate) fn against_any(&self, batch: &PlannedBatch) -> Option<String> {
+        let removals = batch.waves.iter().flat_map(|wave| &wave.removals).filter(|one| !one.forced);
+        removals.map(|removal| self.against(removal)).find_map(Result::err).map(|why| why.text)
+    }
+
+    /// In review only what was approved is written, and what goes by force.
+    fn may_be_intended(&mut self, removal: &Removal) {
+        let planned = |batch: &PlannedBatch| {
+            let mut removals = batch.waves.iter().flat_map(|wave| &wave.removals);
+            removals
+                .any(|one| one.node == removal.node && one.pods == removal.pods && one.needs == removal.needs)
+        };
+        let approved = self.approved.get(&removal.plan).is_some_and(planned);
+        if self.scenario.review && !(approved && (removal.approved || removal.forced)) {
+            let (node, plan) = (&removal.node, &removal.plan);
+            self.outcome
+                .broken
+                .push(format!("{}: {node} is to go by {plan}, which nobody approved", self.now.0));
+        }
+    }
+
     /// Writes that a node is to go.
     pub(crate) fn intend(&mut self, removal: &Removal) {
+        self.may_be_intended(removal);
         if let Some(claim) = self.claims.get_mut(&removal.claim).filter(|claim| !claim.deleting) {
             let other = claim.removal.as_ref().is_some_and(|one| one.plan != removal.plan);
             if !other || removal.forced {

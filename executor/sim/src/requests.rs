@@ -67,7 +67,11 @@ impl World {
                 if *removals {
                     let renew = self.faulty() && self.rng.per_mille(500);
                     let what = (&self.urgent, renew, self.scenario.limit);
-                    let batch = removals::plan(id, self.seen_by_planner(), input, what, self.now);
+                    let mut batch = removals::plan(id, self.seen_by_planner(), input, what, self.now);
+                    if self.scenario.review {
+                        removals::by_force_alone(&mut batch);
+                        self.propose(&batch);
+                    }
                     return Some(Answer::Planned(*ticket, Box::new(batch)));
                 }
                 let batch = planner::plan(id, self.seen_by_planner(), input, self.scenario.limit);
@@ -77,9 +81,14 @@ impl World {
             Request::Show(_) => return None,
             Request::Verify { plan, actions, .. } => {
                 let found = self.proposals.get(plan).map(|(_, batch)| batch.clone()).unwrap_or_default();
-                // The referee of this world knows limits only.
-                let outcome = if self.claims.len() + actions.len() > self.scenario.limit {
+                let launches = actions.iter().filter(|action| action.starts_with("launch/")).count();
+                // The referee of this world knows limits, and who must not be disrupted.
+                let outcome = if self.claims.len() + launches > self.scenario.limit {
                     Err(Unmet::new(Ground::Infeasible, "beyond the limit".to_owned()))
+                } else if let Some(why) = self.against_any(&found) {
+                    Err(Unmet::new(Ground::Infeasible, why))
+                } else if !found.waves.is_empty() {
+                    Ok(Box::new(found))
                 } else {
                     let launches = found.launches.into_iter().filter(|one| actions.contains(&one.action));
                     let launches = launches.collect();
@@ -173,7 +182,12 @@ impl World {
 
     /// What the controller does with a plan that needs approval.
     fn propose(&mut self, batch: &stowage_executor::PlannedBatch) {
-        if !self.scenario.review || batch.launches.is_empty() {
+        if !self.scenario.review || batch.actions() == 0 {
+            return;
+        }
+        if !self.state.settings.needs_approval(batch) {
+            // By force: as good as approved.
+            self.approved.insert(batch.plan.clone(), batch.clone());
             return;
         }
         let action = |one: &stowage_executor::Intent| ProposedAction {
@@ -185,7 +199,14 @@ impl World {
             plan: batch.plan.clone(),
             created: self.now,
             expires: self.now.plus(REVIEW),
-            actions: batch.launches.iter().map(action).collect(),
+            actions: batch
+                .waves
+                .iter()
+                .flat_map(|wave| &wave.launches)
+                .chain(&batch.launches)
+                .map(action)
+                .collect(),
+            waves: batch.waves.iter().map(removals::proposed).collect(),
             ..Proposal::default()
         };
         self.proposals.insert(batch.plan.clone(), (proposal, batch.clone()));
@@ -207,7 +228,9 @@ impl World {
             }
             Verdict::Refused(unmet) => {
                 self.proposals.remove(plan);
-                if self.claims.values().any(|claim| claim.plan == plan) {
+                let written =
+                    |claim: &Claim| claim.removal.as_ref().is_some_and(|removal| removal.plan == plan);
+                if self.claims.values().any(|claim| claim.plan == plan || written(claim)) {
                     self.outcome.broken.push(format!("{}: {plan} is refused and has claims", self.now.0));
                 }
                 unmet.ground.as_str()
@@ -218,10 +241,10 @@ impl World {
 
     /// What is created was approved, and is as it was approved.
     fn was_approved(&mut self, draft: &Draft) {
-        let approved = self
-            .approved
-            .get(&draft.plan)
-            .and_then(|batch| batch.launches.iter().find(|one| one.action == draft.intent.action));
+        let approved = self.approved.get(&draft.plan).and_then(|batch| {
+            let launches = batch.waves.iter().flat_map(|wave| &wave.launches).chain(&batch.launches);
+            launches.into_iter().find(|one| one.action == draft.intent.action)
+        });
         if approved != Some(&draft.intent) {
             let (action, plan) = (&draft.intent.action, &draft.plan);
             self.outcome.broken.push(format!("{}: {action} of {plan} was not approved so", self.now.0));

@@ -91,6 +91,36 @@ fn what_was_approved_is_carried_out_and_nothing_else() {
     assert!(seeds().count() == 1 || all.iter().all(|word| reviewed.contains_key(word)), "{reviewed:?}");
 }
 
+/// Nodes go in review: only those of approved plans, and those that go by force; with everything going wrong.
+#[test]
+fn nodes_go_in_review_as_approved_and_by_force_unasked() {
+    let (mut reviewed, mut left) = (std::collections::BTreeMap::new(), 0);
+    for seed in some() {
+        let scenario = Scenario {
+            review: true,
+            removals: true,
+            budgets: true,
+            protected: true,
+            notices: 3,
+            stops: 2,
+            ..Scenario::new(seed, Faults::all())
+        };
+        let outcome = run(&scenario);
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        left += outcome.left_and_kept.0;
+        for (word, times) in outcome.reviewed {
+            *reviewed.entry(word).or_insert(0) += times;
+        }
+    }
+    println!("{left} nodes went, {reviewed:?}");
+    let all = ["Executing", "Infeasible", "Proposed", "Stale"];
+    assert!(
+        some().count() == 1 || (left > 10 && all.iter().all(|word| reviewed.contains_key(word))),
+        "{reviewed:?}"
+    );
+}
+
 #[test]
 fn without_steering_everything_is_bound_too() {
     for seed in seeds() {

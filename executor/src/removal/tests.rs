@@ -65,6 +65,7 @@ fn removal(to: Place) -> Removal {
         uid: "uid-a".to_owned(),
         reason: NodeReason::Underutilized,
         forced: false,
+        approved: false,
         deadline: None,
         pods: vec![web],
         needs,

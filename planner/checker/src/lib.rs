@@ -42,7 +42,7 @@ mod tests;
 mod variants;
 mod wishes;
 
-pub use consolidation::{Leaving, LeavingPod, Obstacle, check_removals};
+pub use consolidation::{Leaving, LeavingPod, Obstacle, check_removals, check_waves};
 pub use finding::{Finding, code};
 pub use matching::{accepts, tolerates};
 pub use request::effective_request;

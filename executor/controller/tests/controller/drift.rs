@@ -39,12 +39,13 @@ async fn class(scene: &Scene, change: Value) {
     classes.patch("default", &PatchParams::default(), &change).await.expect("the class changes");
 }
 
-/// A node that Karpenter launched, with its hashes, from an image that we would not choose.
-async fn karpenters(scene: &Scene, kubelet: &Kubelet) {
+/// A node of so many cores that Karpenter launched, with its hashes, from an image that we would not choose.
+pub(crate) async fn karpenters(scene: &Scene, kubelet: &Kubelet, name: &str, cores: u8) {
+    let (node_name, provider) = (format!("{name}-node"), format!("aws:///us-east-1a/i-0{name}"));
     create(&scene.client, "nodeclaims", json!({
         "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
         "metadata": {
-            "name": "karpenters", "labels": { "karpenter.sh/nodepool": "default" },
+            "name": name, "labels": { "karpenter.sh/nodepool": "default" },
             "annotations": {
                 "karpenter.sh/nodepool-hash": "1234567890", "karpenter.sh/nodepool-hash-version": "v3",
                 "karpenter.k8s.aws/ec2nodeclass-hash": "987654321", "karpenter.k8s.aws/ec2nodeclass-hash-version": "v5",
@@ -56,7 +57,7 @@ async fn karpenters(scene: &Scene, kubelet: &Kubelet) {
         },
     }))
     .await;
-    let mut node = NodeSpec::new("karpenters-node").provider_id("aws:///us-east-1a/i-0karpenter");
+    let mut node = NodeSpec::new(&node_name).provider_id(&provider);
     for (key, value) in [
         ("karpenter.sh/nodepool", "default"),
         ("karpenter.sh/registered", "true"),
@@ -68,18 +69,18 @@ async fn karpenters(scene: &Scene, kubelet: &Kubelet) {
     ] {
         node = node.label(key, value);
     }
+    if cores > 0 {
+        node = node.resource("cpu", cores.to_string()).resource("memory", "16Gi");
+    }
     kubelet.add(node).await.expect("a node");
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |kind: &str| json!({ "type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": now });
     let status = json!({ "status": {
-        "providerID": "aws:///us-east-1a/i-0karpenter", "nodeName": "karpenters-node", "imageID": "ami-karpenters",
+        "providerID": provider, "nodeName": node_name, "imageID": "ami-karpenters",
         "conditions": [condition("Launched"), condition("Registered"), condition("Initialized")],
     } });
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
-    claims
-        .patch_status("karpenters", &PatchParams::default(), &Patch::Merge(status))
-        .await
-        .expect("a status");
+    claims.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +88,7 @@ async fn what_would_not_be_launched_today_drifts_and_nothing_else() {
     const PODS: usize = 12;
     let scene = Scene::start(Script::default()).await;
     let kubelet = Kubelet::start(scene.client.clone());
-    karpenters(&scene, &kubelet).await;
+    karpenters(&scene, &kubelet, "karpenters", 0).await;
     let replica = scene.replica("one", Settings::default()).await;
     pods(&scene.client, "pod", PODS).await;
     eventually("all pods bound", LATER, || all_bound(&scene.client, PODS)).await.expect("they are bound");

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod common;
+mod departures;
 mod direct;
 mod drain;
 mod drift;
@@ -17,8 +18,11 @@ mod remove_kills;
 mod reserved;
 mod restart;
 mod review;
+mod review_removals;
 mod shadow;
 mod spot;
 mod stop;
+mod takeover;
 mod telling;
 mod throttling;
+mod unwell;

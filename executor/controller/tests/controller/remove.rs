@@ -53,7 +53,7 @@ pub(crate) async fn deploy(scene: &Scene) {
     }
 }
 
-async fn scale(scene: &Scene, replicas: usize) {
+pub(crate) async fn scale(scene: &Scene, replicas: usize) {
     let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
     for n in 0..APPS {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));

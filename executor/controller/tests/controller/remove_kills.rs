@@ -2,6 +2,7 @@
 //! closed, and must not be disrupted, lets it stay.
 
 use crate::common::LATER;
+use crate::common::outcome::settled;
 use crate::common::scene::{Scene, USER, until};
 use crate::common::trap::{Trap, When};
 use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, is_closed, nodes, too_large};
@@ -75,6 +76,8 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
         .await;
     let mut replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
+    // What is still on its way would spring the trap.
+    until("everything is settled", async || settled(&scene.client, &scene.cloud).await.map(drop)).await;
     replica.task.abort();
     scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
     let trap = Trap::default();

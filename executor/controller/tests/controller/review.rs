@@ -21,13 +21,20 @@ use stowage_planner::Limits;
 use stowage_review::{APPROVED, cluster};
 
 /// Somebody who may approve.
-const JANE: &str = "jane";
+pub(crate) const JANE: &str = "jane";
 
 /// A cluster in review, and a controller.
 async fn in_review(review: Review) -> (Scene, crate::common::scene::Replica) {
     let scene = Scene::start(Script::default()).await;
     scene.types(&["m6a.large", "m6a.xlarge"]).await;
     scene.create_policy(json!({ "mode": "review" })).await;
+    approver(&scene).await;
+    let replica = scene.replica("one", Settings { review, ..Settings::default() }).await;
+    (scene, replica)
+}
+
+/// Lets somebody approve.
+pub(crate) async fn approver(scene: &Scene) {
     let bindings: Api<ClusterRoleBinding> = Api::all(scene.client.clone());
     let binding = json!({
         "metadata": { "name": "jane-approves" },
@@ -36,16 +43,14 @@ async fn in_review(review: Review) -> (Scene, crate::common::scene::Replica) {
     });
     let binding = serde_json::from_value(binding).expect("a binding");
     bindings.create(&PostParams::default(), &binding).await.expect("the binding");
-    let replica = scene.replica("one", Settings { review, ..Settings::default() }).await;
-    (scene, replica)
 }
 
-fn phase(plan: &Plan) -> &str {
+pub(crate) fn phase(plan: &Plan) -> &str {
     plan.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
 /// Why a plan is not carried out.
-fn why(plan: &Plan) -> (String, String) {
+pub(crate) fn why(plan: &Plan) -> (String, String) {
     let conditions = plan.status.clone().unwrap_or_default().conditions.unwrap_or_default();
     let one = conditions.into_iter().find(|one| one.type_ == "Executable").unwrap_or_default();
     (one.reason, one.message)
@@ -66,7 +71,7 @@ async fn proposed(scene: &Scene, wanted: impl Fn(&BTreeSet<&str>) -> bool) -> Pl
 }
 
 /// Waits until a plan is in a phase.
-async fn becomes(scene: &Scene, name: &str, wanted: &str) -> Plan {
+pub(crate) async fn becomes(scene: &Scene, name: &str, wanted: &str) -> Plan {
     let api: Api<Plan> = Api::all(scene.client.clone());
     let look = async || {
         let plan = api.get(name).await.map_err(|error| error.to_string())?;

@@ -9,12 +9,14 @@ mod bound;
 mod due;
 mod leaving;
 mod order;
+mod reviewed;
 mod rules;
 mod spot;
 mod states;
 mod waves;
 
 pub use leaving::{Leaving, LeavingPod, Obstacle, check_removals};
+pub use reviewed::check_waves;
 
 use crate::finding::{Findings, code};
 use allow::Guard;

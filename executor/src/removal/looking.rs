@@ -1,0 +1,95 @@
+//! When nodes that could go are looked for, and what the planner must know of those on their way.
+
+use super::{Moving, Place, Removal, URGENT, URGENT_DOUBLINGS, acts, is_still_there};
+use crate::claims::node_of;
+use crate::request::PlanInput;
+use crate::slots;
+use crate::state::State;
+use crate::time::{MINUTE, Time};
+use crate::view::{Claim, Observation};
+use std::collections::BTreeSet;
+
+/// What the planner must know beside the snapshot.
+pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
+    let (leaving, moving) = spoken_for(seen, on_its_way(seen));
+    PlanInput {
+        in_flight: slots::in_flight(state, seen),
+        missing: state.stock.missing(seen.now),
+        smaller: state.lessons.smaller.clone(),
+        hopeless: state.lessons.hopeless(),
+        leaving,
+        moving,
+    }
+}
+
+/// Claims whose nodes are to go.
+pub(crate) fn on_its_way(seen: &Observation) -> impl Iterator<Item = (&Claim, &Removal)> {
+    seen.claims.values().filter_map(|claim| Some((claim, claim.removal.as_ref()?)))
+}
+
+/// Nodes that are to go, and where their pods are to go.
+pub(crate) fn spoken_for<'a>(
+    seen: &'a Observation,
+    removals: impl Iterator<Item = (&'a Claim, &'a Removal)>,
+) -> (BTreeSet<String>, Vec<Moving>) {
+    let (mut leaving, mut moving) = (BTreeSet::new(), Vec::new());
+    // One that has to go by force meanwhile is planned anew, as if nothing were planned of it.
+    let outlived = |claim: &Claim, removal: &Removal| {
+        !removal.forced && (claim.notices.is_final() || seen.urgent.contains(&removal.node))
+    };
+    for (_, removal) in removals.filter(|(claim, removal)| !outlived(claim, removal)) {
+        leaving.insert(removal.node.clone());
+        for pod in removal.pods.iter().filter(|pod| is_still_there(seen, removal, pod)) {
+            let to = match &pod.to {
+                Some(Place::Node(node)) => node.clone(),
+                Some(Place::Claim(name)) => {
+                    let claim = seen.claims.get(name).and_then(|claim| claim.instance.as_deref());
+                    let node = claim.and_then(|instance| node_of(seen, instance));
+                    node.map_or_else(|| name.clone(), |node| node.name.clone())
+                }
+                None => continue,
+            };
+            moving.push(Moving { id: pod.id.clone(), uid: pod.uid.clone(), to });
+        }
+    }
+    (leaving, moving)
+}
+
+/// Whether nodes that could go are looked for now. Pods that wait have precedence, unless that would go on for ever; nodes that go by
+/// force have precedence over them.
+pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
+    let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else { return false };
+    let due = *state.removals_due.get_or_insert(seen.now.plus(every));
+    let planned = |node: &String| {
+        let mut nodes = on_its_way(seen).map(|(_, removal)| removal).filter(|removal| removal.forced);
+        nodes.any(|removal| removal.node == *node)
+    };
+    let leaves = |node: &String| {
+        let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
+        seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
+    };
+    let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
+    let noticed =
+        noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
+    if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {
+        state.urgent_asked = 0;
+    } else if state.course.as_ref().is_none_or(|course| course.launched)
+        && state
+            .removals_asked
+            .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1))
+    {
+        return true;
+    }
+    let busy = state.course.is_some() || on_its_way(seen).any(|(claim, _)| !claim.deleting);
+    let late = seen.now.since(due) >= every;
+    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+}
+
+/// Nodes that could go were asked for.
+pub(crate) fn asked(state: &mut State, now: Time) {
+    let every = state.settings.remove_every.unwrap_or(MINUTE);
+    state.removals_due = Some(now.plus(every << state.setbacks));
+    state.removals_asked = Some(now);
+    // A node that cannot be planned for must not keep pods waiting for ever.
+    state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
+}
