@@ -39,6 +39,10 @@ pub struct Intent {
     pub expire_after: Option<String>,
     /// `terminationGracePeriod` of the NodePool.
     pub termination_grace_period: Option<String>,
+    /// NodeOverlays have changed the price of an offering of it.
+    pub price_overlay: bool,
+    /// NodeOverlays have changed what an offering of it has.
+    pub capacity_overlay: bool,
     /// Digest of the NodePool's template as it was planned with ([`crate::pool_hash`]).
     pub pool_hash: String,
 }

@@ -6,6 +6,13 @@ use stowage_models::labels;
 use stowage_models::objects::{Pod, PodPhase};
 
 impl Problem<'_> {
+    /// Notes NodeOverlays that count for nothing.
+    pub(crate) fn note_overlays(&mut self) {
+        let ignored = self.overlays.ignored();
+        let notes = ignored.map(|(name, why)| format!("NodeOverlay {name} is ignored: {why}"));
+        self.notes.extend(notes.collect::<Vec<_>>());
+    }
+
     /// Notes preferences and NodePools that are not planned as written.
     pub(crate) fn note_preferences(&mut self) {
         let waiting = || self.snapshot.pods.iter().filter(|pod| pod.is_pending());

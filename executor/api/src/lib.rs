@@ -1,6 +1,6 @@
 //! The custom resources of a cluster with Stowage, as Rust types, and their definitions, generated from these types.
 //!
-//! NodePool, NodeClaim and EC2NodeClass are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
+//! NodePool, NodeClaim, NodeOverlay and EC2NodeClass are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
 //! printer columns, so that its manifests apply unchanged and its tools read our objects. Plan and PlanPolicy are ours.
 //!
 //! The definitions are rendered into `charts/stowage-crd/templates` by `cargo run --release -p stowage-api`; a test keeps them
@@ -11,6 +11,7 @@ mod common;
 mod nodeclaim;
 mod nodeclass;
 mod nodeclass_terms;
+mod nodeoverlay;
 mod nodepool;
 mod plan;
 mod policy;
@@ -26,6 +27,9 @@ pub use nodeclass::{
 pub use nodeclass_terms::{
     AmiTerm, BlockDevice, Ebs, NetworkInterface, PlacementGroup, ReservationTerm, SecurityGroupTerm,
     SubnetTerm,
+};
+pub use nodeoverlay::{
+    NodeOverlay, NodeOverlaySpec, NodeOverlayStatus, OverlayRequirement, node_overlay_definition,
 };
 pub use nodepool::{
     Budget, Disruption, NodePool, NodePoolSpec, NodePoolStatus, Template, TemplateMetadata, TemplateSpec,
@@ -46,6 +50,7 @@ pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error>
     Ok(vec![
         node_class_definition()?,
         node_claim_definition()?,
+        node_overlay_definition()?,
         node_pool_definition()?,
         plan_policy_definition()?,
         plan_definition()?,

@@ -19,6 +19,7 @@ mod lease;
 pub mod logs;
 mod metrics;
 mod objects;
+mod overlays;
 mod plans;
 mod policy;
 mod pools;

@@ -314,7 +314,9 @@ impl Controller {
                 {
                     pools_due = Instant::now() + pools::EVERY;
                     let (ports, view, counts) = (self.ports.clone(), self.view.clone(), pools::counts(&seen));
-                    pools = Some(tokio::spawn(async move { pools::look(&ports, &view, &counts).await }));
+                    let options = options.clone();
+                    let look = async move { pools::look(&ports, &view, &options.catalog, &counts).await };
+                    pools = Some(tokio::spawn(look));
                 }
                 if !stopped && Instant::now() >= tidy_due {
                     tidy_due = Instant::now() + TIDY_EVERY;

@@ -16,25 +16,31 @@ pub struct Kind {
     pub plural: &'static str,
     /// A cluster may be without it: it is a custom resource.
     pub optional: bool,
+    /// Where a cluster is without it, nothing is missing: it is one that older definitions lack.
+    pub spare: bool,
 }
 
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group, version, kind, plural, optional: false }
+    Kind { group, version, kind, plural, optional: false, spare: false }
 }
 
 const fn custom(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group, version: "v1", kind, plural, optional: true }
+    Kind { group, version: "v1", kind, plural, optional: true, spare: false }
 }
 
 const fn ours(kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group: OURS, version: "v1alpha1", kind, plural, optional: true }
+    Kind { group: OURS, version: "v1alpha1", kind, plural, optional: true, spare: false }
+}
+
+const fn spare(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { group, version, kind, plural, optional: true, spare: true }
 }
 
 /// The group of our own kinds: no part of a snapshot.
 pub(crate) const OURS: &str = "stowage.dev";
 
 /// All of them. Pods come first: whatever else is seen is as new as they are, or newer.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     kind("", "v1", "Pod", "pods"),
     kind("", "v1", "Node", "nodes"),
     kind("", "v1", "Namespace", "namespaces"),
@@ -47,6 +53,7 @@ pub const KINDS: [Kind; 14] = [
     custom("karpenter.sh", "NodePool", "nodepools"),
     custom("karpenter.sh", "NodeClaim", "nodeclaims"),
     custom("karpenter.k8s.aws", "EC2NodeClass", "ec2nodeclasses"),
+    spare("karpenter.sh", "v1alpha1", "NodeOverlay", "nodeoverlays"),
     ours("PlanPolicy", "planpolicies"),
     ours("Plan", "plans"),
 ];

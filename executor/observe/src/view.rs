@@ -275,7 +275,7 @@ impl Watcher {
             "NodeClaim" => Fact::Claim(Box::new(facts::claim(object))),
             "Node" => Fact::Node(Box::new(facts::node(object))),
             "Pod" => Fact::Pod(facts::pod(object)),
-            "NodePool" | "EC2NodeClass" => {
+            "NodePool" | "EC2NodeClass" | "NodeOverlay" => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
                 Fact::Input(format!("{uid}@{}", object.metadata.generation.unwrap_or_default()))
             }
@@ -292,8 +292,15 @@ impl Watcher {
         loop {
             let page = tokio::time::timeout(DEADLINE, api.list(&params))
                 .await
-                .map_err(|_| "the list takes too long".to_owned())?
-                .map_err(|error| error.to_string())?;
+                .map_err(|_| "the list takes too long".to_owned())?;
+            if let Err(kube::Error::Api(status)) = &page
+                && status.code == 404
+                && self.kind.spare
+            {
+                // There are none, as far as anybody can tell; it is asked again after a pause.
+                self.with(|store| *store = Store { heard: Some(Instant::now()), ..Store::default() });
+            }
+            let page = page.map_err(|error| error.to_string())?;
             objects.extend(page.items.iter().map(|object| self.entry(object)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),

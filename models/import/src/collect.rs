@@ -12,6 +12,7 @@ use stowage_models::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
     Volume, VolumeClaim,
 };
+use stowage_models::overlay::NodeOverlay;
 use stowage_models::snapshot::{KIND, Settings, Snapshot};
 
 /// The two classes every cluster has (Kubernetes API, `scheduling.k8s.io`), which exports often leave out.
@@ -23,6 +24,7 @@ const SYSTEM_CLASSES: [(&str, i32); 2] =
 pub(crate) struct Lists {
     pub(crate) node_pools: Entries<NodePool>,
     pub(crate) node_classes: Entries<Ec2NodeClass>,
+    pub(crate) node_overlays: Entries<NodeOverlay>,
     pub(crate) node_claims: Entries<NodeClaim>,
     pub(crate) nodes: Entries<Node>,
     pods: Entries<Pod>,
@@ -69,6 +71,7 @@ impl Collector {
         let lists = &mut self.lists;
         lists.node_pools.set_source(index);
         lists.node_classes.set_source(index);
+        lists.node_overlays.set_source(index);
         lists.node_claims.set_source(index);
         lists.nodes.set_source(index);
         lists.pods.set_source(index);
@@ -120,6 +123,7 @@ impl Collector {
             notes,
             node_pools,
             node_classes,
+            node_overlays,
             node_claims,
             nodes,
             pods,
@@ -135,6 +139,7 @@ impl Collector {
         self.notes.extend(notes);
         self.lists.node_pools.extend(node_pools);
         self.lists.node_classes.extend(node_classes);
+        self.lists.node_overlays.extend(node_overlays);
         self.lists.node_claims.extend(node_claims);
         self.lists.nodes.extend(nodes);
         self.lists.pods.extend(pods);
@@ -188,6 +193,7 @@ impl Collector {
         let mut snapshot = Snapshot {
             node_pools: lists.node_pools.merge(names)?,
             node_classes: lists.node_classes.merge(names)?,
+            node_overlays: lists.node_overlays.merge(names)?,
             node_claims: lists.node_claims.merge(names)?,
             nodes: lists.nodes.merge(names)?,
             pods: lists.pods.merge(names)?,

@@ -9,7 +9,7 @@ use stowage_models::selector::{Labels, Requirement};
 
 const GIB: i64 = 1 << 30;
 
-fn requirement(requirement: &Requirement) -> Value {
+pub(crate) fn requirement(requirement: &Requirement) -> Value {
     let mut object = Map::new();
     object.insert("key".to_owned(), json!(requirement.key));
     object.insert("operator".to_owned(), json!(requirement.operator));

@@ -30,6 +30,7 @@ mod merge;
 mod meta;
 mod node;
 pub mod openb;
+mod overlay;
 mod pod;
 mod podspec;
 mod printable;

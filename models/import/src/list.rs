@@ -2,7 +2,7 @@
 
 use crate::collect::Collector;
 use crate::error::{EXPORT_HINT, typed};
-use crate::{ImportError, Source, cluster, decode, document, karpenter, node, pod, storage};
+use crate::{ImportError, Source, cluster, decode, document, karpenter, node, overlay, pod, storage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -139,7 +139,7 @@ fn group_of(kind: &str) -> Option<&'static str> {
         "PodDisruptionBudget" => "policy",
         "StorageClass" | "CSINode" => "storage.k8s.io",
         "PriorityClass" => "scheduling.k8s.io",
-        "NodePool" | "NodeClaim" => "karpenter.sh",
+        "NodePool" | "NodeClaim" | "NodeOverlay" => "karpenter.sh",
         "EC2NodeClass" => "karpenter.k8s.aws",
         _ => return None,
     })
@@ -218,6 +218,9 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
             let (claim, notices) = read::<karpenter::RawNodeClaim>(text, place, kind)?.convert();
             into.lists.node_claims.push(claim);
             into.push_notices(notices);
+        }
+        "NodeOverlay" => {
+            into.lists.node_overlays.push(read::<overlay::RawNodeOverlay>(text, place, kind)?.convert())
         }
         "EC2NodeClass" => {
             into.lists.node_classes.push(read::<karpenter::RawNodeClass>(text, place, kind)?.convert())

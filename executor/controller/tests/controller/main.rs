@@ -11,6 +11,7 @@ mod interruption;
 mod kills;
 mod launch;
 mod limits;
+mod overlays;
 mod policy;
 mod remove;
 mod remove_kills;

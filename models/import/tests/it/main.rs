@@ -8,6 +8,7 @@ mod export;
 mod fixture;
 mod lists;
 mod openb;
+mod overlays;
 mod properties;
 
 use stowage_import::{ImportError, Imported, Source, import};
