@@ -122,6 +122,8 @@ pub struct Pod {
     pub uid: String,
     /// Waits for a place (`stowage_models::objects::Pod::is_pending`).
     pub pending: bool,
+    /// It stands for room that a CapacityBuffer keeps free: nobody will ever bind it.
+    pub is_virtual: bool,
     /// Node it is bound to.
     pub node: Option<String>,
     /// Slots whose taint it tolerates.

@@ -1,12 +1,13 @@
 //! The custom resources of a cluster with Stowage, as Rust types, and their definitions, generated from these types.
 //!
-//! NodePool, NodeClaim, NodeOverlay and EC2NodeClass are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
+//! NodePool, NodeClaim, NodeOverlay, EC2NodeClass and CapacityBuffer are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
 //! printer columns, so that its manifests apply unchanged and its tools read our objects. Plan and PlanPolicy are ours.
 //!
 //! The definitions are rendered into `charts/stowage-crd/templates` by `cargo run --release -p stowage-api`; a test keeps them
 //! fresh. The types are apart from `stowage-models` because they bring the Kubernetes types and a schema generator, which
 //! planning needs nothing of.
 
+mod buffer;
 mod common;
 mod nodeclaim;
 mod nodeclass;
@@ -18,6 +19,9 @@ mod policy;
 mod resource;
 mod schema;
 
+pub use buffer::{
+    CapacityBufferSpec, CapacityBufferStatus, ScalableRef, TemplateRef, capacity_buffer_definition,
+};
 pub use common::{Condition, NodeClassRef, Quantity, Requirement, ResourceList, Taint};
 pub use nodeclaim::{ClaimResources, NodeClaim, NodeClaimSpec, NodeClaimStatus, node_claim_definition};
 pub use nodeclass::{
@@ -48,6 +52,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// Never, as far as the tests know: the schemas are constants.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     Ok(vec![
+        capacity_buffer_definition()?,
         node_class_definition()?,
         node_claim_definition()?,
         node_overlay_definition()?,

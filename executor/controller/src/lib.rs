@@ -6,6 +6,7 @@
 
 mod act;
 mod brake;
+mod buffers;
 mod classes;
 mod conditions;
 mod consolidating;
@@ -20,6 +21,7 @@ pub mod logs;
 mod metrics;
 mod objects;
 mod overlays;
+mod permits;
 mod plans;
 mod policy;
 mod pools;

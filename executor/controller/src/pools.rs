@@ -1,6 +1,7 @@
 //! NodePools: how many nodes they have, and whether they can launch, written into their status as Karpenter's users know it.
 
 use crate::act::Ports;
+use crate::buffers;
 use crate::classes::merged;
 use crate::objects::quantities;
 use crate::overlays;
@@ -35,9 +36,10 @@ pub(crate) fn counts(seen: &Observation) -> Counts {
     counts
 }
 
-/// Writes what has changed, of NodeOverlays, too.
+/// Writes what has changed, of NodeOverlays and CapacityBuffers, too.
 pub(crate) async fn look(ports: &Ports, view: &View, catalog: &Catalog, counts: &Counts) {
     overlays::look(ports, view, catalog).await;
+    buffers::look(ports, view).await;
     let api: Api<NodePool> = Api::all(ports.client.clone());
     for name in view.names("nodepools") {
         let Some(pool) = parsed(view, "nodepools", &name) else { continue };

@@ -1,7 +1,6 @@
 //! The loop.
 
 use crate::act::Ports;
-use crate::brake::Brake;
 use crate::classes::Classes;
 use crate::consolidating;
 use crate::drift;
@@ -12,6 +11,7 @@ use crate::interruption::Listener;
 use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::permits::{AbortOnDrop, Permits};
 use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::pools;
@@ -35,19 +35,13 @@ use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
 use stowage_planner::{Limits, plan};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Steps are at least this far apart, so that a burst of changes is one step.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A step is due after this long in any case: time-outs have to be noticed.
 const TICK: Duration = Duration::from_millis(500);
-/// Requests under way at once, those about pods left aside; together below the API server's default limits for one client.
-const REQUESTS_MAX: usize = 32;
-/// Requests about pods under way at once. There are thousands of them, for machines that take a minute to come: a launch does not queue behind
-/// them.
-const POD_REQUESTS_MAX: usize = 32;
-
 /// How long a stopped controller waits for what is under way; Kubernetes gives it 30 s.
 const FAREWELL: Duration = Duration::from_secs(20);
 /// How often node classes, and plans that are over, are looked at.
@@ -123,7 +117,7 @@ impl Controller {
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports { client, cloud, leadership, metrics, events, brake: Brake::default() }),
+            ports: Arc::new(Ports::new(client, cloud, leadership, metrics, events)),
             view,
             options: Arc::new(options),
             classes: Arc::default(),
@@ -172,10 +166,7 @@ impl Controller {
 
     async fn rounds(self, mut stop: Awaited<'_, ()>) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        let permits = Permits {
-            pods: Arc::new(Semaphore::new(POD_REQUESTS_MAX)),
-            others: Arc::new(Semaphore::new(REQUESTS_MAX)),
-        };
+        let permits = Permits::new();
         let mut state = State::new(self.options.settings.clone());
         let mut answers = Vec::new();
         let (mut led, mut stopped) = (false, false);
@@ -454,30 +445,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A task that ends with this.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What bounds requests under way.
-struct Permits {
-    pods: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-}
-
-impl Permits {
-    /// Waits until nothing is under way.
-    async fn all(&self) {
-        let most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let _ = self.others.acquire_many(most(REQUESTS_MAX)).await;
-        let _ = self.pods.acquire_many(most(POD_REQUESTS_MAX)).await;
-    }
-}
-
 /// What is in force, and of which object.
 struct Force {
     object: Option<String>,
@@ -603,6 +570,7 @@ async fn plan_now(
             .await
             .map_err(unpublished)?;
     }
+    ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
     ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
     Ok(batch)
 }

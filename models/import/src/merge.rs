@@ -81,6 +81,11 @@ impl<T> Entries<T> {
         self.items.extend(objects.into_iter().map(|object| (object, source)));
     }
 
+    /// All objects so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|(object, _)| object)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }

@@ -46,6 +46,7 @@ pub(crate) fn base(kind: &str) -> Value {
             json!({ "template": { "spec": { "nodeClassRef": class_ref(), "requirements": [] } } }),
         ),
         "NodeClaim" => ("karpenter.sh/v1", json!({ "nodeClassRef": class_ref(), "requirements": [] })),
+        "CapacityBuffer" => ("autoscaling.x-k8s.io/v1beta1", json!({ "replicas": 1 })),
         "NodeOverlay" => ("karpenter.sh/v1alpha1", json!({ "requirements": [] })),
         "EC2NodeClass" => (
             "karpenter.k8s.aws/v1",
@@ -94,6 +95,7 @@ pub(crate) fn all() -> Vec<Case> {
         .on_update(),
     );
     cases.extend(overlays());
+    cases.extend(buffers());
     cases.extend(crate::cases_class::classes());
     cases.extend(ours());
     cases
@@ -154,6 +156,25 @@ fn overlays() -> Vec<Case> {
             "label domain \"karpenter.k8s.aws\" is restricted",
             asks("karpenter.k8s.aws/capacity-reservation-id", "Exists", &[]),
             asks("karpenter.k8s.aws/ec2nodeclass", "Exists", &[]),
+        ),
+    ]
+}
+
+fn buffers() -> Vec<Case> {
+    let one = |message, bad: Value, good: Value| {
+        Case::new("CapacityBuffer", "spec", message, json!({ "spec": bad }), json!({ "spec": good }))
+    };
+    let (template, scalable) = (json!({ "name": "a" }), json!({ "kind": "Deployment", "name": "a" }));
+    vec![
+        one(
+            "If podTemplateRef is set, replicas or limits must also be set",
+            json!({ "podTemplateRef": template, "replicas": null }),
+            json!({ "podTemplateRef": template, "replicas": null, "limits": { "cpu": 4 } }),
+        ),
+        one(
+            "You must define either PodTemplateRef or ScalableRef, but not both",
+            json!({ "podTemplateRef": template, "scalableRef": scalable }),
+            json!({ "scalableRef": scalable, "percentage": 20 }),
         ),
     ]
 }

@@ -1,5 +1,6 @@
 //! The controller on a real control plane; the cloud is a fake one.
 
+mod buffers;
 mod capacity;
 mod common;
 mod direct;

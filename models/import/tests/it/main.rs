@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod big;
+mod buffers;
 mod complete;
 mod documents;
 mod export;
