@@ -534,6 +534,7 @@ pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
         missing: state.stock.missing(seen.now),
         smaller: state.lessons.smaller.clone(),
         hopeless: state.lessons.hopeless(),
+        statics: BTreeMap::new(),
         leaving,
         moving,
     }

@@ -132,6 +132,8 @@ pub enum Reason {
     Interrupted,
     /// Its claim is being deleted.
     ClaimDeleted,
+    /// Its static NodePool has more nodes than it says.
+    StaticScaleDown,
     /// Nobody claims it.
     Orphan,
 }
@@ -148,6 +150,7 @@ impl Reason {
             Reason::InstanceGone => "InstanceGone",
             Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
+            Reason::StaticScaleDown => "StaticScaleDown",
             Reason::Orphan => "Orphan",
         }
     }
@@ -196,6 +199,8 @@ pub struct PlanInput {
     pub smaller: BTreeMap<(String, String), Resources>,
     /// Pods that are not planned again, with the reason.
     pub hopeless: BTreeMap<PodRef, String>,
+    /// Nodes that static NodePools lack, by pool.
+    pub statics: BTreeMap<String, i64>,
     /// Nodes that are to go: they take no pods, whether or not they say so yet.
     pub leaving: BTreeSet<String>,
     /// Pods that are still on such nodes, by the node or claim where they are to go: their room there is spoken for.

@@ -5,7 +5,7 @@ use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AGAIN, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, notices, removal, review, slots};
+use crate::{accept, claims, garbage, notices, removal, review, slots, statics};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -41,6 +41,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
             notices::tend(&mut state, seen, claim, &mut requests);
             slots::tend(&mut state, seen, claim, &mut requests);
         }
+        statics::trim(&mut state, seen, &mut requests);
         removal::tend(&mut state, seen, &mut requests);
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
@@ -143,7 +144,8 @@ fn forget_what_is_gone(state: &mut State, seen: &Observation) {
     state.slots_over.retain(known);
     state.measured.retain(known);
     state.emptied.retain(|name, _| known(name));
-    let exists = |uid: &str| seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
+    let exists =
+        |uid: &str| statics::is_key(uid) || seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
     if state.again.len() > seen.pods.len() {
         state.again.retain(|uid, _| exists(uid));
     }
@@ -203,13 +205,17 @@ fn look_at_room(state: &mut State, seen: &Observation) {
 fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     look_at_room(state, seen);
     let covered = slots::covered(state, seen);
+    let missing = statics::missing(state, seen);
+    let worth = |uid: &str| state.again.get(uid).is_none_or(|again| again.at <= seen.now);
+    let lacking = missing.keys().map(|pool| statics::key(pool)).filter(|key| worth(key));
     let waiting: BTreeSet<String> = seen
         .pods
         .values()
         .filter(|pod| pod.pending && !covered.contains(pod.uid.as_str()))
         .filter(|pod| !state.lessons.is_hopeless(&pod.uid))
-        .filter(|pod| state.again.get(&pod.uid).is_none_or(|again| again.at <= seen.now))
+        .filter(|pod| worth(&pod.uid))
         .map(|pod| pod.uid.clone())
+        .chain(lacking)
         .collect();
     let (idle, max) = (state.settings.batch_idle, state.settings.batch_max);
     if state.planning.is_some()
@@ -226,7 +232,10 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     if !removals && !state.window.look(&waiting, seen.now, idle, max) {
         return;
     }
-    let input = Box::new(removal::input(state, seen));
+    let mut input = Box::new(removal::input(state, seen));
+    if !removals {
+        input.statics = missing;
+    }
     let ticket = state.tickets + 1;
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
         if removals {

@@ -293,6 +293,8 @@ pub struct Observation {
     pub versions: BTreeMap<String, String>,
     /// Nodes that have to go by force: their machines are taken away, say.
     pub urgent: BTreeSet<String>,
+    /// Nodes that static NodePools are to have, by pool; pools being deleted left out.
+    pub statics: BTreeMap<String, i64>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.

@@ -44,7 +44,7 @@ impl Problem<'_> {
             }
             if pool.replicas.is_some() {
                 self.notes
-                    .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
+                    .push(format!("NodePool {} is static (replicas): it launches for no pod, and nodes it lacks are not planned for", pool.name));
             }
         }
     }

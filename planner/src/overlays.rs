@@ -167,6 +167,11 @@ impl<'a> Overlays<'a> {
         self.price(|key| node.labels.get(key).map(String::as_str), list)
     }
 
+    /// Whether any overlay says how much of a resource nodes have.
+    pub(crate) fn states(&self, resource: &str) -> bool {
+        self.active.iter().any(|overlay| overlay.capacity.0.contains_key(resource))
+    }
+
     /// What overlays say nodes of a type in a pool have.
     fn stated(&self, pool: &NodePool, kind: &InstanceType) -> Resources {
         let mut stated = Resources::default();
@@ -245,7 +250,7 @@ pub(crate) fn capacity(
         Some(class) => kind.capacity(&snapshot.settings, class),
         None => kind.capacity(&snapshot.settings, &Ec2NodeClass::default()),
     };
-    if snapshot.node_overlays.is_empty() {
+    if snapshot.node_overlays.iter().all(|overlay| overlay.capacity.is_empty()) {
         return bare;
     }
     Overlays::new(snapshot, catalog).applied(bare, pool, kind)

@@ -469,10 +469,9 @@ fn given_up(why: Reason) -> &'static str {
             "its node has not registered in time; its machine is ended, its pods are planned again"
         }
         Reason::InstanceGone => "its machine has ended",
-        Reason::Interrupted => {
-            "its machine is taken away before its node has registered; its pods are planned again"
-        }
+        Reason::Interrupted => "its machine is taken away; its pods are planned again",
         Reason::ClaimDeleted => "it is being deleted",
+        Reason::StaticScaleDown => "its static NodePool has more nodes than it says",
         Reason::Orphan => "nobody claims it",
     }
 }

@@ -1,7 +1,7 @@
 //! From a plan to what the executor carries out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView, pool_hash};
+use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView, as_written, pool_hash};
 use stowage_models::catalog::InstanceType;
 use stowage_models::labels;
 use stowage_models::objects::{NodePool, Pod, PodRef, PodVolume};
@@ -29,7 +29,8 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
         .iter()
         .filter_map(|launch| {
             let pool = view.snapshot.node_pools.iter().find(|pool| pool.name == launch.node_pool)?;
-            Some(intent(launch, pool, (view, &overlays), planned(&mut launch.pods.iter())))
+            // What its static pool is for plans alone is not what nodes are like.
+            Some(intent(launch, &as_written(pool), (view, &overlays), planned(&mut launch.pods.iter())))
         })
         .collect();
     PlannedBatch { plan: plan.id.clone(), launches, settled, waves: Vec::new() }

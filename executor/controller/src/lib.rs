@@ -8,6 +8,7 @@ mod act;
 mod brake;
 mod buffers;
 mod classes;
+mod closing;
 mod conditions;
 mod consolidating;
 mod drift;

@@ -2,6 +2,7 @@
 
 use crate::act::Ports;
 use crate::classes::Classes;
+use crate::closing;
 use crate::consolidating;
 use crate::drift;
 use crate::events::Events;
@@ -60,6 +61,8 @@ pub struct Options {
     pub consolidation: ConsolidationPolicy,
     /// Types and prices, if the cloud does not say.
     pub catalog: Catalog,
+    /// Zones nothing is launched in.
+    pub unavailable_zones: BTreeSet<String>,
     /// Budget of a plan.
     pub plan_time: Duration,
     /// Threads of the planner.
@@ -75,6 +78,7 @@ impl Options {
             policy: Policy::default(),
             consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
+            unavailable_zones: BTreeSet::new(),
             plan_time: Duration::from_secs(2),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
@@ -510,6 +514,7 @@ pub(crate) fn snapshot_with(
     for one in snapshot.node_classes.iter_mut().flat_map(|class| &mut class.capacity_reservations) {
         one.available = reserved.get(&one.id).copied().or(one.available);
     }
+    closing::close(&mut snapshot, &options.unavailable_zones, Timestamp::now());
     Ok(snapshot)
 }
 

@@ -47,6 +47,8 @@ enum Fact {
     Pod(Pod),
     /// Uid and generation of what is planned with: its status counts nodes, what decides is its spec.
     Input(String),
+    /// The same of a NodePool, with its replicas, if it is static and does not go.
+    Pool(String, Option<i64>),
     /// A CapacityBuffer: its version, and what it refers to.
     Buffer(String, Option<Reference>),
     /// What a CapacityBuffer may refer to: its version.
@@ -163,6 +165,10 @@ impl View {
                     Fact::Pod(pod) => {
                         drop(seen.pods.insert(PodRef(format!("{namespace}/{name}")), pod.clone()))
                     }
+                    Fact::Pool(version, replicas) => {
+                        inputs.push_str(&format!("{kind}/{name}@{version}\n"));
+                        seen.statics.extend(replicas.map(|replicas| (name.clone(), replicas)));
+                    }
                     Fact::Input(version) => inputs.push_str(&format!("{kind}/{name}@{version}\n")),
                     Fact::Buffer(..) | Fact::Shape(_) | Fact::None => {}
                 }
@@ -269,7 +275,7 @@ fn versions(stores: &BTreeMap<&'static str, Store>) -> BTreeMap<String, String> 
     for kind in KINDS {
         for ((_, name), entry) in stores.get(kind.plural).into_iter().flat_map(|store| &store.objects) {
             let version = match &entry.fact {
-                Fact::Input(version) => version.clone(),
+                Fact::Input(version) | Fact::Pool(version, _) => version.clone(),
                 Fact::Node(node) => node.uid.clone(),
                 _ => continue,
             };
@@ -368,7 +374,12 @@ impl Watcher {
             "NodeClaim" => Fact::Claim(Box::new(facts::claim(object))),
             "Node" => Fact::Node(Box::new(facts::node(object))),
             "Pod" => Fact::Pod(facts::pod(object)),
-            "NodePool" | "EC2NodeClass" | "NodeOverlay" => Fact::Input(version(object)),
+            "NodePool" => {
+                let stays = object.metadata.deletion_timestamp.is_none();
+                let replicas = object.data["spec"]["replicas"].as_i64().filter(|_| stays);
+                Fact::Pool(version(object), replicas)
+            }
+            "EC2NodeClass" | "NodeOverlay" => Fact::Input(version(object)),
             "CapacityBuffer" => Fact::Buffer(version(object), buffers::reference(object)),
             _ if self.kind.shape => Fact::Shape(version(object)),
             _ => Fact::None,

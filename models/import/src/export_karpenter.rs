@@ -133,7 +133,7 @@ pub(crate) fn node_class(class: &Ec2NodeClass) -> Value {
         let reservations = class.capacity_reservations.iter().map(|one| {
             json!({
                 "id": one.id, "instanceType": one.instance_type, "availabilityZone": one.zone,
-                "availableInstanceCount": one.available, "reservationType": one.reservation_type, "state": "active",
+                "availableInstanceCount": one.available, "reservationType": one.reservation_type, "state": "active", "endTime": one.ends,
             })
         });
         status["capacityReservations"] = reservations.collect();

@@ -21,6 +21,8 @@ mod restart;
 mod review;
 mod shadow;
 mod spot;
+mod statics;
 mod stop;
 mod telling;
 mod throttling;
+mod zones;
