@@ -36,6 +36,7 @@ fn reserved(seed: u64) -> Case {
                     zone: zone.zone.clone(),
                     available: Some(rng.between(0, 2)),
                     reservation_type: "default".to_owned(),
+                    ends: None,
                 });
             }
         }

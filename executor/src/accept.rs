@@ -5,6 +5,7 @@ use crate::request::{Draft, Intent, LaunchBody, Request, claim_name, client_toke
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
+use crate::statics;
 use crate::view::{Observation, PlannedBatch, PlannedPod};
 use std::collections::BTreeSet;
 use stowage_models::labels;
@@ -27,6 +28,7 @@ pub(crate) fn accept(
         for pod in batch.launches.iter().flat_map(|launch| &launch.pods) {
             state.settle(&pod.uid, seen.now);
         }
+        look_again(state, seen);
         requests.push(Request::Show(Box::new(batch.clone())));
         return;
     }
@@ -53,14 +55,31 @@ pub(crate) fn accept(
             intent.pods.iter().for_each(|pod| state.settle(&pod.uid, seen.now));
             continue;
         }
+        let is_static = seen.statics.contains_key(&intent.pool);
+        if is_static && !statics::missing(state, seen).contains_key(&intent.pool) {
+            continue;
+        }
         let pods: Vec<PlannedPod> =
             intent.pods.iter().filter(|pod| waits(seen, pod, &covered)).cloned().collect();
-        if pods.is_empty() {
+        if pods.is_empty() && !is_static {
             continue;
         }
         let draft = draft(state, &batch.plan, &Intent { pods, ..intent.clone() });
         if !seen.claims.contains_key(&draft.name) {
             state.drafts.insert(draft.name.clone(), (draft, seen.now));
+        }
+    }
+    look_again(state, seen);
+}
+
+/// What static pools lack still is worth a plan again after a while.
+fn look_again(state: &mut State, seen: &Observation) {
+    let missing = statics::missing(state, seen);
+    for pool in seen.statics.keys() {
+        if missing.contains_key(pool) {
+            state.settle(&statics::key(pool), seen.now);
+        } else {
+            state.again.remove(&statics::key(pool));
         }
     }
 }

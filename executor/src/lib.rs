@@ -35,6 +35,7 @@ mod review;
 mod settings;
 mod slots;
 mod state;
+mod statics;
 mod step;
 mod stock;
 mod time;
@@ -56,6 +57,7 @@ pub use request::{
 pub use review::{Ground, Proposal, ProposedAction, Unmet, Verdict};
 pub use settings::{Mode, Review, Settings};
 pub use state::State;
+pub use statics::{STATIC_POOL, as_written};
 pub use step::step;
 pub use stock::Stock;
 pub use time::Time;

@@ -1,6 +1,7 @@
 //! The cluster as it will be when everything in flight has arrived: what the planner gets to see.
 
 use crate::request::PlanInput;
+use crate::statics;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::{Catalog, InstanceType};
 use stowage_models::labels;
@@ -62,6 +63,7 @@ pub fn planning_view(snapshot: &Snapshot, catalog: &Catalog, input: &PlanInput) 
         left_out.extend(reason.map(|reason| (pod.id(), reason.clone())));
         reason.is_none()
     });
+    statics::expand(&mut snapshot, &input.statics);
     snapshot.normalise();
     let mut catalog = without(catalog, input);
     correct(&mut catalog, &snapshot, input);

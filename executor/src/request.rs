@@ -39,6 +39,10 @@ pub struct Intent {
     pub expire_after: Option<String>,
     /// `terminationGracePeriod` of the NodePool.
     pub termination_grace_period: Option<String>,
+    /// NodeOverlays have changed the price of an offering of it.
+    pub price_overlay: bool,
+    /// NodeOverlays have changed what an offering of it has.
+    pub capacity_overlay: bool,
     /// Digest of the NodePool's template as it was planned with ([`crate::pool_hash`]).
     pub pool_hash: String,
 }
@@ -128,6 +132,8 @@ pub enum Reason {
     Interrupted,
     /// Its claim is being deleted.
     ClaimDeleted,
+    /// Its static NodePool has more nodes than it says.
+    StaticScaleDown,
     /// Nobody claims it.
     Orphan,
 }
@@ -144,6 +150,7 @@ impl Reason {
             Reason::InstanceGone => "InstanceGone",
             Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
+            Reason::StaticScaleDown => "StaticScaleDown",
             Reason::Orphan => "Orphan",
         }
     }
@@ -192,6 +199,8 @@ pub struct PlanInput {
     pub smaller: BTreeMap<(String, String), Resources>,
     /// Pods that are not planned again, with the reason.
     pub hopeless: BTreeMap<PodRef, String>,
+    /// Nodes that static NodePools lack, by pool.
+    pub statics: BTreeMap<String, i64>,
     /// Nodes that are to go: they take no pods, whether or not they say so yet.
     pub leaving: BTreeSet<String>,
     /// Pods that are still on such nodes, by the node or claim where they are to go: their room there is spoken for.

@@ -15,7 +15,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     let over = state.slots_over.contains(&claim.name);
     if !claim.slot.is_empty() && !over {
         for planned in &claim.pods {
-            let Some(pod) = waiting(seen, planned) else { continue };
+            let Some(pod) = real(seen, planned) else { continue };
             let planned = planned.clone();
             match place(seen, claim) {
                 Place::Kept(node) if planned.direct => {
@@ -33,7 +33,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, claim: &Claim, request
     }
     let (Some(initialized), Some(instance)) = (claim.initialized, claim.instance.as_deref()) else { return };
     let Some(node) = node_of(seen, instance) else { return };
-    let left: Vec<&PlannedPod> = claim.pods.iter().filter(|pod| waiting(seen, pod).is_some()).collect();
+    let left: Vec<&PlannedPod> = claim.pods.iter().filter(|pod| real(seen, pod).is_some()).collect();
     let late = seen.now.since(initialized) >= state.settings.slot_timeout;
     if !over && ((left.is_empty() && !is_wanted(state, seen, claim)) || late) {
         state.slots_over.insert(claim.name.clone());
@@ -96,7 +96,7 @@ fn is_wanted(state: &State, seen: &Observation, claim: &Claim) -> bool {
             && other.plan == claim.plan
             && other.name != claim.name
             && is_live(state, seen, other)
-            && other.pods.iter().any(|pod| waiting(seen, pod).is_some())
+            && other.pods.iter().any(|pod| real(seen, pod).is_some())
     })
 }
 
@@ -110,10 +110,22 @@ fn waiting<'a>(seen: &'a Observation, planned: &PlannedPod) -> Option<&'a crate:
     seen.pods.get(&planned.id).filter(|pod| pod.uid == planned.uid && pod.pending)
 }
 
+/// The same, if somebody will bind it.
+fn real<'a>(seen: &'a Observation, planned: &PlannedPod) -> Option<&'a crate::view::Pod> {
+    waiting(seen, planned).filter(|pod| !pod.is_virtual)
+}
+
 /// Whether the claim still speaks for its pods.
 fn is_live(state: &State, seen: &Observation, claim: &Claim) -> bool {
-    if claim.deleting || state.slots_over.contains(&claim.name) {
+    if claim.deleting {
         return false;
+    }
+    if state.slots_over.contains(&claim.name) {
+        // Room that nobody takes is not there for plans until the node is seen open: it would be launched once more.
+        let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
+        let stands_for_room =
+            || claim.pods.iter().any(|pod| waiting(seen, pod).is_some_and(|pod| pod.is_virtual));
+        return node.is_some_and(|node| is_kept(claim, node)) && stands_for_room();
     }
     let Some(initialized) = claim.initialized else { return true };
     seen.now.since(initialized) < state.settings.slot_timeout
@@ -199,7 +211,8 @@ mod tests {
             };
             seen.nodes.insert(node.name.clone(), node);
             let node = on.map(str::to_owned);
-            seen.pods.insert(id, Pod { uid, pending: on.is_none(), node, slots: [slot].into(), drain: None });
+            seen.pods
+                .insert(id, Pod { uid, pending: on.is_none(), node, slots: [slot].into(), ..Pod::default() });
         }
         seen
     }
@@ -222,5 +235,54 @@ mod tests {
         let mut late = seen(None);
         late.now = Time(crate::time::SLOT_TIMEOUT);
         assert_eq!(opened(&late), ["node-1", "node-2"]);
+    }
+
+    /// A node that was launched for room alone, kept for it or open.
+    fn room(kept: bool) -> Observation {
+        let mut seen = seen(None);
+        seen.claims.remove("claim-1");
+        seen.nodes.remove("node-1");
+        seen.pods.remove(&PodRef("default/pod-1".to_owned()));
+        seen.pods.values_mut().for_each(|pod| {
+            pod.is_virtual = true;
+            pod.slots.clear();
+        });
+        if !kept {
+            seen.nodes.values_mut().for_each(|node| node.taints.clear());
+        }
+        seen
+    }
+
+    #[test]
+    fn nobody_waits_for_pods_that_stand_for_room() {
+        let seen = room(true);
+        let (mut state, mut requests) = (State::default(), Vec::new());
+        seen.claims.values().for_each(|claim| tend(&mut state, &seen, claim, &mut requests));
+        // They are let in nowhere and bound nowhere; the node is for whoever comes.
+        assert!(
+            matches!(&requests[..], [Request::OpenNode { node, .. }] if node == "node-2"),
+            "{requests:?}"
+        );
+        // Until it is seen open, the room is spoken for: nothing is launched for it again.
+        assert_eq!(covered(&state, &seen), ["uid-2".to_owned()].into());
+        assert_eq!(in_flight(&state, &seen).len(), 1);
+        let open = room(false);
+        assert_eq!(covered(&state, &open), BTreeSet::new());
+        assert_eq!(in_flight(&state, &open), Vec::new());
+    }
+
+    #[test]
+    fn a_node_for_a_pod_and_for_room_is_kept_for_the_pod() {
+        let mut seen = seen(None);
+        let claim = seen.claims.get_mut("claim-2").expect("a claim");
+        let id = PodRef("default/room".to_owned());
+        claim.pods.push(PlannedPod { id: id.clone(), uid: "uid-room".to_owned(), direct: false });
+        let virtual_pod =
+            Pod { uid: "uid-room".to_owned(), pending: true, is_virtual: true, ..Pod::default() };
+        seen.pods.insert(id, virtual_pod);
+        assert_eq!(opened(&seen), Vec::<String>::new());
+        let pod = seen.pods.get_mut(&PodRef("default/pod-2".to_owned())).expect("a pod");
+        (pod.pending, pod.node) = (false, Some("node-2".to_owned()));
+        assert_eq!(opened(&seen), ["node-1", "node-2"]);
     }
 }

@@ -74,6 +74,8 @@ pub struct State {
     /// Claims whose interruption was taken as a word on their offering.
     pub(crate) interrupted: BTreeSet<String>,
     pub(crate) inputs: String,
+    /// Pods on nodes, and nodes, when room of buffers was last looked at.
+    pub(crate) load: (usize, usize),
     flights: BTreeMap<Key, Flight>,
 }
 

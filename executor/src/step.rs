@@ -3,9 +3,9 @@
 use crate::request::{Failure, Key, Request, Verb};
 use crate::settings::Mode;
 use crate::state::State;
-use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, Time};
+use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AGAIN, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, notices, removal, review, slots};
+use crate::{accept, claims, garbage, notices, removal, review, slots, statics};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -41,6 +41,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
             notices::tend(&mut state, seen, claim, &mut requests);
             slots::tend(&mut state, seen, claim, &mut requests);
         }
+        statics::trim(&mut state, seen, &mut requests);
         removal::tend(&mut state, seen, &mut requests);
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
@@ -143,7 +144,8 @@ fn forget_what_is_gone(state: &mut State, seen: &Observation) {
     state.slots_over.retain(known);
     state.measured.retain(known);
     state.emptied.retain(|name, _| known(name));
-    let exists = |uid: &str| seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
+    let exists =
+        |uid: &str| statics::is_key(uid) || seen.pods.values().any(|pod| pod.uid == uid && pod.pending);
     if state.again.len() > seen.pods.len() {
         state.again.retain(|uid, _| exists(uid));
     }
@@ -183,16 +185,37 @@ fn list(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     }
 }
 
+/// When pods have come or gone, room that was free may be taken: it is looked at again.
+fn look_at_room(state: &mut State, seen: &Observation) {
+    let bound = seen.pods.values().filter(|pod| pod.node.is_some()).count();
+    let load = (bound, seen.nodes.len());
+    if std::mem::replace(&mut state.load, load) == load {
+        return;
+    }
+    let soon = seen.now.plus(ROOM_AGAIN);
+    for pod in seen.pods.values().filter(|pod| pod.is_virtual) {
+        if let Some(again) = state.again.get_mut(&pod.uid) {
+            again.at = again.at.min(soon);
+            again.pause = AGAIN_MIN;
+        }
+    }
+}
+
 /// Asks for a plan when a batch is complete. One plan is made at a time: the next sees what this one launches.
 fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    look_at_room(state, seen);
     let covered = slots::covered(state, seen);
+    let missing = statics::missing(state, seen);
+    let worth = |uid: &str| state.again.get(uid).is_none_or(|again| again.at <= seen.now);
+    let lacking = missing.keys().map(|pool| statics::key(pool)).filter(|key| worth(key));
     let waiting: BTreeSet<String> = seen
         .pods
         .values()
         .filter(|pod| pod.pending && !covered.contains(pod.uid.as_str()))
         .filter(|pod| !state.lessons.is_hopeless(&pod.uid))
-        .filter(|pod| state.again.get(&pod.uid).is_none_or(|again| again.at <= seen.now))
+        .filter(|pod| worth(&pod.uid))
         .map(|pod| pod.uid.clone())
+        .chain(lacking)
         .collect();
     let (idle, max) = (state.settings.batch_idle, state.settings.batch_max);
     if state.planning.is_some()
@@ -209,7 +232,10 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     if !removals && !state.window.look(&waiting, seen.now, idle, max) {
         return;
     }
-    let input = Box::new(removal::input(state, seen));
+    let mut input = Box::new(removal::input(state, seen));
+    if !removals {
+        input.statics = missing;
+    }
     let ticket = state.tickets + 1;
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
         if removals {
@@ -249,5 +275,59 @@ impl State {
                 self.miss(offering, now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{PlannedBatch, PlannedPod, Pod};
+    use crate::{Mode, Settings};
+    use stowage_models::objects::PodRef;
+
+    /// When plans are asked for, if every plan finds room for a virtual pod; pods are bound at these times.
+    fn planned(bound_at: &[i64], until: i64) -> Vec<i64> {
+        let id = PodRef("default/room".to_owned());
+        let pod = PlannedPod { id: id.clone(), uid: "uid-room".to_owned(), direct: false };
+        let mut seen = Observation { synced: true, leader: true, ..Observation::default() };
+        seen.pods.insert(id, Pod { uid: pod.uid.clone(), pending: true, is_virtual: true, ..Pod::default() });
+        let mut state = State::new(Settings { mode: Mode::Auto, ..Settings::default() });
+        let mut times = Vec::new();
+        for now in (0..until).step_by(500) {
+            seen.now = Time(now);
+            if bound_at.contains(&now) {
+                let node = Some("node".to_owned());
+                seen.pods.insert(PodRef(format!("default/pod-{now}")), Pod { node, ..Pod::default() });
+            }
+            let (next, requests) = step(state, &seen);
+            state = next;
+            seen.answers.clear();
+            for request in requests {
+                if let Request::Plan { ticket, removals, .. } = request {
+                    if removals {
+                        seen.answers.push(Answer::Planned(ticket, Box::default()));
+                        continue;
+                    }
+                    times.push(now);
+                    let settled = vec![pod.clone()];
+                    let batch = PlannedBatch { plan: "plan".to_owned(), settled, ..PlannedBatch::default() };
+                    seen.answers.push(Answer::Planned(ticket, Box::new(batch)));
+                }
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn room_is_looked_at_soon_after_pods_have_come() {
+        let quiet = planned(&[], 400_000);
+        let pauses: Vec<i64> = quiet.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]), "less and less: {quiet:?}");
+        let last = *quiet.last().expect("it was looked at");
+        assert!(pauses.last() > Some(&(2 * ROOM_AGAIN)), "{quiet:?}");
+        // A pod that comes may have taken the room.
+        let busy = planned(&[last + 5_000], 500_000);
+        let after = busy.iter().find(|at| **at > last).expect("it is looked at again");
+        assert!(after - (last + 5_000) <= ROOM_AGAIN + 2_000, "{busy:?}");
     }
 }

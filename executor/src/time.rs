@@ -55,6 +55,8 @@ pub(crate) const AGAIN_MIN: i64 = 10 * SECOND;
 /// Longest such pause.
 pub(crate) const AGAIN_MAX: i64 = 5 * MINUTE;
 /// A node that is drained stays for this long after the last of its pods was seen (Karpenter's).
+/// Room that buffers keep is looked at again so long after pods have come or gone, at most.
+pub(crate) const ROOM_AGAIN: i64 = 30 * SECOND;
 pub(crate) const MIN_DRAIN: i64 = 5 * SECOND;
 /// A pod that should have ended this long ago is not waited for (Karpenter's).
 pub(crate) const STUCK: i64 = MINUTE;

@@ -122,6 +122,8 @@ pub struct Pod {
     pub uid: String,
     /// Waits for a place (`stowage_models::objects::Pod::is_pending`).
     pub pending: bool,
+    /// It stands for room that a CapacityBuffer keeps free: nobody will ever bind it.
+    pub is_virtual: bool,
     /// Node it is bound to.
     pub node: Option<String>,
     /// Slots whose taint it tolerates.
@@ -291,6 +293,8 @@ pub struct Observation {
     pub versions: BTreeMap<String, String>,
     /// Nodes that have to go by force: their machines are taken away, say.
     pub urgent: BTreeSet<String>,
+    /// Nodes that static NodePools are to have, by pool; pools being deleted left out.
+    pub statics: BTreeMap<String, i64>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.

@@ -34,6 +34,12 @@ pub const EC2_NODE_CLASS: &str = "karpenter.k8s.aws/ec2nodeclass";
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// EKS managed node groups state the capacity type here (`SPOT`, `ON_DEMAND`).
 pub const EKS_CAPACITY_TYPE: &str = "eks.amazonaws.com/capacityType";
+/// Annotation of virtual pods of a CapacityBuffer: `true`.
+pub const BUFFER_POD: &str = "karpenter.sh/capacity-buffer-fake-pod";
+/// Annotation, and label, of virtual pods: name of the buffer.
+pub const BUFFER_NAME: &str = "karpenter.sh/capacity-buffer-name";
+/// Annotation of virtual pods: namespace of the buffer.
+pub const BUFFER_NAMESPACE: &str = "karpenter.sh/capacity-buffer-namespace";
 /// Taint of nodes Karpenter is about to remove.
 pub const TAINT_DISRUPTED: &str = "karpenter.sh/disrupted";
 /// Taint of nodes that have not registered yet.

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod labels;
 mod node_class;
 pub mod objects;
+pub mod overlay;
 pub mod plan;
 mod pod;
 pub mod quantity;

@@ -55,4 +55,7 @@ pub struct CapacityReservation {
     /// `default` or `capacity-block`, as written.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reservation_type: String,
+    /// When it ends, RFC 3339; `None`: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
 }

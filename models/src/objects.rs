@@ -26,7 +26,7 @@ pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }
 
-fn is_zero(value: &i32) -> bool {
+pub(crate) fn is_zero(value: &i32) -> bool {
     *value == 0
 }
 

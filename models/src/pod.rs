@@ -36,6 +36,12 @@ impl Pod {
             && !self.is_owned_by("Node")
     }
 
+    /// Nobody runs it: it stands for room that a CapacityBuffer keeps free.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        self.annotations.get(crate::labels::BUFFER_POD).is_some_and(|value| value == "true")
+    }
+
     /// Whether the controlling owner has this kind.
     #[must_use]
     pub fn is_owned_by(&self, kind: &str) -> bool {

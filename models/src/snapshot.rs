@@ -5,11 +5,16 @@ use crate::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
     Volume, VolumeClaim,
 };
+use crate::overlay::NodeOverlay;
 use crate::units::Ppm;
 use serde::{Deserialize, Serialize};
 
-/// The format this crate writes. Readers accept any minor of the same major.
-pub const FORMAT_VERSION: &str = "1.0";
+/// The newest format. Readers accept any minor of the same major; a snapshot says the oldest format that has all it says, so that what
+/// older readers understand stays what it was, byte for byte. 1.1 added `nodeOverlays`.
+pub const FORMAT_VERSION: &str = "1.1";
+
+/// The format of a snapshot without anything that came later.
+const FORMAT_FIRST: &str = "1.0";
 
 /// The `kind` of a snapshot document, which tells it from a Kubernetes `List`.
 pub const KIND: &str = "StowageSnapshot";
@@ -61,6 +66,9 @@ pub struct Snapshot {
     /// EC2NodeClasses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_classes: Vec<Ec2NodeClass>,
+    /// NodeOverlays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_overlays: Vec<NodeOverlay>,
     /// NodeClaims.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_claims: Vec<NodeClaim>,
@@ -97,7 +105,7 @@ impl Default for Snapshot {
     fn default() -> Snapshot {
         Snapshot {
             kind: KIND.to_owned(),
-            format_version: FORMAT_VERSION.to_owned(),
+            format_version: FORMAT_FIRST.to_owned(),
             taken_at: None,
             origin: String::new(),
             seed: 0,
@@ -105,6 +113,7 @@ impl Default for Snapshot {
             notes: Vec::new(),
             node_pools: Vec::new(),
             node_classes: Vec::new(),
+            node_overlays: Vec::new(),
             node_claims: Vec::new(),
             nodes: Vec::new(),
             pods: Vec::new(),
@@ -120,10 +129,13 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Sorts every list by namespace and name, so that the order of the input does not matter.
+    /// Sorts every list by namespace and name, so that the order of the input does not matter, and states the format.
     pub fn normalise(&mut self) {
+        let is_old = self.node_overlays.is_empty();
+        self.format_version = if is_old { FORMAT_FIRST } else { FORMAT_VERSION }.to_owned();
         self.node_pools.sort_by(|a, b| a.name.cmp(&b.name));
         self.node_classes.sort_by(|a, b| a.name.cmp(&b.name));
+        self.node_overlays.sort_by(|a, b| a.name.cmp(&b.name));
         self.node_claims.sort_by(|a, b| a.name.cmp(&b.name));
         self.nodes.sort_by(|a, b| a.name.cmp(&b.name));
         self.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

@@ -303,10 +303,13 @@ pub(crate) fn usage(problem: &Problem<'_>, offering: usize) -> Vec<(usize, i64)>
     if rows.is_empty() {
         return Vec::new();
     }
-    let class_name = &problem.pool(source).node_class;
-    let class = problem.snapshot.node_classes.iter().find(|class| class.name == *class_name).cloned();
-    let capacity = problem.catalog.types[source.instance_type as usize]
-        .capacity(&problem.snapshot.settings, &class.unwrap_or_default());
+    let pool = problem.pool(source);
+    let class = problem.snapshot.node_classes.iter().find(|class| class.name == pool.node_class).cloned();
+    let kind = &problem.catalog.types[source.instance_type as usize];
+    let capacity = kind.capacity(&problem.snapshot.settings, &class.unwrap_or_default());
+    // Limits are rarely about what overlays state, and offerings are many.
+    let stated = rows.iter().any(|row| problem.overlays.states(&problem.limits[*row].resource));
+    let capacity = if stated { problem.overlays.applied(capacity, pool, kind) } else { capacity };
     rows.into_iter()
         .map(|row| {
             let Limit { pool, resource, .. } = &problem.limits[row];

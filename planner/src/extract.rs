@@ -182,8 +182,12 @@ fn launches(problem: &Problem<'_>, placement: &Placement, dealer: &mut Dealer) -
                 price: UsdMicros(offering.price),
                 list_price: offering.reserved.then_some(instance_type.on_demand).flatten(),
                 price_estimated: offering.estimated,
-                allocatable: instance_type
-                    .allocatable(&problem.snapshot.settings, &class.cloned().unwrap_or_default()),
+                allocatable: problem.overlays.applied(
+                    instance_type
+                        .allocatable(&problem.snapshot.settings, &class.cloned().unwrap_or_default()),
+                    pool,
+                    instance_type,
+                ),
                 daemon_sets: crate::offerings::daemon_requests(problem, offering),
                 requested,
                 pods,
@@ -328,5 +332,6 @@ pub(crate) fn capacity_type(node: &Node) -> Option<String> {
 fn price(problem: &Problem<'_>, node: &Node) -> Option<UsdMicros> {
     let instance_type = problem.catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
     let zone = node.labels.get(labels::ZONE)?;
-    instance_type.price(zone, &capacity_type(node)?).map(|price| price.usd)
+    let list = instance_type.price(zone, &capacity_type(node)?)?;
+    Some(problem.overlays.node_price(node, list).usd)
 }

@@ -34,6 +34,7 @@ mod notes;
 mod numbers;
 mod offerings;
 mod open;
+mod overlays;
 mod pack;
 mod part;
 mod patterns;
@@ -56,6 +57,7 @@ mod wishes;
 pub use crate::adopt::{AdoptError, Foreign, ForeignLaunch, adopt};
 pub use crate::consolidate::consolidate;
 pub use crate::numbers::{Numbers, NumbersGroup, NumbersLimit, NumbersNode, NumbersOffering, numbers};
+pub use crate::overlays::Overlays;
 pub use crate::warm::Warm;
 
 use crate::engine::Run;

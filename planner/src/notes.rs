@@ -6,6 +6,13 @@ use stowage_models::labels;
 use stowage_models::objects::{Pod, PodPhase};
 
 impl Problem<'_> {
+    /// Notes NodeOverlays that count for nothing.
+    pub(crate) fn note_overlays(&mut self) {
+        let ignored = self.overlays.ignored();
+        let notes = ignored.map(|(name, why)| format!("NodeOverlay {name} is ignored: {why}"));
+        self.notes.extend(notes.collect::<Vec<_>>());
+    }
+
     /// Notes preferences and NodePools that are not planned as written.
     pub(crate) fn note_preferences(&mut self) {
         let waiting = || self.snapshot.pods.iter().filter(|pod| pod.is_pending());
@@ -37,7 +44,7 @@ impl Problem<'_> {
             }
             if pool.replicas.is_some() {
                 self.notes
-                    .push(format!("NodePool {} is static (replicas) and launches nothing here", pool.name));
+                    .push(format!("NodePool {} is static (replicas): it launches for no pod, and nodes it lacks are not planned for", pool.name));
             }
         }
     }

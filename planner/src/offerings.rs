@@ -282,12 +282,15 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         let variants: Vec<std::sync::Arc<Labels>> =
             self.variants(pool).into_iter().map(std::sync::Arc::new).collect();
         let mut memo: Memo = BTreeMap::new();
+        let overlays = &self.problem.overlays;
+        let repriced = overlays.has_prices();
         for (type_index, instance_type) in self.problem.catalog.types.iter().enumerate() {
             let type_labels = &self.type_labels[type_index];
             if !quick_accepts(pool, type_labels) {
                 continue;
             }
             let allocatable = instance_type.allocatable(&self.problem.snapshot.settings, &class);
+            let allocatable = overlays.applied(allocatable, pool, instance_type);
             let usable = self.usable(&allocatable, instance_type);
             for (zone_index, zone) in instance_type.zones.iter().enumerate() {
                 if !class.zones.is_empty() && !class.zones.contains(&zone.zone) {
@@ -324,6 +327,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                         {
                             continue;
                         }
+                        let price = if repriced { overlays.price(label, price) } else { price };
                         let (signature, daemons) = self.signature(index, pool, &label, &mut memo);
                         let capacity = subtract(&usable, &daemons);
                         offerings.push(Offering {

@@ -8,6 +8,7 @@ use crate::existing::{existing_bins, limits};
 use crate::matching::{effective_request, unsupported};
 use crate::min_values::{self, Choices};
 use crate::offerings::{self, Offering, Signature};
+use crate::overlays::Overlays;
 use crate::preferences::{Fines, have_prices};
 use crate::warm::{Prepared, Warm};
 use crate::wishes::{self, Wished, Wishes};
@@ -136,6 +137,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) constraints: Arc<Constraints<'a>>,
     /// What pods prefer about others, where that has a price.
     pub(crate) wished: Arc<Wished<'a>>,
+    /// What NodeOverlays say.
+    pub(crate) overlays: Overlays<'a>,
     /// All offerings in canonical order.
     pub(crate) offerings: Vec<Offering>,
     /// Label keys that somebody asks about, in the order of [`Signature::values`].
@@ -282,6 +285,7 @@ impl<'a> Problem<'a> {
             rules: Rules::default(),
             constraints: Arc::new(Constraints::default()),
             wished: Arc::default(),
+            overlays: Overlays::new(snapshot, catalog),
             offerings: Vec::new(),
             label_keys: Vec::new(),
             signatures: Vec::new(),
@@ -294,6 +298,7 @@ impl<'a> Problem<'a> {
             blocked: Vec::new(),
             notes: snapshot.notes.clone(),
         };
+        problem.note_overlays();
         problem.group_pods();
         problem.note_preferences();
         problem.note_surroundings();

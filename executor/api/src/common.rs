@@ -134,12 +134,12 @@ fn min_values(schema: &mut Schema) {
     set(schema, json!({ "minimum": 1, "maximum": 50 }));
 }
 
-fn operator(schema: &mut Schema) {
+pub(crate) fn operator(schema: &mut Schema) {
     let operators = ["Gte", "Lte", "In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"];
     set(schema, json!({ "enum": operators }));
 }
 
-fn requirement_values(schema: &mut Schema) {
+pub(crate) fn requirement_values(schema: &mut Schema) {
     set(schema, json!({ "maxLength": 63, "pattern": LABEL_VALUE }));
     atomic_list(schema);
 }
@@ -178,7 +178,12 @@ const AWS_LABELS: [&str; 28] = [
 
 /// The condition, in CEL, that the label key `name` is one a user may set.
 pub(crate) fn allowed_label(name: &str) -> [(String, &'static str); 3] {
-    let aws: Vec<String> = AWS_LABELS.iter().map(|label| format!("\"karpenter.k8s.aws/{label}\"")).collect();
+    allowed_among(name, &AWS_LABELS)
+}
+
+/// The same where fewer labels of AWS are known.
+fn allowed_among(name: &str, aws: &[&str]) -> [(String, &'static str); 3] {
+    let aws: Vec<String> = aws.iter().map(|label| format!("\"karpenter.k8s.aws/{label}\"")).collect();
     [
         (
             format!(
@@ -201,6 +206,14 @@ pub(crate) fn allowed_label(name: &str) -> [(String, &'static str); 3] {
 fn requirement_key(schema: &mut Schema) {
     set(schema, json!({ "maxLength": 316, "pattern": QUALIFIED_NAME }));
     for (rule, message) in allowed_label("self") {
+        rule_of(schema, &rule, message);
+    }
+}
+
+/// The key of a requirement of a NodeOverlay: labels of reservations, tenancy and placement groups are none of its business.
+pub(crate) fn overlay_key(schema: &mut Schema) {
+    set(schema, json!({ "maxLength": 316, "pattern": QUALIFIED_NAME }));
+    for (rule, message) in allowed_among("self", &AWS_LABELS[4..26]) {
         rule_of(schema, &rule, message);
     }
 }

@@ -1,22 +1,27 @@
 //! The custom resources of a cluster with Stowage, as Rust types, and their definitions, generated from these types.
 //!
-//! NodePool, NodeClaim and EC2NodeClass are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
+//! NodePool, NodeClaim, NodeOverlay, EC2NodeClass and CapacityBuffer are Karpenter's (1.14): the same fields, defaults, limits, CEL rules, messages and
 //! printer columns, so that its manifests apply unchanged and its tools read our objects. Plan and PlanPolicy are ours.
 //!
 //! The definitions are rendered into `charts/stowage-crd/templates` by `cargo run --release -p stowage-api`; a test keeps them
 //! fresh. The types are apart from `stowage-models` because they bring the Kubernetes types and a schema generator, which
 //! planning needs nothing of.
 
+mod buffer;
 mod common;
 mod nodeclaim;
 mod nodeclass;
 mod nodeclass_terms;
+mod nodeoverlay;
 mod nodepool;
 mod plan;
 mod policy;
 mod resource;
 mod schema;
 
+pub use buffer::{
+    CapacityBufferSpec, CapacityBufferStatus, ScalableRef, TemplateRef, capacity_buffer_definition,
+};
 pub use common::{Condition, NodeClassRef, Quantity, Requirement, ResourceList, Taint};
 pub use nodeclaim::{ClaimResources, NodeClaim, NodeClaimSpec, NodeClaimStatus, node_claim_definition};
 pub use nodeclass::{
@@ -26,6 +31,9 @@ pub use nodeclass::{
 pub use nodeclass_terms::{
     AmiTerm, BlockDevice, Ebs, NetworkInterface, PlacementGroup, ReservationTerm, SecurityGroupTerm,
     SubnetTerm,
+};
+pub use nodeoverlay::{
+    NodeOverlay, NodeOverlaySpec, NodeOverlayStatus, OverlayRequirement, node_overlay_definition,
 };
 pub use nodepool::{
     Budget, Disruption, NodePool, NodePoolSpec, NodePoolStatus, Template, TemplateMetadata, TemplateSpec,
@@ -44,8 +52,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// Never, as far as the tests know: the schemas are constants.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     Ok(vec![
+        capacity_buffer_definition()?,
         node_class_definition()?,
         node_claim_definition()?,
+        node_overlay_definition()?,
         node_pool_definition()?,
         plan_policy_definition()?,
         plan_definition()?,

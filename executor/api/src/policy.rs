@@ -41,6 +41,10 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "10s", "pattern" = DURATION))]
     pub batch_max_duration: Option<String>,
+    /// Zones nothing is launched in, by name: those that something is wrong with, say. Nodes that are there stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = zones)]
+    pub unavailable_zones: Option<Vec<String>>,
     /// Share of cpu and memory kept free on every node, in parts per million.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 500_000), extend("default" = 10_000))]
@@ -62,6 +66,10 @@ pub struct PlanPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = true))]
     pub steer_pods: Option<bool>,
+}
+
+fn zones(schema: &mut Schema) {
+    set(schema, json!({ "maxItems": 100, "x-kubernetes-list-type": "set" }));
 }
 
 /// What needs approval in `review`.

@@ -1,6 +1,7 @@
 //! Carries requests out against the API server and the cloud.
 
 use crate::brake::{Brake, STOPPED};
+use crate::buffers::Rooms;
 use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
@@ -28,6 +29,7 @@ pub(crate) struct Ports {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
     pub(crate) brake: Brake,
+    pub(crate) rooms: Rooms,
 }
 
 pub(crate) type Outcome = Result<(), String>;
@@ -50,6 +52,17 @@ pub(crate) fn api(client: &Client, kind: &str) -> Result<Api<DynamicObject>, Str
 }
 
 impl Ports {
+    /// With the brake off, and no plan yet.
+    pub(crate) fn new(
+        client: Client,
+        cloud: Arc<dyn Cloud>,
+        leadership: Leadership,
+        metrics: Arc<Metrics>,
+        events: Events,
+    ) -> Ports {
+        Ports { client, cloud, leadership, metrics, events, brake: Brake::default(), rooms: Rooms::default() }
+    }
+
     /// Carries a request out, with the lease held and within its deadline. A stop refuses what has not begun and ends what has: whether it
     /// was done is seen later, as with any answer that is lost.
     pub(crate) async fn carry_out(&self, request: Request, now: Time) -> Option<Answer> {
@@ -456,10 +469,9 @@ fn given_up(why: Reason) -> &'static str {
             "its node has not registered in time; its machine is ended, its pods are planned again"
         }
         Reason::InstanceGone => "its machine has ended",
-        Reason::Interrupted => {
-            "its machine is taken away before its node has registered; its pods are planned again"
-        }
+        Reason::Interrupted => "its machine is taken away; its pods are planned again",
         Reason::ClaimDeleted => "it is being deleted",
+        Reason::StaticScaleDown => "its static NodePool has more nodes than it says",
         Reason::Orphan => "nobody claims it",
     }
 }

@@ -219,7 +219,7 @@ impl Events {
                 continue;
             }
             let waits = |pod: &&PlannedPod| {
-                seen.pods.get(&pod.id).is_some_and(|one| one.uid == pod.uid && one.pending)
+                seen.pods.get(&pod.id).is_some_and(|one| one.uid == pod.uid && one.pending && !one.is_virtual)
             };
             for pod in claim.pods.iter().filter(waits) {
                 let note = format!("Pod should schedule on: nodeclaim/{}", claim.name);
@@ -264,14 +264,19 @@ impl Events {
             snapshot.pods.iter().filter_map(|pod| Some((pod.id(), pod.uid.as_deref()?))).collect();
         let unplaced =
             plan.unplaced.iter().flat_map(|left| left.pods.iter().map(move |pod| (pod, &left.message)));
+        let nobody: BTreeSet<PodRef> =
+            snapshot.pods.iter().filter(|pod| pod.is_virtual()).map(|pod| pod.id()).collect();
         for (pod, why) in unplaced.chain(left_out.iter().map(|(pod, why)| (pod, why))) {
+            if nobody.contains(pod) {
+                continue;
+            }
             let note = format!("Failed to schedule pod, {why}");
             let uid = uids.get(pod).copied().unwrap_or_default();
             self.tell(About::pod(pod, uid), Weight::Warning, "FailedScheduling", &note);
         }
         for node in &plan.existing {
             let kind = if in_flight.contains(&node.name) { "nodeclaim" } else { "node" };
-            for pod in &node.pods {
+            for pod in node.pods.iter().filter(|pod| !nobody.contains(*pod)) {
                 let note = format!("Pod should schedule on: {kind}/{}", node.name);
                 let uid = uids.get(pod).copied().unwrap_or_default();
                 self.tell(About::pod(pod, uid), Weight::Normal, "Nominated", &note);

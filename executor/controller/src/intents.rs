@@ -1,11 +1,13 @@
 //! From a plan to what the executor carries out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView, pool_hash};
+use stowage_executor::{Intent, Offering, PlannedBatch, PlannedPod, PlanningView, as_written, pool_hash};
+use stowage_models::catalog::InstanceType;
 use stowage_models::labels;
 use stowage_models::objects::{NodePool, Pod, PodRef, PodVolume};
 use stowage_models::plan::{Launch, Plan};
 use stowage_models::snapshot::Snapshot;
+use stowage_planner::Overlays;
 
 /// The launches of a plan with everything they need, and the pods that need none.
 pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
@@ -21,12 +23,14 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
     };
     let on_existing = plan.existing.iter().flat_map(|node| &node.pods);
     let settled = planned(&mut on_existing.chain(plan.unplaced.iter().flat_map(|left| &left.pods)));
+    let overlays = Overlays::new(&view.snapshot, &view.catalog);
     let launches = plan
         .launches
         .iter()
         .filter_map(|launch| {
             let pool = view.snapshot.node_pools.iter().find(|pool| pool.name == launch.node_pool)?;
-            Some(intent(launch, pool, view, planned(&mut launch.pods.iter())))
+            // What its static pool is for plans alone is not what nodes are like.
+            Some(intent(launch, &as_written(pool), (view, &overlays), planned(&mut launch.pods.iter())))
         })
         .collect();
     PlannedBatch { plan: plan.id.clone(), launches, settled, waves: Vec::new() }
@@ -54,7 +58,12 @@ fn direct(snapshot: &Snapshot) -> BTreeSet<PodRef> {
     snapshot.pods.iter().filter(looks_at_taints).filter(|pod| !waits(pod)).map(Pod::id).collect()
 }
 
-fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<PlannedPod>) -> Intent {
+fn intent(
+    launch: &Launch,
+    pool: &NodePool,
+    (view, overlays): (&PlanningView, &Overlays<'_>),
+    pods: Vec<PlannedPod>,
+) -> Intent {
     let mut offerings = vec![Offering {
         instance_type: launch.instance_type.clone(),
         zone: launch.zone.clone(),
@@ -83,6 +92,9 @@ fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<Plann
     node_labels.extend(found.map(|one| (labels::ARCH.to_owned(), one.arch.as_str().to_owned())));
     let mut requests = launch.requested.clone();
     requests.add(&launch.daemon_sets);
+    let (price_overlay, capacity_overlay) = overlays.change(launch, pool, &view.catalog);
+    let capacity =
+        |one: &InstanceType| overlays.applied(one.capacity(&view.snapshot.settings, &class), pool, one);
     Intent {
         action: action(launch),
         pool: pool.name.clone(),
@@ -93,10 +105,12 @@ fn intent(launch: &Launch, pool: &NodePool, view: &PlanningView, pods: Vec<Plann
         taints: pool.taints.clone(),
         startup_taints: pool.startup_taints.clone(),
         requests,
-        capacity: found.map(|one| one.capacity(&view.snapshot.settings, &class)).unwrap_or_default(),
+        capacity: found.map(capacity).unwrap_or_default(),
         allocatable: launch.allocatable.clone(),
         expire_after: pool.expire_after.clone(),
         termination_grace_period: pool.termination_grace_period.clone(),
+        price_overlay,
+        capacity_overlay,
         pool_hash: pool_hash(pool),
     }
 }

@@ -6,7 +6,9 @@
 
 mod act;
 mod brake;
+mod buffers;
 mod classes;
+mod closing;
 mod conditions;
 mod consolidating;
 mod drift;
@@ -19,6 +21,7 @@ mod lease;
 pub mod logs;
 mod metrics;
 mod objects;
+mod overlays;
 mod plans;
 mod policy;
 mod pools;

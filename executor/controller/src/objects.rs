@@ -76,6 +76,12 @@ pub(crate) fn claim(draft: &Draft) -> Value {
         },
         "spec": spec,
     });
+    let overlaid = [("price", intent.price_overlay), ("capacity", intent.capacity_overlay)]
+        .into_iter()
+        .filter(|one| one.1);
+    for (what, _) in overlaid {
+        object["metadata"]["annotations"][format!("karpenter.sh/{what}-overlay-applied")] = "true".into();
+    }
     // What it is launched from, so that a later change is noticed.
     if !intent.pool_hash.is_empty() && !draft.class_hash.is_empty() {
         let (pool, class) = (intent.pool_hash.clone(), draft.class_hash.clone());

@@ -114,6 +114,9 @@ fn apply(options: &mut Options, spec: &PlanPolicySpec) -> Result<(), String> {
         }
         options.plan_time = Duration::from_secs(limit.unsigned_abs());
     }
+    if let Some(zones) = &spec.unavailable_zones {
+        options.unavailable_zones = zones.iter().cloned().collect();
+    }
     options.policy.gap = spec.gap_ppm.map_or(options.policy.gap, Ppm);
     options.policy.slack = spec.slack_ppm.map_or(options.policy.slack, Ppm);
     options.policy.spot_share_max = spec.spot_share_max_ppm.map(Ppm).or(options.policy.spot_share_max);

@@ -1,8 +1,10 @@
 //! NodePools: how many nodes they have, and whether they can launch, written into their status as Karpenter's users know it.
 
 use crate::act::Ports;
+use crate::buffers;
 use crate::classes::merged;
 use crate::objects::quantities;
+use crate::overlays;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use stowage_api::NodePool;
 use stowage_executor::Observation;
+use stowage_models::catalog::Catalog;
 use stowage_models::labels;
 use stowage_models::quantity::Resources;
 use stowage_observe::View;
@@ -33,8 +36,10 @@ pub(crate) fn counts(seen: &Observation) -> Counts {
     counts
 }
 
-/// Writes what has changed.
-pub(crate) async fn look(ports: &Ports, view: &View, counts: &Counts) {
+/// Writes what has changed, of NodeOverlays and CapacityBuffers, too.
+pub(crate) async fn look(ports: &Ports, view: &View, catalog: &Catalog, counts: &Counts) {
+    overlays::look(ports, view, catalog).await;
+    buffers::look(ports, view).await;
     let api: Api<NodePool> = Api::all(ports.client.clone());
     for name in view.names("nodepools") {
         let Some(pool) = parsed(view, "nodepools", &name) else { continue };

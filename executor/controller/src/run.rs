@@ -1,8 +1,8 @@
 //! The loop.
 
 use crate::act::Ports;
-use crate::brake::Brake;
 use crate::classes::Classes;
+use crate::closing;
 use crate::consolidating;
 use crate::drift;
 use crate::events::Events;
@@ -62,6 +62,8 @@ pub struct Options {
     pub consolidation: ConsolidationPolicy,
     /// Types and prices, if the cloud does not say.
     pub catalog: Catalog,
+    /// Zones nothing is launched in.
+    pub unavailable_zones: BTreeSet<String>,
     /// Budget of a plan.
     pub plan_time: Duration,
     /// How often the cloud is asked which machines are not well.
@@ -79,6 +81,7 @@ impl Options {
             policy: Policy::default(),
             consolidation: ConsolidationPolicy::default(),
             catalog: Catalog::embedded().clone(),
+            unavailable_zones: BTreeSet::new(),
             plan_time: Duration::from_secs(2),
             status_every: unwell::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -122,7 +125,7 @@ impl Controller {
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports { client, cloud, leadership, metrics, events, brake: Brake::default() }),
+            ports: Arc::new(Ports::new(client, cloud, leadership, metrics, events)),
             view,
             options: Arc::new(options),
             classes: Arc::default(),
@@ -311,7 +314,9 @@ impl Controller {
                 {
                     pools_due = Instant::now() + pools::EVERY;
                     let (ports, view, counts) = (self.ports.clone(), self.view.clone(), pools::counts(&seen));
-                    pools = Some(tokio::spawn(async move { pools::look(&ports, &view, &counts).await }));
+                    let options = options.clone();
+                    let look = async move { pools::look(&ports, &view, &options.catalog, &counts).await };
+                    pools = Some(tokio::spawn(look));
                 }
                 if !stopped && Instant::now() >= tidy_due {
                     tidy_due = Instant::now() + TIDY_EVERY;
@@ -513,6 +518,7 @@ pub(crate) fn snapshot_with(
     for one in snapshot.node_classes.iter_mut().flat_map(|class| &mut class.capacity_reservations) {
         one.available = reserved.get(&one.id).copied().or(one.available);
     }
+    closing::close(&mut snapshot, &options.unavailable_zones, Timestamp::now());
     Ok(snapshot)
 }
 
@@ -573,6 +579,7 @@ async fn plan_now(
             .await
             .map_err(unpublished)?;
     }
+    ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
     ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
     Ok(batch)
 }

@@ -43,7 +43,7 @@ pub(crate) async fn look(
     let (live, versions) = (ports.cloud.catalog(), view.versions());
     let mut snapshot = view.snapshot().map_err(|error| error.to_string())?;
     // Pods that wait are planned elsewhere; what they cost is no loss.
-    snapshot.pods.retain(|pod| !pod.is_pending());
+    snapshot.pods.retain(|pod| !pod.is_pending() || pod.is_virtual());
     let mode = options.settings.mode;
     let work = move || -> Result<Consolidation, String> {
         let begun = Instant::now();

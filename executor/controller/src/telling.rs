@@ -123,7 +123,7 @@ pub(crate) fn seen(metrics: &Metrics, seen: &Observation) {
     metrics.set(LEADER, &[], yes(seen.leader));
     metrics.set(SYNCED, &[], yes(seen.synced));
     metrics.set(NODES, &[], number(seen.nodes.len()));
-    let waiting = seen.pods.values().filter(|pod| pod.pending).count();
+    let waiting = seen.pods.values().filter(|pod| pod.pending && !pod.is_virtual).count();
     metrics.set(QUEUE, &[("controller", "provisioner")], number(waiting));
     let mut phases: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut usage: BTreeMap<(&str, &str), i64> = BTreeMap::new();

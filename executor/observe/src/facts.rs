@@ -186,6 +186,7 @@ pub fn pod(object: &DynamicObject) -> Pod {
             && scheduler == "default-scheduler"
             && !owned_by("DaemonSet")
             && !owned_by("Node"),
+        is_virtual: false,
         node,
         slots,
         drain: drain(object, phase),

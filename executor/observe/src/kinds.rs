@@ -16,25 +16,37 @@ pub struct Kind {
     pub plural: &'static str,
     /// A cluster may be without it: it is a custom resource.
     pub optional: bool,
+    /// Where a cluster is without it, nothing is missing: it is one that older definitions lack.
+    pub spare: bool,
+    /// Only looked at while a CapacityBuffer refers to an object of the kind.
+    pub shape: bool,
 }
 
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group, version, kind, plural, optional: false }
+    Kind { group, version, kind, plural, optional: false, spare: false, shape: false }
 }
 
 const fn custom(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group, version: "v1", kind, plural, optional: true }
+    Kind { group, version: "v1", kind, plural, optional: true, spare: false, shape: false }
 }
 
 const fn ours(kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group: OURS, version: "v1alpha1", kind, plural, optional: true }
+    Kind { group: OURS, version: "v1alpha1", kind, plural, optional: true, spare: false, shape: false }
+}
+
+const fn spare(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { group, version, kind, plural, optional: true, spare: true, shape: false }
+}
+
+const fn shape(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind { group, version: "v1", kind, plural, optional: false, spare: false, shape: true }
 }
 
 /// The group of our own kinds: no part of a snapshot.
 pub(crate) const OURS: &str = "stowage.dev";
 
 /// All of them. Pods come first: whatever else is seen is as new as they are, or newer.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 20] = [
     kind("", "v1", "Pod", "pods"),
     kind("", "v1", "Node", "nodes"),
     kind("", "v1", "Namespace", "namespaces"),
@@ -47,6 +59,13 @@ pub const KINDS: [Kind; 14] = [
     custom("karpenter.sh", "NodePool", "nodepools"),
     custom("karpenter.sh", "NodeClaim", "nodeclaims"),
     custom("karpenter.k8s.aws", "EC2NodeClass", "ec2nodeclasses"),
+    spare("karpenter.sh", "v1alpha1", "NodeOverlay", "nodeoverlays"),
+    spare("autoscaling.x-k8s.io", "v1beta1", "CapacityBuffer", "capacitybuffers"),
+    // After the buffers, which say whether they are looked at.
+    shape("", "PodTemplate", "podtemplates"),
+    shape("apps", "Deployment", "deployments"),
+    shape("apps", "StatefulSet", "statefulsets"),
+    shape("apps", "ReplicaSet", "replicasets"),
     ours("PlanPolicy", "planpolicies"),
     ours("Plan", "plans"),
 ];

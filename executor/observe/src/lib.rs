@@ -4,6 +4,7 @@
 //! gives snapshots from a view that is complete and not stale, and what `stowage_executor::step` wants to know. Both read
 //! only, and both go through `stowage-import`, so that a cluster seen live and the output of kubectl mean the same.
 
+mod buffers;
 mod facts;
 mod kinds;
 mod prune;
@@ -15,6 +16,7 @@ pub use facts::{
 };
 pub use kinds::{KINDS, Kind};
 pub use record::{Recorded, record};
+pub use stowage_import::{Buffer, Room, Unresolved};
 pub use view::{Freshness, View};
 
 /// Why a cluster cannot be seen.

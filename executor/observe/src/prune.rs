@@ -61,6 +61,16 @@ pub(crate) fn text(kind: &Kind, object: &DynamicObject) -> String {
             metadata(&mut value["spec"]["template"]["metadata"]);
             pod(&mut value["spec"]["template"]);
         }
+        "PodTemplate" => {
+            metadata(&mut value["template"]["metadata"]);
+            pod(&mut value["template"]);
+        }
+        "Deployment" | "StatefulSet" | "ReplicaSet" => {
+            drop_field(&mut value, "status");
+            keep(&mut value["spec"], &["replicas", "template"]);
+            metadata(&mut value["spec"]["template"]["metadata"]);
+            pod(&mut value["spec"]["template"]);
+        }
         _ => {}
     }
     value.to_string()

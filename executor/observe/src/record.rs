@@ -1,9 +1,10 @@
 //! A cluster, recorded once.
 
 use crate::kinds::{KINDS, Kind, OURS};
-use crate::{Error, prune};
+use crate::{Error, buffers, prune};
 use kube::Client;
 use kube::api::ListParams;
+use std::collections::BTreeSet;
 use stowage_import::{Imported, Source};
 
 /// Objects asked for at once.
@@ -25,8 +26,12 @@ pub struct Recorded {
 pub async fn record(client: &Client) -> Result<Recorded, Error> {
     let mut items = Vec::new();
     let mut absent = Vec::new();
+    let mut shapes = BTreeSet::new();
     for kind in KINDS.iter().filter(|kind| kind.group != OURS) {
-        match list(client, kind).await? {
+        if kind.shape && !shapes.contains(kind.kind) {
+            continue;
+        }
+        match list(client, kind, &mut shapes).await? {
             Some(texts) => items.extend(texts),
             None => absent.push(kind.plural),
         }
@@ -35,8 +40,12 @@ pub async fn record(client: &Client) -> Result<Recorded, Error> {
     Ok(Recorded { imported, absent })
 }
 
-/// The texts of all objects of a kind; `None` if there is no such kind.
-async fn list(client: &Client, kind: &Kind) -> Result<Option<Vec<String>>, Error> {
+/// The texts of all objects of a kind, and the kinds that buffers among them refer to; `None` if there is no such kind.
+async fn list(
+    client: &Client,
+    kind: &Kind,
+    shapes: &mut BTreeSet<String>,
+) -> Result<Option<Vec<String>>, Error> {
     let api = kind.api(client);
     let mut params = ListParams::default().limit(PAGE);
     let mut texts = Vec::new();
@@ -46,6 +55,9 @@ async fn list(client: &Client, kind: &Kind) -> Result<Option<Vec<String>>, Error
             Err(kube::Error::Api(status)) if status.code == 404 && kind.optional => return Ok(None),
             Err(cause) => return Err(refused(kind, cause)),
         };
+        if kind.plural == buffers::PLURAL {
+            shapes.extend(page.items.iter().filter_map(buffers::reference).map(|(kind, _)| kind));
+        }
         texts.extend(page.items.iter().map(|object| prune::text(kind, object)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),

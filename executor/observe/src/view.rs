@@ -1,5 +1,6 @@
 //! A view that keeps up with the cluster.
 
+use crate::buffers::{self, Reference, Resolved};
 use crate::kinds::{KINDS, Kind, OURS};
 use crate::record::{import, list_of};
 use crate::{Error, facts, prune};
@@ -7,11 +8,12 @@ use futures::TryStreamExt as _;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::DynamicObject;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{Claim, Node, Observation, Pod};
+use stowage_import::Buffer;
 use stowage_models::digest;
 use stowage_models::objects::PodRef;
 use stowage_models::snapshot::Snapshot;
@@ -27,6 +29,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How long a list, or the start of a watch, may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a kind that is not needed is asked whether it is.
+const IDLE: Duration = Duration::from_secs(1);
 /// Objects asked for at once.
 const PAGE: u32 = 500;
 
@@ -43,6 +47,12 @@ enum Fact {
     Pod(Pod),
     /// Uid and generation of what is planned with: its status counts nodes, what decides is its spec.
     Input(String),
+    /// The same of a NodePool, with its replicas, if it is static and does not go.
+    Pool(String, Option<i64>),
+    /// A CapacityBuffer: its version, and what it refers to.
+    Buffer(String, Option<Reference>),
+    /// What a CapacityBuffer may refer to: its version.
+    Shape(String),
     None,
 }
 
@@ -55,6 +65,8 @@ struct Store {
     heard: Option<Instant>,
     /// Why it is not complete.
     trouble: Option<String>,
+    /// Nobody looks: it is not needed.
+    idle: bool,
 }
 
 /// How fresh a view is.
@@ -76,6 +88,7 @@ impl Freshness {
 pub struct View {
     stores: Arc<Mutex<BTreeMap<&'static str, Store>>>,
     changed: Arc<Notify>,
+    buffers: Mutex<Resolved>,
     _tasks: JoinSet<()>,
 }
 
@@ -92,7 +105,7 @@ impl View {
                 Watcher { kind, client: client.clone(), stores: stores.clone(), changed: changed.clone() };
             tasks.spawn(watcher.run());
         }
-        View { stores, changed, _tasks: tasks }
+        View { stores, changed, buffers: Mutex::default(), _tasks: tasks }
     }
 
     /// Waits until something changes.
@@ -105,9 +118,13 @@ impl View {
     pub fn freshness(&self) -> Freshness {
         let now = Instant::now();
         let stores = lock(&self.stores);
+        let wanted = shapes(&stores);
         let missing = stores.iter().filter_map(|(kind, store)| match (store.heard, &store.trouble) {
             (None, trouble) => Some(format!("{kind}: {}", trouble.as_deref().unwrap_or("not listed yet"))),
             (Some(heard), _) if now.duration_since(heard) > STALE_AFTER => Some(format!("{kind}: stale")),
+            _ if store.idle && KINDS.iter().any(|one| one.plural == *kind && wanted.contains(one.kind)) => {
+                Some(format!("{kind}: not listed yet"))
+            }
             _ => None,
         });
         Freshness { missing: missing.collect() }
@@ -124,9 +141,12 @@ impl View {
         }
         let list = {
             let stores = lock(&self.stores);
-            let planned_with = KINDS.iter().filter(|kind| kind.group != OURS);
-            let stores: Vec<&Store> = planned_with.filter_map(|kind| stores.get(kind.plural)).collect();
-            list_of(stores.iter().flat_map(|store| store.objects.values()).map(|entry| entry.text.as_str()))
+            let planned_with = KINDS.iter().filter(|kind| kind.group != OURS && !kind.shape);
+            let kinds: Vec<&Store> = planned_with.filter_map(|kind| stores.get(kind.plural)).collect();
+            let texts =
+                kinds.iter().flat_map(|store| store.objects.values()).map(|entry| entry.text.as_str());
+            let shapes: Vec<&str> = referred(&stores).map(|(_, text)| text).collect();
+            list_of(texts.chain(shapes.iter().copied()))
         };
         Ok(import("the cluster", &list)?.snapshot)
     }
@@ -145,14 +165,43 @@ impl View {
                     Fact::Pod(pod) => {
                         drop(seen.pods.insert(PodRef(format!("{namespace}/{name}")), pod.clone()))
                     }
+                    Fact::Pool(version, replicas) => {
+                        inputs.push_str(&format!("{kind}/{name}@{version}\n"));
+                        seen.statics.extend(replicas.map(|replicas| (name.clone(), replicas)));
+                    }
                     Fact::Input(version) => inputs.push_str(&format!("{kind}/{name}@{version}\n")),
-                    Fact::None => {}
+                    Fact::Buffer(..) | Fact::Shape(_) | Fact::None => {}
                 }
             }
+        }
+        let mut versions_of = String::new();
+        let mut texts = Vec::new();
+        for entry in stores.get(buffers::PLURAL).into_iter().flat_map(|store| store.objects.values()) {
+            if let Fact::Buffer(version, _) = &entry.fact {
+                versions_of.push_str(version);
+                texts.push(entry.text.as_str());
+            }
+        }
+        if !texts.is_empty() {
+            for (version, text) in referred(&stores) {
+                versions_of.push_str(version);
+                texts.push(text);
+            }
+        }
+        let resolved = lock(&self.buffers).of(versions_of, &texts);
+        for (id, uid) in buffers::pods(&resolved) {
+            let pod = Pod { uid: uid.to_owned(), pending: true, is_virtual: true, ..Pod::default() };
+            seen.pods.entry(id.clone()).or_insert(pod);
         }
         seen.inputs = digest::of_bytes(inputs.as_bytes());
         seen.versions = versions(&stores);
         seen
+    }
+
+    /// CapacityBuffers and what became of them, as of the last [`View::facts`].
+    #[must_use]
+    pub fn buffers(&self) -> Arc<Vec<Buffer>> {
+        lock(&self.buffers).last()
     }
 
     /// Versions of objects that plans rely on, as in [`Observation::versions`].
@@ -198,6 +247,14 @@ impl View {
         stores.get(plural)?.objects.get(&key).map(|entry| entry.text.clone())
     }
 
+    /// The same of a kind with namespaces.
+    #[must_use]
+    pub fn object_in(&self, plural: &str, namespace: &str, name: &str) -> Option<String> {
+        let stores = lock(&self.stores);
+        let key = (namespace.to_owned(), name.to_owned());
+        stores.get(plural)?.objects.get(&key).map(|entry| entry.text.clone())
+    }
+
     /// Names of the objects of a kind without namespaces.
     #[must_use]
     pub fn names(&self, plural: &str) -> Vec<String> {
@@ -218,7 +275,7 @@ fn versions(stores: &BTreeMap<&'static str, Store>) -> BTreeMap<String, String> 
     for kind in KINDS {
         for ((_, name), entry) in stores.get(kind.plural).into_iter().flat_map(|store| &store.objects) {
             let version = match &entry.fact {
-                Fact::Input(version) => version.clone(),
+                Fact::Input(version) | Fact::Pool(version, _) => version.clone(),
                 Fact::Node(node) => node.uid.clone(),
                 _ => continue,
             };
@@ -226,6 +283,37 @@ fn versions(stores: &BTreeMap<&'static str, Store>) -> BTreeMap<String, String> 
         }
     }
     found
+}
+
+/// Kinds that buffers refer to.
+fn shapes<'a>(stores: &'a BTreeMap<&'static str, Store>) -> BTreeSet<&'a str> {
+    let buffers = stores.get(buffers::PLURAL).into_iter().flat_map(|store| store.objects.values());
+    let reference = |entry: &'a Entry| match &entry.fact {
+        Fact::Buffer(_, Some((kind, _))) => Some(kind.as_str()),
+        _ => None,
+    };
+    buffers.filter_map(reference).collect()
+}
+
+/// Version and text of the objects that buffers refer to.
+fn referred<'a>(stores: &'a BTreeMap<&'static str, Store>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let buffers = stores.get(buffers::PLURAL).into_iter().flat_map(|store| &store.objects);
+    let wanted: BTreeSet<(&str, (String, String))> = buffers
+        .filter_map(|((namespace, _), entry)| match &entry.fact {
+            Fact::Buffer(_, Some((kind, name))) => {
+                let kind = KINDS.iter().find(|one| one.shape && one.kind == kind)?;
+                Some((kind.plural, (namespace.clone(), name.clone())))
+            }
+            _ => None,
+        })
+        .collect();
+    wanted.into_iter().filter_map(|(plural, key)| {
+        let entry = stores.get(plural)?.objects.get(&key)?;
+        match &entry.fact {
+            Fact::Shape(version) => Some((version.as_str(), entry.text.as_str())),
+            _ => None,
+        }
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -246,6 +334,13 @@ impl Watcher {
         let mut pause = PAUSE_MIN;
         let mut version: Option<String> = None;
         loop {
+            if self.kind.shape && !shapes(&lock(&self.stores)).contains(self.kind.kind) {
+                version = None;
+                let idle = Store { heard: Some(Instant::now()), idle: true, ..Store::default() };
+                self.quietly(|store| *store = idle);
+                tokio::time::sleep(IDLE).await;
+                continue;
+            }
             let attempt = async {
                 if version.is_none() {
                     version = Some(self.list().await?);
@@ -264,10 +359,14 @@ impl Watcher {
     }
 
     fn with(&self, change: impl FnOnce(&mut Store)) {
+        self.quietly(change);
+        self.changed.notify_one();
+    }
+
+    fn quietly(&self, change: impl FnOnce(&mut Store)) {
         if let Some(store) = lock(&self.stores).get_mut(self.kind.plural) {
             change(store);
         }
-        self.changed.notify_one();
     }
 
     fn entry(&self, object: &DynamicObject) -> ((String, String), Entry) {
@@ -275,10 +374,14 @@ impl Watcher {
             "NodeClaim" => Fact::Claim(Box::new(facts::claim(object))),
             "Node" => Fact::Node(Box::new(facts::node(object))),
             "Pod" => Fact::Pod(facts::pod(object)),
-            "NodePool" | "EC2NodeClass" => {
-                let uid = object.metadata.uid.as_deref().unwrap_or_default();
-                Fact::Input(format!("{uid}@{}", object.metadata.generation.unwrap_or_default()))
+            "NodePool" => {
+                let stays = object.metadata.deletion_timestamp.is_none();
+                let replicas = object.data["spec"]["replicas"].as_i64().filter(|_| stays);
+                Fact::Pool(version(object), replicas)
             }
+            "EC2NodeClass" | "NodeOverlay" => Fact::Input(version(object)),
+            "CapacityBuffer" => Fact::Buffer(version(object), buffers::reference(object)),
+            _ if self.kind.shape => Fact::Shape(version(object)),
             _ => Fact::None,
         };
         (key(object), Entry { text: prune::text(&self.kind, object), fact })
@@ -292,14 +395,21 @@ impl Watcher {
         loop {
             let page = tokio::time::timeout(DEADLINE, api.list(&params))
                 .await
-                .map_err(|_| "the list takes too long".to_owned())?
-                .map_err(|error| error.to_string())?;
+                .map_err(|_| "the list takes too long".to_owned())?;
+            if let Err(kube::Error::Api(status)) = &page
+                && status.code == 404
+                && self.kind.spare
+            {
+                // There are none, as far as anybody can tell; it is asked again after a pause.
+                self.with(|store| *store = Store { heard: Some(Instant::now()), ..Store::default() });
+            }
+            let page = page.map_err(|error| error.to_string())?;
             objects.extend(page.items.iter().map(|object| self.entry(object)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => {
                     self.with(|store| {
-                        *store = Store { objects, heard: Some(Instant::now()), trouble: None };
+                        *store = Store { objects, heard: Some(Instant::now()), ..Store::default() };
                     });
                     return Ok(page.metadata.resource_version.unwrap_or_default());
                 }
@@ -354,6 +464,14 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Uid, generation and, as it changes when an object begins to go, that.
+fn version(object: &DynamicObject) -> String {
+    let metadata = &object.metadata;
+    let going = if metadata.deletion_timestamp.is_some() { "!" } else { "" };
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    format!("{uid}@{}{going}", metadata.generation.unwrap_or_default())
 }
 
 fn key(object: &DynamicObject) -> (String, String) {

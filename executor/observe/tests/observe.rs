@@ -88,7 +88,7 @@ async fn a_live_cluster_is_seen_as_kubectl_prints_it() {
 
     // Without the custom resources there is something to record, too.
     let bare = record(&client).await.expect("a recording");
-    assert_eq!(bare.absent, ["nodepools", "nodeclaims", "ec2nodeclasses"]);
+    assert_eq!(bare.absent, ["nodepools", "nodeclaims", "ec2nodeclasses", "nodeoverlays", "capacitybuffers"]);
     assert!(bare.imported.snapshot.namespaces.iter().any(|namespace| namespace.name == "kube-system"));
 
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

@@ -514,6 +514,7 @@ impl World {
             answers.push(entry.remove());
         }
         let seen = Observation {
+            statics: BTreeMap::new(),
             now: self.now,
             synced: true,
             leader: self.now >= self.follower,

@@ -7,7 +7,7 @@ use crate::slots;
 use crate::state::State;
 use crate::time::{MINUTE, Time};
 use crate::view::{Claim, Observation};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the planner must know beside the snapshot.
 pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
@@ -17,6 +17,7 @@ pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
         missing: state.stock.missing(seen.now),
         smaller: state.lessons.smaller.clone(),
         hopeless: state.lessons.hopeless(),
+        statics: BTreeMap::new(),
         leaving,
         moving,
     }

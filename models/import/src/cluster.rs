@@ -7,7 +7,7 @@ use crate::quantities::IntOrString;
 use crate::requirement::RawSelector;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use stowage_models::objects::{DaemonSet, Namespace, PodDisruptionBudget};
+use stowage_models::objects::{DaemonSet, Namespace, PodDisruptionBudget, PodSpec};
 use stowage_models::selector::Labels;
 
 /// An `apps/v1` DaemonSet.
@@ -22,8 +22,9 @@ struct RawDaemonSetSpec {
     template: RawTemplate,
 }
 
+/// The template of pods.
 #[derive(Deserialize)]
-struct RawTemplate {
+pub(crate) struct RawTemplate {
     metadata: Option<TemplateMeta>,
     #[serde(default)]
     spec: RawPodSpec,
@@ -34,16 +35,21 @@ struct TemplateMeta {
     labels: Option<Labels>,
 }
 
+impl RawTemplate {
+    /// Labels and spec of its pods, priority as far as it is stated.
+    pub(crate) fn convert(self) -> (Labels, PodSpec) {
+        let labels = self.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
+        (labels, self.spec.convert(&BTreeMap::new()))
+    }
+}
+
 impl RawDaemonSet {
     pub(crate) fn convert(self) -> (DaemonSet, PriorityFrom) {
         let template = self.spec.template;
         let priority = PriorityFrom::of(&template.spec);
-        let daemon_set = DaemonSet {
-            namespace: self.metadata.namespace(),
-            name: self.metadata.name,
-            labels: template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default(),
-            spec: template.spec.convert(&BTreeMap::new()),
-        };
+        let (labels, spec) = template.convert();
+        let daemon_set =
+            DaemonSet { namespace: self.metadata.namespace(), name: self.metadata.name, labels, spec };
         (daemon_set, priority)
     }
 }

@@ -1,17 +1,19 @@
 //! What has been read so far, and how it becomes one snapshot.
 
+use crate::buffer::{NAME_PREFIX, RawBuffer, Shapes};
 use crate::cluster::PriorityClass;
 use crate::error::EXPORT_HINT;
 use crate::merge::{Entries, Named};
 use crate::pod::PriorityFrom;
 use crate::storage::CsiNode;
 use crate::{ImportError, Imported, complete, printable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::departure::Notice;
 use stowage_models::objects::{
-    DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
-    Volume, VolumeClaim,
+    DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, PodRef,
+    StorageClass, Volume, VolumeClaim,
 };
+use stowage_models::overlay::NodeOverlay;
 use stowage_models::snapshot::{KIND, Settings, Snapshot};
 
 /// The two classes every cluster has (Kubernetes API, `scheduling.k8s.io`), which exports often leave out.
@@ -23,6 +25,7 @@ const SYSTEM_CLASSES: [(&str, i32); 2] =
 pub(crate) struct Lists {
     pub(crate) node_pools: Entries<NodePool>,
     pub(crate) node_classes: Entries<Ec2NodeClass>,
+    pub(crate) node_overlays: Entries<NodeOverlay>,
     pub(crate) node_claims: Entries<NodeClaim>,
     pub(crate) nodes: Entries<Node>,
     pods: Entries<Pod>,
@@ -57,6 +60,8 @@ pub(crate) struct Collector {
     header: Option<Header>,
     notes: Vec<String>,
     notices: Vec<Notice>,
+    pub(crate) buffers: Vec<RawBuffer>,
+    pub(crate) shapes: Shapes,
     read: BTreeMap<String, usize>,
     skipped: BTreeMap<String, usize>,
 }
@@ -69,6 +74,7 @@ impl Collector {
         let lists = &mut self.lists;
         lists.node_pools.set_source(index);
         lists.node_classes.set_source(index);
+        lists.node_overlays.set_source(index);
         lists.node_claims.set_source(index);
         lists.nodes.set_source(index);
         lists.pods.set_source(index);
@@ -120,6 +126,7 @@ impl Collector {
             notes,
             node_pools,
             node_classes,
+            node_overlays,
             node_claims,
             nodes,
             pods,
@@ -135,6 +142,7 @@ impl Collector {
         self.notes.extend(notes);
         self.lists.node_pools.extend(node_pools);
         self.lists.node_classes.extend(node_classes);
+        self.lists.node_overlays.extend(node_overlays);
         self.lists.node_claims.extend(node_claims);
         self.lists.nodes.extend(nodes);
         self.lists.pods.extend(pods);
@@ -183,11 +191,34 @@ impl Collector {
             return Err(ImportError::new(&self.sources.join(", "), message, EXPORT_HINT));
         }
         self.resolve_priorities()?;
+        let (mut buffers, mut notes) = (Vec::new(), Vec::new());
+        let like_ours = |pod: &&Pod| pod.name.starts_with(NAME_PREFIX);
+        let taken: BTreeSet<PodRef> = match self.buffers.is_empty() {
+            true => BTreeSet::new(),
+            false => self.lists.pods.iter().filter(like_ours).map(Pod::id).collect(),
+        };
+        for raw in std::mem::take(&mut self.buffers) {
+            let (buffer, pods) = raw.resolve(&self.shapes);
+            if let Err(why) = &buffer.outcome {
+                notes.push(format!(
+                    "CapacityBuffer {}/{} keeps no room: {}",
+                    buffer.namespace, buffer.name, why.message
+                ));
+            }
+            // A real pod of that name takes the place of the one nobody runs.
+            let pods = pods.into_iter().filter(|pod| !taken.contains(&pod.id())).collect();
+            self.lists.pods.extend(pods);
+            buffers.push(buffer);
+        }
+        self.notes.extend(notes);
+        buffers.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        buffers.dedup();
         let names = &self.sources;
         let lists = self.lists;
         let mut snapshot = Snapshot {
             node_pools: lists.node_pools.merge(names)?,
             node_classes: lists.node_classes.merge(names)?,
+            node_overlays: lists.node_overlays.merge(names)?,
             node_claims: lists.node_claims.merge(names)?,
             nodes: lists.nodes.merge(names)?,
             pods: lists.pods.merge(names)?,
@@ -218,7 +249,7 @@ impl Collector {
         }
         snapshot.normalise();
         printable::check(&snapshot, &self.sources)?;
-        Ok(Imported { snapshot, read: self.read, skipped: self.skipped })
+        Ok(Imported { snapshot, read: self.read, skipped: self.skipped, buffers })
     }
 
     fn resolve_priorities(&mut self) -> Result<(), ImportError> {

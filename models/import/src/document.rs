@@ -8,6 +8,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use stowage_models::departure::Notice;
 use stowage_models::objects::{Container, DaemonSet, PodSpec};
+use stowage_models::overlay::{NodeOverlay, PriceChange};
 use stowage_models::plan::{self, Plan};
 use stowage_models::quantity::Resources;
 use stowage_models::schedule::instant;
@@ -115,6 +116,7 @@ fn validate(snapshot: &Snapshot, place: &str) -> Result<(), ImportError> {
     let mut check = Check { place };
     check.names(&snapshot.node_pools)?;
     check.names(&snapshot.node_classes)?;
+    check.names(&snapshot.node_overlays)?;
     check.names(&snapshot.node_claims)?;
     check.names(&snapshot.nodes)?;
     check.names(&snapshot.pods)?;
@@ -133,6 +135,10 @@ fn validate(snapshot: &Snapshot, place: &str) -> Result<(), ImportError> {
         let root_volume =
             Resources(class.root_volume_bytes.map(|size| ("bytes".to_owned(), size)).into_iter().collect());
         check.amounts(class, "rootVolumeBytes", &root_volume)?;
+    }
+    for overlay in &snapshot.node_overlays {
+        check.amounts(overlay, "capacity", &overlay.capacity)?;
+        check.price(overlay)?;
     }
     for claim in &snapshot.node_claims {
         check.amounts(claim, "capacity", &claim.capacity)?;
@@ -204,6 +210,15 @@ impl Check<'_> {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn price(&self, overlay: &NodeOverlay) -> Result<(), ImportError> {
+        if overlay.price.is_none_or(PriceChange::is_in_range) {
+            return Ok(());
+        }
+        let place = format!("{}: {} {}: price", self.place, NodeOverlay::KIND, overlay.name);
+        let hint = "undo the edit at this field or write the document again";
+        Err(ImportError::new(&place, "the price is out of range", hint))
     }
 
     fn amounts<T: Named>(&mut self, object: &T, field: &str, amounts: &Resources) -> Result<(), ImportError> {

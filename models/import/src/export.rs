@@ -6,6 +6,7 @@
 
 use crate::export_karpenter::{node_claim, node_class, node_pool};
 use crate::export_pod::{pod_spec, selector, term};
+use crate::overlay::node_overlay;
 use serde_json::{Map, Value, json};
 use stowage_models::labels;
 use stowage_models::objects::{
@@ -19,7 +20,7 @@ use stowage_models::snapshot::Snapshot;
 /// When an object was created or is being deleted, if the snapshot only knows that it was: any time serves.
 const SOME_TIME: &str = "2026-01-01T00:00:00Z";
 
-/// The snapshot's objects, kind by kind: Pods, Nodes (with their CSINodes), NodePools, NodeClaims, EC2NodeClasses, DaemonSets,
+/// The snapshot's objects, kind by kind: Pods, Nodes (with their CSINodes), NodePools, NodeClaims, EC2NodeClasses, NodeOverlays, DaemonSets,
 /// PodDisruptionBudgets, PersistentVolumeClaims, PersistentVolumes, StorageClasses, Namespaces.
 #[must_use]
 pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
@@ -27,6 +28,7 @@ pub fn objects(snapshot: &Snapshot) -> Vec<Value> {
     all.extend(snapshot.namespaces.iter().map(namespace));
     all.extend(snapshot.node_classes.iter().map(node_class));
     all.extend(snapshot.node_pools.iter().map(node_pool));
+    all.extend(snapshot.node_overlays.iter().map(node_overlay));
     all.extend(snapshot.storage_classes.iter().map(storage_class));
     all.extend(snapshot.volumes.iter().map(volume));
     all.extend(snapshot.volume_claims.iter().map(volume_claim));

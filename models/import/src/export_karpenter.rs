@@ -9,7 +9,7 @@ use stowage_models::selector::{Labels, Requirement};
 
 const GIB: i64 = 1 << 30;
 
-fn requirement(requirement: &Requirement) -> Value {
+pub(crate) fn requirement(requirement: &Requirement) -> Value {
     let mut object = Map::new();
     object.insert("key".to_owned(), json!(requirement.key));
     object.insert("operator".to_owned(), json!(requirement.operator));
@@ -133,7 +133,7 @@ pub(crate) fn node_class(class: &Ec2NodeClass) -> Value {
         let reservations = class.capacity_reservations.iter().map(|one| {
             json!({
                 "id": one.id, "instanceType": one.instance_type, "availabilityZone": one.zone,
-                "availableInstanceCount": one.available, "reservationType": one.reservation_type, "state": "active",
+                "availableInstanceCount": one.available, "reservationType": one.reservation_type, "state": "active", "endTime": one.ends,
             })
         });
         status["capacityReservations"] = reservations.collect();

@@ -240,6 +240,7 @@ struct RawReservation {
     available_instance_count: Option<i64>,
     reservation_type: Option<String>,
     state: Option<String>,
+    end_time: Option<String>,
 }
 
 impl RawNodeClass {
@@ -257,6 +258,7 @@ impl RawNodeClass {
                     instance_type: one.instance_type?,
                     zone: one.availability_zone?,
                     available: one.available_instance_count,
+                    ends: one.end_time,
                     reservation_type: one.reservation_type.unwrap_or_else(|| "default".to_owned()),
                 })
             })

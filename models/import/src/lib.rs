@@ -15,6 +15,7 @@
 //! aliases and nested lists have limits), and every refusal names the file, the object and the field.
 
 mod affinity;
+mod buffer;
 mod cluster;
 mod collect;
 mod complete;
@@ -30,6 +31,7 @@ mod merge;
 mod meta;
 mod node;
 pub mod openb;
+mod overlay;
 mod pod;
 mod podspec;
 mod printable;
@@ -40,6 +42,7 @@ mod volume;
 mod write;
 mod yaml;
 
+pub use crate::buffer::{Buffer, Room, Unresolved};
 pub use crate::write::{Encoding, write_snapshot};
 
 use crate::collect::Collector;
@@ -66,6 +69,8 @@ pub struct Imported {
     /// Objects skipped because their kind does not matter, by kind (`Kind.group` where another group's kind has a
     /// name this crate reads).
     pub skipped: BTreeMap<String, usize>,
+    /// CapacityBuffers and what became of them, by namespace and name. Their virtual pods are among those of the snapshot.
+    pub buffers: Vec<Buffer>,
 }
 
 /// Why input was refused. The text names file, object and field and ends in a hint.

@@ -1,8 +1,9 @@
 //! Documents and lists: what each document is, its items one at a time, and which kind is read into what.
 
+use crate::buffer::{self, SHAPES};
 use crate::collect::Collector;
 use crate::error::{EXPORT_HINT, typed};
-use crate::{ImportError, Source, cluster, decode, document, karpenter, node, pod, storage};
+use crate::{ImportError, Source, cluster, decode, document, karpenter, node, overlay, pod, storage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -139,8 +140,9 @@ fn group_of(kind: &str) -> Option<&'static str> {
         "PodDisruptionBudget" => "policy",
         "StorageClass" | "CSINode" => "storage.k8s.io",
         "PriorityClass" => "scheduling.k8s.io",
-        "NodePool" | "NodeClaim" => "karpenter.sh",
+        "NodePool" | "NodeClaim" | "NodeOverlay" => "karpenter.sh",
         "EC2NodeClass" => "karpenter.k8s.aws",
+        "CapacityBuffer" => "autoscaling.x-k8s.io",
         _ => return None,
     })
 }
@@ -157,6 +159,7 @@ fn read_object(
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     match group_of(kind) {
         None => {
+            keep_shape(text, head, kind, group, collector);
             collector.skip(kind.to_owned());
             return Ok(());
         }
@@ -173,6 +176,20 @@ fn read_object(
     Ok(())
 }
 
+/// Keeps what a CapacityBuffer may refer to. Unless one does, it matters to nobody, and is counted as skipped.
+fn keep_shape(text: &str, head: &Head<'_>, kind: &str, group: &str, collector: &mut Collector) {
+    let expected = if kind == SHAPES[0] { "" } else { "apps" };
+    if !SHAPES.contains(&kind) || group != expected {
+        return;
+    }
+    let metadata = head.metadata.as_ref();
+    let namespace =
+        metadata.and_then(|metadata| metadata.namespace.as_deref()).filter(|text| !text.is_empty());
+    let name = metadata.and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
+    let key = (kind.to_owned(), namespace.unwrap_or("default").to_owned(), name.to_owned());
+    collector.shapes.insert(key, text.to_owned());
+}
+
 /// `pods.json: Pod default/web`.
 fn object_place(head: &Head<'_>, kind: &str, at: &At<'_>) -> Result<String, ImportError> {
     let metadata = head.metadata.as_ref();
@@ -184,7 +201,10 @@ fn object_place(head: &Head<'_>, kind: &str, at: &At<'_>) -> Result<String, Impo
             "every object of a cluster has one; give the export unchanged",
         ));
     }
-    let namespaced = matches!(kind, "Pod" | "DaemonSet" | "PodDisruptionBudget" | "PersistentVolumeClaim");
+    let namespaced = matches!(
+        kind,
+        "Pod" | "DaemonSet" | "PodDisruptionBudget" | "PersistentVolumeClaim" | "CapacityBuffer"
+    );
     let namespace =
         metadata.and_then(|metadata| metadata.namespace.as_deref()).filter(|text| !text.is_empty());
     Ok(if namespaced {
@@ -218,6 +238,10 @@ fn dispatch(text: &str, kind: &str, place: &str, into: &mut Collector) -> Result
             let (claim, notices) = read::<karpenter::RawNodeClaim>(text, place, kind)?.convert();
             into.lists.node_claims.push(claim);
             into.push_notices(notices);
+        }
+        "CapacityBuffer" => into.buffers.push(read::<buffer::RawBuffer>(text, place, kind)?),
+        "NodeOverlay" => {
+            into.lists.node_overlays.push(read::<overlay::RawNodeOverlay>(text, place, kind)?.convert())
         }
         "EC2NodeClass" => {
             into.lists.node_classes.push(read::<karpenter::RawNodeClass>(text, place, kind)?.convert())

@@ -9,6 +9,7 @@ use stowage_models::objects::{
     DaemonSet, Ec2NodeClass, Namespace, Node, NodeClaim, NodePool, Pod, PodDisruptionBudget, StorageClass,
     Volume, VolumeClaim,
 };
+use stowage_models::overlay::NodeOverlay;
 
 /// What identifies an object within its kind.
 pub(crate) trait Named {
@@ -46,6 +47,7 @@ named! {
     Namespace, "Namespace", |object| "";
     Node, "Node", |object| "";
     NodePool, "NodePool", |object| "";
+    NodeOverlay, "NodeOverlay", |object| "";
     NodeClaim, "NodeClaim", |object| "";
     Ec2NodeClass, "EC2NodeClass", |object| "";
     PriorityClass, "PriorityClass", |object| "";
@@ -77,6 +79,11 @@ impl<T> Entries<T> {
     pub(crate) fn extend(&mut self, objects: Vec<T>) {
         let source = self.source;
         self.items.extend(objects.into_iter().map(|object| (object, source)));
+    }
+
+    /// All objects so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|(object, _)| object)
     }
 
     pub(crate) fn len(&self) -> usize {

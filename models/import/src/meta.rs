@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use stowage_models::departure::{NOTICES, REPAIRS, Symptom};
-use stowage_models::labels::DO_NOT_DISRUPT;
+use stowage_models::labels::{BUFFER_NAME, BUFFER_NAMESPACE, BUFFER_POD, DO_NOT_DISRUPT};
 use stowage_models::objects::{NodeSelectorTerm, Owner, Taint, TaintEffect};
 use stowage_models::selector::{Labels, Requirement};
 
@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_CLASS: [&str; 2] =
 pub(crate) const BETA_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// Annotations that may enter a snapshot; everything else may hold secrets and is dropped.
-const KEPT: [&str; 2] = [DO_NOT_DISRUPT, POD_DELETION_COST];
+const KEPT: [&str; 5] = [DO_NOT_DISRUPT, POD_DELETION_COST, BUFFER_POD, BUFFER_NAME, BUFFER_NAMESPACE];
 
 /// What [`DO_NOT_DISRUPT`] was called before Karpenter v1; kept under the new name, which wins where both are there.
 const DO_NOT_EVICT: &str = "karpenter.sh/do-not-evict";

@@ -61,7 +61,7 @@ pub fn convert(pods: Source<'_>, nodes: Option<Source<'_>>) -> Result<Imported, 
         ..Snapshot::default()
     };
     snapshot.normalise();
-    Ok(Imported { snapshot, read, skipped: BTreeMap::new() })
+    Ok(Imported { snapshot, read, ..Imported::default() })
 }
 
 /// What is worth a note.

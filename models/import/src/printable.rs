@@ -47,6 +47,10 @@ pub(crate) fn check(snapshot: &Snapshot, sources: &[String]) -> Result<(), Impor
     for class in &snapshot.node_classes {
         check("EC2NodeClass", "", &class.name, &none)?;
     }
+    for overlay in &snapshot.node_overlays {
+        check("NodeOverlay", "", &overlay.name, &none)?;
+        check("NodeOverlay", "", overlay.unreadable.as_deref().unwrap_or_default(), &none)?;
+    }
     for set in &snapshot.daemon_sets {
         check("DaemonSet", &set.namespace, &set.name, &set.labels)?;
     }

@@ -112,6 +112,16 @@ impl TryFrom<RawRequirement> for PoolRequirement {
     }
 }
 
+impl RawRequirement {
+    /// A requirement of a NodeOverlay, which takes the operators of a NodePool.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn of_overlay(self) -> Result<Requirement, String> {
+        self.check_node(&[&NODE_OPERATORS, &POOL_OPERATORS])
+    }
+}
+
 /// A label selector.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -52,6 +52,7 @@ fn json(snapshot: &Snapshot) -> Vec<u8> {
         notes,
         node_pools,
         node_classes,
+        node_overlays,
         node_claims,
         nodes,
         pods,
@@ -77,6 +78,7 @@ fn json(snapshot: &Snapshot) -> Vec<u8> {
     lines.list("notes", notes);
     lines.list("nodePools", node_pools);
     lines.list("nodeClasses", node_classes);
+    lines.list("nodeOverlays", node_overlays);
     lines.list("nodeClaims", node_claims);
     lines.list("nodes", nodes);
     lines.list("pods", pods);

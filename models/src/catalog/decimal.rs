@@ -6,7 +6,7 @@ const MAX_DIGITS: usize = 28;
 /// The non-negative decimal `text` (`0.0416`, `5.672`, `1e-4`) times `10^scale`, rounded half up to an integer.
 ///
 /// `None` when the text is no such number or the result does not fit.
-pub(super) fn scaled(text: &str, scale: i32) -> Option<i64> {
+pub(crate) fn scaled(text: &str, scale: i32) -> Option<i64> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
         None => (text, 0),

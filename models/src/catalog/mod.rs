@@ -18,6 +18,7 @@ mod write;
 use crate::units::UsdMicros;
 use std::sync::OnceLock;
 
+pub(crate) use decimal::scaled;
 pub use error::CatalogError;
 
 /// The text of [`Catalog::embedded`].

@@ -3,6 +3,7 @@
 use crate::finding::{Findings, code};
 use crate::ledger::{Ledger, by_name, count, demand, leave, same};
 use crate::nodes::{NodeBin, capacity_type};
+use crate::overlays::Overlaid;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
 use stowage_models::catalog::Catalog;
@@ -12,9 +13,10 @@ use stowage_models::plan::{ExistingNode, Plan};
 use stowage_models::units::UsdMicros;
 
 /// The price of an existing node, if the catalogue knows it.
-pub(crate) fn price(catalog: &Catalog, node: &Node) -> Option<UsdMicros> {
+pub(crate) fn price(overlaid: &Overlaid<'_>, catalog: &Catalog, node: &Node) -> Option<UsdMicros> {
     let instance = catalog.get(node.labels.get(labels::INSTANCE_TYPE)?)?;
-    Some(instance.price(node.labels.get(labels::ZONE)?, capacity_type(node)?)?.usd)
+    let list = instance.price(node.labels.get(labels::ZONE)?, capacity_type(node)?)?;
+    Some(overlaid.price(|key| node.labels.get(key).map(String::as_str), list).usd)
 }
 
 /// Checks the list of existing nodes and records what the plan leaves of each.
@@ -38,12 +40,17 @@ pub(crate) fn check(
             continue;
         };
         let bin = &problem.nodes[index];
-        check_facts(catalog, bin, stated, findings);
+        check_facts((&problem.overlaid, catalog), bin, stated, findings);
         check_pods(problem, bin, stated, &mut ledger.node_left[index], findings);
     }
 }
 
-fn check_facts(catalog: &Catalog, bin: &NodeBin<'_>, stated: &ExistingNode, findings: &mut Findings) {
+fn check_facts(
+    (overlaid, catalog): (&Overlaid<'_>, &Catalog),
+    bin: &NodeBin<'_>,
+    stated: &ExistingNode,
+    findings: &mut Findings,
+) {
     let node = bin.node;
     let label = |key: &str| node.labels.get(key).cloned();
     let facts = [
@@ -55,7 +62,7 @@ fn check_facts(catalog: &Catalog, bin: &NodeBin<'_>, stated: &ExistingNode, find
     for (what, stated, actual) in facts {
         findings.expect_eq(code::NODE_FACTS, &format!("{what} of node {}", node.name), (stated, &actual));
     }
-    let price = price(catalog, node);
+    let price = price(overlaid, catalog, node);
     findings.expect_eq(code::NODE_FACTS, &format!("price of node {}", node.name), (&stated.price, &price));
     let amounts =
         [("allocatable", &stated.allocatable, &node.allocatable), ("running", &stated.running, &bin.running)];

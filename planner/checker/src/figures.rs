@@ -68,7 +68,7 @@ fn check_money(problem: &Problem<'_>, catalog: &Catalog, plan: &Plan, findings: 
 
 /// Prices of the existing nodes.
 fn prices<'p>(problem: &'p Problem<'_>, catalog: &'p Catalog) -> impl Iterator<Item = Option<UsdMicros>> {
-    problem.nodes.iter().map(|bin| existing::price(catalog, bin.node))
+    problem.nodes.iter().map(|bin| existing::price(&problem.overlaid, catalog, bin.node))
 }
 
 /// The search never lost ground and ended at the figures of the summary.

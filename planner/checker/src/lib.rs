@@ -29,6 +29,7 @@ mod matching;
 mod min_values;
 mod nodes;
 mod offerings;
+mod overlays;
 mod parts;
 mod preferences;
 mod problem;

@@ -5,6 +5,7 @@
 use crate::filters::host_ports;
 use crate::groups::Port;
 use crate::matching::{Match, Rules, accepts};
+use crate::overlays::{Overlaid, with};
 use crate::problem::{Axis, Pool, usable};
 use crate::request::{effective_request, sum};
 use crate::storage::{ATTACHABLE, UNLIMITED};
@@ -191,6 +192,7 @@ fn reserved_price(instance: &InstanceType) -> Option<Price> {
 /// Builds [`Offerings`]; the maps find what was seen before.
 struct Enumeration<'e, 'a> {
     snapshot: &'a Snapshot,
+    overlaid: &'e Overlaid<'a>,
     axis: &'e Axis,
     slack: i64,
     rules: &'e Rules<'a>,
@@ -205,7 +207,7 @@ struct Enumeration<'e, 'a> {
 
 /// All offerings. `pools` are sorted by name, `instance_labels` belong to the catalogue's types by index.
 pub(crate) fn enumerate<'e, 'a: 'e>(
-    snapshot: &'a Snapshot,
+    (snapshot, overlaid): (&'a Snapshot, &'e Overlaid<'a>),
     catalog: &'a Catalog,
     (axis, slack): (&'e Axis, i64),
     (rules, daemon_rules): (&'e Rules<'a>, &'e [usize]),
@@ -214,6 +216,7 @@ pub(crate) fn enumerate<'e, 'a: 'e>(
 ) -> Offerings<'a> {
     let mut enumeration = Enumeration {
         snapshot,
+        overlaid,
         axis,
         slack,
         rules,
@@ -286,8 +289,12 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
                         return;
                     }
                     if view.satisfies(&late) {
-                        let facts = *facts.get_or_insert_with(|| self.facts(pool, instance));
+                        let facts = *facts.get_or_insert_with(|| self.facts(region, pool, instance));
                         let kind = self.kind(index, facts, &view);
+                        let price = match self.overlaid.keeps_prices() {
+                            true => price,
+                            false => self.overlaid.price(|key| view.get(key), price),
+                        };
                         self.result.list.push(Offering {
                             kind,
                             zone: &zone.zone,
@@ -301,12 +308,13 @@ impl<'e, 'a: 'e> Enumeration<'e, 'a> {
         }
     }
 
-    fn facts(&mut self, pool: &Pool<'_>, instance: &'a InstanceType) -> usize {
+    fn facts(&mut self, region: &str, pool: &Pool<'_>, instance: &'a InstanceType) -> usize {
         let settings = &self.snapshot.settings;
+        let stated = self.overlaid.stated(self.snapshot, region, pool.pool, instance);
         self.result.facts.push(Facts {
             instance,
-            capacity: instance.capacity(settings, &pool.class),
-            allocatable: instance.allocatable(settings, &pool.class),
+            capacity: with(instance.capacity(settings, &pool.class), &stated),
+            allocatable: with(instance.allocatable(settings, &pool.class), &stated),
         });
         self.result.facts.len() - 1
     }

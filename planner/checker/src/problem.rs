@@ -6,6 +6,7 @@ use crate::limits::{self, Limit};
 use crate::matching::{Constraint, Rules};
 use crate::nodes::{self, NodeBin};
 use crate::offerings::{self, Kind, Offerings};
+use crate::overlays::Overlaid;
 use crate::request::effective_request;
 use crate::splits::Split;
 use crate::storage::Storage;
@@ -121,6 +122,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) nodes: Vec<NodeBin<'a>>,
     /// All NodePools, sorted by name.
     pub(crate) pools: Vec<Pool<'a>>,
+    /// What NodeOverlays say.
+    pub(crate) overlaid: Overlaid<'a>,
     pub(crate) offerings: Offerings<'a>,
     /// Keys of domains, sorted: of constraints, and of preferences about other pods where they have a price.
     pub(crate) topology: Vec<&'a str>,
@@ -168,11 +171,18 @@ impl<'a> Problem<'a> {
         let topology: Vec<&str> = topology.into_iter().collect();
         let (book, mut rules) = Rules::new(&constraints, topology.clone());
         let daemon_rules = rules.split_off(groups.len());
+        let overlaid = Overlaid::new(snapshot, catalog);
         let nodes = nodes::collect(snapshot, &axis, slack, (&book, &daemon_rules), &storage);
         let pools = pools(snapshot, groups, preferences, reserved);
         let labels: Vec<Labels> = catalog.types.iter().map(|instance| instance.labels()).collect();
-        let offerings =
-            offerings::enumerate(snapshot, catalog, (&axis, slack), (&book, &daemon_rules), &pools, &labels);
+        let offerings = offerings::enumerate(
+            (snapshot, &overlaid),
+            catalog,
+            (&axis, slack),
+            (&book, &daemon_rules),
+            &pools,
+            &labels,
+        );
         let scene = Scene::new(&mut pods, &pools, &nodes, &offerings, &topology);
         let reach = (0..pods.groups.len()).map(|group| scene.reach(&pods, group, rules[group])).collect();
         let bound_scopes = scene.bound_scopes();
@@ -194,6 +204,7 @@ impl<'a> Problem<'a> {
             rules,
             nodes,
             pools,
+            overlaid,
             offerings,
             topology,
             binding,

@@ -153,17 +153,13 @@ impl Route<'_> {
             labels,
             taints: pool.map(|pool| pool.taints.clone()).unwrap_or_default(),
             capacity: kind
-                .map(|kind| kind.capacity(&self.snapshot.settings, &self.class(class)))
+                .zip(pool)
+                .map(|(kind, pool)| crate::overlays::capacity(self.snapshot, self.catalog, pool, kind))
                 .unwrap_or_default(),
             allocatable: launch.allocatable.clone(),
             ready: true,
             ..Node::default()
         }
-    }
-
-    fn class(&self, name: &str) -> stowage_models::objects::Ec2NodeClass {
-        let found = self.snapshot.node_classes.iter().find(|class| class.name == name);
-        found.cloned().unwrap_or_default()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::budgets::{Allowances, Ledger};
 use super::departures::{Leaving, departures};
 use crate::extract::capacity_type;
+use crate::overlays::Overlays;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
@@ -109,6 +110,7 @@ fn do_not_disrupt(value: Option<&String>, created: Option<&String>, now: Option<
 struct Facts<'a> {
     snapshot: &'a Snapshot,
     catalog: &'a Catalog,
+    overlays: Overlays<'a>,
     policy: &'a ConsolidationPolicy,
     now: Option<i64>,
     /// Pods that have not ended, by node.
@@ -137,6 +139,7 @@ pub(crate) fn assess(
     let facts = Facts {
         snapshot,
         catalog,
+        overlays: Overlays::new(snapshot, catalog),
         policy,
         now: snapshot.taken_at.as_deref().and_then(instant),
         pods,
@@ -177,7 +180,7 @@ impl<'a> Facts<'a> {
         let price = label(labels::INSTANCE_TYPE)
             .and_then(|name| self.catalog.get(name))
             .and_then(|kind| kind.price(label(labels::ZONE)?, &capacity_type(node)?))
-            .map(|price| price.usd.0);
+            .map(|list| self.overlays.node_price(node, list).usd.0);
         let moving: Vec<u32> = self.on(node).filter(|(_, pod)| moves(pod)).map(|(index, _)| index).collect();
         let tied = moving.iter().any(|pod| self.ties.bind(&self.snapshot.pods[*pod as usize]));
         let mut verdict = Verdict { kept: None, price, moving, pool, leaving, tied };

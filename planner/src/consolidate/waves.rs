@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Move, Wave};
-use stowage_models::objects::{Ec2NodeClass, PodRef};
+use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
 use stowage_models::snapshot::Snapshot;
 
@@ -187,11 +187,9 @@ impl Schedule<'_> {
 
     /// What a node of the type counts against each limit.
     fn usage(&self, pool: usize, instance_type: &str) -> Vec<i64> {
-        let class_name = &self.snapshot.node_pools[pool].node_class;
-        let class = self.snapshot.node_classes.iter().find(|class| class.name == *class_name);
-        let class: Ec2NodeClass = class.cloned().unwrap_or_default();
-        let capacity =
-            self.catalog.get(instance_type).map(|kind| kind.capacity(&self.snapshot.settings, &class));
+        let owner = &self.snapshot.node_pools[pool];
+        let kind = self.catalog.get(instance_type);
+        let capacity = kind.map(|kind| crate::overlays::capacity(self.snapshot, self.catalog, owner, kind));
         let amount = |name: &str| {
             if name == "nodes" { 1 } else { capacity.as_ref().map_or(0, |capacity| capacity.get(name)) }
         };

@@ -46,6 +46,8 @@ pub(crate) fn base(kind: &str) -> Value {
             json!({ "template": { "spec": { "nodeClassRef": class_ref(), "requirements": [] } } }),
         ),
         "NodeClaim" => ("karpenter.sh/v1", json!({ "nodeClassRef": class_ref(), "requirements": [] })),
+        "CapacityBuffer" => ("autoscaling.x-k8s.io/v1beta1", json!({ "replicas": 1 })),
+        "NodeOverlay" => ("karpenter.sh/v1alpha1", json!({ "requirements": [] })),
         "EC2NodeClass" => (
             "karpenter.k8s.aws/v1",
             json!({
@@ -92,9 +94,89 @@ pub(crate) fn all() -> Vec<Case> {
         )
         .on_update(),
     );
+    cases.extend(overlays());
+    cases.extend(buffers());
     cases.extend(crate::cases_class::classes());
     cases.extend(ours());
     cases
+}
+
+fn overlays() -> Vec<Case> {
+    let one = |path, message, bad: Value, good: Value| {
+        Case::new("NodeOverlay", path, message, json!({ "spec": bad }), json!({ "spec": good }))
+    };
+    let asks = |key: &str, operator: &str, values: &[&str]| json!({ "requirements": [{ "key": key, "operator": operator, "values": values }] });
+    let family = "karpenter.k8s.aws/instance-family";
+    let (keys, list) = ("spec.requirements.key", "spec.requirements");
+    vec![
+        one(
+            "spec",
+            "cannot set both 'price' and 'priceAdjustment'",
+            json!({ "price": "0.1", "priceAdjustment": "+10%" }),
+            json!({ "priceAdjustment": "-100%", "weight": 10000 }),
+        ),
+        one(
+            "spec.capacity",
+            "invalid resource restricted",
+            json!({ "capacity": { "memory": "1Gi" } }),
+            json!({ "capacity": { "example.com/device": 4, "hugepages-2Mi": "1Gi" } }),
+        ),
+        one(
+            list,
+            "requirements with operator 'NotIn' must have a value defined",
+            asks(family, "NotIn", &[]),
+            asks(family, "NotIn", &["t3"]),
+        ),
+        one(
+            list,
+            "requirements with operator 'In' must have a value defined",
+            asks(family, "In", &[]),
+            asks(family, "In", &["t3"]),
+        ),
+        one(
+            list,
+            "requirements operator 'Gt', 'Lt', 'Gte' or 'Lte' must have a single positive integer value",
+            asks("karpenter.k8s.aws/instance-cpu", "Gte", &["-1"]),
+            asks("karpenter.k8s.aws/instance-cpu", "Gte", &["4"]),
+        ),
+        one(
+            keys,
+            "label domain \"karpenter.sh\" is restricted",
+            asks("karpenter.sh/initialized", "In", &["true"]),
+            asks("karpenter.sh/nodepool", "In", &["default"]),
+        ),
+        one(
+            keys,
+            "label \"kubernetes.io/hostname\" is restricted",
+            asks("kubernetes.io/hostname", "In", &["a"]),
+            asks("kubernetes.io/os", "In", &["linux"]),
+        ),
+        one(
+            keys,
+            "label domain \"karpenter.k8s.aws\" is restricted",
+            asks("karpenter.k8s.aws/capacity-reservation-id", "Exists", &[]),
+            asks("karpenter.k8s.aws/ec2nodeclass", "Exists", &[]),
+        ),
+    ]
+}
+
+fn buffers() -> Vec<Case> {
+    let one = |message, bad: Value, good: Value| {
+        Case::new("CapacityBuffer", "spec", message, json!({ "spec": bad }), json!({ "spec": good }))
+    };
+    let (template, scalable) = (json!({ "name": "a" }), json!({ "kind": "Deployment", "name": "a" }));
+    vec![
+        one(
+            "If podTemplateRef is set, replicas or limits must also be set",
+            json!({ "podTemplateRef": template, "replicas": null }),
+            json!({ "podTemplateRef": template, "replicas": null, "limits": { "cpu": 4 } }),
+        ),
+        one(
+            "You must define either PodTemplateRef or ScalableRef, but not both",
+            json!({ "podTemplateRef": template, "scalableRef": scalable }),
+            json!({ "scalableRef": scalable, "percentage": 20 }),
+        ),
+    ]
 }
 
 fn ours() -> Vec<Case> {

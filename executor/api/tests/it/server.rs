@@ -40,7 +40,11 @@ fn api(client: &Client, object: &Value) -> Api<DynamicObject> {
     let version = object["apiVersion"].as_str().expect("apiVersion");
     let (group, version) = version.split_once('/').expect("a group");
     let kind = object["kind"].as_str().expect("kind");
-    Api::all_with(client.clone(), &ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)))
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    if kind == "CapacityBuffer" {
+        return Api::namespaced_with(client.clone(), "default", &resource);
+    }
+    Api::all_with(client.clone(), &resource)
 }
 
 async fn create(client: &Client, object: Value, dry_run: bool) -> Result<DynamicObject, kube::Error> {

@@ -1,5 +1,6 @@
 //! The controller on a real control plane; the cloud is a fake one.
 
+mod buffers;
 mod capacity;
 mod common;
 mod departures;
@@ -12,6 +13,7 @@ mod interruption;
 mod kills;
 mod launch;
 mod limits;
+mod overlays;
 mod policy;
 mod remove;
 mod remove_kills;
@@ -21,8 +23,10 @@ mod review;
 mod review_removals;
 mod shadow;
 mod spot;
+mod statics;
 mod stop;
 mod takeover;
 mod telling;
 mod throttling;
 mod unwell;
+mod zones;

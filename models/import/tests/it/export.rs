@@ -276,7 +276,8 @@ fn every_other_kind_comes_back() {
                 instance_type: "m5.large".to_owned(),
                 zone: "us-east-1a".to_owned(),
                 available: Some(3),
-                reservation_type: "default".to_owned(),
+                reservation_type: "capacity-block".to_owned(),
+                ends: text("2026-12-01T11:30:00Z"),
             }],
         }],
         node_claims: vec![NodeClaim {

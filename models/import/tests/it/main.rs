@@ -2,12 +2,14 @@
 
 mod bad_input;
 mod big;
+mod buffers;
 mod complete;
 mod documents;
 mod export;
 mod fixture;
 mod lists;
 mod openb;
+mod overlays;
 mod properties;
 
 use stowage_import::{ImportError, Imported, Source, import};

@@ -19,6 +19,7 @@ pub use leaving::{Leaving, LeavingPod, Obstacle, check_removals};
 pub use reviewed::check_waves;
 
 use crate::finding::{Findings, code};
+use crate::overlays::Overlaid;
 use allow::Guard;
 use bound::Movable;
 use rules::{Subject, pod_weight};
@@ -63,7 +64,8 @@ pub(crate) fn check(
     judge.figures(findings);
     let left_out = judge.left_out();
     let (subjects, budgets, guard) = (&subjects[..], &budgets, &guard);
-    waves::Stage { snapshot, catalog, plan, stated, subjects, budgets, guard, left_out: &left_out }
+    let overlaid = &Overlaid::new(snapshot, catalog);
+    waves::Stage { snapshot, catalog, overlaid, plan, stated, subjects, budgets, guard, left_out: &left_out }
         .check(findings);
     // Waves that are wrong by themselves are not walked: there may be any number of them.
     if findings.0.iter().all(|finding| ![code::WAVE, code::MOVE].contains(&finding.code)) {
@@ -93,8 +95,9 @@ fn for_after(
     findings: &mut Findings,
 ) -> Plan {
     let figures = |snapshot: &Snapshot| {
+        let overlaid = Overlaid::new(snapshot, catalog);
         let prices: Vec<Option<UsdMicros>> =
-            snapshot.nodes.iter().map(|node| crate::existing::price(catalog, node)).collect();
+            snapshot.nodes.iter().map(|node| crate::existing::price(&overlaid, catalog, node)).collect();
         let unpriced = prices.iter().filter(|price| price.is_none()).count() as u64;
         (snapshot.nodes.len() as u64, prices.into_iter().flatten().sum::<UsdMicros>(), unpriced)
     };

@@ -3,6 +3,7 @@
 use super::allow::{Budgets, Guard};
 use super::due::{Almanac, Due};
 use crate::existing::price;
+use crate::overlays::Overlaid;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
@@ -87,6 +88,7 @@ pub(crate) fn subjects<'a>(
         }
     }
     let none = Vec::new();
+    let overlaid = Overlaid::new(snapshot, catalog);
     let almanac = Almanac::new(snapshot, policy);
     // Whoever reads the last of several NodeClaims of a node, and the first of several nominees, reads these.
     let claims: BTreeMap<&str, &NodeClaim> = snapshot
@@ -119,7 +121,7 @@ pub(crate) fn subjects<'a>(
                 node,
                 due: almanac.due(node, claim),
                 pool,
-                price: price(catalog, node),
+                price: price(&overlaid, catalog, node),
                 pods: here.iter().copied().filter(|pod| relocates(pod)).collect(),
                 stays: None,
             };

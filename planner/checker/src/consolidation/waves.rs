@@ -3,6 +3,7 @@
 use super::allow::{Budgets, Guard};
 use super::rules::Subject;
 use crate::finding::{Findings, code};
+use crate::overlays::{Overlaid, with};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, Move, Wave};
@@ -14,6 +15,7 @@ use stowage_models::snapshot::Snapshot;
 pub(crate) struct Stage<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) catalog: &'a Catalog,
+    pub(crate) overlaid: &'a Overlaid<'a>,
     pub(crate) plan: &'a Plan,
     pub(crate) stated: &'a Consolidation,
     pub(crate) subjects: &'a [Subject<'a>],
@@ -250,7 +252,10 @@ impl Stage<'_> {
                 sum += claims.map(|claim| amount(&claim.capacity)).sum::<i128>();
                 for launch in &launched {
                     let kind = self.catalog.get(&launch.instance_type);
-                    let capacity = kind.map(|kind| kind.capacity(&self.snapshot.settings, &class));
+                    let capacity = kind.map(|kind| {
+                        let stated = self.overlaid.stated(self.snapshot, &self.catalog.region, pool, kind);
+                        with(kind.capacity(&self.snapshot.settings, &class), &stated)
+                    });
                     sum += capacity.as_ref().map_or(0, amount);
                 }
                 if sum > i128::from(*limit) {

@@ -1,0 +1,176 @@
+//! Static NodePools (`replicas`): as many nodes as they say, needed or not.
+//!
+//! For the planner a node that is missing is a pod that asks for a node of the pool to itself, and the pool launches for nobody else: its label
+//! and its taint for that are in plans only. What is launched so is counted here, not matched with pods. A pool with too many nodes gives some
+//! back as Karpenter does: machines that never came first, then empty nodes, then those with the fewest pods; they are drained like any
+//! other, so PodDisruptionBudgets hold.
+
+use crate::claims;
+use crate::request::{Key, Reason, Request, Verb};
+use crate::settings::Mode;
+use crate::state::State;
+use crate::view::{Claim, Observation};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::labels;
+use stowage_models::objects::{Container, NodePool, Pod, PodSpec, Taint, TaintEffect, Toleration};
+use stowage_models::snapshot::Snapshot;
+
+/// Label and taint, in plans only, of nodes that a static pool launches.
+pub const STATIC_POOL: &str = "stowage.dev/static-pool";
+/// Namespace of pods that stand for missing nodes: no namespace can be called so.
+const NOWHERE: &str = "stowage.dev";
+/// Nodes of a pool launched by one plan at most.
+const LAUNCHES_MAX: i64 = 1_000;
+
+/// What stands for a pool where it is remembered when it is worth planning again.
+pub(crate) fn key(pool: &str) -> String {
+    format!("static/{pool}")
+}
+
+/// Whether it is one of these.
+pub(crate) fn is_key(uid: &str) -> bool {
+    uid.starts_with("static/")
+}
+
+/// Nodes of a pool that are there or on their way and do not go.
+fn present(state: &State, seen: &Observation, pool: &str) -> i64 {
+    let claims = || seen.claims.values().filter(|claim| claim.pool == pool);
+    let claimed: BTreeSet<&str> = claims().filter_map(|claim| claim.instance.as_deref()).collect();
+    let bare = seen.nodes.values().filter(|node| {
+        node.labels.get(labels::NODEPOOL).is_some_and(|name| name == pool)
+            && !node.deleting
+            && node.instance.as_deref().is_none_or(|instance| !claimed.contains(instance))
+    });
+    let drafts = state.drafts.values().filter(|(draft, _)| draft.intent.pool == pool);
+    let count = claims().filter(|claim| !claim.deleting).count() + bare.count() + drafts.count();
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Nodes that static pools lack. Where plans are approved, none: what nobody waits for is not proposed.
+pub(crate) fn missing(state: &State, seen: &Observation) -> BTreeMap<String, i64> {
+    if state.settings.mode == Mode::Review {
+        return BTreeMap::new();
+    }
+    let lack = |(pool, replicas): (&String, &i64)| {
+        let missing = replicas.saturating_sub(present(state, seen, pool)).min(LAUNCHES_MAX);
+        (missing > 0).then(|| (pool.clone(), missing))
+    };
+    seen.statics.iter().filter_map(lack).collect()
+}
+
+/// Gives nodes back that static pools have too many of.
+pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+    if state.settings.mode != Mode::Auto {
+        return;
+    }
+    // No plan removes nodes of static pools. What is taken away is drained while there is time, and lacks from now on.
+    for claim in seen.claims.values().filter(|claim| seen.statics.contains_key(&claim.pool)) {
+        if claim.ours && !claim.deleting && claim.notices.is_final() {
+            claims::give_up(state, seen, &claim.name, Reason::Interrupted, requests);
+        }
+    }
+    for (pool, replicas) in &seen.statics {
+        let surplus = present(state, seen, pool).saturating_sub(*replicas);
+        let ours = seen.claims.values().filter(|claim| claim.pool == *pool && claim.ours && !claim.deleting);
+        let told = |claim: &&Claim| {
+            state.is_under_way(&Key { verb: Verb::DeleteClaim, object: claim.name.clone() }, seen.now)
+        };
+        // The view may be behind: who was told to go goes, and nobody in its place.
+        let (going, ours): (Vec<&Claim>, Vec<&Claim>) = ours.partition(told);
+        let surplus = usize::try_from(surplus).unwrap_or(0).saturating_sub(going.len());
+        if surplus == 0 {
+            continue;
+        }
+        let mut candidates: Vec<(Rank, &Claim)> =
+            ours.into_iter().map(|claim| (rank(seen, claim), claim)).collect();
+        candidates.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
+        for (_, claim) in candidates.into_iter().take(surplus) {
+            claims::give_up(state, seen, &claim.name, Reason::StaticScaleDown, requests);
+        }
+    }
+}
+
+/// Without a machine, without pods, without protected pods, few pods; the youngest first.
+type Rank = (bool, bool, bool, usize, i64);
+
+fn rank(seen: &Observation, claim: &Claim) -> Rank {
+    let node = claims::node_of(seen, claim.instance.as_deref().unwrap_or_default());
+    let pods: Vec<_> = seen
+        .pods
+        .values()
+        .filter(|pod| node.is_some_and(|node| pod.node.as_deref() == Some(&node.name)))
+        .filter_map(|pod| pod.drain.as_ref())
+        // Pods of DaemonSets make no node busy.
+        .filter(|drain| drain.tier == 0 || drain.tier == 2)
+        .collect();
+    let protected = pods.iter().any(|drain| drain.protected.is_some_and(|until| until > seen.now));
+    (claim.instance.is_some(), !pods.is_empty(), protected, pods.len(), -claim.created.0)
+}
+
+/// Pools that lack nodes as the planner sees them, with a pod for each node.
+pub(crate) fn expand(snapshot: &mut Snapshot, missing: &BTreeMap<String, i64>) {
+    for (name, missing) in missing {
+        let there: BTreeSet<&str> = snapshot.nodes.iter().map(|node| node.name.as_str()).collect();
+        let of_pool = |set: &stowage_models::selector::Labels| set.get(labels::NODEPOOL) == Some(name);
+        let nodes = snapshot.nodes.iter().filter(|node| of_pool(&node.labels)).count();
+        let claims = snapshot.node_claims.iter().filter(|claim| {
+            of_pool(&claim.labels) && claim.node.as_deref().is_none_or(|node| !there.contains(node))
+        });
+        let used = i64::try_from(nodes + claims.count()).unwrap_or(i64::MAX);
+        let pools = snapshot.node_pools.iter_mut();
+        let Some(pool) = pools.filter(|pool| !pool.deleting).find(|pool| pool.name == *name) else {
+            continue;
+        };
+        if pool.replicas.take().is_none() {
+            continue;
+        }
+        let most = used.saturating_add(*missing);
+        let limit = pool.limits.0.get("nodes").map_or(most, |limit| most.min(*limit));
+        pool.limits.0.insert("nodes".to_owned(), limit);
+        pool.labels.insert(STATIC_POOL.to_owned(), name.clone());
+        let (key, value) = (STATIC_POOL.to_owned(), name.clone());
+        pool.taints.push(Taint { key, value, effect: TaintEffect::NoSchedule });
+        snapshot.pods.extend((1..=*missing).map(|number| node_wanted(name, number)));
+    }
+}
+
+/// A pool as it is written.
+#[must_use]
+pub fn as_written(pool: &NodePool) -> Cow<'_, NodePool> {
+    if !pool.labels.contains_key(STATIC_POOL) {
+        return Cow::Borrowed(pool);
+    }
+    let mut pool = pool.clone();
+    pool.labels.remove(STATIC_POOL);
+    pool.taints.retain(|taint| taint.key != STATIC_POOL);
+    Cow::Owned(pool)
+}
+
+/// A pod that stands for a node.
+fn node_wanted(pool: &str, number: i64) -> Pod {
+    let tolerates = |key: &str| Toleration {
+        key: key.to_owned(),
+        operator: "Exists".to_owned(),
+        ..Toleration::default()
+    };
+    // No container has port 0, so nobody else is in its way, and no two of them share a node.
+    let alone = Container { host_ports: vec!["TCP/0.0.0.0/0".to_owned()], ..Container::default() };
+    Pod {
+        namespace: NOWHERE.to_owned(),
+        name: format!("{pool}-{number}"),
+        annotations: [(labels::BUFFER_POD.to_owned(), "true".to_owned())].into(),
+        spec: PodSpec {
+            containers: vec![alone],
+            node_selector: [(STATIC_POOL.to_owned(), pool.to_owned())].into(),
+            tolerations: vec![tolerates(STATIC_POOL), tolerates("")],
+            priority: i32::MIN,
+            ..PodSpec::default()
+        },
+        ..Pod::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "statics_tests.rs"]
+mod tests;
