@@ -394,3 +394,24 @@ fn plans_under_limits_weights_and_priorities_are_accepted() {
     assert!(refused.is_empty(), "{} refused, the first: {:?}", refused.len(), refused[0]);
     assert!(left > cases / 2, "limits hardly ever bind: {left} pods left out of {cases} cases");
 }
+
+/// Pods may ask for more resources together than nodes usually have, and there is an end to it that says so.
+#[test]
+fn many_resources_are_planned_for_and_too_many_are_an_error() {
+    let asking = |resources: usize| {
+        let pods = (0..resources).map(|number| {
+            let mut pod = pod(&format!("p{number:02}"), 100);
+            pod.spec.containers[0].requests.set(&format!("example.com/device-{number:02}"), 1);
+            pod
+        });
+        let mut snapshot = cluster(vec![pool("general", &["m5.large", "m5.xlarge"])], pods.collect());
+        snapshot.pods.push(pod("plain", 100));
+        snapshot.normalise();
+        snapshot
+    };
+    let plan = accepted(&asking(20), Catalog::embedded());
+    assert_eq!((plan.summary.pods_on_new, plan.summary.pods_unplaced), (1, 20));
+    let many = stowage_planner::plan(&asking(80), Catalog::embedded(), &policy(), &limits(1), &mut |_| {});
+    let text = many.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains("83 resources") && text.contains("at most 64"), "{text}");
+}

@@ -1,6 +1,6 @@
 //! NodeOverlays (`karpenter.sh/v1alpha1`): what people know of nodes and prices and the cloud does not say.
 //!
-//! What a set of overlays makes of offerings and nodes is section 1.11 of `docs/formulation.md`; planner and checker each work it out.
+//! What a set of overlays makes of offerings and nodes is section 1.12 of `docs/formulation.md`; planner and checker each work it out.
 
 use crate::catalog::scaled;
 use crate::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Resources};

@@ -8,8 +8,10 @@
 //! Its dual vector `y` gives the upper bound `sum_r y_r C_r + sum_j u_j max(0, p_j - y.w_j)`, which holds for *any*
 //! `y >= 0`; numerical trouble can therefore loosen the bound but never falsify it.
 
-/// Resources a bin may have at most; the widest pods in practice ask for seven.
-pub(crate) const RESOURCES_MAX: usize = 12;
+/// Resources that pods of one problem may ask for at most, together; in practice seven.
+pub(crate) const RESOURCES_MAX: usize = 64;
+/// So many are usual: less to clear for each bin.
+const RESOURCES_USUAL: usize = 12;
 
 /// One item of a knapsack: profit, copies at most, and the index of its weights.
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +40,19 @@ const EPS: f64 = 1e-11;
 impl Knapsack {
     /// Solves for `items` with weights `w[group * r ..][..r]` and capacity `c`; returns the bound at the final `y`.
     pub(crate) fn solve(&mut self, items: &[Item], w: &[f64], c: &[f64]) -> f64 {
+        match c.len() <= RESOURCES_USUAL {
+            true => self.solve_in::<RESOURCES_USUAL>(items, w, c),
+            false => self.solve_in::<RESOURCES_MAX>(items, w, c),
+        }
+    }
+
+    fn solve_in<const R: usize>(&mut self, items: &[Item], w: &[f64], c: &[f64]) -> f64 {
         let r = c.len();
-        debug_assert!(r <= RESOURCES_MAX);
         self.reset(items.len(), r);
         // Column ids: item j is j, the slack of resource i is items.len() + i. The inverse is row-major.
-        let mut basis = [0_usize; RESOURCES_MAX];
-        let mut inverse = [[0.0_f64; RESOURCES_MAX]; RESOURCES_MAX];
-        let mut x = [0.0_f64; RESOURCES_MAX];
+        let mut basis = [0_usize; R];
+        let mut inverse = [[0.0_f64; R]; R];
+        let mut x = [0.0_f64; R];
         for k in 0..r {
             basis[k] = items.len() + k;
             inverse[k][k] = 1.0;
@@ -56,7 +64,7 @@ impl Knapsack {
             let Some((entering, rising)) = self.choose(items, w) else {
                 break;
             };
-            let mut direction = [0.0_f64; RESOURCES_MAX];
+            let mut direction = [0.0_f64; R];
             match items.get(entering) {
                 Some(item) => {
                     let weights = &w[item.group * r..][..r];
@@ -125,12 +133,7 @@ impl Knapsack {
         self.y.resize(resources, 0.0);
     }
 
-    fn duals(
-        &mut self,
-        items: &[Item],
-        basis: &[usize; RESOURCES_MAX],
-        inverse: &[[f64; RESOURCES_MAX]; RESOURCES_MAX],
-    ) {
+    fn duals<const R: usize>(&mut self, items: &[Item], basis: &[usize; R], inverse: &[[f64; R]; R]) {
         let r = self.y.len();
         self.y.fill(0.0);
         for k in 0..r {
@@ -172,12 +175,7 @@ impl Knapsack {
     }
 }
 
-fn pivot(
-    inverse: &mut [[f64; RESOURCES_MAX]; RESOURCES_MAX],
-    direction: &[f64; RESOURCES_MAX],
-    k: usize,
-    r: usize,
-) {
+fn pivot<const R: usize>(inverse: &mut [[f64; R]; R], direction: &[f64; R], k: usize, r: usize) {
     let scale = 1.0 / direction[k];
     let pivot_row = inverse[k];
     for i in 0..r {
@@ -213,6 +211,23 @@ pub(crate) fn bound(items: &[Item], w: &[f64], c: &[f64], y: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More resources than are usual, all but two of which have room for all, change nothing.
+    #[test]
+    fn many_resources_are_as_few_where_only_few_are_scarce() {
+        let items: Vec<Item> =
+            (0..6).map(|group| Item { group, profit: 3.0 + group as f64, copies: 4.0 }).collect();
+        let (few, many) = (2, RESOURCES_USUAL + 9);
+        let weight = |group: usize, k: usize| if k < few { 1.0 + ((group + k) % 3) as f64 } else { 1.0 };
+        let weights = |r: usize| -> Vec<f64> {
+            (0..6).flat_map(|group| (0..r).map(move |k| weight(group, k))).collect()
+        };
+        let room = |r: usize| -> Vec<f64> { (0..r).map(|k| if k < few { 11.0 } else { 1_000.0 }).collect() };
+        let mut knapsack = Knapsack::default();
+        let short = knapsack.solve(&items, &weights(few), &room(few));
+        let long = knapsack.solve(&items, &weights(many), &room(many));
+        assert!(short > 0.0 && (short - long).abs() < 1e-9, "{short} {long}");
+    }
 
     /// Tries every vertex: each subset of items at 0 or u with one fractional pair solved by brute force is heavy, so
     /// the reference here is a fine grid over y, which bounds from above; the primal value bounds from below.

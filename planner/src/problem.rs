@@ -5,6 +5,7 @@ use crate::constraints::nodes::{Rules, own_cap};
 use crate::constraints::split::Split;
 use crate::constraints::{Constraints, Wants};
 use crate::existing::{existing_bins, limits};
+use crate::knapsack::RESOURCES_MAX;
 use crate::matching::{effective_request, unsupported};
 use crate::min_values::{self, Choices};
 use crate::offerings::{self, Offering, Signature};
@@ -248,7 +249,7 @@ impl<'a> Problem<'a> {
     /// Reads a snapshot.
     ///
     /// # Errors
-    /// [`PlanError::TooLarge`] beyond [`PODS_MAX`] pods.
+    /// [`PlanError::TooLarge`] beyond [`PODS_MAX`] pods, or [`RESOURCES_MAX`] resources that they ask for.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         catalog: &'a Catalog,
@@ -300,6 +301,12 @@ impl<'a> Problem<'a> {
         };
         problem.note_overlays();
         problem.group_pods();
+        if problem.resources.len() > RESOURCES_MAX {
+            let (count, names) = (problem.resources.len(), problem.resources.join(", "));
+            let message =
+                format!("pods ask for {count} resources together ({names}); at most {RESOURCES_MAX}");
+            return Err(PlanError::TooLarge(message));
+        }
         problem.note_preferences();
         problem.note_surroundings();
         offerings::enumerate(&mut problem);

@@ -17,6 +17,8 @@ use stowage_models::selector::{LabelSelector, Labels};
 
 /// Virtual pods of a buffer at most: more is a slip, and the snapshot must fit the memory.
 const PODS_MAX: i64 = 5_000;
+/// Virtual pods of all buffers at most, for the same reason: whoever may make buffers may make many.
+pub(crate) const PODS_OF_ALL_MAX: usize = 50_000;
 /// The only strategy there is: room is launched when it is missing.
 const ACTIVE: &str = "buffer.x-k8s.io/active-capacity";
 
@@ -109,7 +111,7 @@ struct ShapeSpec {
     template: Option<RawTemplate>,
 }
 
-fn unresolved(reason: &'static str, message: impl Into<String>) -> Unresolved {
+pub(crate) fn unresolved(reason: &'static str, message: impl Into<String>) -> Unresolved {
     Unresolved { reason, message: message.into() }
 }
 

@@ -1,6 +1,6 @@
 //! What has been read so far, and how it becomes one snapshot.
 
-use crate::buffer::{NAME_PREFIX, RawBuffer, Shapes};
+use crate::buffer::{NAME_PREFIX, PODS_OF_ALL_MAX, RawBuffer, Shapes, unresolved};
 use crate::cluster::PriorityClass;
 use crate::error::EXPORT_HINT;
 use crate::merge::{Entries, Named};
@@ -197,8 +197,17 @@ impl Collector {
             true => BTreeSet::new(),
             false => self.lists.pods.iter().filter(like_ours).map(Pod::id).collect(),
         };
+        let mut left = PODS_OF_ALL_MAX;
         for raw in std::mem::take(&mut self.buffers) {
-            let (buffer, pods) = raw.resolve(&self.shapes);
+            let (mut buffer, mut pods) = raw.resolve(&self.shapes);
+            if pods.len() > left {
+                let message = format!(
+                    "all buffers together ask for more than {PODS_OF_ALL_MAX} pods; those read before it count"
+                );
+                (pods, buffer.pods) = (Vec::new(), Vec::new());
+                buffer.outcome = Err(unresolved("ResolutionFailed", message));
+            }
+            left -= pods.len();
             if let Err(why) = &buffer.outcome {
                 notes.push(format!(
                     "CapacityBuffer {}/{} keeps no room: {}",

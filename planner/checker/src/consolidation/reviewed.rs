@@ -4,6 +4,7 @@ use super::allow::Guard;
 use super::{rules, states};
 use crate::finding::{Finding, code};
 use crate::limits;
+use crate::overlays::{Overlaid, with};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::Wave;
@@ -49,6 +50,7 @@ fn over_limits(snapshot: &Snapshot, catalog: &Catalog, launches: &[Launch], wave
     let mut findings = Vec::new();
     let mut removed: BTreeSet<&str> = BTreeSet::new();
     let mut launched: BTreeSet<&str> = BTreeSet::new();
+    let overlaid = Overlaid::new(snapshot, catalog);
     for (index, wave) in waves.iter().enumerate() {
         launched.extend(wave.launches.iter().map(String::as_str));
         let mut there = Snapshot {
@@ -69,7 +71,8 @@ fn over_limits(snapshot: &Snapshot, catalog: &Catalog, launches: &[Launch], wave
                     ("nodes", _) => 1,
                     (_, None) => 0,
                     (resource, Some(kind)) => {
-                        i128::from(kind.capacity(&snapshot.settings, &class).get(resource))
+                        let stated = overlaid.stated(snapshot, &catalog.region, pool, kind);
+                        i128::from(with(kind.capacity(&snapshot.settings, &class), &stated).get(resource))
                     }
                 };
                 let sum = limit.used + own.iter().map(one).sum::<i128>();
