@@ -78,7 +78,8 @@ fn look_again(state: &mut State, seen: &Observation) {
     for pool in seen.statics.keys() {
         if missing.contains_key(pool) {
             state.settle(&statics::key(pool), seen.now);
-        } else {
+        } else if !statics::are_coming(state, seen, pool) {
+            // While one is on its way it may be refused as the last one was.
             state.again.remove(&statics::key(pool));
         }
     }
