@@ -46,7 +46,9 @@ pub(crate) fn accept(
         return;
     }
     if !batch.waves.is_empty() {
-        removal::begin(state, seen, batch);
+        if !removal::has_to_wait(state, batch) {
+            removal::begin(state, seen, batch);
+        }
         return;
     }
     let covered = slots::covered(state, seen);
