@@ -109,7 +109,7 @@ fn stands_against(one: &Leaving, subject: &Subject<'_>) -> Option<Obstacle> {
     }
     let ends = subject.due.departure().filter(|due| due.reason == DepartureReason::Interrupted);
     let ends = ends.and_then(|due| due.deadline.as_deref()).and_then(schedule::instant);
-    if one.deadline.is_some() && one.deadline != ends {
+    if one.deadline.is_some() && (ends.is_none() || (one.forced && one.deadline != ends)) {
         return obstacle(NodeReason::Worth, "its machine does not end when it says".to_owned());
     }
     let (reason, pod, budget) = subject.stays.clone()?;
