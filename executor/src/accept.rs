@@ -46,7 +46,9 @@ pub(crate) fn accept(
         return;
     }
     if !batch.waves.is_empty() {
-        removal::begin(state, seen, batch);
+        if !removal::has_to_wait(state, batch) {
+            removal::begin(state, seen, batch);
+        }
         return;
     }
     let covered = slots::covered(state, seen);
@@ -78,7 +80,8 @@ fn look_again(state: &mut State, seen: &Observation) {
     for pool in seen.statics.keys() {
         if missing.contains_key(pool) {
             state.settle(&statics::key(pool), seen.now);
-        } else {
+        } else if !statics::are_coming(state, seen, pool) {
+            // While one is on its way it may be refused as the last one was.
             state.again.remove(&statics::key(pool));
         }
     }

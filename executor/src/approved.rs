@@ -46,8 +46,12 @@ pub(crate) fn unmet(seen: &Observation, proposal: &Proposal) -> Option<Unmet> {
                 format!("{action}: it is to go by plan {} already", other.plan),
             ));
         }
-        if seen.nodes.get(&one.node).is_none_or(|node| node.uid != one.uid) {
+        let Some(node) = seen.nodes.get(&one.node).filter(|node| node.uid == one.uid) else {
             return stale(format!("{action}: node {} is gone, or another one by now", one.node));
+        };
+        // What is read is a node, what is deleted a claim: of another machine's nobody has read.
+        if claim.instance.is_none() || claim.instance != node.instance {
+            return stale(format!("{action}: NodeClaim {name} is not that of node {}", one.node));
         }
         if let Some(pod) = newcomer(seen, one) {
             return stale(format!("{action}: pod {pod} has come to the node since it was planned"));
@@ -339,7 +343,7 @@ mod tests {
             let pod = Pod { uid: "x".to_owned(), node: Some("a".to_owned()), drain, ..Pod::default() };
             seen.pods.insert(PodRef("default/x".to_owned()), pod);
         };
-        let table: [(Change, &str); 8] = [
+        let table: [(Change, &str); 10] = [
             (|seen| drop(seen.claims.remove("claim-a")), "Stale: remove/a: NodeClaim claim-a is gone"),
             (
                 |seen| seen.claims.get_mut("claim-a").expect("it").ours = false,
@@ -361,6 +365,17 @@ mod tests {
                 "Stale: remove/a: node a is gone, or another one by now",
             ),
             (|seen| drop(seen.nodes.remove("a")), "Stale: remove/a: node a is gone, or another one by now"),
+            (
+                |seen| seen.claims.get_mut("claim-a").expect("it").instance = Some("i-b".to_owned()),
+                "Stale: remove/a: NodeClaim claim-a is not that of node a",
+            ),
+            (
+                |seen| {
+                    seen.claims.get_mut("claim-a").expect("it").instance = None;
+                    seen.nodes.get_mut("a").expect("it").instance = None;
+                },
+                "Stale: remove/a: NodeClaim claim-a is not that of node a",
+            ),
             (
                 |seen| drop(seen.pods.remove(&PodRef("default/new".to_owned()))),
                 "Stale: launch/new-0001: pod default/new is gone",

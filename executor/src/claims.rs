@@ -4,6 +4,7 @@ use crate::drain::{self, Drained};
 use crate::request::{Failure, Key, Reason, Request, Verb};
 use crate::slots;
 use crate::state::State;
+use crate::statics;
 use crate::time::{LAUNCH_TIMEOUT, VOLUMES_MAX};
 use crate::view::{Claim, Instance, InstanceState, Node, Observation};
 use stowage_models::labels;
@@ -109,6 +110,10 @@ pub(crate) fn not_launched(
                 let nameless = matches!(why, Failure::Capacity(offerings) if offerings.is_empty());
                 if reason == Reason::LaunchFailed || nameless {
                     claim.pods.iter().for_each(|pod| state.settle(&pod.uid, seen.now));
+                    // Nodes of static pools are for no pod: their pool waits.
+                    if seen.statics.contains_key(&claim.pool) {
+                        state.settle(&statics::key(&claim.pool), seen.now);
+                    }
                 }
                 // An earlier attempt may have succeeded with its answer lost; then the machine is known by its tag.
                 if claim.instance.is_none() && seen.leader && seen.synced {

@@ -161,6 +161,10 @@ impl Course {
         self.plan == plan && self.at == 0 && !self.launched
     }
 
+    fn is_approved(&self) -> bool {
+        self.waves.iter().flat_map(|wave| &wave.removals).any(|removal| removal.approved)
+    }
+
     fn has_intended(&self, removal: &Removal) -> bool {
         self.plan == removal.plan && !self.launched
     }
@@ -187,6 +191,12 @@ pub(crate) fn begin(state: &mut State, seen: &Observation, batch: &PlannedBatch)
     state.course = Some(Course { plan, waves, at: 0, since: seen.now, launched: false });
 }
 
+/// Whether somebody has approved what is under way, and nothing of this plan goes by force: it would cut short what was approved.
+pub(crate) fn has_to_wait(state: &State, batch: &PlannedBatch) -> bool {
+    let mut removals = batch.waves.iter().flat_map(|wave| &wave.removals);
+    state.course.as_ref().is_some_and(Course::is_approved) && !removals.any(|removal| removal.forced)
+}
+
 /// What is carried out has no further waves. What was approved and not begun for sure may begin later.
 fn abandon(state: &mut State) {
     if let Some(course) = state.course.take()
@@ -210,10 +220,17 @@ fn is_meant(state: &State, removal: &Removal) -> bool {
     acts(state) && (removal.approved || (unasked && (settings.consolidate || removal.reason.is_departure())))
 }
 
+/// Whether a plan may go on as things are set now: they may have changed since it was made.
+fn may_go_on(state: &State, course: &Course) -> bool {
+    let asks = state.settings.need_approval(&[], &course.waves) && !course.is_approved();
+    let of_wave = course.wave().into_iter().flat_map(|wave| &wave.removals);
+    !asks && of_wave.filter(|removal| !removal.forced).all(|removal| is_meant(state, removal))
+}
+
 /// What of the plan is next: the wave under way is written on its claims, then launched; when its nodes are gone, the next follows.
 pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     let Some(mut course) = state.course.take() else { return };
-    if !acts(state) {
+    if !acts(state) || !may_go_on(state, &course) {
         return;
     }
     let no_launching = state.no_launching(seen.now).is_some();

@@ -1,5 +1,7 @@
 //! What an operator may set.
 
+use crate::removal::PlannedWave;
+use crate::request::Intent;
 use crate::time::{CAPACITY_PAUSE, MINUTE, REGISTRATION_TIMEOUT, SECOND, SLOT_TIMEOUT};
 use crate::view::PlannedBatch;
 use stowage_models::units::UsdMicros;
@@ -49,14 +51,20 @@ impl Settings {
     /// if the rules say so of these.
     #[must_use]
     pub fn needs_approval(&self, batch: &PlannedBatch) -> bool {
-        let mut removals = batch.waves.iter().flat_map(|wave| &wave.removals).peekable();
+        self.need_approval(&batch.launches, &batch.waves)
+    }
+
+    /// The same of launches and waves.
+    pub(crate) fn need_approval(&self, launches: &[Intent], waves: &[PlannedWave]) -> bool {
+        let mut removals = waves.iter().flat_map(|wave| &wave.removals).peekable();
         let removes = removals.peek().is_some();
         if self.mode != Mode::Review || (removes && !self.review.forced && removals.all(|one| one.forced)) {
             return false;
         }
-        let launches =
-            batch.launches.len() + batch.waves.iter().map(|wave| wave.launches.len()).sum::<usize>();
-        (removes && self.review.removals) || (launches > 0 && self.launches_need_approval(batch.cost()))
+        let mut launches = waves.iter().flat_map(|wave| &wave.launches).chain(launches).peekable();
+        let launches_any = launches.peek().is_some();
+        let cost = launches.filter_map(|launch| launch.offerings.first()).map(|one| one.price).sum();
+        (removes && self.review.removals) || (launches_any && self.launches_need_approval(cost))
     }
 }
 

@@ -33,18 +33,29 @@ pub(crate) fn is_key(uid: &str) -> bool {
     uid.starts_with("static/")
 }
 
-/// Nodes of a pool that are there or on their way and do not go.
-fn present(state: &State, seen: &Observation, pool: &str) -> i64 {
+/// Nodes of a pool that are there or on their way and do not go. While a machine starts, nothing tells whether a node without a claim is its
+/// own: such nodes are counted where more of them are launched if they are not (`generous`), and left out where others are given back.
+fn present(state: &State, seen: &Observation, pool: &str, generous: bool) -> i64 {
     let claims = || seen.claims.values().filter(|claim| claim.pool == pool);
+    let unclear = !generous && claims().any(|claim| claim.instance.is_none());
     let claimed: BTreeSet<&str> = claims().filter_map(|claim| claim.instance.as_deref()).collect();
     let bare = seen.nodes.values().filter(|node| {
-        node.labels.get(labels::NODEPOOL).is_some_and(|name| name == pool)
+        !unclear
+            && node.labels.get(labels::NODEPOOL).is_some_and(|name| name == pool)
             && !node.deleting
-            && node.instance.as_deref().is_none_or(|instance| !claimed.contains(instance))
+            // One that has just joined is that of a claim, which is counted; and so is one of which nobody knows the machine yet.
+            && node.taints.iter().all(|taint| taint.key != labels::TAINT_UNREGISTERED)
+            && node.instance.as_deref().is_some_and(|instance| !claimed.contains(instance))
     });
     let drafts = state.drafts.values().filter(|(draft, _)| draft.intent.pool == pool);
     let count = claims().filter(|claim| !claim.deleting).count() + bare.count() + drafts.count();
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Whether machines of a pool were asked for and are not there yet.
+pub(crate) fn are_coming(state: &State, seen: &Observation, pool: &str) -> bool {
+    state.drafts.values().any(|(draft, _)| draft.intent.pool == pool)
+        || seen.claims.values().any(|claim| claim.pool == pool && !claim.deleting && claim.instance.is_none())
 }
 
 /// Nodes that static pools lack. Where plans are approved, none: what nobody waits for is not proposed.
@@ -53,7 +64,7 @@ pub(crate) fn missing(state: &State, seen: &Observation) -> BTreeMap<String, i64
         return BTreeMap::new();
     }
     let lack = |(pool, replicas): (&String, &i64)| {
-        let missing = replicas.saturating_sub(present(state, seen, pool)).min(LAUNCHES_MAX);
+        let missing = replicas.saturating_sub(present(state, seen, pool, true)).min(LAUNCHES_MAX);
         (missing > 0).then(|| (pool.clone(), missing))
     };
     seen.statics.iter().filter_map(lack).collect()
@@ -61,17 +72,21 @@ pub(crate) fn missing(state: &State, seen: &Observation) -> BTreeMap<String, i64
 
 /// Gives nodes back that static pools have too many of.
 pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
-    if state.settings.mode != Mode::Auto {
+    if state.settings.mode == Mode::Review && state.settings.review.forced {
         return;
     }
-    // No plan removes nodes of static pools. What is taken away is drained while there is time, and lacks from now on.
+    // No plan removes nodes of static pools. What is taken away is drained while there is time, and lacks from now on. In review, too: what
+    // goes by force waits for nobody there, unless the rules say so.
     for claim in seen.claims.values().filter(|claim| seen.statics.contains_key(&claim.pool)) {
         if claim.ours && !claim.deleting && claim.notices.is_final() {
             claims::give_up(state, seen, &claim.name, Reason::Interrupted, requests);
         }
     }
+    if state.settings.mode != Mode::Auto {
+        return;
+    }
     for (pool, replicas) in &seen.statics {
-        let surplus = present(state, seen, pool).saturating_sub(*replicas);
+        let surplus = present(state, seen, pool, false).saturating_sub(*replicas);
         let ours = seen.claims.values().filter(|claim| claim.pool == *pool && claim.ours && !claim.deleting);
         let told = |claim: &&Claim| {
             state.is_under_way(&Key { verb: Verb::DeleteClaim, object: claim.name.clone() }, seen.now)

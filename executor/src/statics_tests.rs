@@ -120,6 +120,45 @@ fn what_cannot_be_launched_is_tried_less_and_less() {
 }
 
 #[test]
+fn a_refusal_that_names_no_offering_is_not_asked_for_again_at_once() {
+    let mut state = auto();
+    let mut seen = seen(1, 0);
+    let mut times = Vec::new();
+    for round in 0..2_000_i64 {
+        seen.now = Time(1_000_000 + round * 500);
+        let (next, requests) = step(state, &seen);
+        state = next;
+        seen.answers.clear();
+        for request in requests {
+            match request {
+                Request::Plan { ticket, removals, .. } => {
+                    let action = format!("launch/{round}");
+                    let intent = Intent { action, pool: "base".to_owned(), ..Intent::default() };
+                    let plan = format!("plan-{round}");
+                    let launches = if removals { Vec::new() } else { vec![intent] };
+                    let batch = PlannedBatch { plan, launches, ..PlannedBatch::default() };
+                    seen.answers.push(Answer::Planned(ticket, Box::new(batch)));
+                }
+                Request::CreateClaim(draft) => {
+                    let starts = Claim { instance: None, registered: None, initialized: None, ..claim(9) };
+                    let claim = Claim { name: draft.name.clone(), created: seen.now, ..starts };
+                    seen.claims.insert(claim.name.clone(), claim);
+                }
+                Request::Launch { claim, .. } => {
+                    times.push(round);
+                    let why = crate::Failure::Capacity(Vec::new());
+                    seen.answers.push(Answer::NotLaunched { claim, why });
+                }
+                Request::DeleteClaim { claim, .. } => drop(seen.claims.remove(&claim)),
+                _ => {}
+            }
+        }
+    }
+    let pauses: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((2..12).contains(&times.len()) && pauses.is_sorted(), "{times:?}");
+}
+
+#[test]
 fn the_emptiest_go_and_no_more_than_are_too_many() {
     let mut seen = seen(2, 4);
     // One has no machine yet; one has a pod of a DaemonSet only; one is protected; one has two pods.
@@ -163,6 +202,32 @@ fn the_emptiest_go_and_no_more_than_are_too_many() {
 }
 
 #[test]
+fn a_machine_that_starts_is_counted_once() {
+    // It has joined, and has no provider id yet; or its claim does not know it yet, or not even that it has one.
+    let joined: [fn(&mut Observation); 3] = [
+        |seen| seen.nodes.get_mut("node-1").expect("it").instance = None,
+        |seen| {
+            let key = labels::TAINT_UNREGISTERED.to_owned();
+            let taint = Taint { key, value: String::new(), effect: TaintEffect::NoExecute };
+            seen.nodes.get_mut("node-1").expect("it").taints.push(taint);
+            seen.claims.get_mut("claim-1").expect("it").instance = None;
+        },
+        |seen| seen.claims.get_mut("claim-1").expect("it").instance = None,
+    ];
+    for change in joined {
+        let mut seen = seen(2, 2);
+        change(&mut seen);
+        let (state, requests) = step(auto(), &seen);
+        assert_eq!(given_back(&requests), Vec::<&str>::new(), "{:?}", seen.nodes);
+        assert_eq!(missing(&state, &seen), BTreeMap::new());
+    }
+    // A node of nobody's is one nevertheless, once nothing starts.
+    let mut seen = seen(2, 3);
+    seen.claims.remove("claim-0");
+    assert_eq!(given_back(&step(auto(), &seen).1).len(), 1);
+}
+
+#[test]
 fn what_is_taken_away_is_drained_and_lacks_from_then_on() {
     let mut seen = seen(2, 2);
     let notice = stowage_models::departure::Notices::parse("SpotInterruption@2026-11-22T04:02:00Z");
@@ -170,6 +235,14 @@ fn what_is_taken_away_is_drained_and_lacks_from_then_on() {
     let (state, requests) = step(auto(), &seen);
     let taken = |request: &&Request| matches!(request, Request::DeleteClaim { why: Reason::Interrupted, .. });
     assert_eq!(requests.iter().filter(taken).count(), 1, "{requests:?}");
+    // Its pods need not wait for anybody in review, unless they are to; and no plan is asked for, as none removes it.
+    for (forced, count) in [(false, 1), (true, 0)] {
+        let review = crate::Review { forced, ..crate::Review::default() };
+        let mut state = State::new(Settings { mode: Mode::Review, review, ..Settings::default() });
+        assert!(!crate::removal::is_due(&mut state, &seen, false));
+        let (_, requests) = step(state, &seen);
+        assert_eq!(requests.iter().filter(taken).count(), count, "{requests:?}");
+    }
     seen.claims.get_mut("claim-1").expect("a claim").deleting = true;
     assert_eq!(missing(&state, &seen), [("base".to_owned(), 1)].into());
 }

@@ -93,6 +93,9 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
             state.stock.hit(&offering);
             let pool = seen.claims.get(claim).map(|claim| claim.pool.clone());
             state.lessons.launched(pool.as_deref(), now);
+            if let Some(pool) = &pool {
+                state.again.remove(&statics::key(pool));
+            }
             state.launched.insert(claim.clone(), launched.instance.clone());
         }
         Answer::NotPrepared { claim, why } => not_prepared(state, claim, why, now),

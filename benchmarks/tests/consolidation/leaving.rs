@@ -40,7 +40,8 @@ fn scene() -> (Snapshot, Vec<Leaving>, ConsolidationPolicy) {
             to: Some(one.to.clone()),
         });
         let decided = consolidation.nodes.iter().find(|one| one.node == *node).expect("it is decided");
-        leaving.push(Leaving { node: node.clone(), reason: decided.reason, pods: pods.collect() });
+        let (node, reason, pods) = (node.clone(), decided.reason, pods.collect());
+        leaving.push(Leaving { node, reason, forced: false, deadline: None, pods });
     }
     leaving.sort_by_key(|one| one.pods.is_empty());
     assert!(leaving.iter().any(|one| !one.pods.is_empty()), "{leaving:?}");
@@ -129,6 +130,11 @@ fn what_has_come_in_the_way_is_found() {
     // It was to go because it had drifted, and has not.
     let drifted = [Leaving { reason: NodeReason::Drifted, ..only[0].clone() }];
     assert_eq!(reason(&snapshot, &policy, &drifted), Some(NodeReason::Worth));
+    // Nobody's word is enough for what asks nobody.
+    let forced = [Leaving { forced: true, ..only[0].clone() }];
+    assert_eq!(reason(&snapshot, &policy, &forced), Some(NodeReason::Worth));
+    let ends = [Leaving { deadline: Some(0), ..only[0].clone() }];
+    assert_eq!(reason(&snapshot, &policy, &ends), Some(NodeReason::Worth));
 }
 
 #[test]

@@ -164,22 +164,26 @@ pub(crate) async fn plan_now(
     let (live, settings) = (ports.cloud.catalog(), options.settings.clone());
     let known = input.clone();
     let begun = Instant::now();
-    let work = move || -> Decided {
+    let work = move || -> Result<(Plan, PlanningView, bool), String> {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
         let (plan, view) = decide(&options, &snapshot, catalog, &known, None)?;
         let forced = unasked(&options.settings, &plan);
         if forced.is_empty() {
-            return Ok((plan, view));
+            return Ok((plan, view, true));
         }
-        decide(&options, &snapshot, catalog, &known, Some(&forced))
+        let (plan, view) = decide(&options, &snapshot, catalog, &known, Some(&forced))?;
+        Ok((plan, view, false))
     };
-    let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
+    let (plan, view, full) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
     let Some(consolidation) = &plan.consolidation else {
         return Err("the plan says nothing of consolidation".to_owned());
     };
-    savings::tell(&ports.metrics, &consolidation.summary);
-    kept.tell(&ports.events, &versions, &consolidation.nodes);
-    telling::removals_planned(&ports.metrics, consolidation, begun.elapsed());
+    // A plan of what goes by force alone says nothing of the others.
+    if full {
+        savings::tell(&ports.metrics, &consolidation.summary);
+        kept.tell(&ports.events, &versions, &consolidation.nodes);
+    }
+    telling::removals_planned(&ports.metrics, consolidation, full, begun.elapsed());
     if consolidation.waves.is_empty() {
         return Ok(PlannedBatch::default());
     }

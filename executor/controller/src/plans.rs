@@ -114,10 +114,12 @@ impl Plans {
             let more = running == Some(plan.as_str());
             let late = !more && now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
             let over = count(Fate::Pending) == 0 && (ready + failed == entry.all || late);
+            // What is left of a plan that removes nodes does not come any more: it was cut short. Launches alone may have become needless.
+            let cut = ready < entry.all && entry.claims.keys().any(|name| name.starts_with('-'));
             let phase = match over {
                 false => "Executing",
                 true if entry.claims.is_empty() && entry.all > 0 => "Superseded",
-                true if failed > 0 => "Failed",
+                true if failed > 0 || cut => "Failed",
                 true => "Completed",
             };
             if entry.told != Some((phase, ready)) {
@@ -227,5 +229,24 @@ mod tests {
         assert_eq!(plans.look(&begun, None, now + EMPTY_AFTER), [], "its second launch is still to come");
         let rest = phases(&mut plans, &[("a", true, false), ("b", false, false)], now + EMPTY_AFTER);
         assert_eq!(rest, [("Executing", 1, 2)]);
+    }
+
+    #[test]
+    fn a_plan_that_removes_nodes_and_was_cut_short_has_failed() {
+        let now = Instant::now();
+        let mut plans = Plans::default();
+        plans.published("plan", 2, now);
+        let mut going = seen(&[("a", true, false)]);
+        let removal = serde_json::json!({
+            "plan": "plan", "action": "remove/n", "wave": 1, "claim": "a", "node": "n", "uid": "u",
+            "reason": "Underutilized", "pods": [], "needs": [], "since": 0,
+        });
+        let claim = going.claims.get_mut("a").expect("it");
+        claim.plan = String::new();
+        claim.removal = Some(serde_json::from_value(removal).expect("a removal"));
+        assert_eq!(plans.look(&going, Some("plan"), now), []);
+        let rest = phases(&mut plans, &[], now);
+        assert_eq!(rest, [("Executing", 1, 2)], "its second wave may come");
+        assert_eq!(phases(&mut plans, &[], now + EMPTY_AFTER), [("Failed", 1, 2)]);
     }
 }

@@ -207,7 +207,13 @@ pub(crate) fn leaving(removal: &Removal, facts: &stowage_executor::Observation) 
             Place::Claim(claim) => node_of(claim),
         }),
     });
-    Leaving { node: removal.node.clone(), reason: removal.reason, pods: pods.collect() }
+    Leaving {
+        node: removal.node.clone(),
+        reason: removal.reason,
+        forced: removal.forced,
+        deadline: removal.deadline.map(|at| at.0.div_euclid(1_000)),
+        pods: pods.collect(),
+    }
 }
 
 /// Looks at a node itself: nobody has come whom the referee did not see, and nobody must stay.

@@ -91,7 +91,7 @@ pub(crate) fn plan(metrics: &Metrics, plan: &Plan, took: Duration) {
 }
 
 /// A plan with removals, or without, that was made.
-pub(crate) fn removals_planned(metrics: &Metrics, plan: &Consolidation, took: Duration) {
+pub(crate) fn removals_planned(metrics: &Metrics, plan: &Consolidation, full: bool, took: Duration) {
     metrics.observe(EVALUATION, &[("consolidation_type", "joint")], took);
     let mut eligible = 0_i64;
     for node in &plan.nodes {
@@ -101,7 +101,9 @@ pub(crate) fn removals_planned(metrics: &Metrics, plan: &Consolidation, took: Du
             metrics.count(DECISIONS, &[("decision", "delete"), ("reason", &reason)], 1);
         }
     }
-    metrics.set(ELIGIBLE, &[], eligible.saturating_mul(1_000_000));
+    if full {
+        metrics.set(ELIGIBLE, &[], eligible.saturating_mul(1_000_000));
+    }
 }
 
 /// Whether everything is stopped.

@@ -23,6 +23,8 @@ pub(crate) async fn watch(listener: Arc<Listener>, every: Duration) {
         if !listener.is_on() {
             // Whoever acted meanwhile has looked for itself.
             failing.clear();
+            // It does not ask, so nothing of it is missing: what was said before holds no more.
+            listener.degrade(NAME, Ok(()));
             tokio::time::sleep(IDLE).await;
             continue;
         }

@@ -118,7 +118,10 @@ pub async fn show(client: &Client, plan: &str) -> Result<String, Failure> {
             let to =
                 |to: &Option<crate::Target>| to.as_ref().map_or("nowhere", crate::Target::name).to_owned();
             let moves = one.pods.iter().map(|pod| format!("{} -> {}", pod.pod, to(&pod.to)));
-            (crate::removal(&one.node), moves.collect::<Vec<_>>().join(", "))
+            let force = if one.forced { "by force; " } else { "" };
+            let end = one.deadline.as_ref().map(|end| format!("ends at {end}; ")).unwrap_or_default();
+            let moves = moves.collect::<Vec<_>>().join(", ");
+            (crate::removal(&one.node), format!("{force}{end}{moves}"))
         })
         .collect();
     for action in &spec.actions {

@@ -69,7 +69,11 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
         seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
     };
-    let noticed = seen.claims.values().filter(|claim| claim.notices.is_final());
+    // No plan removes nodes of static pools: they are drained by themselves.
+    let noticed = seen
+        .claims
+        .values()
+        .filter(|claim| claim.notices.is_final() && !seen.statics.contains_key(&claim.pool));
     let noticed =
         noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
     if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {

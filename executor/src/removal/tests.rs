@@ -311,6 +311,49 @@ fn intent_is_written_before_anything_is_launched_and_waves_follow_one_another() 
 }
 
 #[test]
+fn a_plan_goes_no_further_than_it_would_be_begun_as_things_are_set() {
+    let name = accept::name_of("plan", "launch/new-0001", "default");
+    let first = PlannedWave { launches: Vec::new(), removals: vec![removal(Place::Node("b".to_owned()))] };
+    let mut other = removal(Place::Claim(name));
+    (other.claim, other.node, other.uid) = ("claim-b".to_owned(), "b".to_owned(), "uid-b".to_owned());
+    let second = PlannedWave { launches: vec![intent()], removals: vec![other] };
+    let plan = |forced: bool, approved: bool| {
+        let mut waves = vec![first.clone(), second.clone()];
+        for removal in waves.iter_mut().flat_map(|wave| &mut wave.removals) {
+            (removal.forced, removal.approved) = (forced, approved);
+        }
+        PlannedBatch { plan: "plan".to_owned(), waves, ..PlannedBatch::default() }
+    };
+    let review = Settings { mode: Mode::Review, ..settings() };
+    let asking = crate::Review { forced: true, ..crate::Review::default() };
+    let table = [
+        (settings(), plan(false, false), true),
+        (review.clone(), plan(false, false), false),
+        (review.clone(), plan(false, true), true),
+        (review.clone(), plan(true, false), true),
+        (Settings { review: asking, ..review }, plan(true, false), false),
+        (Settings { consolidate: false, ..settings() }, plan(false, false), false),
+        (Settings { consolidate: false, ..settings() }, plan(false, true), true),
+    ];
+    for (changed, batch, goes_on) in table {
+        let (mut state, mut seen) = (State::new(settings()), scene());
+        begin(&mut state, &seen, &batch);
+        play(&mut state, &seen);
+        intend(&mut seen, batch.waves[0].removals[0].clone());
+        play(&mut state, &seen);
+        assert_eq!(state.removing(), Some("plan"));
+        // Between its waves.
+        seen.claims.remove("claim-a");
+        seen.nodes.remove("a");
+        state.settings = changed.clone();
+        let mut said = play(&mut state, &seen);
+        said.extend(play(&mut state, &seen));
+        assert_eq!(said.contains(&"intend claim-b".to_owned()), goes_on, "{said:?} {changed:?}");
+        assert_eq!(state.removing().is_some(), goes_on);
+    }
+}
+
+#[test]
 fn room_is_spoken_for_where_pods_are_to_go() {
     let mut seen = scene();
     intend(&mut seen, removal(Place::Node("b".to_owned())));

@@ -144,7 +144,11 @@ async fn only_approved_nodes_go() {
     eventually("at rest", LATER, || at_rest(&scene)).await.expect("it comes to rest");
     let after = names(&scene).await;
     assert_eq!(before.difference(&after).cloned().collect::<BTreeSet<_>>(), removed(&done));
-    assert!(!removed(&done).is_empty() && done_to_pods(&scene).0.len() >= evicted);
+    assert!(!removed(&done).is_empty());
+    let (all, deleted) = done_to_pods(&scene);
+    let since: BTreeSet<String> = all.into_iter().skip(evicted).collect();
+    assert!(moved(&done).is_subset(&since), "{since:?} {:?}", moved(&done));
+    assert_eq!(deleted, Vec::<String>::new());
     all_ready(&pods, left).await.expect("they are ready");
 
     // A machine is taken away: nobody is asked.

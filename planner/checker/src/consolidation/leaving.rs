@@ -7,8 +7,10 @@ use crate::filters::{World, realise};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
+use stowage_models::departure::DepartureReason;
 use stowage_models::labels;
 use stowage_models::objects::{Pod, PodRef};
+use stowage_models::schedule;
 use stowage_models::snapshot::Snapshot;
 
 /// A node that a plan removes.
@@ -18,6 +20,10 @@ pub struct Leaving {
     pub node: String,
     /// Why it goes.
     pub reason: NodeReason,
+    /// It is to go whatever stands against it.
+    pub forced: bool,
+    /// When its machine is said to end by itself, in seconds since 1970.
+    pub deadline: Option<i64>,
     /// Its own pods when it was planned.
     pub pods: Vec<LeavingPod>,
 }
@@ -96,6 +102,15 @@ pub fn check_removals(
 fn stands_against(one: &Leaving, subject: &Subject<'_>) -> Option<Obstacle> {
     if one.reason.is_departure() && subject.due.departure().is_none() {
         return obstacle(NodeReason::Worth, format!("it was {:?}, and is not any more", one.reason));
+    }
+    // What goes by force asks nobody any more, and a deadline cuts short what is waited for: neither is taken on anybody's word.
+    if one.forced && !subject.due.is_forced() {
+        return obstacle(NodeReason::Worth, "it is to go by force, and nothing forces it".to_owned());
+    }
+    let ends = subject.due.departure().filter(|due| due.reason == DepartureReason::Interrupted);
+    let ends = ends.and_then(|due| due.deadline.as_deref()).and_then(schedule::instant);
+    if one.deadline.is_some() && (ends.is_none() || (one.forced && one.deadline != ends)) {
+        return obstacle(NodeReason::Worth, "its machine does not end when it says".to_owned());
     }
     let (reason, pod, budget) = subject.stays.clone()?;
     let of = match (pod, budget) {
