@@ -354,6 +354,24 @@ fn a_plan_goes_no_further_than_it_would_be_begun_as_things_are_set() {
 }
 
 #[test]
+fn only_what_goes_by_force_cuts_short_what_was_approved() {
+    let plan = |plan: &str, approved: bool, forced: bool| {
+        let removal = removal(Place::Node("b".to_owned()));
+        let removal = Removal { plan: plan.to_owned(), approved, forced, ..removal };
+        let waves = vec![PlannedWave { launches: Vec::new(), removals: vec![removal] }];
+        PlannedBatch { plan: plan.to_owned(), waves, ..PlannedBatch::default() }
+    };
+    for (approved, forced, under_way) in
+        [(true, false, "first"), (true, true, "second"), (false, false, "second")]
+    {
+        let (mut state, seen) = (State::new(settings()), scene());
+        begin(&mut state, &seen, &plan("first", approved, false));
+        accept::accept(&mut state, &seen, &plan("second", false, forced), &mut Vec::new());
+        assert_eq!(state.removing(), Some(under_way), "{approved} {forced}");
+    }
+}
+
+#[test]
 fn room_is_spoken_for_where_pods_are_to_go() {
     let mut seen = scene();
     intend(&mut seen, removal(Place::Node("b".to_owned())));
