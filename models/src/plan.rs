@@ -13,33 +13,25 @@ use serde::{Deserialize, Serialize};
 
 /// The format this crate writes. Readers ignore unknown fields of a higher minor and refuse another major.
 ///
-/// 1.1: certificates may have [`Certificate::parts`]. A checker of 1.0 that ignores them would miss a part of the bound and
-/// refuse the plan, never believe a wrong one.
-///
-/// 1.2: pods left out for [`UnplacedReason::Constraint`], with [`Unplaced::blocking`]; certificates may have a row per domain
-/// ([`Row::domain`]). A checker of 1.1 meets rows it does not expect, or a reason it does not know, and refuses the plan.
-///
-/// 1.3: plans may remove nodes ([`Plan::consolidation`], [`Policy::consolidation`]). A checker of 1.2 does not know the policy's
-/// field and refuses the plan.
-///
-/// 1.4: unmet preferences have a price ([`Policy::preferences`], [`Summary::preference_cost`]). A checker of 1.3 does not know
-/// the policy's field and refuses the plan.
-///
-/// 1.5: plans may answer another question than the input's ([`Plan::what_if`]). A checker of 1.4 meets a snapshot with another digest
-/// and calls the plan stale. Nodes may have a least age ([`ConsolidationPolicy::min_node_age_minutes`]); a checker of 1.4 does not know
-/// the field and refuses the plan.
-///
-/// 1.6: `minValues` of NodePools count ([`Policy::min_values`]). A checker of 1.5 does not know this field of the policy and
-/// refuses the plan.
-///
-/// 1.7: unmet preferences about other pods have a price, too, and a certificate may have a row per zone for a group that only prefers
-/// to be spread over them. A checker of 1.6 arrives at another price, or meets rows it does not expect, and refuses the plan.
-///
-/// 1.8: nodes may have to go for other reasons than cost ([`crate::consolidation::NodeDecision::departure`]). A checker of 1.7 does not
-/// know these reasons, or the policy's fields, and refuses the plan.
-///
-/// 1.9: spot may have to be of several types and zones ([`Policy::spot_share_max`]), and pods with constraints towards others move. A checker
-/// of 1.8 does not know the field, and says that nodes of such pods stay; it refuses the plan.
+/// * 1.1: certificates may have [`Certificate::parts`]. A checker of 1.0 that ignores them would miss a part of the bound and
+///   refuse the plan, never believe a wrong one.
+/// * 1.2: pods left out for [`UnplacedReason::Constraint`], with [`Unplaced::blocking`]; certificates may have a row per domain
+///   ([`Row::domain`]). A checker of 1.1 meets rows it does not expect, or a reason it does not know, and refuses the plan.
+/// * 1.3: plans may remove nodes ([`Plan::consolidation`], [`Policy::consolidation`]). A checker of 1.2 does not know the policy's
+///   field and refuses the plan.
+/// * 1.4: unmet preferences have a price ([`Policy::preferences`], [`Summary::preference_cost`]). A checker of 1.3 does not know
+///   the policy's field and refuses the plan.
+/// * 1.5: plans may answer another question than the input's ([`Plan::what_if`]). A checker of 1.4 meets a snapshot with another digest
+///   and calls the plan stale. Nodes may have a least age ([`ConsolidationPolicy::min_node_age_minutes`]); a checker of 1.4 does not know
+///   the field and refuses the plan.
+/// * 1.6: `minValues` of NodePools count ([`Policy::min_values`]). A checker of 1.5 does not know this field of the policy and
+///   refuses the plan.
+/// * 1.7: unmet preferences about other pods have a price, too, and a certificate may have a row per zone for a group that only prefers
+///   to be spread over them. A checker of 1.6 arrives at another price, or meets rows it does not expect, and refuses the plan.
+/// * 1.8: nodes may have to go for other reasons than cost ([`crate::consolidation::NodeDecision::departure`]). A checker of 1.7 does not
+///   know these reasons, or the policy's fields, and refuses the plan.
+/// * 1.9: spot may have to be of several types and zones ([`Policy::spot_share_max`]), and pods with constraints towards others move. A checker
+///   of 1.8 does not know the field, and says that nodes of such pods stay; it refuses the plan.
 pub const FORMAT_VERSION: &str = "1.9";
 
 /// The `kind` of a plan document.
