@@ -6,12 +6,6 @@
 //     GOFLAGS=-mod=mod go list -deps k8s.io/kubernetes/cmd/kube-{apiserver,controller-manager,scheduler}
 // and commit both files. A new minor version may bring staging modules, which that command names. `go mod tidy` is of
 // no use: there is no package here.
-module k8s.io/kubernetes requires its staging modules at v0.0.0 and replaces them by directories of its own
-// repository, so it can be built from outside only with replacements that name their published versions: k8s.io/X v0.N.M
-// belongs to v1.N.M. For another version: change all of them, remove go.sum, run
-//     GOFLAGS=-mod=mod go list -deps k8s.io/kubernetes/cmd/kube-{apiserver,controller-manager,scheduler}
-// and commit both files; a new minor version may bring staging modules, which that command names. No `go mod tidy`: there is
-// no package here.
 module stowage.dev/tests/cluster/kubernetes
 
 go 1.26.0
