@@ -57,6 +57,7 @@ pub(crate) fn check<'p>(
     let claims: Vec<_> = movers.flat_map(|pod| problem.storage.claims_to_come(pod)).collect();
     let mut world = start(snapshot, subjects);
     world.add_claims(&claims);
+    world.know(pods.values().copied().chain(&daemons));
     let mut place_of = places_by_name(&world);
     for (index, wave) in stated.waves[..stated.waves.len() - 1].iter().enumerate() {
         for pod in &wave.evictions {

@@ -3,10 +3,11 @@
 //! A filter asks the index alone. [`World::may_go`] builds one for a single pod, [`super::realise`] one for all pods it
 //! binds: both read the same code.
 
-use super::scope::{Scope, Watch};
+use super::scope::{Known, Scope, Watch};
 use super::topology::Topology;
 use super::{World, is_selected, tolerates_all};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use stowage_models::objects::{NodeSelectorTerm, Pod, Toleration, TopologySpread};
 use stowage_models::selector::Labels;
 
@@ -124,6 +125,8 @@ struct Effect {
 pub(super) struct Index<'a> {
     pub(super) topology: Topology<'a>,
     watch: Watch<'a>,
+    /// Classes of pods, where they are known.
+    known: Option<Arc<Known<'a>>>,
     pub(super) meant: Vec<Meant>,
     stated: Vec<Stated>,
     pub(super) spreads: Vec<Spread>,
@@ -140,6 +143,20 @@ struct Wanted<'a> {
 fn anti<'a>(pod: &'a Pod) -> impl Iterator<Item = (&'a str, Scope<'a>)> {
     let terms = pod.spec.affinity.anti_required.iter();
     terms.map(|term| (term.topology_key.as_str(), Scope::of_term(term, pod)))
+}
+
+/// What the pods of a world, and others that may come, say of each other, worked out once.
+pub(super) fn known<'a>(world: &World<'a>, others: impl Iterator<Item = &'a Pod>) -> Known<'a> {
+    let bound = world.places.iter().flat_map(|place| place.pods.iter().copied());
+    let pods: Vec<&'a Pod> = bound.chain(others).collect();
+    let mut scopes: BTreeSet<Scope<'a>> = BTreeSet::new();
+    for pod in &pods {
+        let Wanted { affinity, anti, spreads } = Wanted::of(pod);
+        scopes.extend(affinity.into_iter().flat_map(|(scopes, _)| scopes));
+        scopes.extend(anti.into_iter().map(|(_, scope)| scope));
+        scopes.extend(spreads.into_iter().map(|(key, _)| key.scope));
+    }
+    Known::new(world.namespaces.clone(), scopes, &pods)
 }
 
 impl<'a> Wanted<'a> {
@@ -184,9 +201,15 @@ impl<'a> Index<'a> {
             keys.extend(one.anti.iter().map(|(key, _)| *key));
             keys.extend(one.spreads.iter().map(|(key, _)| key.key));
         }
+        let known = world.known.as_ref().and_then(|known| Some((known.watch(&scopes)?, known.clone())));
+        let (watch, known) = match known {
+            Some((watch, known)) => (watch, Some(known)),
+            None => (Watch::new(world.namespaces.clone(), scopes), None),
+        };
         let mut index = Index {
             topology: Topology::new(&world.places, keys),
-            watch: Watch::new(world.namespaces.clone(), scopes),
+            watch,
+            known,
             meant: Vec::new(),
             stated: Vec::new(),
             spreads: Vec::new(),
@@ -206,13 +229,18 @@ impl<'a> Index<'a> {
             .map(|(place, pod)| (place, pod, maker.brings(&mut index, anti(pod))))
             .collect();
         for (place, pod, brings) in there {
-            let class = index.watch.class(pod);
+            let class = index.class(pod);
             index.add(&Profile { class, brings, ..Profile::default() }, pod, place);
         }
         for (profile, pod) in profiles.iter_mut().zip(pods) {
-            profile.class = index.watch.class(pod);
+            profile.class = index.class(pod);
         }
         (index, profiles)
+    }
+
+    fn class(&mut self, pod: &'a Pod) -> usize {
+        let known = self.known.as_ref().and_then(|known| known.class(pod));
+        known.unwrap_or_else(|| self.watch.class(pod))
     }
 
     /// Counts a pod at its new place.
@@ -294,7 +322,7 @@ impl<'a> Maker<'a> {
         pod: &'a Pod,
         wanted: &Wanted<'a>,
     ) -> Profile {
-        let class = index.watch.class(pod);
+        let class = index.class(pod);
         let affinity =
             wanted.affinity.as_ref().map(|(scopes, keys)| (self.meant(index, scopes, keys), keys.len()));
         let anti = wanted.anti.iter();

@@ -19,8 +19,9 @@ use crate::matching::{accepts, tolerates};
 use crate::request::effective_request;
 use crate::storage::Named;
 use index::{Index, Profile};
-use scope::Namespaces;
+use scope::{Known, Namespaces};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use stowage_models::objects::{NodeSelectorTerm, Pod, PodSpec, Taint, TaintEffect, Toleration, VolumeClaim};
 use stowage_models::quantity::{PODS, Resources};
 use stowage_models::selector::Labels;
@@ -95,6 +96,8 @@ pub struct World<'a> {
     namespaces: Namespaces<'a>,
     named: Named<'a>,
     without: Option<&'static str>,
+    /// What pods say of each other, if that was worked out before.
+    known: Option<Arc<Known<'a>>>,
 }
 
 /// Why a pod may not go to a node.
@@ -125,6 +128,7 @@ impl<'a> World<'a> {
             namespaces: Namespaces::new(&snapshot.namespaces),
             named: Named::new(snapshot),
             without: None,
+            known: None,
         };
         let mut index = BTreeMap::new();
         for node in &snapshot.nodes {
@@ -140,6 +144,11 @@ impl<'a> World<'a> {
             }
         }
         world
+    }
+
+    /// Works out what pods that are there, and these others, say of each other, for who binds pods many times.
+    pub(crate) fn know(&mut self, others: impl Iterator<Item = &'a Pod>) {
+        self.known = Some(Arc::new(index::known(self, others)));
     }
 
     /// Adds claims that are still to be made; one that is there already stays.

@@ -113,6 +113,37 @@ fn selected<'l>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'l str
         && selector.match_expressions.iter().all(|one| accepts(one, label(&one.key)))
 }
 
+/// Scopes of all pods that are ever looked at, and the classes of these pods: for those who look at the same pods again and again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known<'a> {
+    watch: Watch<'a>,
+    /// By the address of the pod, which stays where it is as long as this lives.
+    class_of: BTreeMap<usize, usize>,
+}
+
+impl<'a> Known<'a> {
+    /// What these pods say of each other.
+    pub(crate) fn new(
+        namespaces: Namespaces<'a>,
+        scopes: BTreeSet<Scope<'a>>,
+        pods: &[&'a Pod],
+    ) -> Known<'a> {
+        let mut watch = Watch::new(namespaces, scopes);
+        let class_of = pods.iter().map(|pod| (std::ptr::from_ref(*pod).addr(), watch.class(pod))).collect();
+        Known { watch, class_of }
+    }
+
+    /// Its scopes and classes, if all of these scopes are among them.
+    pub(crate) fn watch(&self, scopes: &BTreeSet<Scope<'a>>) -> Option<Watch<'a>> {
+        scopes.iter().all(|scope| self.watch.scope(scope).is_some()).then(|| self.watch.clone())
+    }
+
+    /// The class of a pod that is known.
+    pub(crate) fn class(&self, pod: &Pod) -> Option<usize> {
+        self.class_of.get(&std::ptr::from_ref(pod).addr()).copied()
+    }
+}
+
 /// A set of scopes, and the pods met so far in classes that no scope tells apart: thousands of pods share a handful.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch<'a> {
