@@ -31,7 +31,19 @@ pub fn run(args: &CheckArgs, console: &Console) -> Result<Exit, Failure> {
     let (cost, bound) = (figures::per_hour(summary.launch_cost), figures::per_hour(summary.launch_bound));
     let accepted = console.stdout.good("accepted");
     let id = figures::short_digest(&plan.id);
-    console.print(&format!("{accepted}  plan {id}  cost {cost}  bound {bound}  gap {}\n", summary.gap))?;
+    // Where nodes go as well, what is proven is about the whole cluster, not about the launches alone.
+    let figures = match &plan.consolidation {
+        Some(stated) => {
+            let (after, least) = (stated.summary.cost_after, stated.summary.bound);
+            let (after, least) = (figures::per_hour(after), figures::per_hour(least));
+            format!(
+                "cluster {after}  bound {least} with moves  at most {} left to save",
+                stated.summary.left_share
+            )
+        }
+        None => format!("cost {cost}  bound {bound}  gap {}", summary.gap),
+    };
+    console.print(&format!("{accepted}  plan {id}  {figures}\n"))?;
     Ok(Exit::Ok)
 }
 
