@@ -5,7 +5,7 @@
 
 use crate::blocks::Block;
 use crate::branching::Tree;
-use crate::core::{Core, Fined};
+use crate::core::{Core, Fined, Spare};
 use crate::part;
 use crate::pricing::{Multipliers, PriceList, Priced};
 use crate::problem::{Group, Problem};
@@ -41,7 +41,7 @@ pub(crate) struct Integers {
     offers: Vec<Vec<i64>>,
     /// By spare.
     spares: Vec<Vec<i64>>,
-    /// What each spare is worth at most, over 2^MULTIPLIER_BITS.
+    /// What each spare is worth at most, over 2^MULTIPLIER_BITS; empty until [`Integers::value_spares`].
     spare_values: Vec<i64>,
 }
 
@@ -150,16 +150,18 @@ pub(crate) fn certify_flat(
 ) -> (Certificate, UsdMicros) {
     let mut shrink = 1.0 / list.theta.max(1e-12);
     for _ in 0..ATTEMPTS_MAX {
-        let integers = Integers::new(problem, core, multipliers, list, shrink);
+        let mut integers = Integers::new(problem, core, multipliers, list, shrink);
         let worst = integers.worst_ratio(problem, core);
         if worst <= 1.0 {
+            integers.value_spares(core);
             let bound = integers.bound(problem, core);
             return (integers.certificate(problem, core), bound);
         }
         shrink /= worst * (1.0 + 1e-9);
     }
     // Zero multipliers prove the bound zero, which is always true.
-    let integers = Integers::new(problem, core, &Multipliers::zero(core), list, 0.0);
+    let mut integers = Integers::new(problem, core, &Multipliers::zero(core), list, 0.0);
+    integers.value_spares(core);
     (integers.certificate(problem, core), UsdMicros::ZERO)
 }
 
@@ -187,20 +189,21 @@ impl Integers {
             list.offers.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
         integers.spares =
             list.spares.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
-        let branches = SPARE_BRANCHES / u32::try_from(core.spares.len().max(1)).unwrap_or(u32::MAX);
-        integers.spare_values = core
-            .spares
-            .iter()
-            .zip(&integers.spares)
-            .map(|(spare, y)| {
-                let mut proof = Proof::new(&integers, core, y, (&spare.items, &spare.fines));
-                proof.branches = branches.clamp(SPARE_BRANCHES_MIN, PROOF_BRANCHES_MAX);
-                let fractional = integers.value(core, &spare.capacity, (&spare.items, &spare.fines), y);
-                let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
-                i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
-            })
-            .collect();
         integers
+    }
+
+    /// What each spare is worth at most.
+    fn value_spares(&mut self, core: &Core) {
+        let branches = SPARE_BRANCHES / u32::try_from(core.spares.len().max(1)).unwrap_or(u32::MAX);
+        let value = |(spare, y): (&Spare, &Vec<i64>)| {
+            let mut proof = Proof::new(self, core, y, (&spare.items, &spare.fines));
+            proof.branches = branches.clamp(SPARE_BRANCHES_MIN, PROOF_BRANCHES_MAX);
+            let fractional = self.value(core, &spare.capacity, (&spare.items, &spare.fines), y);
+            let value = proof.maximum(&spare.capacity, 0).unwrap_or(fractional).min(fractional);
+            i64::try_from((value + (1 << MULTIPLIER_BITS) - 1) >> MULTIPLIER_BITS).unwrap_or(i64::MAX)
+        };
+        let values = || core.spares.par_iter().zip(&self.spares).map(value).collect();
+        self.spare_values = core.pool.install(values);
     }
 
     /// Multipliers alone, times `shrink` and rounded down.

@@ -43,6 +43,8 @@ pub(crate) struct Run<'a> {
     pub(crate) iterations: u64,
     /// Solver faults survived.
     pub(crate) faults: Vec<String>,
+    /// A plan whose launches cost no more needs no more work, micro-dollars per hour.
+    pub(crate) enough: Option<i64>,
     /// What an earlier run left.
     pub(crate) older: Option<&'a Warm>,
     /// What this one leaves.
@@ -61,6 +63,7 @@ impl<'a> Run<'a> {
             observer,
             iterations: 0,
             faults: Vec::new(),
+            enough: None,
             older: None,
             warm: Warm::default(),
         }
@@ -209,6 +212,8 @@ pub(crate) fn search(problem: &mut Problem<'_>, run: &mut Run<'_>) -> Found {
     let core = Core::new(problem, demand.clone(), &limits, true);
     let (packing, stop, (certificate, bound)) = solve_and_certify(problem, &core, run);
     let placement = Placement::new(&core, &packing);
+    // What follows is about parts of the plan.
+    run.enough = None;
     if packing.left_out() == 0 {
         return Found { placement, certificate, bound, undominated: core.offers.len(), stop };
     }

@@ -193,13 +193,37 @@ pub fn plan_warm(
     warm: &Warm,
     observer: &mut dyn FnMut(&Moment),
 ) -> Result<(Planned, Warm), PlanError> {
-    check_policy(policy)?;
     let mut run = Run::new(limits, observer);
     run.older = Some(warm);
+    plan_run(snapshot, catalog, policy, warm, run)
+}
+
+/// Plans the pending pods of `snapshot` until the launches cost no more than `enough`, micro-dollars per hour, or the gap is reached.
+pub(crate) fn plan_until(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    limits: &Limits,
+    enough: i64,
+    observer: &mut dyn FnMut(&Moment),
+) -> Result<Planned, PlanError> {
+    let mut run = Run::new(limits, observer);
+    run.enough = Some(enough);
+    plan_run(snapshot, catalog, policy, &Warm::default(), run).map(|(planned, _)| planned)
+}
+
+fn plan_run(
+    snapshot: &Snapshot,
+    catalog: &Catalog,
+    policy: &Policy,
+    warm: &Warm,
+    run: Run<'_>,
+) -> Result<(Planned, Warm), PlanError> {
+    check_policy(policy)?;
     let prepared = warm.prepare(catalog);
     let beside = prepared.clone();
     std::thread::scope(|scope| {
-        if limits.threads > 1 {
+        if run.limits.threads > 1 {
             // Together they take as long as the rest of a small batch: what runs on nodes is needed once groups and offerings
             // are known, the digest when the plan's document is written.
             scope.spawn(|| {

@@ -52,6 +52,9 @@ const PROGRAM_TIME: Duration = Duration::from_millis(40);
 const REMEMBERED_WORK: u64 = 100_000;
 /// Work of the search before branching in small batches.
 const FIRST_WORK: u64 = 200_000;
+/// Share of the work that the search has before anything is done for the bound in consolidation, out of ten: what is left to save is
+/// proven by the joint bound, not by that of the launches.
+const SETTLE_SHARE: u64 = 8;
 /// Work of the search that improves a plan made from a leaf.
 const POLISH_WORK: u64 = 400_000;
 /// The same in small batches, where there are more leaves to look at.
@@ -98,22 +101,27 @@ pub(crate) fn blocks<'b>(
     let mut stop = Stop::GapReached;
     // Pods left out for limits are planned for again by other means, and all others with them.
     let complete = parts.iter().all(|part| part.packing.left_out() == 0);
-    for k in order {
+    for (position, k) in order.iter().copied().enumerate() {
         if !complete {
             stop = Stop::WorkDone;
             break;
         }
-        if effort.total_gap(&parts) <= problem.policy.gap {
+        if effort.is_whole_done(&parts) {
             break;
         }
         effort.others =
             Effort::sum(parts.iter().enumerate().filter(|(other, _)| *other != k).map(|(_, p)| p));
+        // Each part has its share of the work by what there may be to gain; what it does not use is for those after it.
+        let (work, share) = (effort.work, share(&parts, &order[position..]));
+        effort.work = (work as f64 * share) as u64;
+        let spared = work - effort.work;
         let reason = refine(&mut parts[k], &mut effort, run);
+        effort.work += spared;
         if reason != Stop::GapReached {
             stop = reason;
         }
     }
-    if effort.total_gap(&parts) <= problem.policy.gap {
+    if effort.is_whole_done(&parts) {
         stop = Stop::GapReached;
     }
     let mut packing = Packing::empty(core);
@@ -122,6 +130,14 @@ pub(crate) fn blocks<'b>(
         block.merge(core, &part.packing, &mut packing);
     }
     Solved { packing, stop, proofs: parts.into_iter().map(|part| part.proof).collect() }
+}
+
+/// Of what these parts might cost less at most, how much the first of them might.
+fn share(parts: &[Part<'_>], rest: &[usize]) -> f64 {
+    let room =
+        |k: &usize| (parts[*k].packing.cost(parts[*k].core) as f64 / 1e6 - parts[*k].proof.bound()).max(0.0);
+    let all: f64 = rest.iter().map(room).sum();
+    if all > 0.0 { room(&rest[0]) / all } else { 1.0 }
 }
 
 /// Bounds a core without a plan.
@@ -224,9 +240,11 @@ pub(crate) struct Effort {
     seed: u64,
     /// Cost and bound of the other parts.
     others: (i64, f64),
-    /// Leaves may be solved over patterns. Not in consolidation: of two simulated days with it one node was removed within an
+    /// A plan that costs no more needs no more work.
+    enough: Option<i64>,
+    /// Nodes are removed as well. Then leaves are not solved over patterns: of two simulated days with it one node was removed within an
     /// hour of its launch, without it none.
-    patterns: bool,
+    consolidates: bool,
 }
 
 impl Effort {
@@ -237,7 +255,8 @@ impl Effort {
             work: millis.saturating_mul(WORK_PER_SECOND) / 1000,
             seed: problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0,
             others: (0, 0.0),
-            patterns: problem.policy.consolidation.is_none(),
+            enough: run.enough,
+            consolidates: problem.policy.consolidation.is_some(),
         }
     }
 
@@ -247,15 +266,20 @@ impl Effort {
         })
     }
 
-    fn total_gap(&self, parts: &[Part<'_>]) -> Ppm {
+    fn is_whole_done(&self, parts: &[Part<'_>]) -> bool {
         let (cost, bound) = Effort::sum(parts.iter());
-        Ppm::gap(UsdMicros(cost), micros(bound))
+        self.is_cheap(cost) || Ppm::gap(UsdMicros(cost), micros(bound)) <= self.gap
+    }
+
+    /// Whether a whole plan of this cost needs no more work, whatever its own bound.
+    fn is_cheap(&self, cost: i64) -> bool {
+        self.enough.is_some_and(|enough| cost <= enough)
     }
 
     /// Whether a part with these figures needs no more work: it is within the gap, or the whole is.
     pub(crate) fn is_done(&self, cost: i64, bound: f64) -> bool {
         let whole = Ppm::gap(UsdMicros(cost + self.others.0), micros(bound + self.others.1));
-        Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
+        self.is_cheap(cost + self.others.0) || Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
     }
 
     /// The bound in dollars per hour at which a part of this cost needs no more work.
@@ -293,9 +317,13 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
             let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
             let whole = effort.work;
             // In a small batch branching soon finds better plans than the search.
-            let first = if has_patterns(core, effort) { FIRST_WORK.min(whole) } else { whole };
+            let (first, schedule) = match effort.consolidates {
+                true => (whole / 10 * SETTLE_SHARE, Schedule::default()),
+                false if has_patterns(core, effort) => (FIRST_WORK.min(whole), Schedule::descent()),
+                false => (whole, Schedule::descent()),
+            };
             effort.work = first;
-            search(part, &guide, Schedule::descent(), effort, run);
+            search(part, &guide, schedule, effort, run);
             effort.work += whole - first;
         }
         if !done(part, effort) {
@@ -306,6 +334,13 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
         if !done(part, effort) && pods <= master::PODS_PER_NODE_MAX * bins as i64 {
             generate(part, effort, run);
         }
+    }
+    if !is_small && effort.consolidates {
+        let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
+        let whole = effort.work;
+        effort.work = whole / 10 * SETTLE_SHARE;
+        search(part, &guide, Schedule::default(), effort, run);
+        effort.work += whole - whole / 10 * SETTLE_SHARE;
     }
     if !is_small && !done(part, effort) {
         large::refine(part, effort, run);
@@ -349,7 +384,7 @@ fn search(
 
 /// Whether leaves may be solved over patterns: a small batch and no existing nodes.
 fn has_patterns(core: &Core, effort: &Effort) -> bool {
-    effort.patterns && core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
+    !effort.consolidates && core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
 }
 
 /// Solves a leaf over patterns.

@@ -29,9 +29,9 @@ mod waves;
 use crate::adopt::{Foreign, ForeignLaunch, adopt};
 use crate::offerings::CAPACITY_TYPES;
 use crate::problem::Problem;
-use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, threads};
+use crate::{Limits, Moment, PlanError, Planned, check_policy, plan, plan_until, threads};
 use budgets::{Allowances, Ledger};
-use model::Model;
+use model::{Model, Removable};
 use order::{Route, Way};
 use rayon::ThreadPool;
 use rules::{Kept, Verdict};
@@ -118,6 +118,8 @@ struct Scene<'a> {
     allowances: &'a Allowances<'a>,
     /// Nodes that have to go and do.
     departing: &'a BTreeSet<usize>,
+    /// What all nodes, launches and one-off costs come to at most in a plan that is near enough to the bound.
+    enough: i64,
     pool: &'a Arc<ThreadPool>,
 }
 
@@ -125,6 +127,12 @@ impl Scene<'_> {
     /// Pods of these nodes that have to move: indices into the snapshot's pods.
     fn moving(&self, nodes: &BTreeSet<usize>) -> impl Iterator<Item = u32> {
         nodes.iter().flat_map(|node| self.verdicts[*node].moving.iter().copied())
+    }
+
+    /// What the launches come to at most in a plan without these nodes that is near enough to the bound.
+    fn enough(&self, model: &Model, removed: &BTreeSet<usize>) -> i64 {
+        let rest = |one: &Removable| if removed.contains(&one.node) { one.leaving } else { one.price };
+        self.enough - model.fixed - model.departing - model.removable.iter().map(rest).sum::<i64>()
     }
 }
 
@@ -225,10 +233,16 @@ impl Job<'_> {
                 (relaxed::Relaxed { multipliers, kept, iterations: 0 }, Some(fault.to_string()))
             }
         };
+        let demand: Vec<i64> = problem.groups.iter().map(|group| group.whole.len() as i64).collect();
+        let prove =
+            |demand: Vec<i64>| prove::prove(self.snapshot, &problem, &model, demand, &relaxed.multipliers);
+        let (mut certificate, mut bound) = prove(demand.clone());
+        let share = i128::from(bound) * i128::from(self.policy.gap.0) / i128::from(Ppm::ONE);
+        let enough = bound.saturating_add(i64::try_from(share).unwrap_or(i64::MAX));
         let departing: BTreeSet<usize> =
             (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
         let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
-        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing, pool };
+        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing, enough, pool };
         let mut chosen = None;
         // The search knows nothing of constraints between pods; where its choice comes to nothing for them, pods with such
         // constraints stay where they are.
@@ -261,9 +275,11 @@ impl Job<'_> {
             }
         }
         let Some((removed, mut planned, moves, waves)) = chosen else { return Ok(Attempt::NoOrder) };
-        let demand = self.demand(&problem, &model, &planned.plan);
-        let (certificate, bound) =
-            prove::prove(self.snapshot, &problem, &model, demand, &relaxed.multipliers);
+        // The bound is about the pods that are placed.
+        let placed = self.demand(&problem, &model, &planned.plan);
+        if placed != demand {
+            (certificate, bound) = prove(placed);
+        }
         let summary = self.summary(&planned.plan, verdicts, &removed, &moves, bound);
         let nodes = self.decisions(verdicts, &removed, &model, &relaxed.multipliers.pi);
         self.finish(&mut planned.plan, verdicts);
@@ -336,7 +352,10 @@ impl Job<'_> {
             // The engine's plan for the launches, unless the search has a cheaper one or its order is not allowed.
             let engine = match refined.take() {
                 Some(engine) => engine,
-                None => plan(&after, self.catalog, self.policy, &self.rest(0.3), observer)?,
+                None => {
+                    let (limits, enough) = (self.rest(0.3), scene.enough(model, &choice.removed));
+                    plan_until(&after, self.catalog, self.policy, &limits, enough, observer)?
+                }
             };
             let mut chosen = None;
             if round > 0 || whole.is_some() || engine.plan.summary.launch_cost.0 <= choice.launch_cost {

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::{Job, Scene, states};
-use crate::{Moment, PlanError, Planned, plan};
+use crate::{Moment, PlanError, Planned, plan_until};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan};
@@ -22,7 +22,8 @@ impl Job<'_> {
     ) -> Result<Planned, PlanError> {
         let mut without = |removed: &BTreeSet<usize>| {
             let after = states::without(self.snapshot, scene.verdicts, removed);
-            plan(&after, self.catalog, self.policy, &self.rest(0.2), observer)
+            let enough = scene.enough(model, removed);
+            plan_until(&after, self.catalog, self.policy, &self.rest(0.2), enough, observer)
         };
         let total = |removed: &BTreeSet<usize>, plan: &Plan| -> i64 {
             let nodes = model.removable.iter();

@@ -83,7 +83,7 @@ impl<'m> Search<'m> {
 
     /// The cluster as it is, with pods that wait placed.
     pub(super) fn as_is<'s>(&mut self, model: &'s Model) -> State<'s> {
-        let mut state = State::new(model);
+        let mut state = State::new(model, self.guide.y.clone());
         self.place(&mut state);
         state.commit();
         state
@@ -91,7 +91,7 @@ impl<'m> Search<'m> {
 
     /// The relaxation rounded, with pods placed.
     pub(super) fn rounded<'s>(&mut self, model: &'s Model, kept: &[f64]) -> State<'s> {
-        let mut state = State::new(model);
+        let mut state = State::new(model, self.guide.y.clone());
         for (index, share) in kept.iter().enumerate() {
             if *share < 0.5 && self.open[index] {
                 state.remove(index);
@@ -106,7 +106,7 @@ impl<'m> Search<'m> {
     fn place(&self, state: &mut State<'_>) {
         for g in &self.guide.order {
             while state.homeless[*g as usize] > 0
-                && let Some((place, copies)) = state.tightest(*g, state.homeless[*g as usize], &self.guide.y)
+                && let Some((place, copies)) = state.tightest(*g, state.homeless[*g as usize])
             {
                 state.put(place, *g, copies);
                 state.homeless[*g as usize] -= copies;

@@ -6,6 +6,7 @@
 use super::model::Model;
 use crate::core::Core;
 use crate::pack::Pattern;
+use std::collections::BTreeSet;
 
 /// A node to launch.
 #[derive(Clone, Debug)]
@@ -16,13 +17,54 @@ pub(super) struct Launched {
     pub(super) room: Vec<i64>,
 }
 
-/// Where pods are put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where pods are put. Launches come first: of places that leave as little, the first is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Index into [`Core::spares`].
-    Spare(usize),
     /// Index into [`State::launches`].
     Launch(usize),
+    /// Index into [`Core::spares`].
+    Spare(usize),
+}
+
+/// A number that is ordered as a float is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u64);
+
+impl Rank {
+    fn of(value: f64) -> Rank {
+        let bits = value.to_bits();
+        Rank(if value.is_sign_negative() { !bits } else { bits | 1 << 63 })
+    }
+
+    fn value(self) -> f64 {
+        f64::from_bits(if self.0 >> 63 == 1 { self.0 & !(1 << 63) } else { !self.0 })
+    }
+}
+
+/// Places that take pods by weighted room: who looks for the tightest need not look at all of them.
+#[derive(Default)]
+struct Shelf {
+    by_room: BTreeSet<(Rank, Place)>,
+    spares: Vec<Option<Rank>>,
+    launches: Vec<Option<Rank>>,
+}
+
+impl Shelf {
+    /// A place has so much room, or is not there.
+    fn set(&mut self, place: Place, room: Option<Rank>) {
+        let (list, at) = match place {
+            Place::Spare(at) => (&mut self.spares, at),
+            Place::Launch(at) => (&mut self.launches, at),
+        };
+        if list.len() <= at {
+            list.resize(at + 1, None);
+        }
+        let before = std::mem::replace(&mut list[at], room);
+        if before != room {
+            before.map(|room| self.by_room.remove(&(room, place)));
+            room.map(|room| self.by_room.insert((room, place)));
+        }
+    }
 }
 
 /// What a change overwrote.
@@ -56,6 +98,9 @@ pub(super) struct State<'m> {
     /// Pods that move.
     pub(super) moves: i64,
     journal: Vec<Undo>,
+    /// Weight of each scaled resource in how tight a place is.
+    y: Vec<f64>,
+    shelf: Shelf,
 }
 
 /// Adds to a pattern.
@@ -72,8 +117,8 @@ pub(super) fn add(pattern: &mut Pattern, group: u32, count: i64) {
 }
 
 impl<'m> State<'m> {
-    /// Everything stays; pods that wait have no place yet.
-    pub(super) fn new(model: &'m Model) -> State<'m> {
+    /// Everything stays; pods that wait have no place yet. `y`: weight of each scaled resource in how tight a place is.
+    pub(super) fn new(model: &'m Model, y: Vec<f64>) -> State<'m> {
         let core = model.planning();
         let mut homeless = core.demand.clone();
         let mut owner = vec![None; core.spares.len()];
@@ -85,7 +130,7 @@ impl<'m> State<'m> {
                 owner[spare] = Some(index);
             }
         }
-        State {
+        let mut state = State {
             model,
             core,
             kept: vec![true; model.removable.len()],
@@ -98,6 +143,32 @@ impl<'m> State<'m> {
             cost,
             moves: 0,
             journal: Vec::new(),
+            y,
+            shelf: Shelf::default(),
+        };
+        (0..core.spares.len()).for_each(|spare| state.shelve(Place::Spare(spare)));
+        state
+    }
+
+    /// Notes a place's room where it is looked for.
+    fn shelve(&mut self, place: Place) {
+        let room = match place {
+            Place::Spare(at) if self.is_open(at) && !self.core.spares[at].items.is_empty() => {
+                Some(&self.room[at])
+            }
+            Place::Spare(_) => None,
+            Place::Launch(at) => self.launches.get(at).and_then(|launched| Some(&launched.as_ref()?.room)),
+        };
+        let free = |room: &Vec<i64>| -> f64 {
+            room.iter().zip(&self.core.scale).zip(&self.y).map(|((c, scale), y)| *c as f64 / scale * y).sum()
+        };
+        let rank = room.map(|room| Rank::of(free(room)));
+        self.shelf.set(place, rank);
+    }
+
+    fn shelve_node(&mut self, index: usize) {
+        if let Some(spare) = self.model.removable[index].spare {
+            self.shelve(Place::Spare(spare));
         }
     }
 
@@ -113,20 +184,26 @@ impl<'m> State<'m> {
     pub(super) fn undo(&mut self) {
         while let Some(step) = self.journal.pop() {
             match step {
-                Undo::Kept(index) => self.kept[index] = !self.kept[index],
+                Undo::Kept(index) => {
+                    self.kept[index] = !self.kept[index];
+                    self.shelve_node(index);
+                }
                 Undo::Spare(spare, load, room) => {
                     self.load[spare] = load;
                     self.room[spare] = room;
+                    self.shelve(Place::Spare(spare));
                 }
                 Undo::Launch(index, before) => {
                     self.count_limits(index, 1);
                     self.launches[index] = before;
                     self.count_limits(index, -1);
+                    self.shelve(Place::Launch(index));
                 }
                 Undo::Pushed => {
                     let last = self.launches.len() - 1;
                     self.count_limits(last, 1);
                     self.launches.pop();
+                    self.shelve(Place::Launch(last));
                 }
             }
         }
@@ -155,6 +232,7 @@ impl<'m> State<'m> {
         one.own.iter().for_each(|(g, count)| self.homeless[*g as usize] += count);
         if let Some(spare) = one.spare {
             self.empty(spare);
+            self.shelve(Place::Spare(spare));
         }
     }
 
@@ -167,6 +245,7 @@ impl<'m> State<'m> {
         let room = std::mem::replace(&mut self.room[spare], self.core.spares[spare].capacity.clone());
         load.iter().for_each(|(g, count)| self.homeless[*g as usize] += count);
         self.journal.push(Undo::Spare(spare, load, room));
+        self.shelve(Place::Spare(spare));
     }
 
     /// Takes a launch back; its pods lose their places.
@@ -176,6 +255,7 @@ impl<'m> State<'m> {
             self.cost -= self.core.offers[launched.offer].price;
             launched.load.iter().for_each(|(g, count)| self.homeless[*g as usize] += count);
             self.journal.push(Undo::Launch(index, Some(launched)));
+            self.shelve(Place::Launch(index));
         }
     }
 
@@ -185,6 +265,7 @@ impl<'m> State<'m> {
         let one = &self.model.removable[index];
         self.kept[index] = true;
         self.journal.push(Undo::Kept(index));
+        self.shelve_node(index);
         self.cost += one.price - one.leaving;
         self.moves -= one.pods();
         for (g, count) in &one.own {
@@ -241,6 +322,7 @@ impl<'m> State<'m> {
         };
         add(load, group, count);
         room.iter_mut().zip(weight).for_each(|(room, weight)| *room -= weight * count);
+        self.shelve(place);
     }
 
     /// Launches a node with these pods, which must be homeless and fit.
@@ -255,7 +337,9 @@ impl<'m> State<'m> {
         self.cost += self.core.offers[offer].price;
         self.launches.push(Some(Launched { offer, load, room }));
         self.journal.push(Undo::Pushed);
-        self.count_limits(self.launches.len() - 1, -1);
+        let last = self.launches.len() - 1;
+        self.count_limits(last, -1);
+        self.shelve(Place::Launch(last));
     }
 
     /// Whether the limits allow one more of the offer.
@@ -264,41 +348,39 @@ impl<'m> State<'m> {
     }
 
     /// The place with room for a pod of the group in which least would be left, by weighted room; and how many fit there.
-    pub(super) fn tightest(&self, group: u32, count: i64, y: &[f64]) -> Option<(Place, i64)> {
+    pub(super) fn tightest(&self, group: u32, count: i64) -> Option<(Place, i64)> {
         let g = group as usize;
         let weight = self.core.weight(g);
         let w = &self.core.w[g * self.core.r()..][..self.core.r()];
-        let each: f64 = w.iter().zip(y).map(|(w, y)| w * y).sum();
+        let each: f64 = w.iter().zip(&self.y).map(|(w, y)| w * y).sum();
         let mut best: Option<(f64, Place, i64)> = None;
-        let mut offer_room = |place: Place, room: &[i64]| {
+        // Where one pod fits there is as much room as it takes, but for rounding.
+        let least = Rank::of(each * (1.0 - 1e-9));
+        for (free, place) in self.shelf.by_room.range((least, Place::Launch(0))..) {
+            let free = free.value();
+            // No place from here on is left with less, however many fit.
+            if best.as_ref().is_some_and(|(left, ..)| free - each * count as f64 > *left) {
+                break;
+            }
+            let (room, items) = match place {
+                Place::Launch(at) => match &self.launches[*at] {
+                    Some(launched) => (&launched.room, &self.core.offers[launched.offer].items),
+                    None => continue,
+                },
+                Place::Spare(at) => (&self.room[*at], &self.core.spares[*at].items),
+            };
+            let fits = room.iter().zip(weight).all(|(room, weight)| weight <= room);
+            if !fits || items.binary_search_by_key(&group, |(g, _)| *g).is_err() {
+                continue;
+            }
             let copies =
                 weight.iter().zip(room).filter(|(w, _)| **w > 0).map(|(w, c)| c / w).min().unwrap_or(0);
             let copies = copies.min(count);
-            if copies <= 0 {
-                return;
-            }
-            let free: f64 =
-                room.iter().zip(&self.core.scale).zip(y).map(|((c, scale), y)| *c as f64 / scale * y).sum();
             let left = free - each * copies as f64;
-            if best.as_ref().is_none_or(|(have, ..)| left < *have) {
-                best = Some((left, place, copies));
-            }
-        };
-        for (at, launched) in self.launches.iter().enumerate() {
-            let Some(launched) = launched else { continue };
-            let fits = launched.room.iter().zip(weight).all(|(room, weight)| weight <= room);
-            let items = &self.core.offers[launched.offer].items;
-            if fits && items.binary_search_by_key(&group, |(g, _)| *g).is_ok() {
-                offer_room(Place::Launch(at), &launched.room);
-            }
-        }
-        for (spare, room) in self.room.iter().enumerate() {
-            let fits = room.iter().zip(weight).all(|(room, weight)| weight <= room);
-            if fits
-                && self.is_open(spare)
-                && self.core.spares[spare].items.binary_search_by_key(&group, |(g, _)| *g).is_ok()
-            {
-                offer_room(Place::Spare(spare), room);
+            let is_better =
+                |(have, other, _): &(f64, Place, i64)| left < *have || (left == *have && place < other);
+            if copies > 0 && best.as_ref().is_none_or(is_better) {
+                best = Some((left, *place, copies));
             }
         }
         best.map(|(_, place, copies)| (place, copies))
