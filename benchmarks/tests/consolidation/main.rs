@@ -265,15 +265,15 @@ fn cheaper_than_the_baselines_at_no_more_moves() {
     );
 }
 
-/// Goal: next to nothing is launched for less than an hour, and nothing to be removed by the next plan; and consolidation pays. Of 74 nodes
-/// one is removed when it and others have become old enough, though no pod has come or gone since: that time passed counts as no change.
+/// Goal: nothing is launched for less than an hour, or to be removed by the next plan that does something with no pod having come or gone
+/// since; and consolidation pays.
 #[test]
 fn two_days_cost_less_with_joint_plans() {
     let joint = days::live(2, 1, Keeper::Joint).unwrap();
     let lazy = days::live(2, 1, Keeper::WhenEmpty).unwrap();
     assert_eq!((joint.pods, joint.dollars_bound), (lazy.pods, lazy.dollars_bound), "the same pods came");
     assert!(joint.moved > 0 && joint.removed > 0, "{joint:?}");
-    assert!(joint.removed_young == 0 && joint.undone <= 1, "{joint:?}");
+    assert_eq!((joint.removed_young, joint.undone), (0, 0), "{joint:?}");
     assert!(joint.dollars < lazy.dollars && joint.dollars_bound < joint.dollars, "{joint:?} {lazy:?}");
 }
 

@@ -383,9 +383,10 @@ impl Job<'_> {
             let gone = |node: usize| choice.removed.contains(&node);
             let kept: i64 = model.removable.iter().filter(|one| !gone(one.node)).map(|one| one.price).sum();
             let rate: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.leaving).sum();
+            let regret: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.regret).sum();
             // A plan that is adopted may have become dearer on the way.
             let is_judged = round > 0 || whole.is_some() || launch_cost > choice.launch_cost;
-            let is_worth = self.is_worth(model, rate, choice.baseline - kept - rate - launch_cost);
+            let is_worth = self.is_worth(model, rate, choice.baseline - kept - rate - regret - launch_cost);
             let leaves_out = whole.is_some_and(|most| candidate.1.plan.summary.pods_unplaced > most);
             if leaves_out || (is_judged && !is_worth) {
                 return Ok(None);

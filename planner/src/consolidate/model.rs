@@ -13,7 +13,11 @@ use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{ConsolidationPolicy, NodeReason};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::Policy;
+use stowage_models::schedule::instant;
 use stowage_models::snapshot::Snapshot;
+
+/// A node is to have served for this part of the horizon: before, what is missing counts against its removal.
+const SETTLING_PART: i128 = 4;
 
 /// A node that may be removed.
 #[derive(Clone, Debug)]
@@ -26,6 +30,10 @@ pub(super) struct Removable {
     pub(super) own: Vec<(u32, i64)>,
     /// What moving them and removing the node costs, micro-dollars per hour.
     pub(super) leaving: i64,
+    /// What the choice adds to that, micro-dollars per hour, so that plans do not take back what one before them did for little: the price
+    /// of the time that a node with pods has not yet served of a quarter of the horizon, spread over the horizon. The bound knows nothing
+    /// of it.
+    pub(super) regret: i64,
     /// Its room: index into [`Core::spares`], if it has room for any pod.
     pub(super) spare: Option<usize>,
 }
@@ -34,6 +42,11 @@ impl Removable {
     /// Pods that would move.
     pub(super) fn pods(&self) -> i64 {
         self.own.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What its removal has to be worth, micro-dollars per hour.
+    pub(super) fn weighs(&self) -> i64 {
+        self.leaving + self.regret
     }
 }
 
@@ -89,6 +102,16 @@ pub(super) fn settle(
     }
 }
 
+/// See [`Removable::regret`]. Nodes of unknown age have served.
+fn regret(snapshot: &Snapshot, policy: &ConsolidationPolicy, node: usize, verdict: &Verdict) -> i64 {
+    let time = |text: Option<&String>| text.and_then(|text| instant(text)).map(i128::from);
+    let times = (time(snapshot.nodes[node].created.as_ref()), time(snapshot.taken_at.as_ref()));
+    let (Some(created), Some(now), false) = (times.0, times.1, verdict.moving.is_empty()) else { return 0 };
+    let horizon = i128::from(policy.horizon_minutes.max(1)) * 60;
+    let missing = (horizon / SETTLING_PART - (now - created)).clamp(0, horizon / SETTLING_PART);
+    i64::try_from(i128::from(verdict.price.unwrap_or(0)) * missing / horizon).unwrap_or(0)
+}
+
 impl Model {
     /// Reads the problem of the snapshot with twins.
     pub(super) fn new(
@@ -136,6 +159,7 @@ impl Model {
                     price: verdict.price.unwrap_or(0),
                     own: own.into_iter().collect(),
                     leaving: leaving(verdict),
+                    regret: regret(snapshot, policy, node, verdict),
                     spare: spare_of.get(snapshot.nodes[node].name.as_str()).copied(),
                 }
             })

@@ -27,7 +27,7 @@ impl Job<'_> {
         };
         let total = |removed: &BTreeSet<usize>, plan: &Plan| -> i64 {
             let nodes = model.removable.iter();
-            let nodes = nodes.map(|one| if removed.contains(&one.node) { one.leaving } else { one.price });
+            let nodes = nodes.map(|one| if removed.contains(&one.node) { one.weighs() } else { one.price });
             nodes.sum::<i64>() + plan.summary.launch_cost.0
         };
         let home: BTreeMap<PodRef, usize> = removed

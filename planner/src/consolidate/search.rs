@@ -277,7 +277,7 @@ impl<'m> Search<'m> {
     fn worth(&self, state: &State<'_>, index: usize) -> f64 {
         let one = &state.model.removable[index];
         let pods: f64 = one.own.iter().map(|(g, count)| self.guide.pi[*g as usize] * *count as f64).sum();
-        (pods + one.leaving as f64 / 1e6) / (one.price as f64 / 1e6).max(1e-9)
+        (pods + one.weighs() as f64 / 1e6) / (one.price as f64 / 1e6).max(1e-9)
     }
 
     fn step(&mut self, state: &mut State<'_>) {

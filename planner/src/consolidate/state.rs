@@ -227,7 +227,7 @@ impl<'m> State<'m> {
         let one = &self.model.removable[index];
         self.kept[index] = false;
         self.journal.push(Undo::Kept(index));
-        self.cost += one.leaving - one.price;
+        self.cost += one.weighs() - one.price;
         self.moves += one.pods();
         one.own.iter().for_each(|(g, count)| self.homeless[*g as usize] += count);
         if let Some(spare) = one.spare {
@@ -266,7 +266,7 @@ impl<'m> State<'m> {
         self.kept[index] = true;
         self.journal.push(Undo::Kept(index));
         self.shelve_node(index);
-        self.cost += one.price - one.leaving;
+        self.cost += one.price - one.weighs();
         self.moves -= one.pods();
         for (g, count) in &one.own {
             let mut missing = *count;
