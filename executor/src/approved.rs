@@ -181,6 +181,7 @@ mod tests {
         let to = |name: &str, to: Place| Leaver {
             id: PodRef(format!("default/{name}")),
             uid: format!("uid-{name}"),
+            owner: None,
             to: Some(to),
         };
         let launched = name_of(PLAN, "launch/new-0001", "default");

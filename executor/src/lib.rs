@@ -38,6 +38,7 @@ mod state;
 mod statics;
 mod step;
 mod stock;
+mod successors;
 mod time;
 mod view;
 
@@ -60,6 +61,7 @@ pub use state::State;
 pub use statics::{STATIC_POOL, as_written};
 pub use step::step;
 pub use stock::Stock;
+pub use successors::SUCCESSOR_GATE;
 pub use time::Time;
 pub use view::{
     Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, Placed,

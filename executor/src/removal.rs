@@ -18,6 +18,7 @@ use crate::request::{Intent, Key, Request, Verb};
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
+use crate::successors;
 use crate::time::{MINUTE, SECOND, Time};
 use crate::view::{Claim, Node, Observation, PlannedBatch, PlannedPod};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,9 @@ pub struct Leaver {
     pub id: PodRef,
     /// The uid it had when it was planned; another is another pod.
     pub uid: String,
+    /// The uid of what made it, if that is known: it makes the successor, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Where its successor is to run; `None`: nowhere, and it leaves all the same (by force only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Place>,
@@ -261,7 +265,7 @@ fn write_forced(
         })
         .collect();
     for removal in &unwritten {
-        let removal = Removal { since: seen.now, ..(*removal).clone() };
+        let removal = successors::written(seen, removal);
         state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
     }
     !unwritten.is_empty() && seen.now.since(course.since) < INTEND_MAX
@@ -286,7 +290,7 @@ fn write(state: &mut State, seen: &Observation, course: &mut Course, requests: &
             Some(other) if other.forced || !removal.forced => return false,
             _ => {
                 written = false;
-                let removal = Removal { since: seen.now, ..removal.clone() };
+                let removal = successors::written(seen, removal);
                 state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
             }
         }

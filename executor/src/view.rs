@@ -128,6 +128,10 @@ pub struct Pod {
     pub node: Option<String>,
     /// Slots whose taint it tolerates.
     pub slots: BTreeSet<String>,
+    /// It has the gate of successors ([`crate::SUCCESSOR_GATE`]), and waits for somebody to take it off.
+    pub gated: bool,
+    /// Uid of what made it and makes another when it goes.
+    pub owner: Option<String>,
     /// What draining its node takes; nothing for pods that have ended, static pods, and those that tolerate the taint of nodes that go.
     pub drain: Option<Drain>,
 }

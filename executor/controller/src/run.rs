@@ -70,6 +70,8 @@ pub struct Options {
     pub status_every: Duration,
     /// Threads of the planner.
     pub threads: usize,
+    /// Namespace in which the controller runs.
+    pub namespace: String,
 }
 
 impl Options {
@@ -85,6 +87,7 @@ impl Options {
             plan_time: Duration::from_secs(2),
             status_every: unwell::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            namespace: "stowage-system".to_owned(),
         }
     }
 }
@@ -125,7 +128,14 @@ impl Controller {
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports::new(client, cloud, leadership, metrics, events)),
+            ports: Arc::new(Ports::new(
+                client,
+                cloud,
+                leadership,
+                metrics,
+                events,
+                options.namespace.clone(),
+            )),
             view,
             options: Arc::new(options),
             classes: Arc::default(),

@@ -58,8 +58,12 @@ fn removals(digest: &str, waves: &[Wave], launches: &[Launch]) -> Vec<Vec<Remova
         Target::Claim(claim) => Place::Claim(claim.clone()),
         Target::Slot(slot) => Place::Claim(slots.get(slot.as_str()).cloned().unwrap_or_default()),
     };
-    let leaver =
-        |pod: &Mover| Leaver { id: pod.pod.clone(), uid: pod.uid.clone(), to: pod.to.as_ref().map(place) };
+    let leaver = |pod: &Mover| Leaver {
+        id: pod.pod.clone(),
+        uid: pod.uid.clone(),
+        owner: None,
+        to: pod.to.as_ref().map(place),
+    };
     let mut found = Vec::new();
     for (index, wave) in waves.iter().enumerate() {
         let removal = |one: &stowage_review::Leaving| Removal {

@@ -3,7 +3,7 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, SUCCESSOR_GATE, Time};
 use stowage_models::departure::{NOTICES, Notices};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
@@ -187,6 +187,16 @@ pub fn pod(object: &DynamicObject) -> Pod {
             && !owned_by("DaemonSet")
             && !owned_by("Node"),
         is_virtual: false,
+        gated: node.is_none()
+            && spec["schedulingGates"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["name"] == SUCCESSOR_GATE)),
+        owner: metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|one| one.controller == Some(true))
+            .map(|one| one.uid.clone()),
         node,
         slots,
         drain: drain(object, phase),
