@@ -31,6 +31,7 @@ mod overlay;
 mod ports;
 mod removal;
 mod request;
+mod resume;
 mod review;
 mod settings;
 mod slots;

@@ -70,6 +70,8 @@ pub struct State {
     pub(crate) successors: Successors,
     /// Plans in review that were begun, by digest.
     pub(crate) begun: BTreeSet<String>,
+    /// Plans with removals that were begun and are not carried out any further.
+    pub(crate) cut: BTreeSet<String>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.

@@ -5,7 +5,7 @@ use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AGAIN, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, notices, removal, review, slots, statics, successors};
+use crate::{accept, claims, garbage, notices, removal, resume, review, slots, statics, successors};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -46,6 +46,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         removal::tend(&mut state, seen, &mut requests);
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
+        resume::tend(&mut state, seen, &mut requests);
         review::tend(&mut state, seen, &mut requests);
     }
     plan(&mut state, seen, &mut requests);

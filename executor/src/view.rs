@@ -301,6 +301,8 @@ pub struct Observation {
     pub statics: BTreeMap<String, i64>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
+    /// Plans that were approved, begun, and are not over, by digest.
+    pub executing: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.
     pub claims: BTreeMap<String, Claim>,
     /// Nodes by name.

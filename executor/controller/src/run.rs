@@ -267,7 +267,7 @@ impl Controller {
                 telling::answer(&self.metrics, answer, &seen);
             }
             drift.listed(&seen.answers);
-            seen.proposals = lock(&self.proposals).look(&self.view);
+            lock(&self.proposals).look(&self.view, &mut seen);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
             telling::seen(&self.metrics, &seen);
@@ -301,7 +301,7 @@ impl Controller {
                 self.tidy_plans(&seen);
             }
             if !shadow && seen.leader && seen.synced {
-                self.progress(&seen, state.removing());
+                self.progress(&seen, &state);
                 self.ports.events.nominate(&seen, &mut nominated);
                 self.ports.events.undrained(&seen, &mut undrained);
                 if inputs != seen.inputs {
@@ -400,8 +400,8 @@ impl Controller {
     }
 
     /// Writes how far plans are, when it has changed.
-    fn progress(&self, seen: &stowage_executor::Observation, removing: Option<&str>) {
-        for one in self.plans().look(seen, removing, Instant::now()) {
+    fn progress(&self, seen: &stowage_executor::Observation, state: &State) {
+        for one in self.plans().look(seen, |plan| state.goes_on(seen, plan), Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }

@@ -535,6 +535,7 @@ impl World {
             leader: self.now >= self.follower,
             inputs: "same".to_owned(),
             urgent: self.urgent.keys().cloned().collect(),
+            executing: BTreeMap::new(),
             proposals: self.proposals.iter().map(|(plan, (one, _))| (plan.clone(), one.clone())).collect(),
             versions: BTreeMap::new(),
             claims: self.view.0.clone(),
