@@ -30,6 +30,7 @@ mod notices;
 mod overlay;
 mod ports;
 mod removal;
+mod renewals;
 mod request;
 mod resume;
 mod review;

@@ -135,6 +135,10 @@ pub enum Reason {
     ClaimDeleted,
     /// Its static NodePool has more nodes than it says.
     StaticScaleDown,
+    /// What it was launched from has changed.
+    Drifted,
+    /// Its time has come.
+    Expired,
     /// Nobody claims it.
     Orphan,
 }
@@ -152,6 +156,8 @@ impl Reason {
             Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
             Reason::StaticScaleDown => "StaticScaleDown",
+            Reason::Drifted => "Drifted",
+            Reason::Expired => "Expired",
             Reason::Orphan => "Orphan",
         }
     }

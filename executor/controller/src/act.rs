@@ -479,6 +479,8 @@ fn given_up(why: Reason) -> &'static str {
         Reason::Interrupted => "its machine is taken away; its pods are planned again",
         Reason::ClaimDeleted => "it is being deleted",
         Reason::StaticScaleDown => "its static NodePool has more nodes than it says",
+        Reason::Drifted => "it has drifted; another node of its static NodePool is ready",
+        Reason::Expired => "its time has come; its static NodePool gets another node",
         Reason::Orphan => "nobody claims it",
     }
 }

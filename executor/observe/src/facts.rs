@@ -132,6 +132,11 @@ pub fn claim(object: &DynamicObject) -> Claim {
         deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
         grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
+        drifted: since(data, "Drifted").is_some(),
+        life: data["spec"]["expireAfter"]
+            .as_str()
+            .and_then(schedule::duration)
+            .map(|s| s.saturating_mul(1000)),
         // One that cannot be read says nothing: the node stays.
         removal: serde_json::from_str(&annotation(REMOVAL)).ok(),
         notices: Notices::parse(&annotation(NOTICES)),

@@ -530,6 +530,7 @@ impl World {
         }
         let seen = Observation {
             statics: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             now: self.now,
             synced: true,
             leader: self.now >= self.follower,
