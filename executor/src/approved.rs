@@ -24,8 +24,8 @@ pub(crate) fn removals(proposal: &Proposal) -> impl Iterator<Item = &Removal> {
     proposal.waves.iter().flat_map(|wave| &wave.removals)
 }
 
-/// The first precondition of removals that does not hold.
-pub(crate) fn unmet(seen: &Observation, proposal: &Proposal) -> Option<Unmet> {
+/// The first precondition of removals that does not hold. `begun`: who has come to a node since moves with the others.
+pub(crate) fn unmet(seen: &Observation, proposal: &Proposal, begun: bool) -> Option<Unmet> {
     let stale = |text: String| Some(Unmet::new(Ground::Stale, text));
     for one in removals(proposal) {
         let (action, name) = (&one.action, &one.claim);
@@ -53,7 +53,7 @@ pub(crate) fn unmet(seen: &Observation, proposal: &Proposal) -> Option<Unmet> {
         if claim.instance.is_none() || claim.instance != node.instance {
             return stale(format!("{action}: NodeClaim {name} is not that of node {}", one.node));
         }
-        if let Some(pod) = newcomer(seen, one) {
+        if let Some(pod) = newcomer(seen, one).filter(|_| !begun) {
             return stale(format!("{action}: pod {pod} has come to the node since it was planned"));
         }
     }
@@ -181,6 +181,7 @@ mod tests {
         let to = |name: &str, to: Place| Leaver {
             id: PodRef(format!("default/{name}")),
             uid: format!("uid-{name}"),
+            owner: None,
             to: Some(to),
         };
         let launched = name_of(PLAN, "launch/new-0001", "default");

@@ -307,4 +307,39 @@ mod tests {
             "{requests:?}"
         );
     }
+
+    #[test]
+    fn volumes_are_waited_for_but_not_for_ever() {
+        let id = "i-1".to_owned();
+        let mut claim = Claim { name: "claim".to_owned(), ours: true, deleting: true, ..Claim::default() };
+        (claim.finalizer, claim.instance, claim.registered) = (true, Some(id.clone()), Some(Time(0)));
+        let mut seen = Observation { now: Time(1_000), synced: true, leader: true, ..Observation::default() };
+        seen.claims.insert(claim.name.clone(), claim);
+        let taint = stowage_models::objects::Taint {
+            key: labels::TAINT_DISRUPTED.to_owned(),
+            value: String::new(),
+            effect: stowage_models::objects::TaintEffect::NoSchedule,
+        };
+        let node =
+            Node { name: "node".to_owned(), instance: Some(id), taints: vec![taint], ..Node::default() };
+        seen.nodes.insert(node.name.clone(), node);
+        let mut state = State::new(Settings { mode: Mode::Auto, ..Settings::default() });
+        // Of how long each answer says that a volume is attached still: whether the next attempt waits for it.
+        let mut waits = Vec::new();
+        for now in (1_000..VOLUMES_MAX + 120_000).step_by(500) {
+            seen.now = Time(now);
+            let (next, requests) = step(state, &seen);
+            (state, seen.answers) = (next, Vec::new());
+            for request in requests {
+                if let Request::Terminate { detached, .. } = &request {
+                    waits.push((now, *detached));
+                    let key = request.key().expect("it has one");
+                    seen.answers.push(Answer::Failed(key, "a volume is attached".to_owned()));
+                }
+            }
+        }
+        let (waiting, not): (Vec<_>, Vec<_>) = waits.into_iter().partition(|(_, waits)| *waits);
+        assert!(waiting.len() > 3 && waiting.iter().all(|(at, _)| *at < 1_000 + VOLUMES_MAX), "{waiting:?}");
+        assert!(!not.is_empty() && not.iter().all(|(at, _)| *at >= 1_000 + VOLUMES_MAX), "{not:?}");
+    }
 }

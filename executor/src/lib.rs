@@ -30,7 +30,9 @@ mod notices;
 mod overlay;
 mod ports;
 mod removal;
+mod renewals;
 mod request;
+mod resume;
 mod review;
 mod settings;
 mod slots;
@@ -38,6 +40,7 @@ mod state;
 mod statics;
 mod step;
 mod stock;
+mod successors;
 mod time;
 mod view;
 
@@ -60,6 +63,7 @@ pub use state::State;
 pub use statics::{STATIC_POOL, as_written};
 pub use step::step;
 pub use stock::Stock;
+pub use successors::SUCCESSOR_GATE;
 pub use time::Time;
 pub use view::{
     Answer, Claim, Drain, Instance, InstanceState, Listing, Node, Observation, Offering, Placed,

@@ -15,9 +15,11 @@
 use crate::accept::{self, draft};
 use crate::claims::node_of;
 use crate::request::{Intent, Key, Request, Verb};
+use crate::resume;
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
+use crate::successors;
 use crate::time::{MINUTE, SECOND, Time};
 use crate::view::{Claim, Node, Observation, PlannedBatch, PlannedPod};
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,9 @@ pub struct Leaver {
     pub id: PodRef,
     /// The uid it had when it was planned; another is another pod.
     pub uid: String,
+    /// The uid of what made it, if that is known: it makes the successor, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Where its successor is to run; `None`: nowhere, and it leaves all the same (by force only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Place>,
@@ -146,6 +151,11 @@ pub(crate) struct Course {
 }
 
 impl Course {
+    /// Waves that nothing was done about yet.
+    pub(crate) fn new(plan: String, waves: Vec<PlannedWave>, now: Time) -> Course {
+        Course { plan, waves, at: 0, since: now, launched: false }
+    }
+
     fn wave(&self) -> Option<&PlannedWave> {
         self.waves.get(self.at)
     }
@@ -165,7 +175,7 @@ impl Course {
         self.waves.iter().flat_map(|wave| &wave.removals).any(|removal| removal.approved)
     }
 
-    fn has_intended(&self, removal: &Removal) -> bool {
+    pub(crate) fn has_intended(&self, removal: &Removal) -> bool {
         self.plan == removal.plan && !self.launched
     }
 }
@@ -188,7 +198,7 @@ pub(crate) fn begin(state: &mut State, seen: &Observation, batch: &PlannedBatch)
         abandon(state);
     }
     // One that is under way has no further waves: what it has begun goes on.
-    state.course = Some(Course { plan, waves, at: 0, since: seen.now, launched: false });
+    state.course = Some(Course::new(plan, waves, seen.now));
 }
 
 /// Whether somebody has approved what is under way, and nothing of this plan goes by force: it would cut short what was approved.
@@ -199,10 +209,11 @@ pub(crate) fn has_to_wait(state: &State, batch: &PlannedBatch) -> bool {
 
 /// What is carried out has no further waves. What was approved and not begun for sure may begin later.
 fn abandon(state: &mut State) {
-    if let Some(course) = state.course.take()
-        && course.is_beginning(&course.plan)
-    {
-        state.begun.remove(&course.plan);
+    if let Some(course) = state.course.take() {
+        if course.is_beginning(&course.plan) {
+            state.begun.remove(&course.plan);
+        }
+        state.cut.insert(course.plan);
     }
 }
 
@@ -231,6 +242,7 @@ fn may_go_on(state: &State, course: &Course) -> bool {
 pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     let Some(mut course) = state.course.take() else { return };
     if !acts(state) || !may_go_on(state, &course) {
+        state.cut.insert(course.plan);
         return;
     }
     let no_launching = state.no_launching(seen.now).is_some();
@@ -241,6 +253,8 @@ pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<
     };
     if onward {
         state.course = Some(course);
+    } else {
+        state.cut.insert(course.plan);
     }
 }
 
@@ -261,7 +275,7 @@ fn write_forced(
         })
         .collect();
     for removal in &unwritten {
-        let removal = Removal { since: seen.now, ..(*removal).clone() };
+        let removal = successors::written(seen, removal);
         state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
     }
     !unwritten.is_empty() && seen.now.since(course.since) < INTEND_MAX
@@ -272,8 +286,14 @@ fn write(state: &mut State, seen: &Observation, course: &mut Course, requests: &
     let Some(wave) = course.waves.get(course.at) else { return false };
     let mut written = true;
     for removal in &wave.removals {
-        let Some(claim) = seen.claims.get(&removal.claim).filter(|claim| claim.ours && !claim.deleting)
-        else {
+        let own = seen.claims.get(&removal.claim).filter(|claim| claim.ours);
+        // It is left already: somebody else has begun this wave.
+        if own.is_some_and(|claim| {
+            claim.deleting && claim.removal.as_ref().is_some_and(|one| one.plan == removal.plan)
+        }) {
+            continue;
+        }
+        let Some(claim) = own.filter(|claim| !claim.deleting) else {
             // Its machine is going already; the others still need what takes their place.
             if removal.forced {
                 continue;
@@ -286,7 +306,7 @@ fn write(state: &mut State, seen: &Observation, course: &mut Course, requests: &
             Some(other) if other.forced || !removal.forced => return false,
             _ => {
                 written = false;
-                let removal = Removal { since: seen.now, ..removal.clone() };
+                let removal = successors::written(seen, removal);
                 state.ask(Request::Intend(Box::new(removal)), seen.now, requests);
             }
         }
@@ -420,7 +440,7 @@ fn next(
         return None;
     };
     // While its wave is being written, nothing of it is launched yet, and nothing lost.
-    let intended = state.course.as_ref().is_some_and(|course| course.has_intended(removal));
+    let intended = resume::is_intended(state, seen, removal);
     let gives_up = |need: &str| removal.forced && !intended && is_lost(state, seen, need);
     let ready = removal.needs.iter().all(|need| is_ready(seen, need) || gives_up(need));
     let closed = is_closed(node);
@@ -462,7 +482,7 @@ fn against(state: &State, seen: &Observation, node: Option<&Node>, removal: &Rem
     let Some(node) = node.filter(|node| node.uid == removal.uid) else {
         return Some("its node is another".to_owned());
     };
-    let intended = state.course.as_ref().is_some_and(|course| course.has_intended(removal));
+    let intended = resume::is_intended(state, seen, removal);
     if let Some(lost) = removal.needs.iter().find(|need| !intended && is_lost(state, seen, need)) {
         return Some(format!("what was to take its place, {lost}, is not launched"));
     }

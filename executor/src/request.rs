@@ -1,6 +1,7 @@
 //! What a step asks for.
 
 use crate::removal::{Moving, Removal};
+use crate::time::Time;
 use crate::view::{Offering, PlannedBatch, PlannedPod};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +135,10 @@ pub enum Reason {
     ClaimDeleted,
     /// Its static NodePool has more nodes than it says.
     StaticScaleDown,
+    /// What it was launched from has changed.
+    Drifted,
+    /// Its time has come.
+    Expired,
     /// Nobody claims it.
     Orphan,
 }
@@ -151,6 +156,8 @@ impl Reason {
             Reason::Interrupted => "TerminatingOnInterruption",
             Reason::ClaimDeleted => "ClaimDeleted",
             Reason::StaticScaleDown => "StaticScaleDown",
+            Reason::Drifted => "Drifted",
+            Reason::Expired => "Expired",
             Reason::Orphan => "Orphan",
         }
     }
@@ -244,6 +251,10 @@ pub enum Verb {
     Evict,
     /// See [`Request::DeletePod`].
     DeletePod,
+    /// See [`Request::Expect`].
+    Expect,
+    /// See [`Request::Ungate`].
+    Ungate,
     /// See [`Request::OpenNode`].
     OpenNode,
     /// See [`Request::DeleteClaim`].
@@ -397,6 +408,20 @@ pub enum Request {
         /// How long it may take to end, in milliseconds.
         grace: i64,
     },
+    /// Have new pods of these owners wait until they are let go of ([`crate::SUCCESSOR_GATE`]); of nobody else. Without the API for it, nothing.
+    Expect {
+        /// Uids of owners.
+        owners: BTreeSet<String>,
+        /// Pods that are created later do not wait, whatever has become of whoever said this.
+        until: Time,
+    },
+    /// Let go of a pod, if it has this uid: kube-scheduler binds it to this node if it fits there, else to any.
+    Ungate {
+        /// Pod.
+        pod: PlannedPod,
+        /// Where it is to run, if that is known.
+        node: Option<String>,
+    },
     /// Delete a claim; it stays until it is released.
     DeleteClaim {
         /// Claim.
@@ -456,6 +481,8 @@ impl Request {
             Request::Disrupt { node } => key(Verb::Disrupt, node),
             Request::Evict { pod } => key(Verb::Evict, &pod.uid),
             Request::DeletePod { pod, .. } => key(Verb::DeletePod, &pod.uid),
+            Request::Expect { .. } => key(Verb::Expect, ""),
+            Request::Ungate { pod, .. } => key(Verb::Ungate, &pod.uid),
             Request::DeleteClaim { claim, .. } => key(Verb::DeleteClaim, claim),
             Request::Terminate { instance, .. } => key(Verb::Terminate, instance),
             Request::DeleteNode { node, .. } => key(Verb::DeleteNode, node),
@@ -465,7 +492,7 @@ impl Request {
     }
 
     /// Whether it is carried out though everything is stopped: what turns a machine that was launched into a node that any pod may use,
-    /// or lets one stay that was to go.
+    /// lets one stay that was to go, or lets go of pods.
     #[must_use]
     pub fn finishes(&self) -> bool {
         matches!(
@@ -475,6 +502,8 @@ impl Request {
                 | Request::Initialize { .. }
                 | Request::OpenNode { .. }
                 | Request::Keep { .. }
+                | Request::Expect { .. }
+                | Request::Ungate { .. }
         )
     }
 

@@ -9,6 +9,7 @@ use crate::accept::{self, draft};
 use crate::approved::{self, ProposedWave};
 use crate::removal;
 use crate::request::{Key, PlanInput, Request, Verb};
+use crate::resume;
 use crate::settings::Mode;
 use crate::slots;
 use crate::state::State;
@@ -159,6 +160,10 @@ pub(crate) fn verified(
 ) {
     state.over(&Key { verb: Verb::Verify, object: plan.to_owned() });
     let acts = seen.synced && seen.leader && !state.settings.stop && state.settings.mode != Mode::Shadow;
+    if acts && seen.executing.contains_key(plan) {
+        resume::verified(state, seen, plan, outcome, requests);
+        return;
+    }
     let Some(proposal) = seen.proposals.get(plan).filter(|_| acts) else { return };
     let begun = is_begun(state, seen, plan);
     if !begun && is_judged(state, seen, plan) {
@@ -256,7 +261,7 @@ fn left(state: &State, seen: &Observation, proposal: &Proposal) -> Vec<String> {
 }
 
 /// Whether launches of a pool of it are paused: it begins when they go on.
-fn waits(state: &State, seen: &Observation, proposal: &Proposal) -> bool {
+pub(crate) fn waits(state: &State, seen: &Observation, proposal: &Proposal) -> bool {
     proposal.actions.iter().any(|action| state.lessons.is_open(&action.pool, seen.now))
         || state.lessons.no_launching(seen.now).is_some()
         || approved::waits(state, seen, proposal)
@@ -264,24 +269,41 @@ fn waits(state: &State, seen: &Observation, proposal: &Proposal) -> bool {
 
 /// The first precondition that does not hold.
 fn first_unmet(state: &State, seen: &Observation, proposal: &Proposal) -> Option<Unmet> {
-    let unmet = |ground, text| Some(Unmet::new(ground, text));
+    unmet(state, seen, proposal, false)
+}
+
+/// The same of what is left of a plan that was begun.
+pub(crate) fn unmet_of_rest(state: &State, seen: &Observation, rest: &Proposal) -> Option<Unmet> {
+    unmet(state, seen, rest, true)
+}
+
+fn unmet(state: &State, seen: &Observation, proposal: &Proposal, begun: bool) -> Option<Unmet> {
+    let not = |ground, text| Some(Unmet::new(ground, text));
     if let Some(broken) = &proposal.broken {
-        return unmet(Ground::Tampered, broken.clone());
+        return not(Ground::Tampered, broken.clone());
     }
     if proposal.rejected {
-        return unmet(Ground::Rejected, "it was rejected".to_owned());
+        return not(Ground::Rejected, "it was rejected".to_owned());
     }
     if proposal.expires <= seen.now {
-        return unmet(Ground::Expired, "it was not begun before it expired".to_owned());
+        return not(
+            Ground::Expired,
+            if begun {
+                "the rest of it was not begun before it expired"
+            } else {
+                "it was not begun before it expired"
+            }
+            .to_owned(),
+        );
     }
     if let Some(by) = newer(seen, proposal) {
-        return unmet(Ground::Superseded, by);
+        return not(Ground::Superseded, by);
     }
     let changed =
         proposal.versions.iter().find(|(object, version)| seen.versions.get(*object) != Some(version));
     if let Some((object, _)) = changed {
         let how = if seen.versions.contains_key(object) { "has changed" } else { "is gone" };
-        return unmet(Ground::Stale, format!("{object} {how} since it was planned"));
+        return not(Ground::Stale, format!("{object} {how} since it was planned"));
     }
     let cared_for = slots::cared_for(state, seen);
     for action in &proposal.actions {
@@ -289,7 +311,7 @@ fn first_unmet(state: &State, seen: &Observation, proposal: &Proposal) -> Option
             let (id, name) = (&planned.id, &action.action);
             if let Some(by) = cared_for.get(planned.uid.as_str()) {
                 let text = format!("{name}: a machine for pod {id} is on the way, of plan {by}");
-                return unmet(Ground::Superseded, text);
+                return not(Ground::Superseded, text);
             }
             let why = match seen.pods.get(id) {
                 None => "is gone",
@@ -297,10 +319,10 @@ fn first_unmet(state: &State, seen: &Observation, proposal: &Proposal) -> Option
                 Some(pod) if !pod.pending => "does not wait any more",
                 Some(_) => continue,
             };
-            return unmet(Ground::Stale, format!("{name}: pod {id} {why}"));
+            return not(Ground::Stale, format!("{name}: pod {id} {why}"));
         }
     }
-    approved::unmet(seen, proposal)
+    approved::unmet(seen, proposal, begun)
 }
 
 /// What newer plan takes the place of this one, if any does.

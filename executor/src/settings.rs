@@ -91,6 +91,8 @@ pub struct Settings {
     pub remove_every: Option<i64>,
     /// Nodes go for their cost, too; otherwise only those that have to.
     pub consolidate: bool,
+    /// Pods that come for those evicted are led to their planned places ([`crate::SUCCESSOR_GATE`]).
+    pub successors: bool,
     /// Nothing is begun and nothing ends; machines that were launched before become nodes that any pod may use
     /// ([`crate::Request::finishes`]).
     pub stop: bool,
@@ -109,6 +111,7 @@ impl Default for Settings {
             capacity_pause: CAPACITY_PAUSE,
             remove_every: Some(MINUTE),
             consolidate: true,
+            successors: true,
             stop: false,
         }
     }

@@ -6,6 +6,7 @@ use crate::removal::Course;
 use crate::request::{Draft, Key, Request};
 use crate::settings::Settings;
 use crate::stock::Stock;
+use crate::successors::Successors;
 use crate::time::{DEADLINE, PAUSE_MAX, PAUSE_MIN, SETTLE, Time};
 use crate::view::{Instance, Listing};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,8 +66,12 @@ pub struct State {
     pub(crate) setbacks: u32,
     /// Nodes that are to go and were seen tainted, by claim, and since when.
     pub(crate) closed: BTreeMap<String, Time>,
+    /// Pods that come for those evicted.
+    pub(crate) successors: Successors,
     /// Plans in review that were begun, by digest.
     pub(crate) begun: BTreeSet<String>,
+    /// Plans with removals that were begun and are not carried out any further.
+    pub(crate) cut: BTreeSet<String>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.

@@ -6,10 +6,11 @@
 //! other, so PodDisruptionBudgets hold.
 
 use crate::claims;
+use crate::renewals;
 use crate::request::{Key, Reason, Request, Verb};
 use crate::settings::Mode;
 use crate::state::State;
-use crate::view::{Claim, Observation};
+use crate::view::{Claim, Drain, Observation};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
@@ -58,13 +59,14 @@ pub(crate) fn are_coming(state: &State, seen: &Observation, pool: &str) -> bool 
         || seen.claims.values().any(|claim| claim.pool == pool && !claim.deleting && claim.instance.is_none())
 }
 
-/// Nodes that static pools lack. Where plans are approved, none: what nobody waits for is not proposed.
+/// Nodes that static pools lack. Where launches are approved, none: what nobody waits for is not proposed.
 pub(crate) fn missing(state: &State, seen: &Observation) -> BTreeMap<String, i64> {
-    if state.settings.mode == Mode::Review {
+    if state.settings.mode == Mode::Review && state.settings.review.launches {
         return BTreeMap::new();
     }
     let lack = |(pool, replicas): (&String, &i64)| {
-        let missing = replicas.saturating_sub(present(state, seen, pool, true)).min(LAUNCHES_MAX);
+        let wanted = replicas.saturating_add(renewals::extra(state, seen, pool));
+        let missing = wanted.saturating_sub(present(state, seen, pool, true)).min(LAUNCHES_MAX);
         (missing > 0).then(|| (pool.clone(), missing))
     };
     seen.statics.iter().filter_map(lack).collect()
@@ -82,11 +84,16 @@ pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Req
             claims::give_up(state, seen, &claim.name, Reason::Interrupted, requests);
         }
     }
-    if state.settings.mode != Mode::Auto {
+    for (pool, replicas) in &seen.statics {
+        renew(state, seen, pool, *replicas, requests);
+    }
+    if state.settings.mode == Mode::Review && state.settings.review.removals {
         return;
     }
     for (pool, replicas) in &seen.statics {
-        let surplus = present(state, seen, pool, false).saturating_sub(*replicas);
+        // What is replaced, or is to be, goes before others do.
+        let wanted = replicas.saturating_add(renewals::count(state, seen, pool));
+        let surplus = present(state, seen, pool, false).saturating_sub(wanted);
         let ours = seen.claims.values().filter(|claim| claim.pool == *pool && claim.ours && !claim.deleting);
         let told = |claim: &&Claim| {
             state.is_under_way(&Key { verb: Verb::DeleteClaim, object: claim.name.clone() }, seen.now)
@@ -106,21 +113,53 @@ pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     }
 }
 
+/// Gives back what has to go and is replaced.
+fn renew(state: &mut State, seen: &Observation, pool: &str, replicas: i64, requests: &mut Vec<Request>) {
+    let told = |state: &State, name: &String| {
+        state.is_under_way(&Key { verb: Verb::DeleteClaim, object: name.clone() }, seen.now)
+    };
+    let going = seen.claims.values().filter(|claim| claim.pool == pool && !claim.deleting);
+    // The view may be behind: who was told to go is not ready for anything.
+    let going = going.filter(|claim| told(state, &claim.name)).count();
+    let going = i64::try_from(going).unwrap_or(i64::MAX);
+    let due: Vec<(String, Reason)> = renewals::replaced(state, seen, pool, replicas.saturating_add(going))
+        .into_iter()
+        .map(|one| (one.claim.name.clone(), one.why))
+        .collect();
+    for (claim, why) in due {
+        claims::give_up(state, seen, &claim, why, requests);
+    }
+}
+
 /// Without a machine, without pods, without protected pods, few pods; the youngest first.
 type Rank = (bool, bool, bool, usize, i64);
 
 fn rank(seen: &Observation, claim: &Claim) -> Rank {
+    let pods = drained(seen, claim);
+    let protected = is_any_protected(seen, &pods);
+    (claim.instance.is_some(), !pods.is_empty(), protected, pods.len(), -claim.created.0)
+}
+
+/// Whether a pod on the node of a claim must not be disrupted.
+pub(crate) fn has_protected_pods(seen: &Observation, claim: &Claim) -> bool {
+    is_any_protected(seen, &drained(seen, claim))
+}
+
+fn is_any_protected(seen: &Observation, pods: &[&Drain]) -> bool {
+    pods.iter().any(|drain| drain.protected.is_some_and(|until| until > seen.now))
+}
+
+/// Pods that would have to leave the node of a claim.
+fn drained<'a>(seen: &'a Observation, claim: &Claim) -> Vec<&'a Drain> {
     let node = claims::node_of(seen, claim.instance.as_deref().unwrap_or_default());
-    let pods: Vec<_> = seen
+    let here = seen
         .pods
         .values()
         .filter(|pod| node.is_some_and(|node| pod.node.as_deref() == Some(&node.name)))
         .filter_map(|pod| pod.drain.as_ref())
         // Pods of DaemonSets make no node busy.
-        .filter(|drain| drain.tier == 0 || drain.tier == 2)
-        .collect();
-    let protected = pods.iter().any(|drain| drain.protected.is_some_and(|until| until > seen.now));
-    (claim.instance.is_some(), !pods.is_empty(), protected, pods.len(), -claim.created.0)
+        .filter(|drain| drain.tier == 0 || drain.tier == 2);
+    here.collect()
 }
 
 /// Pools that lack nodes as the planner sees them, with a pod for each node.

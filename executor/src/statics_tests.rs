@@ -5,7 +5,7 @@ use crate::request::Intent;
 use crate::step::step;
 use crate::view::{Answer, Drain, Node, PlannedBatch};
 use crate::{Settings, Time};
-use stowage_models::objects::PodRef;
+use stowage_models::objects::{Budget, PodRef};
 
 /// A pool of so many replicas, and so many claims of it with nodes.
 fn seen(replicas: i64, claims: usize) -> Observation {
@@ -281,4 +281,114 @@ fn a_pool_that_lacks_nodes_is_one_that_launches_for_them_alone() {
     let mut snapshot = Snapshot { node_pools: vec![limited], nodes: vec![node("a")], ..Snapshot::default() };
     expand(&mut snapshot, &[("base".to_owned(), 2)].into());
     assert_eq!(snapshot.node_pools[0].limits.0["nodes"], 1);
+}
+
+/// Claims that are given back because they have to go.
+fn renewed(requests: &[Request]) -> Vec<(&'static str, Reason)> {
+    let one = |request: &'_ Request| match request {
+        Request::DeleteClaim { claim, why: why @ (Reason::Drifted | Reason::Expired) } => {
+            Some((claim.clone(), *why))
+        }
+        _ => None,
+    };
+    let all: Vec<(String, Reason)> = requests.iter().filter_map(one).collect();
+    let names = ["claim-0", "claim-1", "claim-2", "claim-3"];
+    names.into_iter().filter_map(|name| Some((name, all.iter().find(|(one, _)| one == name)?.1))).collect()
+}
+
+fn drift(seen: &mut Observation, name: &str) {
+    seen.claims.get_mut(name).expect("a claim").drifted = true;
+}
+
+#[test]
+fn what_has_drifted_is_replaced_one_by_one_and_the_new_node_comes_first() {
+    let base = |count: i64| BTreeMap::from([("base".to_owned(), count)]);
+    let mut seen = seen(2, 2);
+    drift(&mut seen, "claim-0");
+    drift(&mut seen, "claim-1");
+    let (state, requests) = step(auto(), &seen);
+    assert_eq!((renewed(&requests), given_back(&requests)), (Vec::new(), Vec::new()));
+    assert_eq!(missing(&state, &seen), base(1), "a tenth of them, rounded up");
+    // It is there, but not ready.
+    let more = self::seen(3, 3);
+    seen.claims.insert("claim-2".to_owned(), Claim { initialized: None, ..claim(2) });
+    let (state, requests) = step(state, &seen);
+    assert_eq!((renewed(&requests), given_back(&requests)), (Vec::new(), Vec::new()));
+    assert_eq!(missing(&state, &seen), BTreeMap::new());
+    seen.claims.insert("claim-2".to_owned(), claim(2));
+    seen.nodes.insert("node-2".to_owned(), more.nodes["node-2"].clone());
+    let (state, requests) = step(state, &seen);
+    assert_eq!(renewed(&requests), [("claim-0", Reason::Drifted)]);
+    assert_eq!(given_back(&requests), Vec::<&str>::new(), "nobody goes because there is one more");
+    // While it is drained, and the view is behind, nobody follows.
+    seen.now = Time(1_000_500);
+    let (state, requests) = step(state, &seen);
+    assert_eq!((renewed(&requests), given_back(&requests)), (Vec::new(), Vec::new()));
+    seen.claims.get_mut("claim-0").expect("it").deleting = true;
+    let (state, requests) = step(state, &seen);
+    assert_eq!((renewed(&requests), missing(&state, &seen)), (Vec::new(), BTreeMap::new()));
+    seen.claims.remove("claim-0");
+    seen.nodes.remove("node-0");
+    let (state, _) = step(state, &seen);
+    assert_eq!(missing(&state, &seen), base(1));
+}
+
+#[test]
+fn what_expires_is_replaced_before_its_time_and_goes_when_it_has_come() {
+    let life = |life: i64| {
+        let mut seen = seen(2, 2);
+        seen.claims.get_mut("claim-1").expect("it").life = Some(life);
+        let (state, requests) = step(auto(), &seen);
+        (renewed(&requests), missing(&state, &seen).get("base").copied().unwrap_or(0))
+    };
+    assert_eq!(life(1_200_000), (Vec::new(), 0));
+    assert_eq!(life(1_100_000), (Vec::new(), 1), "within the last tenth of its life");
+    assert_eq!(life(1_000_000).0, [("claim-1", Reason::Expired)]);
+}
+
+#[test]
+fn budgets_marks_and_approvals_keep_what_need_not_go_now() {
+    type Change = fn(&mut Observation);
+    let budget = |seen: &mut Observation, nodes: &str, reason: &str| {
+        let reasons = vec![reason.to_owned()];
+        let budget = Budget { nodes: nodes.to_owned(), reasons, ..Budget::default() };
+        seen.budgets.insert("base".to_owned(), vec![budget]);
+    };
+    let counts = |settings: Settings, change: &dyn Fn(&mut Observation)| {
+        let mut seen = seen(2, 2);
+        drift(&mut seen, "claim-0");
+        drift(&mut seen, "claim-1");
+        change(&mut seen);
+        missing(&State::new(settings), &seen).get("base").copied().unwrap_or(0)
+    };
+    let auto = || Settings { mode: Mode::Auto, ..Settings::default() };
+    assert_eq!(counts(auto(), &|seen| budget(seen, "0", "Drifted")), 0);
+    assert_eq!(counts(auto(), &|seen| budget(seen, "2", "Drifted")), 2);
+    assert_eq!(counts(auto(), &|seen| budget(seen, "many", "Drifted")), 0);
+    let protect: Change = |seen| {
+        for number in 0..2 {
+            let drain = Some(Drain { protected: Some(Time(i64::MAX)), ..Drain::default() });
+            let node = Some(format!("node-{number}"));
+            seen.pods.insert(
+                PodRef(format!("default/pod-{number}")),
+                crate::Pod { node, drain, ..crate::Pod::default() },
+            );
+        }
+    };
+    assert_eq!(counts(auto(), &protect), 0);
+    // In review: only where neither launches nor removals need approval.
+    for (launches, removals, count) in
+        [(true, true, 0), (true, false, 0), (false, true, 0), (false, false, 1)]
+    {
+        let review = crate::Review { launches, removals, ..crate::Review::default() };
+        assert_eq!(counts(Settings { mode: Mode::Review, review, ..Settings::default() }, &|_| ()), count);
+    }
+    // By force it goes there, too, unless that needs approval.
+    for (forced, count) in [(false, 1), (true, 0)] {
+        let review = crate::Review { forced, ..crate::Review::default() };
+        let mut seen = seen(2, 2);
+        seen.claims.get_mut("claim-1").expect("it").life = Some(1_000_000);
+        let state = State::new(Settings { mode: Mode::Review, review, ..Settings::default() });
+        assert_eq!(renewed(&step(state, &seen).1).len(), count);
+    }
 }

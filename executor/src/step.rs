@@ -5,7 +5,7 @@ use crate::settings::Mode;
 use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AGAIN, Time};
 use crate::view::{Answer, InstanceState, Observation};
-use crate::{accept, claims, garbage, notices, removal, review, slots, statics};
+use crate::{accept, claims, garbage, notices, removal, resume, review, slots, statics, successors};
 use std::collections::BTreeSet;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
@@ -29,6 +29,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
     }
     forget_what_is_gone(&mut state, seen);
     notices::learn(&mut state, seen);
+    successors::tend(&mut state, seen, &mut requests);
     if state.settings.stop {
         stopped(&mut state, seen, &mut requests);
         return (state, requests);
@@ -45,6 +46,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         removal::tend(&mut state, seen, &mut requests);
         garbage::collect(&mut state, seen, &mut requests);
         list(&mut state, seen, &mut requests);
+        resume::tend(&mut state, seen, &mut requests);
         review::tend(&mut state, seen, &mut requests);
     }
     plan(&mut state, seen, &mut requests);
@@ -110,9 +112,18 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
             if done.verb == Verb::Terminate {
                 state.has_been_ended(&done.object);
             }
-            state.done(done.clone(), now);
+            match done.verb {
+                // Somebody else may be expected a moment later.
+                Verb::Expect => state.over(done),
+                _ => state.done(done.clone(), now),
+            }
         }
-        Answer::Failed(failed, _) => state.failed(failed.clone(), now),
+        Answer::Failed(failed, _) => {
+            if failed.verb == Verb::Expect {
+                state.successors.unsaid();
+            }
+            state.failed(failed.clone(), now);
+        }
     }
 }
 

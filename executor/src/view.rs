@@ -4,7 +4,7 @@ use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::departure::Notices;
-use stowage_models::objects::{PodRef, Taint};
+use stowage_models::objects::{Budget, PodRef, Taint};
 use stowage_models::quantity::Resources;
 use stowage_models::selector::Labels;
 use stowage_models::units::UsdMicros;
@@ -84,6 +84,10 @@ pub struct Claim {
     pub grace: Option<i64>,
     /// Has our finalizer.
     pub finalizer: bool,
+    /// It has drifted, as its condition says.
+    pub drifted: bool,
+    /// `expireAfter`, in milliseconds.
+    pub life: Option<i64>,
     /// Its node is to go, as a plan says.
     pub removal: Option<crate::removal::Removal>,
     /// What messages say of its machine.
@@ -128,6 +132,10 @@ pub struct Pod {
     pub node: Option<String>,
     /// Slots whose taint it tolerates.
     pub slots: BTreeSet<String>,
+    /// It has the gate of successors ([`crate::SUCCESSOR_GATE`]), and waits for somebody to take it off.
+    pub gated: bool,
+    /// Uid of what made it and makes another when it goes.
+    pub owner: Option<String>,
     /// What draining its node takes; nothing for pods that have ended, static pods, and those that tolerate the taint of nodes that go.
     pub drain: Option<Drain>,
 }
@@ -295,8 +303,12 @@ pub struct Observation {
     pub urgent: BTreeSet<String>,
     /// Nodes that static NodePools are to have, by pool; pools being deleted left out.
     pub statics: BTreeMap<String, i64>,
+    /// Disruption budgets of these.
+    pub budgets: BTreeMap<String, Vec<Budget>>,
     /// Plans in review, by digest.
     pub proposals: BTreeMap<String, crate::review::Proposal>,
+    /// Plans that were approved, begun, and are not over, by digest.
+    pub executing: BTreeMap<String, crate::review::Proposal>,
     /// NodeClaims by name.
     pub claims: BTreeMap<String, Claim>,
     /// Nodes by name.

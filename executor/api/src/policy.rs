@@ -147,6 +147,15 @@ pub struct ConsolidationRules {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = false))]
     pub keep_local_storage: Option<bool>,
+    /// What happens to pods that come in the place of evicted ones. `gate`: they wait, for a moment, until the controller has said where the plan
+    /// wants them; needs Kubernetes 1.36, without it as `none`. `none`: they go where there is room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = successors)]
+    pub successors: Option<String>,
+}
+
+fn successors(schema: &mut Schema) {
+    set(schema, json!({ "enum": ["gate", "none"], "default": "gate" }));
 }
 
 fn consolidation_mode(schema: &mut Schema) {

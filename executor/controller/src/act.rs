@@ -6,7 +6,7 @@ use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
-use crate::{objects, removing, review, telling};
+use crate::{objects, removing, review, successors, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -30,6 +30,9 @@ pub(crate) struct Ports {
     pub(crate) events: Events,
     pub(crate) brake: Brake,
     pub(crate) rooms: Rooms,
+    /// Where the controller runs.
+    pub(crate) namespace: String,
+    pub(crate) said: successors::Said,
 }
 
 pub(crate) type Outcome = Result<(), String>;
@@ -59,8 +62,10 @@ impl Ports {
         leadership: Leadership,
         metrics: Arc<Metrics>,
         events: Events,
+        namespace: String,
     ) -> Ports {
-        Ports { client, cloud, leadership, metrics, events, brake: Brake::default(), rooms: Rooms::default() }
+        let (brake, rooms, said) = Default::default();
+        Ports { client, cloud, leadership, metrics, events, brake, rooms, namespace, said }
     }
 
     /// Carries a request out, with the lease held and within its deadline. A stop refuses what has not begun and ends what has: whether it
@@ -232,6 +237,8 @@ impl Ports {
                 let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
                 gone(pods.delete(name, &params).await)
             }
+            Request::Expect { owners, until } => successors::expect(self, &owners, until).await,
+            Request::Ungate { pod, node } => successors::ungate(self, &pod, node.as_deref()).await,
             Request::DeleteClaim { claim, why } => self.delete_claim(&claim, why).await,
             Request::DeleteNode { node, uid } => {
                 let preconditions = Preconditions { uid: Some(uid), resource_version: None };
@@ -445,12 +452,12 @@ impl Ports {
 }
 
 /// Namespace and name.
-fn place_of(pod: &PlannedPod) -> (&str, &str) {
+pub(crate) fn place_of(pod: &PlannedPod) -> (&str, &str) {
     pod.id.0.split_once('/').unwrap_or(("default", &pod.id.0))
 }
 
 /// It is gone, or another pod has its name by now.
-fn gone<T>(result: Result<T, kube::Error>) -> Outcome {
+pub(crate) fn gone<T>(result: Result<T, kube::Error>) -> Outcome {
     match result {
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
         other => fine(other, 404),
@@ -472,6 +479,8 @@ fn given_up(why: Reason) -> &'static str {
         Reason::Interrupted => "its machine is taken away; its pods are planned again",
         Reason::ClaimDeleted => "it is being deleted",
         Reason::StaticScaleDown => "its static NodePool has more nodes than it says",
+        Reason::Drifted => "it has drifted; another node of its static NodePool is ready",
+        Reason::Expired => "its time has come; its static NodePool gets another node",
         Reason::Orphan => "nobody claims it",
     }
 }

@@ -66,6 +66,13 @@ pub(crate) fn apply(options: &mut Options, rules: &ConsolidationRules) -> Result
     if let Some(every) = seconds("every", &rules.every)? {
         options.settings.remove_every = Some(every.max(5).saturating_mul(1000));
     }
+    match rules.successors.as_deref() {
+        Some("none") => options.settings.successors = false,
+        None | Some("gate") => options.settings.successors = true,
+        Some(other) => {
+            return Err(format!("spec.consolidation.successors: there is no {other}; use gate or none"));
+        }
+    }
     match rules.mode.as_deref() {
         Some("off") => {
             options.settings.consolidate = false;
@@ -253,6 +260,7 @@ mod tests {
             min_node_age: text("0s"),
             every: text("10s"),
             repair: Some(true),
+            successors: text("none"),
             ..ConsolidationRules::default()
         };
         assert_eq!(apply(&mut options, &rules), Ok(()));
@@ -266,11 +274,13 @@ mod tests {
             (UsdMicros(250_000), 0, true)
         );
         assert_eq!((options.settings.remove_every, options.settings.consolidate), (Some(10_000), true));
+        assert!(!options.settings.successors);
         let off = ConsolidationRules { mode: text("off"), ..ConsolidationRules::default() };
         assert_eq!(apply(&mut options, &off), Ok(()));
         assert!(!options.settings.consolidate && options.consolidation.savings_threshold > Ppm(Ppm::ONE));
         for (rules, word) in [
             (ConsolidationRules { mode: text("on"), ..ConsolidationRules::default() }, "mode"),
+            (ConsolidationRules { successors: text("taint"), ..ConsolidationRules::default() }, "successors"),
             (ConsolidationRules { horizon: text("1s"), ..ConsolidationRules::default() }, "horizon"),
             (ConsolidationRules { min_node_age: text("old"), ..ConsolidationRules::default() }, "minNodeAge"),
             (

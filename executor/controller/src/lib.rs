@@ -31,6 +31,7 @@ mod review;
 mod run;
 mod savings;
 mod serve;
+mod successors;
 mod tasks;
 mod telling;
 mod unwell;

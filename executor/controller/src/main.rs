@@ -48,7 +48,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     config.connect_timeout = Some(TIMEOUT);
     let client = || Client::try_from(config.clone()).map_err(|error| error.to_string());
     let identity = format!("{}-{}", std::env::var("HOSTNAME").unwrap_or_default(), std::process::id());
-    let options = Options::new(Settings { mode: arguments.mode, ..Settings::default() });
+    let settings = Settings { mode: arguments.mode, ..Settings::default() };
+    let options = Options { namespace: arguments.namespace.clone(), ..Options::new(settings) };
     let address = arguments.listen;
     let lease = Lease::start(client()?, &arguments.namespace, "stowage-controller", &identity);
     if let Some(mut settings) = arguments.aws {

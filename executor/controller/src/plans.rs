@@ -44,32 +44,52 @@ pub(crate) struct Progress {
 
 /// Plans that are under way. It may be lost: what has live claims is found again by them.
 #[derive(Debug, Default)]
-pub(crate) struct Plans(BTreeMap<String, Entry>);
+pub(crate) struct Plans {
+    under_way: BTreeMap<String, Entry>,
+    /// Told to be over, and not seen so yet.
+    over: BTreeSet<String>,
+}
 
 impl Plans {
     /// A plan was published, with so many launches and removals.
     pub(crate) fn published(&mut self, plan: &str, all: usize, now: Instant) {
         let entry = Entry { all, since: now, claims: BTreeMap::new(), told: Some(("Executing", 0)) };
-        self.0.entry(plan.to_owned()).or_insert(entry);
+        self.under_way.entry(plan.to_owned()).or_insert(entry);
     }
 
     /// Those that are under way as far as is known here.
     pub(crate) fn under_way(&self) -> BTreeSet<String> {
-        self.0.keys().cloned().collect()
+        self.under_way.keys().cloned().collect()
     }
 
     /// Takes in what is seen; what has changed. A plan that is over is told once, and forgotten.
-    /// `running`: the plan of which further waves are to come.
-    pub(crate) fn look(&mut self, seen: &Observation, running: Option<&str>, now: Instant) -> Vec<Progress> {
+    /// `goes_on`: whether further waves of a plan are to come.
+    pub(crate) fn look(
+        &mut self,
+        seen: &Observation,
+        goes_on: impl Fn(&str) -> bool,
+        now: Instant,
+    ) -> Vec<Progress> {
+        self.over.retain(|plan| seen.executing.contains_key(plan));
+        // One that another process has begun: of its nodes those are gone that are not there.
+        for (plan, proposal) in seen.executing.iter().filter(|(plan, _)| !self.over.contains(*plan)) {
+            let gone = || {
+                let removals = proposal.waves.iter().flat_map(|wave| &wave.removals);
+                let gone = removals.filter(|one| !seen.claims.contains_key(&one.claim));
+                gone.map(|one| (format!("-{}", one.claim), Fate::Pending)).collect()
+            };
+            let fresh = || Entry { all: proposal.count(), since: now, claims: gone(), told: None };
+            self.under_way.entry(plan.clone()).or_insert_with(fresh);
+        }
         let ours = || seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty());
         // One without a claim under way was over before this process began.
         let under_way: BTreeSet<&String> =
             ours().filter(|claim| fate_of(claim) == Fate::Pending).map(|claim| &claim.plan).collect();
         for claim in ours() {
-            if !self.0.contains_key(&claim.plan) && !under_way.contains(&claim.plan) {
+            if !self.under_way.contains_key(&claim.plan) && !under_way.contains(&claim.plan) {
                 continue;
             }
-            let entry = self.0.entry(claim.plan.clone()).or_insert(Entry {
+            let entry = self.under_way.entry(claim.plan.clone()).or_insert(Entry {
                 all: 0,
                 since: now,
                 claims: BTreeMap::new(),
@@ -84,11 +104,11 @@ impl Plans {
             // Nodes on their way out keep their plan under way, also for a process that has just begun.
             let Some(removal) = &claim.removal else { continue };
             let fresh = || Entry { all: 0, since: now, claims: BTreeMap::new(), told: None };
-            let entry = self.0.entry(removal.plan.clone()).or_insert_with(fresh);
+            let entry = self.under_way.entry(removal.plan.clone()).or_insert_with(fresh);
             entry.claims.entry(format!("-{}", claim.name)).or_insert(Fate::Pending);
         }
         let mut told = Vec::new();
-        for (plan, entry) in &mut self.0 {
+        for (plan, entry) in &mut self.under_way {
             for (name, fate) in entry.claims.iter_mut().filter(|(_, fate)| **fate == Fate::Pending) {
                 *fate = match name.strip_prefix('-') {
                     None if !seen.claims.contains_key(name) => Fate::Failed,
@@ -111,7 +131,7 @@ impl Plans {
             }
             let count = |wanted: Fate| entry.claims.values().filter(|fate| **fate == wanted).count();
             let (ready, failed) = (count(Fate::Ready), count(Fate::Failed));
-            let more = running == Some(plan.as_str());
+            let more = goes_on(plan);
             let late = !more && now.saturating_duration_since(entry.since) >= EMPTY_AFTER;
             let over = count(Fate::Pending) == 0 && (ready + failed == entry.all || late);
             // What is left of a plan that removes nodes does not come any more: it was cut short. Launches alone may have become needless.
@@ -129,7 +149,8 @@ impl Plans {
         }
         let over: BTreeSet<&String> =
             told.iter().filter(|one| OVER.contains(&one.phase)).map(|one| &one.plan).collect();
-        self.0.retain(|plan, _| !over.contains(plan));
+        self.under_way.retain(|plan, _| !over.contains(plan));
+        self.over.extend(over.into_iter().cloned());
         told
     }
 }
@@ -168,7 +189,11 @@ mod tests {
         claims: &[(&str, bool, bool)],
         now: Instant,
     ) -> Vec<(&'static str, usize, usize)> {
-        plans.look(&seen(claims), None, now).into_iter().map(|one| (one.phase, one.done, one.all)).collect()
+        plans
+            .look(&seen(claims), |_| false, now)
+            .into_iter()
+            .map(|one| (one.phase, one.done, one.all))
+            .collect()
     }
 
     #[test]
@@ -225,8 +250,12 @@ mod tests {
         begun.proposals.insert("plan".to_owned(), Proposal { actions, ..Proposal::default() });
         let mut half = seen(&[("a", false, false)]);
         half.proposals = begun.proposals.clone();
-        assert_eq!(plans.look(&half, None, now), []);
-        assert_eq!(plans.look(&begun, None, now + EMPTY_AFTER), [], "its second launch is still to come");
+        assert_eq!(plans.look(&half, |_| false, now), []);
+        assert_eq!(
+            plans.look(&begun, |_| false, now + EMPTY_AFTER),
+            [],
+            "its second launch is still to come"
+        );
         let rest = phases(&mut plans, &[("a", true, false), ("b", false, false)], now + EMPTY_AFTER);
         assert_eq!(rest, [("Executing", 1, 2)]);
     }
@@ -244,7 +273,7 @@ mod tests {
         let claim = going.claims.get_mut("a").expect("it");
         claim.plan = String::new();
         claim.removal = Some(serde_json::from_value(removal).expect("a removal"));
-        assert_eq!(plans.look(&going, Some("plan"), now), []);
+        assert_eq!(plans.look(&going, |plan| plan == "plan", now), []);
         let rest = phases(&mut plans, &[], now);
         assert_eq!(rest, [("Executing", 1, 2)], "its second wave may come");
         assert_eq!(phases(&mut plans, &[], now + EMPTY_AFTER), [("Failed", 1, 2)]);

@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stowage_api::Plan as PlanObject;
 use stowage_executor::{
-    Ground, Intent, PlanInput, PlannedBatch, PlannedPod, Proposal, ProposedAction, Time, Unmet, Verdict,
-    planning_view,
+    Ground, Intent, Observation, PlanInput, PlannedBatch, PlannedPod, Proposal, ProposedAction, Time, Unmet,
+    Verdict, planning_view,
 };
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan};
@@ -29,6 +29,8 @@ struct Entry {
     text: String,
     /// Nothing if it is not in review (any more).
     known: Option<(Proposal, Option<Arc<Body>>)>,
+    /// It was approved, begun, and is not over: the same, of one that removes nodes.
+    begun: Option<(Proposal, Arc<Body>)>,
 }
 
 /// Plans in review, by the names of their objects. It may be lost.
@@ -36,8 +38,8 @@ struct Entry {
 pub(crate) struct Proposals(BTreeMap<String, Entry>);
 
 impl Proposals {
-    /// Brings it up to date; those in review, by digest.
-    pub(crate) fn look(&mut self, view: &View) -> BTreeMap<String, Proposal> {
+    /// Brings it up to date, and what is seen of plans in review and of those that were begun.
+    pub(crate) fn look(&mut self, view: &View, seen: &mut Observation) {
         let mut names = Vec::new();
         let mut changed = Vec::new();
         view.each("plans", |name, text| {
@@ -48,17 +50,28 @@ impl Proposals {
         });
         self.0.retain(|name, _| names.binary_search(name).is_ok());
         for (name, text) in changed {
-            let known = read(&name, &text);
-            self.0.insert(name, Entry { text, known });
+            let read = read(&name, &text);
+            let entry = match read {
+                Some((true, (proposal, body))) => {
+                    Entry { text, known: None, begun: body.map(|body| (proposal, body)) }
+                }
+                other => Entry { text, known: other.map(|(_, known)| known), begun: None },
+            };
+            self.0.insert(name, entry);
         }
+        let by_digest = |proposal: &Proposal| (proposal.plan.clone(), proposal.clone());
         let known = self.0.values().filter_map(|entry| entry.known.as_ref());
-        known.map(|(proposal, _)| (proposal.plan.clone(), proposal.clone())).collect()
+        seen.proposals = known.map(|(proposal, _)| by_digest(proposal)).collect();
+        let begun = self.0.values().filter_map(|entry| entry.begun.as_ref());
+        seen.executing = begun.map(|(proposal, _)| by_digest(proposal)).collect();
     }
 
     /// What is to be carried out of a plan.
     pub(crate) fn body(&self, plan: &str) -> Option<Arc<Body>> {
-        let mut known = self.0.values().filter_map(|entry| entry.known.as_ref());
-        known.find(|(proposal, _)| proposal.plan == plan)?.1.clone()
+        let waits = self.0.values().filter_map(|entry| entry.known.as_ref());
+        let waits = waits.filter_map(|(proposal, body)| Some((proposal, body.as_ref()?)));
+        let begun = self.0.values().filter_map(|entry| entry.begun.as_ref()).map(|(plan, body)| (plan, body));
+        waits.chain(begun).find(|(proposal, _)| proposal.plan == plan).map(|(_, body)| body.clone())
     }
 
     /// Whether a plan that waits, or was rejected a while ago, has these launches for these pods.
@@ -118,8 +131,8 @@ fn expires(object: &PlanObject) -> Time {
     at.map(milliseconds).unwrap_or_default()
 }
 
-/// A plan in review as the step machine sees it, with its body if it is as its digest says.
-fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> {
+/// A plan in review, or one that was approved and begun (`true`), as the step machine sees it, with its body if it is as its digest says.
+fn read(object_name: &str, text: &str) -> Option<(bool, (Proposal, Option<Arc<Body>>))> {
     let object: PlanObject = match serde_json::from_str(text) {
         Ok(object) => object,
         Err(error) => {
@@ -130,7 +143,7 @@ fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> 
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     if object.spec.mode != "review"
         || object.spec.body.is_none()
-        || !["", "Proposed", "Approved"].contains(&phase)
+        || !["", "Proposed", "Approved", "Executing"].contains(&phase)
     {
         return None;
     }
@@ -149,6 +162,11 @@ fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> 
     if noted.contains_key(APPROVED) && !proposal.approved {
         tracing::warn!(plan = object_name, "the approval names another digest than that of the plan");
     }
+    let begun = phase == "Executing";
+    if begun && (!proposal.approved || proposal.rejected) {
+        // Somebody has thought better of it: what is left is not carried out.
+        return None;
+    }
     let opened = if name(digest) == object_name {
         stowage_review::open(&object.spec)
     } else {
@@ -161,11 +179,11 @@ fn read(object_name: &str, text: &str) -> Option<(Proposal, Option<Arc<Body>>)> 
             let action = |launch: &Launch| action(launch, &body.reads, &movers);
             proposal.actions = body.launches.iter().map(action).collect();
             proposal.waves = waves::proposed(&proposal.plan, &body);
-            Some((proposal, Some(Arc::new(body))))
+            (!begun || !proposal.waves.is_empty()).then(|| (begun, (proposal, Some(Arc::new(body)))))
         }
         Err(broken) => {
             proposal.broken = Some(broken);
-            Some((proposal, None))
+            Some((begun, (proposal, None)))
         }
     }
 }
@@ -223,7 +241,7 @@ pub(crate) async fn verify(
     input: PlanInput,
 ) -> Result<Result<Box<PlannedBatch>, Unmet>, String> {
     if !body.waves.is_empty() {
-        return waves::verify(ports, view, classes, options, (plan, body), input).await;
+        return waves::verify(ports, view, classes, options, (plan, body, actions), input).await;
     }
     let snapshot = snapshot_now(ports, view, classes, &options)?;
     let live = ports.cloud.catalog();
@@ -259,7 +277,9 @@ pub(crate) async fn judge(ports: &Ports, plan: &str, verdict: &Verdict) -> Resul
     let Some(found) = api.get_opt(&object).await.map_err(|error| error.to_string())? else { return Ok(()) };
     let status = found.status.clone().unwrap_or_default();
     let before = status.phase.as_deref().unwrap_or_default();
-    if before == "Executing" || plans::OVER.contains(&before) {
+    // Of one that was begun, what is left may not be carried out: it says why, and is over when what was begun of it is.
+    let cut = before == "Executing" && matches!(verdict, Verdict::Refused(_));
+    if (before == "Executing" && !cut) || plans::OVER.contains(&before) {
         return Ok(());
     }
     let noted = found.metadata.annotations.clone().unwrap_or_default();
@@ -273,6 +293,7 @@ pub(crate) async fn judge(ports: &Ports, plan: &str, verdict: &Verdict) -> Resul
             (phase, "False", unmet.ground.as_str(), unmet.text.clone())
         }
     };
+    let phase = if cut { before } else { phase };
     let generation = found.metadata.generation;
     let condition = json!({
         "type": "Executable", "status": holds, "reason": reason, "message": message,

@@ -70,6 +70,8 @@ pub struct Options {
     pub status_every: Duration,
     /// Threads of the planner.
     pub threads: usize,
+    /// Namespace in which the controller runs.
+    pub namespace: String,
 }
 
 impl Options {
@@ -85,6 +87,7 @@ impl Options {
             plan_time: Duration::from_secs(2),
             status_every: unwell::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            namespace: "stowage-system".to_owned(),
         }
     }
 }
@@ -125,7 +128,14 @@ impl Controller {
         Controller {
             health: Health::new(view.clone()),
             metrics: metrics.clone(),
-            ports: Arc::new(Ports::new(client, cloud, leadership, metrics, events)),
+            ports: Arc::new(Ports::new(
+                client,
+                cloud,
+                leadership,
+                metrics,
+                events,
+                options.namespace.clone(),
+            )),
             view,
             options: Arc::new(options),
             classes: Arc::default(),
@@ -257,7 +267,7 @@ impl Controller {
                 telling::answer(&self.metrics, answer, &seen);
             }
             drift.listed(&seen.answers);
-            seen.proposals = lock(&self.proposals).look(&self.view);
+            lock(&self.proposals).look(&self.view, &mut seen);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
             telling::seen(&self.metrics, &seen);
@@ -291,7 +301,7 @@ impl Controller {
                 self.tidy_plans(&seen);
             }
             if !shadow && seen.leader && seen.synced {
-                self.progress(&seen, state.removing());
+                self.progress(&seen, &state);
                 self.ports.events.nominate(&seen, &mut nominated);
                 self.ports.events.undrained(&seen, &mut undrained);
                 if inputs != seen.inputs {
@@ -390,8 +400,8 @@ impl Controller {
     }
 
     /// Writes how far plans are, when it has changed.
-    fn progress(&self, seen: &stowage_executor::Observation, removing: Option<&str>) {
-        for one in self.plans().look(seen, removing, Instant::now()) {
+    fn progress(&self, seen: &stowage_executor::Observation, state: &State) {
+        for one in self.plans().look(seen, |plan| state.goes_on(seen, plan), Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }

@@ -39,6 +39,7 @@ impl Permits {
     pub(crate) fn of(&self, request: &Request) -> Arc<Semaphore> {
         match request {
             Request::Tolerate { .. }
+            | Request::Ungate { .. }
             | Request::Bind { .. }
             | Request::Evict { .. }
             | Request::DeletePod { .. } => self.pods.clone(),

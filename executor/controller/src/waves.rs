@@ -58,8 +58,12 @@ fn removals(digest: &str, waves: &[Wave], launches: &[Launch]) -> Vec<Vec<Remova
         Target::Claim(claim) => Place::Claim(claim.clone()),
         Target::Slot(slot) => Place::Claim(slots.get(slot.as_str()).cloned().unwrap_or_default()),
     };
-    let leaver =
-        |pod: &Mover| Leaver { id: pod.pod.clone(), uid: pod.uid.clone(), to: pod.to.as_ref().map(place) };
+    let leaver = |pod: &Mover| Leaver {
+        id: pod.pod.clone(),
+        uid: pod.uid.clone(),
+        owner: None,
+        to: pod.to.as_ref().map(place),
+    };
     let mut found = Vec::new();
     for (index, wave) in waves.iter().enumerate() {
         let removal = |one: &stowage_review::Leaving| Removal {
@@ -140,9 +144,10 @@ pub(crate) async fn verify(
     view: &View,
     classes: &Classes,
     options: Arc<Options>,
-    (plan, body): (String, Arc<Body>),
+    (plan, body, actions): (String, Arc<Body>, Vec<String>),
     input: PlanInput,
 ) -> Result<Result<Box<PlannedBatch>, Unmet>, String> {
+    let body = only(&plan, &body, &actions);
     let facts = view.facts();
     let mut snapshot = snapshot_with(ports, view, classes, &options, Unready::Stay)?;
     only_ours(&mut snapshot, &facts.claims);
@@ -152,6 +157,36 @@ pub(crate) async fn verify(
         judge((&plan, &body), &snapshot, catalog, &options.consolidation, &facts, &input)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+}
+
+/// The part of a plan that these actions are. What it launched before are claims by now.
+fn only(plan: &str, body: &Body, actions: &[String]) -> Body {
+    let asked: BTreeSet<&String> = actions.iter().collect();
+    let is_asked = |launch: &Launch| asked.contains(&intents::action(launch));
+    let before: BTreeMap<&str, String> = body
+        .launches
+        .iter()
+        .filter(|launch| !is_asked(launch))
+        .map(|launch| {
+            let token = client_token(plan, &intents::action(launch));
+            (launch.slot.as_str(), claim_name(&launch.node_pool, &token))
+        })
+        .collect();
+    let mut rest = body.clone();
+    rest.launches.retain(is_asked);
+    for wave in &mut rest.waves {
+        wave.launches.retain(|slot| !before.contains_key(slot.as_str()));
+        wave.removals.retain(|one| asked.contains(&stowage_review::removal(&one.node)));
+        for pod in wave.removals.iter_mut().flat_map(|one| &mut one.pods) {
+            if let Some(Target::Slot(slot)) = &pod.to
+                && let Some(claim) = before.get(slot.as_str())
+            {
+                pod.to = Some(Target::Claim(claim.clone()));
+            }
+        }
+    }
+    rest.waves.retain(|wave| !wave.launches.is_empty() || !wave.removals.is_empty());
+    rest
 }
 
 fn judge(

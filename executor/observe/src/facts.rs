@@ -3,7 +3,7 @@
 use kube::core::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, Time};
+use stowage_executor::{Claim, Drain, Node, PlannedPod, Pod, SLOT_TAINT, SUCCESSOR_GATE, Time};
 use stowage_models::departure::{NOTICES, Notices};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, Taint, TaintEffect};
@@ -132,6 +132,11 @@ pub fn claim(object: &DynamicObject) -> Claim {
         deleted: metadata.deletion_timestamp.as_ref().map(|at| Time(at.0.as_millisecond())),
         grace: data["spec"]["terminationGracePeriod"].as_str().and_then(schedule::duration).map(|s| s * 1000),
         finalizer: metadata.finalizers.iter().flatten().any(|one| one == FINALIZER),
+        drifted: since(data, "Drifted").is_some(),
+        life: data["spec"]["expireAfter"]
+            .as_str()
+            .and_then(schedule::duration)
+            .map(|s| s.saturating_mul(1000)),
         // One that cannot be read says nothing: the node stays.
         removal: serde_json::from_str(&annotation(REMOVAL)).ok(),
         notices: Notices::parse(&annotation(NOTICES)),
@@ -187,6 +192,16 @@ pub fn pod(object: &DynamicObject) -> Pod {
             && !owned_by("DaemonSet")
             && !owned_by("Node"),
         is_virtual: false,
+        gated: node.is_none()
+            && spec["schedulingGates"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["name"] == SUCCESSOR_GATE)),
+        owner: metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|one| one.controller == Some(true))
+            .map(|one| one.uid.clone()),
         node,
         slots,
         drain: drain(object, phase),

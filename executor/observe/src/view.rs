@@ -8,6 +8,7 @@ use futures::TryStreamExt as _;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::DynamicObject;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use stowage_executor::{Claim, Node, Observation, Pod};
 use stowage_import::Buffer;
 use stowage_models::digest;
-use stowage_models::objects::PodRef;
+use stowage_models::objects::{Budget, PodRef};
 use stowage_models::snapshot::Snapshot;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -47,8 +48,8 @@ enum Fact {
     Pod(Pod),
     /// Uid and generation of what is planned with: its status counts nodes, what decides is its spec.
     Input(String),
-    /// The same of a NodePool, with its replicas, if it is static and does not go.
-    Pool(String, Option<i64>),
+    /// The same of a NodePool, with its replicas and budgets, if it is static and does not go.
+    Pool(String, Option<(i64, Vec<Budget>)>),
     /// A CapacityBuffer: its version, and what it refers to.
     Buffer(String, Option<Reference>),
     /// What a CapacityBuffer may refer to: its version.
@@ -165,9 +166,12 @@ impl View {
                     Fact::Pod(pod) => {
                         drop(seen.pods.insert(PodRef(format!("{namespace}/{name}")), pod.clone()))
                     }
-                    Fact::Pool(version, replicas) => {
+                    Fact::Pool(version, fixed) => {
                         inputs.push_str(&format!("{kind}/{name}@{version}\n"));
-                        seen.statics.extend(replicas.map(|replicas| (name.clone(), replicas)));
+                        if let Some((replicas, budgets)) = fixed {
+                            seen.statics.insert(name.clone(), *replicas);
+                            seen.budgets.insert(name.clone(), budgets.clone());
+                        }
                     }
                     Fact::Input(version) => inputs.push_str(&format!("{kind}/{name}@{version}\n")),
                     Fact::Buffer(..) | Fact::Shape(_) | Fact::None => {}
@@ -377,7 +381,14 @@ impl Watcher {
             "NodePool" => {
                 let stays = object.metadata.deletion_timestamp.is_none();
                 let replicas = object.data["spec"]["replicas"].as_i64().filter(|_| stays);
-                Fact::Pool(version(object), replicas)
+                let budgets = &object.data["spec"]["disruption"]["budgets"];
+                // What cannot be read allows nothing.
+                let budgets = || match budgets {
+                    Value::Null => Vec::new(),
+                    some => serde_json::from_value(some.clone())
+                        .unwrap_or_else(|_| vec![Budget { nodes: "0".to_owned(), ..Budget::default() }]),
+                };
+                Fact::Pool(version(object), replicas.map(|replicas| (replicas, budgets())))
             }
             "EC2NodeClass" | "NodeOverlay" => Fact::Input(version(object)),
             "CapacityBuffer" => Fact::Buffer(version(object), buffers::reference(object)),

@@ -5,7 +5,7 @@ use crate::world::{View, World};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
     Answer, Claim, Hindrance, Intent, Leaver, Node, Place, PlanInput, PlannedBatch, PlannedPod, PlannedWave,
-    ProposedWave, Removal, Time, claim_name, client_token,
+    Pod, ProposedWave, Removal, Time, claim_name, client_token,
 };
 use stowage_models::consolidation::NodeReason;
 use stowage_models::labels;
@@ -104,7 +104,7 @@ pub(crate) fn plan(
                 None
             };
             stuck |= to.is_none();
-            places.push(Leaver { id: (*id).clone(), uid: pod.uid.clone(), to });
+            places.push(Leaver { id: (*id).clone(), uid: pod.uid.clone(), owner: None, to });
         }
         if stuck && !forced {
             continue;
@@ -211,8 +211,13 @@ impl World {
     fn may_be_intended(&mut self, removal: &Removal) {
         let planned = |batch: &PlannedBatch| {
             let mut removals = batch.waves.iter().flat_map(|wave| &wave.removals);
-            removals
-                .any(|one| one.node == removal.node && one.pods == removal.pods && one.needs == removal.needs)
+            // The owners of pods are written with them.
+            let places = |one: &Removal| -> Vec<_> {
+                one.pods.iter().map(|pod| (pod.id.clone(), pod.uid.clone(), pod.to.clone())).collect()
+            };
+            removals.any(|one| {
+                one.node == removal.node && places(one) == places(removal) && one.needs == removal.needs
+            })
         };
         let approved = self.approved.get(&removal.plan).is_some_and(planned);
         if self.scenario.review && !(approved && (removal.approved || removal.forced)) {
@@ -312,6 +317,25 @@ impl World {
     /// Whether the machine of a claim has ended by itself.
     fn was_lost(&self, claim: &str) -> bool {
         self.cloud.instances.values().any(|one| one.instance.claim == claim && one.ended.is_some())
+    }
+
+    /// A pod that is created now: it waits for somebody to let go of it if its owner is expected.
+    pub(crate) fn fresh(&self, name: &PodRef, uid: String) -> Pod {
+        let owner = format!("app-{}", app(name));
+        let gated = self
+            .expected
+            .as_ref()
+            .is_some_and(|(owners, until)| self.now < *until && owners.contains(&owner));
+        Pod { uid, pending: !gated, gated, owner: Some(owner), ..Pod::default() }
+    }
+
+    /// Lets go of a pod.
+    pub(crate) fn ungate(&mut self, pod: &PlannedPod, node: Option<&String>) {
+        let found = self.pods.get_mut(&pod.id).filter(|(found, _)| found.uid == pod.uid && found.gated);
+        if let Some((found, _)) = found {
+            (found.gated, found.pending) = (false, true);
+            self.nominated.extend(node.map(|node| (pod.uid.clone(), node.clone())));
+        }
     }
 
     /// A node stays after all.

@@ -146,6 +146,8 @@ impl World {
                 self.evict(&pod.id, &pod.uid);
             }
             Request::DeletePod { pod, .. } => self.evict(&pod.id, &pod.uid),
+            Request::Expect { owners, until } => self.expected = Some((owners.clone(), *until)),
+            Request::Ungate { pod, node } => self.ungate(pod, node.as_ref()),
             Request::DeleteClaim { claim, .. } => {
                 if let Some(claim) = self.claims.get_mut(claim) {
                     claim.deleting = true;

@@ -133,6 +133,10 @@ pub(crate) struct World {
     pub(crate) urgent: BTreeMap<String, Time>,
     pub(crate) left: u32,
     pub(crate) kept: u32,
+    /// Owners whose new pods wait, and until when they do.
+    pub(crate) expected: Option<(BTreeSet<String>, Time)>,
+    /// Nodes that the scheduler looks at first, by uid.
+    pub(crate) nominated: BTreeMap<String, String>,
     /// When nodes were closed: the scheduler may not have seen it for a moment.
     pub(crate) closed: BTreeMap<String, Time>,
     pub(crate) number: u64,
@@ -221,6 +225,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
         urgent: BTreeMap::new(),
         left: 0,
         kept: 0,
+        expected: None,
+        nominated: BTreeMap::new(),
         closed: BTreeMap::new(),
         number: 0,
         outcome: Outcome::default(),
@@ -307,7 +313,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Pod(name, cpu) => {
-                let pod = Pod { uid: format!("uid-{}", name.0), pending: true, ..Pod::default() };
+                let pod = self.fresh(&name, format!("uid-{}", name.0));
                 self.pods.insert(name, (pod, cpu));
             }
             Event::Gone(name) => drop(self.pods.remove(&name)),
@@ -408,10 +414,14 @@ impl World {
             .map(|node| node.name.clone())
             .collect();
         let number = self.number;
-        for (name, (pod, _)) in &mut self.pods {
-            if pod.node.as_ref().is_some_and(|node| names.contains(node)) {
-                *pod = Pod { uid: format!("uid-{}-{number}", name.0), pending: true, ..Pod::default() };
-            }
+        let there = self
+            .pods
+            .iter()
+            .filter(|(_, (pod, _))| pod.node.as_ref().is_some_and(|node| names.contains(node)));
+        let there: Vec<PodRef> = there.map(|(name, _)| name.clone()).collect();
+        for name in there {
+            let fresh = self.fresh(&name, format!("uid-{}-{number}", name.0));
+            self.pods.entry(name).and_modify(|(pod, _)| *pod = fresh);
         }
     }
 
@@ -419,8 +429,11 @@ impl World {
     pub(crate) fn evict(&mut self, name: &PodRef, uid: &str) {
         self.number += 1;
         let number = self.number;
-        if let Some((pod, _)) = self.pods.get_mut(name).filter(|(pod, _)| pod.uid == uid && !pod.pending) {
-            *pod = Pod { uid: format!("uid-{}-{number}", name.0), pending: true, ..Pod::default() };
+        let fresh = self.fresh(name, format!("uid-{}-{number}", name.0));
+        if let Some((pod, _)) =
+            self.pods.get_mut(name).filter(|(pod, _)| pod.uid == uid && pod.node.is_some())
+        {
+            *pod = fresh;
         }
     }
 
@@ -442,7 +455,9 @@ impl World {
         let blind = !self.closed.is_empty() && self.rng.per_mille(500);
         let unnoticed = if blind { self.closed.clone() } else { BTreeMap::new() };
         for (name, (pod, cpu)) in self.pods.iter_mut().filter(|(_, (pod, _))| pod.pending) {
-            let fits = self.nodes.values().find(|node| {
+            // Once only: a failed attempt forgets it.
+            let first = self.nominated.remove(&pod.uid).and_then(|node| self.nodes.get(&node));
+            let fits = first.into_iter().chain(self.nodes.values()).find(|node| {
                 let tolerated = |taint: &Taint| {
                     (taint.key == SLOT_TAINT && pod.slots.contains(&taint.value))
                         || (taint.key == labels::TAINT_DISRUPTED && unnoticed.contains_key(&node.name))
@@ -515,11 +530,13 @@ impl World {
         }
         let seen = Observation {
             statics: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             now: self.now,
             synced: true,
             leader: self.now >= self.follower,
             inputs: "same".to_owned(),
             urgent: self.urgent.keys().cloned().collect(),
+            executing: BTreeMap::new(),
             proposals: self.proposals.iter().map(|(plan, (one, _))| (plan.clone(), one.clone())).collect(),
             versions: BTreeMap::new(),
             claims: self.view.0.clone(),
@@ -573,6 +590,11 @@ impl World {
         self.outcome.unbound =
             self.pods.iter().filter(|(_, (pod, _))| pod.pending).map(|(name, _)| name.clone()).collect();
         if self.outcome.broken.is_empty() {
+            let gated = self.pods.iter().filter(|(_, (pod, _))| pod.gated).map(|(name, _)| name.0.as_str());
+            let gated: Vec<&str> = gated.collect();
+            if !gated.is_empty() {
+                self.outcome.broken.push(format!("nobody lets go of {}", gated.join(", ")));
+            }
             let rest = self.watch.at_rest(&self.claims, &self.nodes, &self.cloud);
             if self.now.since(self.last_write) < REST {
                 self.outcome.broken.push(format!("{}: not at rest", self.last_write.0));

@@ -55,7 +55,8 @@ fn removal(to: Place) -> Removal {
         Place::Claim(claim) => vec![claim.clone()],
         Place::Node(_) => Vec::new(),
     };
-    let web = Leaver { id: PodRef("default/web".to_owned()), uid: "uid-web".to_owned(), to: Some(to) };
+    let web =
+        Leaver { id: PodRef("default/web".to_owned()), uid: "uid-web".to_owned(), owner: None, to: Some(to) };
     Removal {
         plan: "plan".to_owned(),
         action: "remove/a".to_owned(),

@@ -1,9 +1,14 @@
-//! Charts without Helm: templates that use nothing of it but values.
+//! Charts without Helm: templates that use nothing of it but values, and ask only whether the API server has a kind.
 
 use crate::cluster::Cluster;
 use crate::error::Error;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Begins what is for API servers with a kind; the one that tests run has them all.
+const IF_THERE: &str = "{{- if .Capabilities.APIVersions.Has ";
+/// Ends it.
+const END: &str = "{{- end }}";
 
 /// The documents of a chart's templates, with its default values.
 fn rendered(chart: &Path, namespace: &str) -> std::io::Result<Vec<String>> {
@@ -25,7 +30,9 @@ fn rendered(chart: &Path, namespace: &str) -> std::io::Result<Vec<String>> {
     files.sort();
     let mut documents = Vec::new();
     for file in files {
-        let mut text = std::fs::read_to_string(&file)?;
+        let text = std::fs::read_to_string(&file)?;
+        let lines = text.lines().filter(|line| !line.starts_with(IF_THERE) && *line != END);
+        let mut text: String = lines.flat_map(|line| [line, "\n"]).collect();
         for (key, value) in &values {
             text = text.replace(&format!("{{{{ .{key} }}}}"), value);
             text = text.replace(&format!("{{{{ .{key} | quote }}}}"), &format!("\"{value}\""));
@@ -57,8 +64,8 @@ fn collection(manifest: &str) -> String {
 }
 
 impl Cluster {
-    /// Creates everything a chart's templates say with its default values; they may use nothing of Helm but values. The namespace must
-    /// be there.
+    /// Creates everything a chart's templates say with its default values; they may use nothing of Helm but values, and ask which
+    /// kinds there are. The namespace must be there.
     ///
     /// # Errors
     /// If the chart cannot be read, or the API server refuses a manifest.

@@ -5,8 +5,9 @@ use crate::common::LATER;
 use crate::common::outcome::settled;
 use crate::common::scene::{Scene, USER, until};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -148,6 +149,82 @@ async fn a_node_is_emptied_within_budgets_before_it_goes() {
         deletions += usize::from(one["verb"] == "delete");
     }
     assert_eq!((evictions, deletions), (here.len(), 0));
+    scene.seen();
+    replica.task.abort();
+}
+
+/// The machine of a node waits for volumes of pods that have left it, and says so. (That it does not wait for ever is shown in the executor's tests.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_ends_once_the_volumes_of_its_pods_are_detached() {
+    let scene = Scene::start(Script::default()).await;
+    scene.types(&["m6a.large"]).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    let volumes: Api<PersistentVolume> = Api::all(scene.client.clone());
+    let volume = json!({ "metadata": { "name": "data" }, "spec": {
+        "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+        "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": "vol-1" },
+        "claimRef": { "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "test", "name": "data" },
+    } });
+    let volume = serde_json::from_value(volume).expect("a volume");
+    volumes.create(&PostParams::default(), &volume).await.expect("it is created");
+    let wanted: Api<PersistentVolumeClaim> = Api::namespaced(scene.client.clone(), "test");
+    let claim = json!({ "metadata": { "name": "data" }, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "data",
+        "resources": { "requests": { "storage": "1Gi" } },
+    } });
+    let claim = serde_json::from_value(claim).expect("a claim");
+    wanted.create(&PostParams::default(), &claim).await.expect("it is created");
+    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
+    let container = json!({ "name": "main", "image": "none", "resources": { "requests": { "cpu": "1" } } });
+    let deployment = json!({
+        "metadata": { "name": "db" },
+        "spec": {
+            "replicas": 1, "selector": { "matchLabels": { "app": "db" } },
+            "template": { "metadata": { "labels": { "app": "db" } }, "spec": {
+                "containers": [container], "terminationGracePeriodSeconds": 1,
+                "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "data" } }],
+            } },
+        },
+    });
+    let deployment = serde_json::from_value(deployment).expect("a Deployment");
+    deployments.create(&PostParams::default(), &deployment).await.expect("it is created");
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let on = async || {
+        ready(&pods).await.pop().and_then(|pod| pod.spec?.node_name).ok_or("it is not ready".to_owned())
+    };
+    let node = eventually("it runs", LATER, on).await.expect("it runs");
+    // Somebody detaches it, and takes their time.
+    let attachments: Api<VolumeAttachment> = Api::all(scene.client.clone());
+    let attachment = json!({ "metadata": { "name": "held", "finalizers": ["example.com/detaching"] }, "spec": {
+        "attacher": "ebs.csi.aws.com", "nodeName": node, "source": { "persistentVolumeName": "data" },
+    } });
+    let attachment = serde_json::from_value(attachment).expect("an attachment");
+    attachments.create(&PostParams::default(), &attachment).await.expect("it is attached");
+    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
+    let old = claims.list(&ListParams::default()).await.expect("claims").items[0].name_any();
+    claims.delete(&old, &DeleteParams::default()).await.expect("it is being deleted");
+    let moved = async || match on().await? {
+        other if other != node => Ok(()),
+        _ => Err("it is there still".to_owned()),
+    };
+    eventually("it runs elsewhere", LATER, moved).await.expect("it runs");
+    let events: Api<Event> = Api::all(scene.client.clone());
+    until("it is said", async || {
+        let found = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let said = found.iter().any(|one| one.reason.as_deref() == Some("AwaitingVolumeDetachment"));
+        if said { Ok(()) } else { Err(format!("{} events", found.len())) }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(scene.live(), 2, "its machine is there");
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    attachments.patch("held", &PatchParams::default(), &free).await.expect("it is detached");
+    attachments.delete("held", &DeleteParams::default()).await.expect("it is gone");
+    until("its machine has ended", async || match (scene.live(), claims.get_opt(&old).await) {
+        (1, Ok(None)) => Ok(()),
+        (live, _) => Err(format!("{live} machines")),
+    })
+    .await;
     scene.seen();
     replica.task.abort();
 }

@@ -25,6 +25,7 @@ mod shadow;
 mod spot;
 mod statics;
 mod stop;
+mod successors;
 mod takeover;
 mod telling;
 mod throttling;

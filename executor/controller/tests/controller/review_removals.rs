@@ -2,9 +2,11 @@
 //! refused with what has changed; a plan file that removes nodes goes the same way; and a machine that is taken away is left without asking.
 
 use crate::common::LATER;
-use crate::common::scene::{Scene, until};
+use crate::common::scene::{Scene, USER, until};
+use crate::common::trap::{Trap, When};
 use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, is_closed, nodes, scale, too_large};
 use crate::review::{JANE, approver, becomes, phase, why};
+use http::Method;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_api::{NodeClaim, Plan};
 use stowage_cluster::eventually;
+use stowage_controller::Lease;
 use stowage_executor::Settings;
 use stowage_fake_cloud::Script;
 use stowage_models::catalog::Catalog;
@@ -173,6 +176,72 @@ async fn only_approved_nodes_go() {
     let node = format!("ip-{}", &instance[2..]);
     let by = plans.iter().find(|plan| removed(plan).contains(&node) && plan.spec.body.is_none());
     assert!(by.is_some(), "it is a plan that needs no approval");
+    scene.seen();
+    replica.task.abort();
+}
+
+/// The controller ends between the waves of an approved plan, and again while the next is written: the rest goes on under the same approval.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_plan_goes_on_after_the_controller_has_ended() {
+    let scene = Scene::start(Script::default()).await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let consolidation = json!({ "minNodeAge": "0s", "every": "5s", "mode": "off" });
+    let rules = json!({ "launches": "auto", "removals": "approve", "expireAfter": "10m" });
+    scene.create_policy(json!({ "mode": "review", "review": rules, "consolidation": consolidation })).await;
+    approver(&scene).await;
+    let jane = scene.cluster.client_as(JANE);
+    let mut replica = scene.replica("one", Settings::default()).await;
+    too_large(&scene, &pods).await;
+    replica.task.abort();
+    // One node after the other.
+    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    let trap = Trap::default();
+    let begin = async |lease: Lease| {
+        let client = trap.client(scene.cluster.client_as(USER));
+        scene.replica_through(lease, client, Settings::default()).await
+    };
+    replica = begin(replica.lease).await;
+    let plan = proposed(&scene, &BTreeSet::new()).await;
+    let (name, wanted) = (plan.name_any(), removed(&plan));
+    assert!(wanted.len() >= 3, "one wave for each of {wanted:?}");
+    let before = names(&scene).await;
+    // The first wave is done: its node is gone.
+    trap.set(Method::DELETE, "/nodes/", When::After);
+    cluster::approve(&jane, &name, &plan.spec.digest, "Jane").await.expect("it is approved");
+    for (method, path, when) in [
+        // The next wave is written, or not; or its node is being drained.
+        (Method::PATCH, "/nodeclaims/", When::Before),
+        (Method::PATCH, "/nodeclaims/", When::After),
+        (Method::POST, "/eviction", When::After),
+    ] {
+        eventually("it is caught", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
+            .await
+            .expect("it is caught");
+        replica.task.abort();
+        eprintln!("{} of {} nodes are gone", before.difference(&names(&scene).await).count(), wanted.len());
+        trap.set(method, path, when);
+        replica = begin(replica.lease).await;
+    }
+    eventually("it is caught", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
+        .await
+        .expect("it is caught");
+    replica.task.abort();
+    replica = begin(replica.lease).await;
+    let done = becomes(&scene, &name, "Completed").await;
+    let status = done.status.expect("a status");
+    assert_eq!(status.actions, Some(format!("{0}/{0}", plan.spec.actions.len())));
+    eventually("at rest", LATER, || at_rest(&scene)).await.expect("it comes to rest");
+    let after = names(&scene).await;
+    assert_eq!(before.difference(&after).cloned().collect::<BTreeSet<_>>(), wanted);
+    // By that approval alone: no other plan was carried out.
+    for other in scene.plans().await.iter().filter(|one| one.name_any() != name && !removed(one).is_empty()) {
+        assert!(["Proposed", "Superseded", "Refused"].contains(&phase(other)), "{other:?}");
+    }
+    let (evicted, deleted) = done_to_pods(&scene);
+    assert_eq!(evicted.iter().collect::<BTreeSet<_>>().len(), evicted.len(), "each is evicted once");
+    assert_eq!(deleted, Vec::<String>::new());
+    all_ready(&pods, APPS * (REPLICAS * 6 / 10)).await.expect("they are ready");
     scene.seen();
     replica.task.abort();
 }

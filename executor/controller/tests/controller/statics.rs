@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use stowage_api::NodePool;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use stowage_api::{NodeClaim, NodePool};
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
 use stowage_fake_cloud::Script;
@@ -82,6 +84,95 @@ async fn a_static_pool_has_as_many_nodes_as_it_says() {
         if nodes == Some(2) { Ok(()) } else { Err(format!("{nodes:?}")) }
     };
     eventually("the scale says so", LATER, told).await.expect("it says so");
+    scene.seen();
+    replica.task.abort();
+}
+
+/// Claims of the static pool by name, and how many nodes of it are ready and open.
+async fn of_base(scene: &Scene) -> (BTreeSet<String>, usize) {
+    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
+    let found = claims.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let own =
+        found.iter().filter(|claim| claim.labels().get("karpenter.sh/nodepool") == Some(&"base".to_owned()));
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let is_open = |node: &&Node| {
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        node.labels().get("karpenter.sh/initialized").is_some_and(|value| value == "true")
+            && taints.is_none_or(Vec::is_empty)
+            && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+    };
+    (own.map(|claim| claim.name_any()).collect(), nodes.iter().filter(is_open).count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
+    let scene = Scene::start(Script::default()).await;
+    let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
+    let pool = json!({
+        "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": "base" },
+        "spec": {
+            "replicas": 2, "limits": { "nodes": 3 }, "disruption": { "consolidateAfter": "0s", "budgets": [{ "nodes": "1" }] },
+            "template": { "metadata": { "labels": { "kind": "first" } }, "spec": {
+                "nodeClassRef": { "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default" },
+                "requirements": [
+                    one_of("karpenter.sh/capacity-type", &["on-demand"]),
+                    one_of("node.kubernetes.io/instance-type", &["m6a.large"]),
+                ],
+            } },
+        },
+    });
+    create(&scene.client, "nodepools", pool).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    machines(&scene, 2, 0).await;
+    let (first, _) = of_base(&scene).await;
+    let change = async |change: serde_json::Value| {
+        let pools: Api<NodePool> = Api::all(scene.client.clone());
+        pools.patch("base", &PatchParams::default(), &Patch::Merge(change)).await.expect("the pool changes");
+    };
+    // Other labels: one after the other, and never fewer than two that are ready.
+    change(json!({ "spec": { "template": { "metadata": { "labels": { "kind": "second" } } } } })).await;
+    let seen = Mutex::new((2, 2));
+    eventually("both have drifted and are replaced", LATER, async || {
+        let (claims, open) = of_base(&scene).await;
+        {
+            let mut seen = seen.lock().expect("what was seen");
+            *seen = (seen.0.min(open), seen.1.max(claims.len()));
+        }
+        let old = claims.intersection(&first).count();
+        if old == 0 && claims.len() == 2 && open == 2 {
+            Ok(())
+        } else {
+            Err(format!("{old} old, {claims:?}, {open} open"))
+        }
+    })
+    .await
+    .expect("they are replaced");
+    assert_eq!(*seen.lock().expect("what was seen"), (2, 3));
+    machines(&scene, 2, 0).await;
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    for node in nodes.list(&ListParams::default()).await.expect("nodes") {
+        assert_eq!(node.labels().get("kind").map(String::as_str), Some("second"));
+    }
+    // Nodes that live a minute: drifted first, because that is a change; then each new one is replaced when its time comes.
+    change(json!({ "spec": { "template": { "spec": { "expireAfter": "60s" } } } })).await;
+    let (second, _) = of_base(&scene).await;
+    let known = Mutex::new((second.clone(), 2));
+    eventually("four generations", LATER, async || {
+        let (claims, open) = of_base(&scene).await;
+        let mut known = known.lock().expect("what was seen");
+        known.1 = known.1.max(claims.len());
+        known.0.extend(claims);
+        let count = known.0.len();
+        if count >= second.len() + 4 { Ok(()) } else { Err(format!("{count} so far, {open} open")) }
+    })
+    .await
+    .expect("they expire");
+    let most = known.lock().expect("what was seen").1;
+    assert!(most <= 4, "{most} claims at once, and the limit is three nodes with one that ends");
+    change(json!({ "spec": { "template": { "spec": { "expireAfter": "Never" } } } })).await;
+    machines(&scene, 2, 0).await;
     scene.seen();
     replica.task.abort();
 }

@@ -3,8 +3,8 @@
 
 use crate::support::{SOON, pod};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -12,6 +12,8 @@ use stowage_cluster::{Cluster, eventually};
 
 const SPACE: &str = "stowage-system";
 const USER: &str = "system:serviceaccount:stowage-system:stowage";
+/// The gate of successors.
+const GATE: &str = "stowage.dev/successor";
 
 async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Result<Value, String> {
     client.request::<Value>(request).await.map_err(|error| error.to_string())
@@ -34,6 +36,7 @@ async fn the_chart_gives_the_rights_that_are_used() {
     rights(&client).await;
     pods(&client).await;
     nodes(&client).await;
+    successors(&client).await;
 }
 
 /// What role-based access control lets the controller do.
@@ -64,6 +67,10 @@ async fn rights(client: &Client) {
         ("delete", "", "pods", "", true),
         ("create", "", "pods", "eviction", true),
         ("create", "", "pods", "binding", true),
+        ("patch", "", "pods", "status", true),
+        ("get", "admissionregistration.k8s.io", "mutatingadmissionpolicybindings", "", false),
+        ("create", "admissionregistration.k8s.io", "mutatingadmissionpolicies", "", false),
+        ("create", "", "configmaps", "", false),
         ("deletecollection", "", "pods", "", false),
         ("update", "", "pods", "", false),
         ("create", "", "pods", "", false),
@@ -109,7 +116,7 @@ async fn pods(client: &Client) {
         (add("/metadata/labels/app", "other".into()), "no metadata"),
         (add("/metadata/annotations", json!({ "a": "b" })), "no metadata"),
         (add("/spec/containers/0/image", "other".into()), "no image"),
-        (add("/spec/activeDeadlineSeconds", 1.into()), "neither deadlines"),
+        (add("/spec/activeDeadlineSeconds", 1.into()), "no deadlines"),
         (toleration("stowage.dev/placing", "Exists", ""), "its slots only"),
         (toleration("dedicated", "Equal", "gpu"), "its slots only"),
     ];
@@ -170,4 +177,91 @@ async fn nodes(client: &Client) {
     let request = http::Request::delete("/api/v1/nodes/foreign").header("impersonate-user", USER);
     let deleted = send(client, request.body(Vec::new()).expect("a request")).await;
     assert!(deleted.is_err_and(|error| error.contains("nodes of NodePools only")));
+}
+
+/// Pods of an owner that is expected wait; the controller lets go of them, after it has said where they are to run, and changes nothing else.
+async fn successors(client: &Client) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "test");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SPACE);
+    let map =
+        |until: &str| json!({ "metadata": { "name": "stowage-successors" }, "data": { "uid-web": until } });
+    let map = |until: &str| serde_json::from_value(map(until)).expect("a ConfigMap");
+    maps.create(&PostParams::default(), &map("2999-01-01T00:00:00Z")).await.expect("it is created");
+    let owned = |name: &str, uid: &str| -> Pod {
+        let mut pod = pod(name, "100m", json!({ "app": "web" }));
+        let owner = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": uid, "controller": true }]);
+        pod.metadata.owner_references = serde_json::from_value(owner).expect("an owner");
+        pod
+    };
+    let gates = async |name: &str, uid: &str| -> Vec<String> {
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let made = pods.create(&dry, &owned(name, uid)).await.expect("a pod");
+        let gates = made.spec.and_then(|spec| spec.scheduling_gates).unwrap_or_default();
+        gates.into_iter().map(|gate| gate.name).collect()
+    };
+    let waits = async |name: &str, uid: &str, wanted: bool| {
+        let look = async || {
+            let found = gates(name, uid).await;
+            if found == if wanted { vec![GATE.to_owned()] } else { Vec::new() } {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        };
+        eventually(&format!("{name} of {uid} waits: {wanted}"), SOON, look).await.expect("as told");
+    };
+    waits("web-1", "uid-web", true).await;
+    waits("web-1", "uid-other", false).await;
+    pods.create(&PostParams::default(), &owned("web-1", "uid-web")).await.expect("it waits");
+    let path = "/api/v1/namespaces/test/pods/web-1";
+    let merge = "application/merge-patch+json";
+    let nominate = json!({ "status": { "nominatedNodeName": "node-1" } });
+    let refused = [
+        (json!({ "status": { "phase": "Failed" } }), "nothing else in the status"),
+        (
+            json!({ "status": { "nominatedNodeName": "node-1", "message": "x" } }),
+            "nothing else in the status",
+        ),
+    ];
+    for (body, words) in refused {
+        let refused = patch(client, &format!("{path}/status"), merge, &body).await;
+        assert!(refused.as_ref().is_err_and(|error| error.contains(words)), "{refused:?}");
+    }
+    let pin = json!({ "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-1" } } });
+    let refused = patch(client, path, merge, &pin).await;
+    assert!(refused.as_ref().is_err_and(|error| error.contains("nothing else of where")), "{refused:?}");
+    let said = patch(client, &format!("{path}/status"), merge, &nominate).await.expect("where it is to run");
+    assert_eq!(said["status"]["nominatedNodeName"], "node-1");
+    let off = json!({ "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] } });
+    let free =
+        patch(client, path, "application/strategic-merge-patch+json", &off).await.expect("it is let go of");
+    assert!(free["spec"]["schedulingGates"].as_array().is_none_or(Vec::is_empty), "{free}");
+    let refused = patch(
+        client,
+        &format!("{path}/status"),
+        merge,
+        &json!({ "status": { "nominatedNodeName": "node-2" } }),
+    )
+    .await;
+    assert!(refused.as_ref().is_err_and(|error| error.contains("with its gate only")), "{refused:?}");
+    // Gates of others are theirs.
+    let mut other = pod("held", "100m", json!({}));
+    let gate = json!([{ "name": "example.com/quota" }]);
+    other.spec.as_mut().expect("a spec").scheduling_gates = serde_json::from_value(gate).expect("a gate");
+    pods.create(&PostParams::default(), &other).await.expect("a pod");
+    let off = json!([{ "op": "remove", "path": "/spec/schedulingGates" }]);
+    let refused =
+        patch(client, "/api/v1/namespaces/test/pods/held", "application/json-patch+json", &off).await;
+    assert!(refused.as_ref().is_err_and(|error| error.contains("no gates off but its own")), "{refused:?}");
+    // Nobody has said it again in time: nobody waits, whether or not the controller is there.
+    maps.replace("stowage-successors", &PostParams::default(), &map("2026-01-01T00:00:00Z"))
+        .await
+        .expect("it was");
+    waits("web-2", "uid-web", false).await;
+    maps.replace("stowage-successors", &PostParams::default(), &map("2999-01-01T00:00:00Z"))
+        .await
+        .expect("it is");
+    waits("web-2", "uid-web", true).await;
+    maps.delete("stowage-successors", &DeleteParams::default()).await.expect("it is over");
+    waits("web-2", "uid-web", false).await;
 }

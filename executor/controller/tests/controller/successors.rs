@@ -1,0 +1,282 @@
+//! Goal: pods that come in the place of evicted ones run where the plan wanted these; where the API server has no policy for that, they go
+//! where there is room and everything else is as before; and wherever the controller ends, no pod waits for it for ever.
+
+use crate::common::LATER;
+use crate::common::scene::{SPACE, Scene, USER, until};
+use crate::common::trap::{Trap, When};
+use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, too_large};
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{DeleteParams, ListParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use stowage_api::NodeClaim;
+use stowage_cluster::eventually;
+use stowage_executor::{Place, Removal, SUCCESSOR_GATE, Settings};
+use stowage_fake_cloud::Script;
+
+/// What was seen along the way.
+#[derive(Default)]
+struct Watched {
+    /// Application and node of pods, by uid.
+    pods: BTreeMap<String, (String, String)>,
+    /// Where pods that leave were to go, by uid.
+    places: BTreeMap<String, Place>,
+    /// Nodes of claims.
+    nodes: BTreeMap<String, String>,
+    /// Pods that wait for somebody to let go of them, since when, and the longest that one did.
+    gated: BTreeMap<String, Instant>,
+    longest: Duration,
+    /// Pods that have waited so at some time.
+    were: BTreeSet<String>,
+}
+
+fn is_gated(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.into_iter().flatten().any(|gate| gate.name == SUCCESSOR_GATE)
+}
+
+impl Watched {
+    fn look_at_pods(&mut self, found: &[Pod]) {
+        let now = Instant::now();
+        let gated: BTreeSet<String> =
+            found.iter().filter(|pod| is_gated(pod)).filter_map(|pod| pod.metadata.uid.clone()).collect();
+        for uid in &gated {
+            let since = *self.gated.entry(uid.clone()).or_insert(now);
+            self.longest = self.longest.max(now.duration_since(since));
+        }
+        self.gated.retain(|uid, _| gated.contains(uid));
+        self.were.extend(gated);
+        for pod in found {
+            let app = pod.labels().get("app").cloned().unwrap_or_default();
+            if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                self.pods.insert(pod.metadata.uid.clone().unwrap_or_default(), (app, node));
+            }
+        }
+    }
+
+    fn look_at_claims(&mut self, found: &[NodeClaim]) {
+        for claim in found {
+            let node = claim.status.as_ref().and_then(|status| status.node_name.clone());
+            self.nodes.extend(node.map(|node| (claim.name_any(), node)));
+            let Some(text) = claim.annotations().get("stowage.dev/removal") else { continue };
+            let Ok(removal) = serde_json::from_str::<Removal>(text) else { continue };
+            let places = removal.pods.into_iter().filter_map(|pod| Some((pod.uid, pod.to?)));
+            self.places.extend(places);
+        }
+    }
+
+    /// Successors, and how many of them run where a pod of their application that has left was to go. `before`: pods there were at first;
+    /// `now`: those there are.
+    fn led(&self, before: &BTreeSet<String>, now: &BTreeSet<String>) -> (usize, usize) {
+        let mut free: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (uid, place) in self.places.iter().filter(|(uid, _)| !now.contains(*uid)) {
+            let Some((app, _)) = self.pods.get(uid) else { continue };
+            let node = match place {
+                Place::Node(node) => node,
+                Place::Claim(claim) => self.nodes.get(claim).unwrap_or(claim),
+            };
+            *free.entry((app, node)).or_default() += 1;
+        }
+        let new: Vec<_> = self.pods.iter().filter(|(uid, _)| !before.contains(*uid)).collect();
+        let mut led = 0;
+        for (_, (app, node)) in &new {
+            if let Some(places) = free.get_mut(&(app.as_str(), node.as_str())).filter(|places| **places > 0) {
+                *places -= 1;
+                led += 1;
+            }
+        }
+        (led, new.len())
+    }
+}
+
+fn watch(client: &Client) -> (Arc<Mutex<Watched>>, tokio::task::JoinHandle<()>) {
+    let watched: Arc<Mutex<Watched>> = Arc::default();
+    let (into, client) = (watched.clone(), client.clone());
+    let task = tokio::spawn(async move {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), "test");
+        let claims: Api<NodeClaim> = Api::all(client);
+        loop {
+            let found = claims.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+            into.lock().expect("what was seen").look_at_claims(&found);
+            let found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+            into.lock().expect("what was seen").look_at_pods(&found);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    (watched, task)
+}
+
+async fn uids(pods: &Api<Pod>) -> BTreeSet<String> {
+    let found = pods.list(&ListParams::default()).await.expect("pods").items;
+    found.into_iter().filter_map(|pod| pod.metadata.uid).collect()
+}
+
+/// Whether it is said that anybody is expected.
+async fn said(scene: &Scene) -> bool {
+    let maps: Api<ConfigMap> = Api::namespaced(scene.client.clone(), SPACE);
+    maps.get_opt("stowage-successors").await.expect("an answer").is_some()
+}
+
+const WANTED: usize = APPS * (REPLICAS * 6 / 10);
+
+async fn shrinks(scene: &Scene, pods: &Api<Pod>) {
+    eventually("it shrinks", 2 * LATER, async || {
+        let live = at_rest(scene).await?;
+        all_ready(pods, WANTED).await?;
+        if live <= WANTED.div_ceil(2) { Ok(()) } else { Err(format!("{live} nodes")) }
+    })
+    .await
+    .expect("it shrinks");
+}
+
+/// What a cluster that shrinks came to.
+#[derive(Debug)]
+struct Outcome {
+    /// Successors that run where they were planned to, and all.
+    led: usize,
+    successors: usize,
+    /// Successors that waited, and how long at most.
+    waited: usize,
+    longest: Duration,
+    evictions: usize,
+    /// Plans that remove nodes, and of these those that were cut short.
+    plans: usize,
+    failed: usize,
+}
+
+async fn shrink(installed: bool) -> Outcome {
+    let scene = Scene::start(Script::default()).await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    if !installed {
+        let kind =
+            GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "mutatingadmissionpolicybindings");
+        let bindings: Api<DynamicObject> = Api::all_with(scene.client.clone(), &kind);
+        bindings.delete("stowage-successors", &DeleteParams::default()).await.expect("it is there");
+    }
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
+    let replica = scene.replica("one", Settings::default()).await;
+    too_large(&scene, &pods).await;
+    let before = uids(&pods).await;
+    let (watched, watching) = watch(&scene.client);
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    shrinks(&scene, &pods).await;
+    until("nobody is expected any more", async || {
+        if said(&scene).await { Err("they are".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    watching.abort();
+    let now = uids(&pods).await;
+    let watched = std::mem::take(&mut *watched.lock().expect("what was seen"));
+    assert_eq!(watched.gated.len(), 0, "nobody waits");
+    let (led, successors) = watched.led(&before, &now);
+    let plans = scene.plans().await;
+    let removing: Vec<_> =
+        plans.iter().filter(|plan| plan.spec.actions.iter().any(|action| action.kind == "Remove")).collect();
+    let phase = |wanted: &str| {
+        let of = |plan: &&&stowage_api::Plan| {
+            plan.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(wanted)
+        };
+        removing.iter().filter(of).count()
+    };
+    let (evicted, deleted) = done_to_pods(&scene);
+    assert_eq!(deleted, Vec::<String>::new());
+    scene.seen();
+    replica.task.abort();
+    Outcome {
+        led,
+        successors,
+        waited: watched.were.len(),
+        longest: watched.longest,
+        evictions: evicted.len(),
+        plans: removing.len(),
+        failed: phase("Failed"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn successors_run_where_they_were_planned_to() {
+    let (with, without) = tokio::join!(shrink(true), shrink(false));
+    eprintln!("led: {with:?}\nleft alone: {without:?}");
+    assert!(with.successors > 0 && with.led == with.successors, "{with:?}");
+    assert!(with.plans > 0 && with.failed == 0, "{with:?}");
+    assert!(with.longest < Duration::from_secs(10), "{with:?}");
+    assert_eq!(without.waited, 0, "{without:?}");
+    assert!(without.led < without.successors, "{without:?}");
+    assert!(with.evictions <= without.evictions, "{with:?} {without:?}");
+}
+
+/// Kills the controller while it leads successors; whoever follows lets go of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_waits_for_a_controller_that_has_ended() {
+    let scene = Scene::start(Script::default()).await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    scene
+        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
+        .await;
+    let mut replica = scene.replica("one", Settings::default()).await;
+    too_large(&scene, &pods).await;
+    replica.task.abort();
+    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
+    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    let trap = Trap::default();
+    let waiting = async || -> usize {
+        let found = pods.list(&ListParams::default()).await.expect("pods").items;
+        found.iter().filter(|pod| is_gated(pod)).count()
+    };
+    for (method, path, when) in [
+        (Method::POST, "/eviction", When::After),
+        // Where it is to run is said, or not, and the gate is still there.
+        (Method::PATCH, "/pods/", When::Before),
+        (Method::PATCH, "/pods/", When::After),
+        (Method::PATCH, "/configmaps/", When::After),
+        (Method::DELETE, "/configmaps/", When::Before),
+    ] {
+        trap.set(method.clone(), path, when);
+        let client = trap.client(scene.cluster.client_as(USER));
+        replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+        let caught = async || {
+            let live = scene.live();
+            if trap.sprung() || live <= WANTED.div_ceil(2) {
+                Ok(live)
+            } else {
+                Err(format!("{live} machines"))
+            }
+        };
+        eventually(path, LATER, caught).await.expect("it is caught");
+        replica.task.abort();
+        // Its successor has come by now.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        eprintln!("killed {when:?} {method} {path} ({}): {} wait", trap.sprung(), waiting().await);
+        let client = scene.cluster.client_as(USER);
+        replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+        until("nobody waits", async || match waiting().await {
+            0 => all_ready(&pods, WANTED).await,
+            count => Err(format!("{count} wait")),
+        })
+        .await;
+        replica.task.abort();
+    }
+    let client = scene.cluster.client_as(USER);
+    replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+    shrinks(&scene, &pods).await;
+    assert_eq!(waiting().await, 0);
+    // Nominations are the scheduler's again: pods that run have none left that a plan would wait for.
+    let found = pods.list(&ListParams::default()).await.expect("pods").items;
+    let bound = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    assert_eq!(found.iter().filter(bound).count(), WANTED);
+    let audit = scene.cluster.audit().expect("the audit log");
+    let waited = audit.iter().filter(|one| one["impersonatedUser"]["username"] == USER);
+    let waited =
+        waited.filter(|one: &&Value| one["verb"] == "patch" && one["objectRef"]["resource"] == "pods");
+    assert!(waited.count() > 0, "it has let go of some");
+    scene.seen();
+    replica.task.abort();
+}
