@@ -23,12 +23,15 @@ use stowage_models::plan::{Launch, Plan};
 use stowage_observe::View;
 use stowage_review::{APPROVED, APPROVED_BY, Body, REJECTED, Reads, Wave, name};
 
+/// A plan, and its body if it is as its digest says.
+type Known = (Proposal, Option<Arc<Body>>);
+
 /// What is known of an object.
 #[derive(Debug)]
 struct Entry {
     text: String,
     /// Nothing if it is not in review (any more).
-    known: Option<(Proposal, Option<Arc<Body>>)>,
+    known: Option<Known>,
     /// It was approved, begun, and is not over: the same, of one that removes nodes.
     begun: Option<(Proposal, Arc<Body>)>,
 }
@@ -132,7 +135,7 @@ fn expires(object: &PlanObject) -> Time {
 }
 
 /// A plan in review, or one that was approved and begun (`true`), as the step machine sees it, with its body if it is as its digest says.
-fn read(object_name: &str, text: &str) -> Option<(bool, (Proposal, Option<Arc<Body>>))> {
+fn read(object_name: &str, text: &str) -> Option<(bool, Known)> {
     let object: PlanObject = match serde_json::from_str(text) {
         Ok(object) => object,
         Err(error) => {
