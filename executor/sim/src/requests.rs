@@ -2,12 +2,14 @@
 
 use crate::planner;
 use crate::removals;
-use crate::world::{Event, REVIEW, World};
+use crate::world::{Event, REVIEW, World, marked};
 use stowage_executor::{
-    Answer, Claim, Draft, Failure, Ground, InstanceState, Listing, Proposal, ProposedAction, Request,
-    SLOT_TAINT, Time, Unmet, Verdict,
+    Answer, Claim, Draft, Drain, Failure, Ground, InstanceState, Listing, Pod, Proposal, ProposedAction,
+    Request, SLOT_TAINT, Time, Unmet, Verdict,
 };
 use stowage_models::labels;
+use stowage_models::objects::PodRef;
+use stowage_models::quantity::CPU;
 
 impl World {
     /// Takes a request; false if the process ended over it.
@@ -311,6 +313,26 @@ impl World {
             }
             Err(why) => Answer::NotLaunched { claim: claim.to_owned(), why },
         }
+    }
+
+    /// Binds a pod as the executor asks: nobody checks, so that a node without room for it is a broken promise.
+    fn bind(&mut self, name: &PodRef, uid: &str, on: &str) {
+        let Some(node) = self.nodes.get(on) else { return };
+        let taken = |(pod, cpu): &(Pod, i64)| if pod.node.as_deref() == Some(on) { *cpu } else { 0 };
+        let free = node.allocatable.get(CPU) - self.pods.values().map(taken).sum::<i64>();
+        let kept = node.taints.iter().any(|taint| taint.key == SLOT_TAINT);
+        let Some((pod, cpu)) = self.pods.get_mut(name) else { return };
+        if pod.uid != uid || !pod.pending {
+            return;
+        }
+        if free < *cpu || !kept {
+            let what = if kept { "without room for it" } else { "not kept for it" };
+            self.outcome.broken.push(format!("{}: {} bound to {on}, {what}", self.now.0, name.0));
+        }
+        pod.pending = false;
+        pod.node = Some(on.to_owned());
+        let protected = marked(&self.scenario, name, self.now);
+        pod.drain = Some(Drain { grace: 30_000, protected, ..Drain::default() });
     }
 
     fn terminate(&mut self, id: &str) {

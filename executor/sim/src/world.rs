@@ -195,7 +195,7 @@ fn settings(scenario: &Scenario) -> Settings {
 }
 
 /// Until when a pod that is bound now must not be disrupted.
-fn marked(scenario: &Scenario, pod: &PodRef, now: Time) -> Option<Time> {
+pub(crate) fn marked(scenario: &Scenario, pod: &PodRef, now: Time) -> Option<Time> {
     (scenario.protected && pod.0.ends_with('3')).then(|| now.plus(600_000))
 }
 
@@ -475,26 +475,6 @@ impl World {
                 free.entry(node.name.clone()).and_modify(|room| *room -= *cpu);
             }
         }
-    }
-
-    /// Binds a pod as the executor asks: nobody checks, so that a node without room for it is a broken promise.
-    pub(crate) fn bind(&mut self, name: &PodRef, uid: &str, on: &str) {
-        let Some(node) = self.nodes.get(on) else { return };
-        let taken = |(pod, cpu): &(Pod, i64)| if pod.node.as_deref() == Some(on) { *cpu } else { 0 };
-        let free = node.allocatable.get(CPU) - self.pods.values().map(taken).sum::<i64>();
-        let kept = node.taints.iter().any(|taint| taint.key == SLOT_TAINT);
-        let Some((pod, cpu)) = self.pods.get_mut(name) else { return };
-        if pod.uid != uid || !pod.pending {
-            return;
-        }
-        if free < *cpu || !kept {
-            let what = if kept { "without room for it" } else { "not kept for it" };
-            self.outcome.broken.push(format!("{}: {} bound to {on}, {what}", self.now.0, name.0));
-        }
-        pod.pending = false;
-        pod.node = Some(on.to_owned());
-        let protected = marked(&self.scenario, name, self.now);
-        pod.drain = Some(Drain { grace: 30_000, protected, ..Drain::default() });
     }
 
     /// Brings the view up to date, unless it is stale.
