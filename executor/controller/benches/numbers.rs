@@ -1,9 +1,11 @@
-//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory shrink` prints them as rows of the table in
+//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory shrink day` prints them as rows of the table in
 //! `benchmarks/results/executor.md`. Without arguments all of them.
 
 #[path = "../tests/controller/common/mod.rs"]
 #[allow(dead_code, reason = "tests of the controller use the rest")]
 mod common;
+#[path = "numbers/day.rs"]
+mod day;
 
 use crate::common::outcome::{paid, settled};
 use crate::common::pods;
@@ -294,7 +296,7 @@ async fn apps(scene: &Scene, replicas: usize) {
 }
 
 /// Measurements by name, each in its own control plane.
-const NAMES: [&str; 4] = ["500", "5000", "memory", "shrink"];
+const NAMES: [&str; 5] = ["500", "5000", "memory", "shrink", "day"];
 /// Nodes of the cluster that shrinks.
 const SHRINK: usize = 200;
 
@@ -310,6 +312,7 @@ fn main() {
     for name in wanted {
         match name.as_str() {
             "memory" => runtime.block_on(memory()),
+            "day" => runtime.block_on(day::day()),
             "shrink" => runtime.block_on(shrink(SHRINK)),
             pods => runtime.block_on(launch(pods.parse().expect("a number of pods"))),
         }
