@@ -7,7 +7,7 @@ use crate::plan::Certificate;
 use crate::units::{Ppm, UsdMicros};
 use serde::{Deserialize, Serialize};
 
-/// One unit of [`weight`]: Karpenter's eviction cost 1.
+/// One unit of [`ConsolidationPolicy::weight`]: Karpenter's eviction cost 1.
 pub const WEIGHT_ONE: i64 = 1 << 27;
 
 /// What the operator wants of consolidation. Part of the plan: the checker judges against it.
@@ -54,6 +54,18 @@ pub struct ConsolidationPolicy {
     /// costs: otherwise the cheapest type is soon taken away, and the next. Default 15, as Karpenter; zero, and absent: no such rule.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spot_types_min: u32,
+    /// What a pod's eviction cost gains by each day since its creation, where 1 is the eviction cost of a pod of ordinary priority. Default
+    /// zero, as Karpenter.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub age_weight: Ppm,
+    /// What a pod's eviction cost loses by each restart of its containers: who starts again by itself loses little. Default zero, as Karpenter.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub restart_weight: Ppm,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_nothing(weight: &Ppm) -> bool {
+    *weight == Ppm(0)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -77,11 +89,26 @@ impl Default for ConsolidationPolicy {
             repair: false,
             keep_local_storage: false,
             spot_types_min: 15,
+            age_weight: Ppm(0),
+            restart_weight: Ppm(0),
         }
     }
 }
 
+/// Age and restart weights are at most so much: the most that a pod weighs.
+const WEIGHT_MOST: Ppm = Ppm(10 * Ppm::ONE);
+
 impl ConsolidationPolicy {
+    /// Whether the figures are in range: a horizon of a minute at least, costs not negative, weights between 0 and 10.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let weights = [self.age_weight, self.restart_weight];
+        self.horizon_minutes > 0
+            && self.eviction_cost.0 >= 0
+            && self.removal_cost.0 >= 0
+            && weights.iter().all(|weight| (Ppm(0)..=WEIGHT_MOST).contains(weight))
+    }
+
     /// A one-off cost times `weight / WEIGHT_ONE`, spread over the horizon: micro-dollars per hour, rounded down.
     #[must_use]
     pub fn per_hour(&self, cost: UsdMicros, weight: i64) -> UsdMicros {
@@ -96,18 +123,26 @@ impl ConsolidationPolicy {
         self.per_hour(self.eviction_cost, weight)
     }
 
+    /// Eviction cost of a pod over [`WEIGHT_ONE`]: Karpenter's `1 + deletion cost / 2^27 + priority / 2^25`, and what age and restarts add and
+    /// take, at least 0 and at most 10 (Karpenter's least is -10; it is never negative here, as it counts in a node's sum). `age`: seconds, if
+    /// known; a day's fraction counts as such, rounded down.
+    #[must_use]
+    pub fn weight(&self, deletion_cost: i32, priority: i32, age: Option<i64>, restarts: u32) -> i64 {
+        let times = |weight: Ppm, times: i128, of: i128| {
+            i128::from(weight.0) * i128::from(WEIGHT_ONE) * times / (of * i128::from(Ppm::ONE))
+        };
+        let aged = times(self.age_weight, i128::from(age.unwrap_or(0).max(0)), 24 * 3_600);
+        let restarted = times(self.restart_weight, i128::from(restarts), 1);
+        let stated = i128::from(WEIGHT_ONE) + i128::from(deletion_cost) + 4 * i128::from(priority);
+        let most = 10 * i128::from(WEIGHT_ONE);
+        i64::try_from((stated + aged - restarted).clamp(0, most)).unwrap_or(0)
+    }
+
     /// What keeping a node saves beside its pods, per hour.
     #[must_use]
     pub fn removal_rate(&self) -> UsdMicros {
         self.per_hour(self.removal_cost, WEIGHT_ONE)
     }
-}
-
-/// Eviction cost of a pod over [`WEIGHT_ONE`]: Karpenter's `clamp(1 + deletion cost / 2^27 + priority / 2^25, -10, 10)`, and
-/// never negative, as it counts in a node's sum.
-#[must_use]
-pub fn weight(deletion_cost: i32, priority: i32) -> i64 {
-    (WEIGHT_ONE + i64::from(deletion_cost) + 4 * i64::from(priority)).clamp(0, 10 * WEIGHT_ONE)
 }
 
 /// Why a node stays, or goes. Of those that hold, the first in this order (but for the last two, which say what was decided).
@@ -284,11 +319,27 @@ mod tests {
 
     #[test]
     fn weights_are_karpenters() {
+        let policy = ConsolidationPolicy::default();
+        let weight = |deletion_cost, priority| policy.weight(deletion_cost, priority, Some(86_400), 7);
         assert_eq!(weight(0, 0), WEIGHT_ONE);
         assert_eq!(weight(i32::MAX, 0), 10 * WEIGHT_ONE);
         assert_eq!(weight(i32::MIN, 0), 0);
         assert_eq!(weight(0, 1 << 25), 2 * WEIGHT_ONE);
         assert_eq!(weight(0, i32::MAX), 10 * WEIGHT_ONE);
+    }
+
+    #[test]
+    fn age_adds_to_weights_and_restarts_take_from_them() {
+        let policy = ConsolidationPolicy {
+            age_weight: Ppm(500_000),
+            restart_weight: Ppm(250_000),
+            ..ConsolidationPolicy::default()
+        };
+        assert_eq!(policy.weight(0, 0, Some(2 * 86_400), 0), 2 * WEIGHT_ONE);
+        assert_eq!(policy.weight(0, 0, Some(12 * 3_600), 0), WEIGHT_ONE * 5 / 4);
+        assert_eq!(policy.weight(0, 0, Some(-5), 2), WEIGHT_ONE / 2, "created in the future: no age");
+        assert_eq!(policy.weight(0, 0, None, 9), 0);
+        assert_eq!(policy.weight(0, 0, Some(i64::from(u32::MAX)), 0), 10 * WEIGHT_ONE);
     }
 
     #[test]

@@ -314,6 +314,9 @@ pub struct Pod {
     /// Has a deletion timestamp.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleting: bool,
+    /// How often its containers were started again, in all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub restarts: u32,
     /// Names of scheduling gates not yet lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scheduling_gates: Vec<String>,

@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 ///   to be spread over them. A checker of 1.6 arrives at another price, or meets rows it does not expect, and refuses the plan.
 /// * 1.8: nodes may have to go for other reasons than cost ([`crate::consolidation::NodeDecision::departure`]). A checker of 1.7 does not
 ///   know these reasons, or the policy's fields, and refuses the plan.
-/// * 1.9: spot may have to be of several types and zones ([`Policy::spot_share_max`]), and pods with constraints towards others move. A checker
-///   of 1.8 does not know the field, and says that nodes of such pods stay; it refuses the plan.
+/// * 1.9: spot may have to be of several types and zones ([`Policy::spot_share_max`]), pods with constraints towards others move, and age and
+///   restarts may weigh. A checker of 1.8 does not know the fields, and says that nodes of such pods stay; it refuses the plan.
 pub const FORMAT_VERSION: &str = "1.9";
 
 /// The `kind` of a plan document.

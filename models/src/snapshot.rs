@@ -10,7 +10,8 @@ use crate::units::Ppm;
 use serde::{Deserialize, Serialize};
 
 /// The newest format. Readers accept any minor of the same major; a snapshot says the oldest format that has all it says, so that what
-/// older readers understand stays what it was, byte for byte. 1.1 added `nodeOverlays` and `ends` of capacity reservations.
+/// older readers understand stays what it was, byte for byte. 1.1 added `nodeOverlays`, `ends` of capacity
+/// reservations and `restarts` of pods.
 pub const FORMAT_VERSION: &str = "1.1";
 
 /// The format of a snapshot without anything that came later.
@@ -132,7 +133,9 @@ impl Snapshot {
     /// Sorts every list by namespace and name, so that the order of the input does not matter, and states the format.
     pub fn normalise(&mut self) {
         let reservations = || self.node_classes.iter().flat_map(|class| &class.capacity_reservations);
-        let is_old = self.node_overlays.is_empty() && reservations().all(|one| one.ends.is_none());
+        let is_old = self.node_overlays.is_empty()
+            && reservations().all(|one| one.ends.is_none())
+            && self.pods.iter().all(|pod| pod.restarts == 0);
         self.format_version = if is_old { FORMAT_FIRST } else { FORMAT_VERSION }.to_owned();
         self.node_pools.sort_by(|a, b| a.name.cmp(&b.name));
         self.node_classes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,6 +7,7 @@ mod leaving;
 mod openb;
 mod spot;
 mod ties;
+mod weights;
 
 use generate::{random, with_claims};
 use std::collections::BTreeSet;
@@ -380,6 +381,8 @@ fn nonsense_is_refused_with_words() {
     };
     assert!(wrong(|wanted| wanted.horizon_minutes = 0).contains("horizon"));
     assert!(wrong(|wanted| wanted.eviction_cost = UsdMicros(-1)).contains("not negative"));
+    assert!(wrong(|wanted| wanted.age_weight = Ppm(10_000_001)).contains("between 0 and 10"));
+    assert!(wrong(|wanted| wanted.restart_weight = Ppm(-1)).contains("between 0 and 10"));
     let unknown = wrong(|wanted| wanted.node_pools = vec!["genral".to_owned()]);
     assert!(unknown.contains("genral") && unknown.contains("critical, general"), "{unknown}");
 }

@@ -127,6 +127,14 @@ pub struct ConsolidationRules {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "0.005", "pattern" = DOLLARS))]
     pub eviction_cost_dollars: Option<String>,
+    /// What a pod's eviction cost gains by each day since its creation, in millionths of the cost of a pod of ordinary priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000_000), extend("default" = 0))]
+    pub age_weight_ppm: Option<i64>,
+    /// What a pod's eviction cost loses by each restart of its containers, in the same unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000_000), extend("default" = 0))]
+    pub restart_weight_ppm: Option<i64>,
     /// What removing a node costs once, in dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "0.01", "pattern" = DOLLARS))]

@@ -58,6 +58,9 @@ pub(crate) fn apply(options: &mut Options, rules: &ConsolidationRules) -> Result
         amount("evictionCostDollars", &rules.eviction_cost_dollars)?.unwrap_or(wanted.eviction_cost);
     wanted.removal_cost =
         amount("removalCostDollars", &rules.removal_cost_dollars)?.unwrap_or(wanted.removal_cost);
+    let weight = |stated: Option<i64>, before: Ppm| Ppm(stated.unwrap_or(before.0).clamp(0, 10 * Ppm::ONE));
+    wanted.age_weight = weight(rules.age_weight_ppm, wanted.age_weight);
+    wanted.restart_weight = weight(rules.restart_weight_ppm, wanted.restart_weight);
     if let Some(age) = seconds("minNodeAge", &rules.min_node_age)? {
         wanted.min_node_age_minutes = minutes(age);
     }

@@ -32,6 +32,7 @@ struct RawStatus {
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
     name: String,
+    restart_count: Option<u32>,
     allocated_resources: Option<Quantities>,
     resources: Option<StatusResources>,
 }
@@ -73,6 +74,8 @@ impl RawPod {
             self.metadata.annotation(MIRROR_POD)?;
             Some(Owner { kind: "Node".to_owned(), name: node.clone()? })
         });
+        let statuses = status.container_statuses.iter().flatten();
+        let restarts = statuses.fold(0_u32, |sum, one| sum.saturating_add(one.restart_count.unwrap_or(0)));
         let allocated = allocated(status.container_statuses, status.init_container_statuses);
         let pod = Pod {
             namespace: self.metadata.namespace(),
@@ -83,6 +86,7 @@ impl RawPod {
             labels: self.metadata.labels.unwrap_or_default(),
             owner,
             created: self.metadata.creation_timestamp,
+            restarts,
             phase: phase(status.phase.as_deref()),
             node,
             nominated_node: status.nominated_node_name.filter(|name| !name.is_empty()),

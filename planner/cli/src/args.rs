@@ -226,6 +226,12 @@ pub struct ConsolidationArgs {
     /// What moving a pod of ordinary priority costs, once, in dollars
     #[arg(long, value_name = "USD", default_value = "0.005", value_parser = values::dollars, requires = "consolidate")]
     pub eviction_cost: UsdMicros,
+    /// What the eviction cost of a pod gains with each day it has run; 1 is what a pod of ordinary priority costs
+    #[arg(long, value_name = "WEIGHT", default_value = "0", value_parser = values::weight, requires = "consolidate")]
+    pub age_weight: Ppm,
+    /// What the eviction cost of a pod loses with each restart of its containers
+    #[arg(long, value_name = "WEIGHT", default_value = "0", value_parser = values::weight, requires = "consolidate")]
+    pub restart_weight: Ppm,
     /// What removing a node costs beside its pods, once, in dollars
     #[arg(long, value_name = "USD", default_value = "0.01", value_parser = values::dollars, requires = "consolidate")]
     pub removal_cost: UsdMicros,

@@ -117,6 +117,18 @@ pub fn dollars(text: &str) -> Result<UsdMicros, String> {
         .ok_or_else(|| accepted.to_owned())
 }
 
+/// `--age-weight`, `--restart-weight`: a number from 0 to 10.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn weight(text: &str) -> Result<Ppm, String> {
+    let accepted = "a number from 0 to 10 with at most six decimals, for example 0.5";
+    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let millionths = decimal_millionths(text).filter(|_| decimals <= 6).ok_or(accepted)?;
+    let weight = i64::try_from(millionths).map(Ppm).ok();
+    weight.filter(|weight| (0..=10 * Ppm::ONE).contains(&weight.0)).ok_or_else(|| accepted.to_owned())
+}
+
 /// `--budget`: a number of nodes or a percentage.
 ///
 /// # Errors

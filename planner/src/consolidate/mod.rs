@@ -89,6 +89,9 @@ fn check_wanted(snapshot: &Snapshot, wanted: &ConsolidationPolicy) -> Result<(),
     if wanted.eviction_cost.0 < 0 || wanted.removal_cost.0 < 0 || wanted.savings_threshold.0 < 0 {
         return Err(PlanError::Policy("costs and threshold of consolidation are not negative".to_owned()));
     }
+    if !wanted.is_sound() {
+        return Err(PlanError::Policy("what age and restarts of pods weigh is between 0 and 10".to_owned()));
+    }
     if let Some(name) =
         wanted.node_pools.iter().find(|name| snapshot.node_pools.iter().all(|p| p.name != **name))
     {

@@ -138,9 +138,11 @@ impl Model {
         };
         let spare_of: BTreeMap<&str, usize> =
             core.spares.iter().enumerate().map(|(index, spare)| (name(spare), index)).collect();
+        let now = snapshot.taken_at.as_deref().and_then(instant);
         let leaving = |verdict: &Verdict| -> i64 {
             let pods = verdict.moving.iter().map(|pod| &snapshot.pods[*pod as usize]);
-            policy.removal_rate().0 + pods.map(|pod| policy.eviction_rate(pod_weight(pod)).0).sum::<i64>()
+            let weights = pods.map(|pod| pod_weight(policy, now, pod));
+            policy.removal_rate().0 + weights.map(|weight| policy.eviction_rate(weight).0).sum::<i64>()
         };
         let removable = verdicts
             .iter()

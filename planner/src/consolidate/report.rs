@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::consolidation::{ConsolidationSummary, Move, NodeDecision, NodeReason, WEIGHT_ONE};
 use stowage_models::plan::{Plan, SnapshotRef};
+use stowage_models::schedule::instant;
 use stowage_models::units::{Ppm, UsdMicros};
 
 impl Job<'_> {
@@ -33,8 +34,9 @@ impl Job<'_> {
         let gone: i64 = removed.iter().filter_map(|node| verdicts[*node].price).sum();
         let nodes = removed.len() as i64;
         let (mut once, mut rate) = (self.wanted.removal_cost.0 * nodes, self.wanted.removal_rate().0 * nodes);
+        let now = self.snapshot.taken_at.as_deref().and_then(instant);
         for pod in removed.iter().flat_map(|node| &verdicts[*node].moving) {
-            let weight = pod_weight(&self.snapshot.pods[*pod as usize]);
+            let weight = pod_weight(self.wanted, now, &self.snapshot.pods[*pod as usize]);
             let cost = i128::from(self.wanted.eviction_cost.0) * i128::from(weight) / i128::from(WEIGHT_ONE);
             once += i64::try_from(cost).unwrap_or(i64::MAX);
             rate += self.wanted.eviction_rate(weight).0;

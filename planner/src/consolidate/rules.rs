@@ -6,7 +6,7 @@ use crate::extract::capacity_type;
 use crate::overlays::Overlays;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
-use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE};
 use stowage_models::departure::{Departure, DepartureReason};
 use stowage_models::labels;
 use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef, PodVolume};
@@ -87,10 +87,12 @@ impl Kept {
     }
 }
 
-/// Eviction cost of a pod over [`WEIGHT_ONE`].
-pub(crate) fn pod_weight(pod: &Pod) -> i64 {
+/// Eviction cost of a pod over [`WEIGHT_ONE`] at a time, if that is known.
+pub(crate) fn pod_weight(policy: &ConsolidationPolicy, now: Option<i64>, pod: &Pod) -> i64 {
     let cost = pod.annotations.get(POD_DELETION_COST).and_then(|text| text.parse().ok());
-    weight(cost.unwrap_or(0), pod.spec.priority)
+    let created = pod.created.as_deref().and_then(instant);
+    let age = now.zip(created).map(|(now, created)| now.saturating_sub(created));
+    policy.weight(cost.unwrap_or(0), pod.spec.priority, age, pod.restarts)
 }
 
 /// Whether `karpenter.sh/do-not-disrupt` holds: `true`, or a duration since creation that has not passed (or cannot be told).
@@ -303,7 +305,8 @@ impl<'a> Facts<'a> {
                 continue;
             }
             let disruption = |verdict: &Verdict| -> i128 {
-                let pods = verdict.moving.iter().map(|pod| pod_weight(&self.snapshot.pods[*pod as usize]));
+                let pods = verdict.moving.iter().map(|pod| &self.snapshot.pods[*pod as usize]);
+                let pods = pods.map(|pod| pod_weight(self.policy, self.now, pod));
                 i128::from(WEIGHT_ONE) + pods.map(i128::from).sum::<i128>()
             };
             let of_pool = || verdicts.iter().filter(|v| v.pool == Some(index));

@@ -103,6 +103,17 @@ fn allocated_resources_count() {
     assert_eq!((got.phase, got.spec.containers[0].requests.get("cpu")), (PodPhase::Running, 300));
 }
 
+/// Goal: restarts of all containers of a pod are known.
+#[test]
+fn restarts_are_counted() {
+    let text = pod("web", &requesting("\"100m\"")).replace(
+        r#","spec""#,
+        r#","status":{"containerStatuses":[{"name":"a","restartCount":3},{"name":"b","restartCount":2},{"name":"c"}]},"spec""#,
+    );
+    let snapshot = snapshot(&text);
+    assert_eq!((snapshot.pods[0].restarts, snapshot.format_version.as_str()), (5, "1.1"));
+}
+
 /// Goal: spellings become one, and a contradiction between an old and a new key is not lost.
 #[test]
 fn keys_get_their_modern_spelling() {

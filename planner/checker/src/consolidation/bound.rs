@@ -12,6 +12,7 @@ use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{MULTIPLIER_BITS, Plan, unit_bits};
+use stowage_models::schedule::instant;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 
@@ -191,6 +192,7 @@ fn prove(
 ) -> Option<i128> {
     let worth: BTreeMap<usize, i128> =
         proof.items.iter().map(|item| (item.group, i128::from(item.multiplier))).collect();
+    let now = proof.problem.snapshot.taken_at.as_deref().and_then(instant);
     let mut total = 0_i128;
     for item in &proof.items {
         total = total.checked_add(i128::from(item.multiplier).checked_mul(i128::from(item.pods))?)?;
@@ -203,8 +205,8 @@ fn prove(
         let value = room.remove(subject.node.name.as_str()).unwrap_or(0);
         let mut stays = price.checked_sub(value)?;
         let mut leaving = i128::from(policy.removal_rate().0);
-        leaving +=
-            subject.pods.iter().map(|pod| i128::from(policy.eviction_rate(pod_weight(pod)).0)).sum::<i128>();
+        let weights = subject.pods.iter().map(|pod| pod_weight(policy, now, pod));
+        leaving += weights.map(|weight| i128::from(policy.eviction_rate(weight).0)).sum::<i128>();
         if movable.departing.contains(subject.node.name.as_str()) {
             stays = leaving.checked_mul(one)?;
         } else if movable.free.contains(subject.node.name.as_str()) {

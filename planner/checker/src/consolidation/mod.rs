@@ -28,6 +28,7 @@ use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReason, WEIGHT_ONE};
 use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
+use stowage_models::schedule::instant;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::{Ppm, UsdMicros};
 
@@ -38,11 +39,10 @@ pub(crate) fn check(
     (plan, policy, stated): (&Plan, &ConsolidationPolicy, &Consolidation),
     findings: &mut Findings,
 ) {
-    if policy.horizon_minutes == 0 || policy.eviction_cost.0 < 0 || policy.removal_cost.0 < 0 {
-        findings.add(
-            code::POLICY,
-            "consolidation: the horizon is at least 1 minute, costs are at least 0".to_owned(),
-        );
+    if !policy.is_sound() {
+        let message =
+            "consolidation: the horizon is at least 1 minute, costs are at least 0, weights between 0 and 10";
+        findings.add(code::POLICY, message.to_owned());
         return;
     }
     let guard = Guard::new(snapshot, policy);
@@ -57,7 +57,8 @@ pub(crate) fn check(
         crate::Problem::new(&after, catalog, plan.policy.slack.0.clamp(0, Ppm::ONE), &[], asked)
     };
     spot::check((plan, stated, policy.spot_types_min), &subjects, problem, findings);
-    let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed };
+    let now = snapshot.taken_at.as_deref().and_then(instant);
+    let judge = Judge { plan, policy, stated, subjects: &subjects, removed: &removed, now };
     let movable = bound::movable(&subjects, snapshot, catalog, plan);
     judge.decisions(&movable, findings);
     judge.moves(findings);
@@ -119,6 +120,7 @@ struct Judge<'a> {
     stated: &'a Consolidation,
     subjects: &'a [Subject<'a>],
     removed: &'a BTreeSet<&'a str>,
+    now: Option<i64>,
 }
 
 impl Judge<'_> {
@@ -236,7 +238,7 @@ impl Judge<'_> {
         let mut rate = i128::from(self.policy.removal_rate().0) * nodes;
         let mut moved = 0_u64;
         for pod in self.subjects.iter().filter(is_gone).flat_map(|subject| &subject.pods) {
-            let weight = pod_weight(pod);
+            let weight = pod_weight(self.policy, self.now, pod);
             once += i128::from(self.policy.eviction_cost.0) * i128::from(weight) / i128::from(WEIGHT_ONE);
             rate += i128::from(self.policy.eviction_rate(weight).0);
             moved += 1;

@@ -6,7 +6,7 @@ use crate::existing::price;
 use crate::overlays::Overlaid;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
-use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE, weight};
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, WEIGHT_ONE};
 use stowage_models::labels;
 use stowage_models::objects::{Node, NodeClaim, NodePool, Pod, PodAffinityTerm, PodRef, PodVolume};
 use stowage_models::schedule;
@@ -51,10 +51,15 @@ impl Subject<'_> {
     }
 }
 
-/// What moving the pod weighs.
-pub(crate) fn pod_weight(pod: &Pod) -> i64 {
+/// What moving the pod weighs now.
+pub(crate) fn pod_weight(policy: &ConsolidationPolicy, now: Option<i64>, pod: &Pod) -> i64 {
     let stated = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");
-    weight(stated.and_then(|text| text.parse().ok()).unwrap_or(0), pod.spec.priority)
+    let cost = stated.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let age = match (now, pod.created.as_deref().and_then(schedule::instant)) {
+        (Some(now), Some(created)) => now.checked_sub(created),
+        _ => None,
+    };
+    policy.weight(cost, pod.spec.priority, age, pod.restarts)
 }
 
 /// Pods of DaemonSets and of the node itself end with it; pods on their way out do so anyway.
@@ -129,7 +134,7 @@ pub(crate) fn subjects<'a>(
             subject
         })
         .collect();
-    balance(snapshot, &mut subjects);
+    balance(snapshot, policy, &mut subjects);
     let forced = subjects.iter().filter(|s| s.is_forced()).map(|s| s.node.name.as_str()).collect();
     let budgets = Budgets::new(snapshot, policy, &forced);
     for subject in subjects.iter_mut().filter(|subject| subject.stays.is_none() && !subject.is_forced()) {
@@ -257,9 +262,11 @@ fn in_service(node: &Node, claim: Option<&NodeClaim>) -> bool {
 }
 
 /// Nodes of `Balanced` pools whose share of the cost is below half their share of the disruption stay.
-fn balance(snapshot: &Snapshot, subjects: &mut [Subject<'_>]) {
+fn balance(snapshot: &Snapshot, policy: &ConsolidationPolicy, subjects: &mut [Subject<'_>]) {
+    let now = snapshot.taken_at.as_deref().and_then(schedule::instant);
     let upheaval = |subject: &Subject<'_>| -> i128 {
-        subject.pods.iter().map(|pod| i128::from(pod_weight(pod))).sum::<i128>() + i128::from(WEIGHT_ONE)
+        let weights = subject.pods.iter().map(|pod| i128::from(pod_weight(policy, now, pod)));
+        weights.sum::<i128>() + i128::from(WEIGHT_ONE)
     };
     for pool in &snapshot.node_pools {
         if pool.consolidation_policy.as_deref() != Some("Balanced") {

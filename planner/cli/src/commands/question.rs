@@ -175,6 +175,8 @@ pub(super) fn wanted(args: &ConsolidationArgs) -> Option<ConsolidationPolicy> {
         repair: args.repair,
         keep_local_storage: args.keep_local_storage,
         spot_types_min: args.spot_types,
+        age_weight: args.age_weight,
+        restart_weight: args.restart_weight,
     })
 }
 
