@@ -2,7 +2,7 @@
 //! (`docs/formulation.md` section 5).
 
 use crate::departure::{Departure, DepartureReason};
-use crate::objects::PodRef;
+use crate::objects::{PodRef, is_default};
 use crate::plan::Certificate;
 use crate::units::{Ppm, UsdMicros};
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,11 @@ pub struct ConsolidationPolicy {
     pub node_pools: Vec<String>,
     /// Nodes with own pods are removed only when they are known to be this old, or their age is not known. Default an hour; zero, and
     /// absent: no such rule.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub min_node_age_minutes: u32,
     /// So long before a node expires (but no more than a tenth of its life) it is to go, within budgets and with its replacement first.
     /// Default an hour; zero, and absent: only at its end.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub expiry_lead_minutes: u32,
     /// Unhealthy nodes are replaced. Default no, as Karpenter's feature gate `NodeRepair`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -52,25 +52,15 @@ pub struct ConsolidationPolicy {
     pub keep_local_storage: bool,
     /// One spot node is replaced by another for its cost only where at least so many instance types would do, each for less than the old node
     /// costs: otherwise the cheapest type is soon taken away, and the next. Default 15, as Karpenter; zero, and absent: no such rule.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spot_types_min: u32,
     /// What a pod's eviction cost gains by each day since its creation, where 1 is the eviction cost of a pod of ordinary priority. Default
     /// zero, as Karpenter.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub age_weight: Ppm,
     /// What a pod's eviction cost loses by each restart of its containers: who starts again by itself loses little. Default zero, as Karpenter.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub restart_weight: Ppm,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_nothing(weight: &Ppm) -> bool {
-    *weight == Ppm(0)
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(minutes: &u32) -> bool {
-    *minutes == 0
 }
 
 impl Default for ConsolidationPolicy {
@@ -113,8 +103,8 @@ impl ConsolidationPolicy {
     #[must_use]
     pub fn per_hour(&self, cost: UsdMicros, weight: i64) -> UsdMicros {
         let minutes = i128::from(self.horizon_minutes.max(1)) * i128::from(WEIGHT_ONE);
-        let rate = i128::from(cost.0) * 60 * i128::from(weight) / minutes;
-        UsdMicros(i64::try_from(rate).unwrap_or(i64::MAX))
+        let rate = (i128::from(cost.0) * 60).saturating_mul(i128::from(weight)) / minutes;
+        UsdMicros(i64::try_from(rate).unwrap_or(if rate < 0 { i64::MIN } else { i64::MAX }))
     }
 
     /// What keeping a pod where it is saves, per hour.
@@ -129,7 +119,8 @@ impl ConsolidationPolicy {
     #[must_use]
     pub fn weight(&self, deletion_cost: i32, priority: i32, age: Option<i64>, restarts: u32) -> i64 {
         let times = |weight: Ppm, times: i128, of: i128| {
-            i128::from(weight.0) * i128::from(WEIGHT_ONE) * times / (of * i128::from(Ppm::ONE))
+            (i128::from(weight.0) * i128::from(WEIGHT_ONE)).saturating_mul(times)
+                / (of * i128::from(Ppm::ONE))
         };
         let aged = times(self.age_weight, i128::from(age.unwrap_or(0).max(0)), 24 * 3_600);
         let restarted = times(self.restart_weight, i128::from(restarts), 1);
@@ -340,6 +331,20 @@ mod tests {
         assert_eq!(policy.weight(0, 0, Some(-5), 2), WEIGHT_ONE / 2, "created in the future: no age");
         assert_eq!(policy.weight(0, 0, None, 9), 0);
         assert_eq!(policy.weight(0, 0, Some(i64::from(u32::MAX)), 0), 10 * WEIGHT_ONE);
+    }
+
+    /// Goal: a policy out of range, as a foreign plan may carry one, gives a figure and no panic.
+    #[test]
+    fn figures_out_of_range_saturate() {
+        let policy = ConsolidationPolicy {
+            eviction_cost: UsdMicros(i64::MAX),
+            age_weight: Ppm(i64::MAX),
+            restart_weight: Ppm(i64::MIN),
+            ..ConsolidationPolicy::default()
+        };
+        assert_eq!(policy.weight(i32::MAX, i32::MAX, Some(i64::MAX), u32::MAX), 10 * WEIGHT_ONE);
+        assert_eq!(policy.eviction_rate(i64::MAX), UsdMicros(i64::MAX));
+        assert_eq!(policy.eviction_rate(i64::MIN), UsdMicros(i64::MIN));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! EC2NodeClasses, reduced to what decides what a node has.
 
-use crate::objects::is_false;
+use crate::objects::is_default;
 use crate::quantity::Resources;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub struct Ec2NodeClass {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_volume_bytes: Option<i64>,
     /// `instanceStorePolicy: RAID0`: ephemeral storage is the sum of local disks.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub instance_store_raid0: bool,
     /// Active capacity reservations it may launch into (`status.capacityReservations`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

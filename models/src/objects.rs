@@ -22,12 +22,9 @@ impl std::fmt::Display for PodRef {
     }
 }
 
-pub(crate) fn is_false(value: &bool) -> bool {
-    !value
-}
-
-pub(crate) fn is_zero(value: &i32) -> bool {
-    *value == 0
+/// For `skip_serializing_if`: what a missing field means is not written.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A container, or an init container.
@@ -38,7 +35,7 @@ pub struct Container {
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub requests: Resources,
     /// An init container with `restartPolicy: Always`, which keeps running (a sidecar).
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sidecar: bool,
     /// Host ports as `protocol/hostIP/port`, e.g. `TCP/0.0.0.0/8080`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -262,10 +259,10 @@ pub struct PodSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<PodVolume>,
     /// It stores data on the node that ends with it: a hostPath, or an emptyDir that is not in memory.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub local_storage: bool,
     /// Resolved priority.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
     /// Scheduler, if not `default-scheduler`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,10 +271,6 @@ pub struct PodSpec {
     /// said above is then not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// A pod.
@@ -312,7 +305,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nominated_node: Option<String>,
     /// Has a deletion timestamp.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub deleting: bool,
     /// How often its containers were started again, in all.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -339,7 +332,7 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
     /// Cordoned.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unschedulable: bool,
     /// `spec.providerID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -360,7 +353,7 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub symptoms: Vec<Symptom>,
     /// Has a deletion timestamp.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub deleting: bool,
 }
 
@@ -414,7 +407,7 @@ pub struct NodePool {
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub limits: Resources,
     /// Strict precedence, higher first; 0 if unset.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub weight: i32,
     /// A static pool keeps this many nodes and takes part in no planning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -435,7 +428,7 @@ pub struct NodePool {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
     /// Has a deletion timestamp: launches nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub deleting: bool,
     /// What its Ready condition says if that is not True (its EC2NodeClass is missing, say): launches nothing. `None` if it
     /// is ready, or nobody has looked yet, as in a manifest.
@@ -480,7 +473,7 @@ pub struct NodeClaim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_grace_period: Option<String>,
     /// Has a deletion timestamp.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub deleting: bool,
 }
 
@@ -517,7 +510,7 @@ pub struct PodDisruptionBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<String>,
     /// `unhealthyPodEvictionPolicy: AlwaysAllow`.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub always_allow_unhealthy: bool,
     /// `status.disruptionsAllowed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

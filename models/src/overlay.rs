@@ -15,7 +15,7 @@ pub struct NodeOverlay {
     /// Name.
     pub name: String,
     /// Of several overlays about one thing, the one of the highest weight counts; 0 if unset.
-    #[serde(default, skip_serializing_if = "crate::objects::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::objects::is_default")]
     pub weight: i32,
     /// Which nodes it is about: those whose labels satisfy all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,7 +4,7 @@
 //! in it. It holds no clock reading, so the same snapshot, catalogue and policy give the same bytes.
 
 use crate::consolidation::{Consolidation, ConsolidationPolicy};
-use crate::objects::PodRef;
+use crate::objects::{PodRef, is_default};
 use crate::quantity::Resources;
 use crate::selector::Labels;
 use crate::units::{Ppm, UsdMicros};
@@ -184,7 +184,7 @@ pub struct Summary {
     /// Price of the nodes to launch.
     pub launch_cost: UsdMicros,
     /// Price of the preferences that placed pods have and the plan does not meet (`docs/formulation.md` sections 1.7 and 1.10).
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub preference_cost: UsdMicros,
     /// Proven: no set of launches that places these pods costs less, unmet preferences included.
     pub launch_bound: UsdMicros,
@@ -206,10 +206,6 @@ impl Summary {
     pub fn total_cost(&self) -> UsdMicros {
         UsdMicros(self.launch_cost.0.saturating_add(self.preference_cost.0))
     }
-}
-
-fn is_nothing(amount: &UsdMicros) -> bool {
-    *amount == UsdMicros::ZERO
 }
 
 /// An acceptable substitute for a launch: same NodePool and labels, holds the same pods.

@@ -1,6 +1,6 @@
 //! Claims, volumes and their classes, reduced to what decides where a pod may go.
 
-use crate::objects::{NodeSelectorTerm, is_false};
+use crate::objects::{NodeSelectorTerm, is_default};
 use serde::{Deserialize, Serialize};
 
 /// A PersistentVolumeClaim.
@@ -18,7 +18,7 @@ pub struct VolumeClaim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     /// Its access mode is `ReadWriteOncePod`: one pod at a time uses it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub read_write_once_pod: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct StorageClass {
     /// `WaitForFirstConsumer` (true) or `Immediate`.
     pub wait_for_first_consumer: bool,
     /// Is the cluster's default class.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_default: bool,
     /// `allowedTopologies`, alternatives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

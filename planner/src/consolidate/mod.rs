@@ -122,7 +122,7 @@ struct Scene<'a> {
     /// Nodes that have to go and do.
     departing: &'a BTreeSet<usize>,
     /// What all nodes, launches and one-off costs come to at most in a plan that is near enough to the bound.
-    enough: i64,
+    near_enough: i64,
     pool: &'a Arc<ThreadPool>,
 }
 
@@ -133,9 +133,9 @@ impl Scene<'_> {
     }
 
     /// What the launches come to at most in a plan without these nodes that is near enough to the bound.
-    fn enough(&self, model: &Model, removed: &BTreeSet<usize>) -> i64 {
+    fn launches_enough(&self, model: &Model, removed: &BTreeSet<usize>) -> i64 {
         let rest = |one: &Removable| if removed.contains(&one.node) { one.leaving } else { one.price };
-        self.enough - model.fixed - model.departing - model.removable.iter().map(rest).sum::<i64>()
+        self.near_enough - model.fixed - model.departing - model.removable.iter().map(rest).sum::<i64>()
     }
 }
 
@@ -241,11 +241,12 @@ impl Job<'_> {
             |demand: Vec<i64>| prove::prove(self.snapshot, &problem, &model, demand, &relaxed.multipliers);
         let (mut certificate, mut bound) = prove(demand.clone());
         let share = i128::from(bound) * i128::from(self.policy.gap.0) / i128::from(Ppm::ONE);
-        let enough = bound.saturating_add(i64::try_from(share).unwrap_or(i64::MAX));
+        let near_enough = bound.saturating_add(i64::try_from(share).unwrap_or(i64::MAX));
         let departing: BTreeSet<usize> =
             (0..verdicts.len()).filter(|node| verdicts[*node].departs()).collect();
         let allowances = Allowances::new(self.snapshot, self.wanted.ignore_pdbs);
-        let scene = Scene { verdicts, ledger, allowances: &allowances, departing: &departing, enough, pool };
+        let scene =
+            Scene { verdicts, ledger, allowances: &allowances, departing: &departing, near_enough, pool };
         let mut chosen = None;
         // The search knows nothing of constraints between pods; where its choice comes to nothing for them, pods with such
         // constraints stay where they are.
@@ -356,7 +357,7 @@ impl Job<'_> {
             let engine = match refined.take() {
                 Some(engine) => engine,
                 None => {
-                    let (limits, enough) = (self.rest(0.3), scene.enough(model, &choice.removed));
+                    let (limits, enough) = (self.rest(0.3), scene.launches_enough(model, &choice.removed));
                     plan_until(&after, self.catalog, self.policy, &limits, enough, observer)?
                 }
             };
@@ -383,10 +384,15 @@ impl Job<'_> {
                 continue;
             };
             let launch_cost = candidate.1.plan.summary.launch_cost.0;
-            let gone = |node: usize| choice.removed.contains(&node);
-            let kept: i64 = model.removable.iter().filter(|one| !gone(one.node)).map(|one| one.price).sum();
-            let rate: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.leaving).sum();
-            let regret: i64 = model.removable.iter().filter(|one| gone(one.node)).map(|one| one.regret).sum();
+            let (mut kept, mut rate, mut regret) = (0, 0, 0);
+            for one in &model.removable {
+                if choice.removed.contains(&one.node) {
+                    rate += one.leaving;
+                    regret += one.regret;
+                } else {
+                    kept += one.price;
+                }
+            }
             // A plan that is adopted may have become dearer on the way.
             let is_judged = round > 0 || whole.is_some() || launch_cost > choice.launch_cost;
             let is_worth = self.is_worth(model, rate, choice.baseline - kept - rate - regret - launch_cost);

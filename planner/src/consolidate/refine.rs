@@ -22,7 +22,7 @@ impl Job<'_> {
     ) -> Result<Planned, PlanError> {
         let mut without = |removed: &BTreeSet<usize>| {
             let after = states::without(self.snapshot, scene.verdicts, removed);
-            let enough = scene.enough(model, removed);
+            let enough = scene.launches_enough(model, removed);
             plan_until(&after, self.catalog, self.policy, &self.rest(0.2), enough, observer)
         };
         let total = |removed: &BTreeSet<usize>, plan: &Plan| -> i64 {
