@@ -31,6 +31,10 @@ pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide
     packing
 }
 
+/// A mix with more nodes to build than this has several built alike at a time, each time this share of them: filling nodes one by one
+/// takes longer than all the rest where there are thousands, and the next round mends what is off.
+const ALIKE_SHARE: usize = 16;
+
 /// Builds `floor(nodes)` nodes of each mix; returns how many were built.
 fn build_whole_nodes(
     core: &Core,
@@ -39,26 +43,27 @@ fn build_whole_nodes(
     packing: &mut Packing,
     filler: &mut Filler,
 ) -> usize {
-    let mut built = 0;
+    let before = packing.nodes.len();
     for Mix { offer: o, nodes, pods: mix } in &point.mixes {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
-        for k in 1..=whole {
-            if !packing.allows(core, *o) {
-                break;
-            }
+        let mut built = 0;
+        while built < whole && packing.allows(core, *o) {
             let candidates: Vec<(u32, i64)> = core.offers[*o]
                 .items
                 .iter()
                 .map(|(g, _)| (*g, packing.left[*g as usize]))
                 .filter(|(_, left)| *left > 0)
                 .collect();
-            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
+            let alike = ((whole - built) / ALIKE_SHARE).max(1);
+            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group. Of nodes that are built alike
+            // none makes up for what all those before it left out.
             let mut start = vec![0_i64; candidates.len()];
             for (i, (g, pods)) in mix.iter().enumerate() {
-                let due = (pods * k as f64 / nodes).floor() as i64 - placed[i];
+                let due = (pods * (built + 1) as f64 / nodes).floor() as i64 - placed[i];
+                let most = if alike > 1 { (pods / nodes).ceil() as i64 } else { i64::MAX };
                 if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
-                    start[position] = due.max(0);
+                    start[position] = due.min(most).max(0);
                 }
             }
             let bias = vec![1.0; candidates.len()];
@@ -67,17 +72,24 @@ fn build_whole_nodes(
             if pattern.is_empty() || filler.value < 0.95 * guide.price[*o] {
                 break;
             }
-            for (i, (g, _)) in mix.iter().enumerate() {
-                if let Ok(position) = pattern.binary_search_by_key(g, |(g, _)| *g) {
-                    placed[i] += pattern[position].1;
+            let enough = pattern.iter().map(|(g, count)| packing.left[*g as usize] / count).min();
+            let alike = alike.min(enough.map_or(1, |enough| usize::try_from(enough).unwrap_or(1))).max(1);
+            for _ in 0..alike {
+                if !packing.allows(core, *o) {
+                    break;
                 }
+                for (i, (g, _)) in mix.iter().enumerate() {
+                    if let Ok(position) = pattern.binary_search_by_key(g, |(g, _)| *g) {
+                        placed[i] += pattern[position].1;
+                    }
+                }
+                let offer = right_size(core, guide, &pattern, packing, *o);
+                packing.push(core, PackedNode { offer: offer as u32, pattern: pattern.clone() });
+                built += 1;
             }
-            let offer = right_size(core, guide, &pattern, packing, *o);
-            packing.push(core, PackedNode { offer: offer as u32, pattern });
-            built += 1;
         }
     }
-    built
+    packing.nodes.len() - before
 }
 
 /// A packing along a fluid optimum whose numbers of nodes are integer, or nearly: as many nodes, filled with their shares of
