@@ -274,11 +274,11 @@ impl Model {
         Pod {
             namespace: "roadef".to_owned(),
             name: format!("process-{process:05}"),
-            labels: Labels::from([("app".to_owned(), service_name(*service))]),
-            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: service_name(*service) }),
+            labels: Labels::from([("app".to_owned(), service_name(*service))]).into(),
+            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: service_name(*service) }.into()),
             phase: PodPhase::Running,
             node: Some(node_name(machine)),
-            spec,
+            spec: spec.into(),
             ..Pod::default()
         }
     }

@@ -73,7 +73,12 @@ fn snapshot(pool: &[Requirement], base: Requirement, pods: &[Vec<Requirement>]) 
         };
         spec.affinity.node_required =
             Some(vec![NodeSelectorTerm { match_expressions: wants.clone(), match_fields: Vec::new() }]);
-        Pod { namespace: "default".to_owned(), name: format!("pod-{at:04}"), spec, ..Pod::default() }
+        Pod {
+            namespace: "default".to_owned(),
+            name: format!("pod-{at:04}"),
+            spec: spec.into(),
+            ..Pod::default()
+        }
     };
     let is_in = |key: &str, value: &str| Requirement::new(key, Operator::In, &[value]);
     let mut snapshot = Snapshot {

@@ -29,7 +29,7 @@ fn workloads(snapshot: &Snapshot) -> BTreeMap<&str, (&PodSpec, usize)> {
     let mut found: BTreeMap<&str, (&PodSpec, usize)> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| pod.is_pending()) {
         let entry = found.entry(&pod.labels["app"]).or_insert((&pod.spec, 0));
-        assert_eq!(*entry.0, pod.spec, "pods of {} differ", pod.labels["app"]);
+        assert_eq!(*entry.0, *pod.spec, "pods of {} differ", pod.labels["app"]);
         entry.1 += 1;
     }
     found

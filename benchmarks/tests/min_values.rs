@@ -91,7 +91,8 @@ fn a_pod_that_only_min_values_keep_out_is_told_so() {
     snapshot.pods[0].spec = stowage_models::objects::PodSpec {
         containers: snapshot.pods[0].spec.containers.clone(),
         ..Default::default()
-    };
+    }
+    .into();
     snapshot.pods[0].spec.node_selector.insert(FAMILY.to_owned(), "m7i".to_owned());
     for pool in &mut snapshot.node_pools {
         pool.requirements = vec![family(2)];

@@ -113,7 +113,8 @@ fn pod(name: &str, cpu: i64) -> Pod {
         spec: PodSpec {
             containers: vec![Container { requests: Resources::from([("cpu", cpu)]), ..Container::default() }],
             ..PodSpec::default()
-        },
+        }
+        .into(),
         ..Pod::default()
     }
 }
@@ -211,8 +212,8 @@ fn a_nominated_pod_keeps_its_room_and_nothing_is_launched_for_it() {
     let mut daemon = snapshot.clone();
     daemon.pods.retain(|pod| pod.name != "large");
     let nominated = daemon.pods.iter_mut().find(|pod| pod.name == "nominated").expect("the pod");
-    nominated.owner = Some(Owner { kind: "DaemonSet".into(), name: "agent".into() });
-    let spec = nominated.spec.clone();
+    nominated.owner = Some(Owner { kind: "DaemonSet".into(), name: "agent".into() }.into());
+    let spec = (*nominated.spec).clone();
     daemon.daemon_sets.push(DaemonSet {
         namespace: "default".into(),
         name: "agent".into(),

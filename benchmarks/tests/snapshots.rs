@@ -28,7 +28,7 @@ fn accepted(snapshot: &Snapshot, policy: &Policy) -> Plan {
 }
 
 fn pending(snapshot: &Snapshot) -> Vec<&PodSpec> {
-    snapshot.pods.iter().filter(|pod| pod.is_pending()).map(|pod| &pod.spec).collect()
+    snapshot.pods.iter().filter(|pod| pod.is_pending()).map(|pod| &*pod.spec).collect()
 }
 
 fn distinct(specs: &[&PodSpec]) -> usize {

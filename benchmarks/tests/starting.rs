@@ -34,7 +34,8 @@ fn cluster(node: Node) -> Snapshot {
                 }],
                 // A port makes the referee bind it pod by pod, with kube-scheduler's own filters.
                 ..PodSpec::default()
-            },
+            }
+            .into(),
             ..Pod::default()
         }],
         ..Snapshot::default()

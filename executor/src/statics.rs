@@ -220,7 +220,8 @@ fn node_wanted(pool: &str, number: i64) -> Pod {
             tolerations: vec![tolerates(STATIC_POOL), tolerates("")],
             priority: i32::MIN,
             ..PodSpec::default()
-        },
+        }
+        .into(),
         ..Pod::default()
     }
 }

@@ -3,14 +3,18 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
+use std::io::{BufWriter, Write};
 
 /// `sha256:` and 64 lower-case hex digits of `bytes`.
 #[must_use]
 pub fn of_bytes(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
+    text_of(Sha256::new_with_prefix(bytes))
+}
+
+fn text_of(hash: Sha256) -> String {
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
-    for byte in hash {
+    for byte in hash.finalize() {
         let _ = write!(text, "{byte:02x}");
     }
     text
@@ -23,5 +27,23 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// Never for the types of this crate: all their map keys are strings.
 #[must_use]
 pub fn of_json<T: Serialize>(value: &T) -> String {
-    of_bytes(&serde_json::to_vec(value).expect("models serialise to JSON"))
+    let mut writer = BufWriter::with_capacity(BUFFER, Hashed(Sha256::new()));
+    serde_json::to_writer(&mut writer, value).expect("models serialise to JSON");
+    text_of(writer.into_inner().map_err(|_| ()).expect("hashing does not fail").0)
+}
+
+/// Bytes hashed at a time: the document itself is never there as a whole, for a snapshot of a million pods is hundreds of MiB long.
+const BUFFER: usize = 1 << 16;
+
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

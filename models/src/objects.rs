@@ -9,6 +9,7 @@ pub use crate::storage::{StorageClass, Volume, VolumeClaim};
 use crate::departure::Symptom;
 use crate::quantity::Resources;
 use crate::selector::{LabelSelector, Labels, Requirement};
+use crate::shared::Shared;
 use serde::{Deserialize, Serialize};
 
 /// `namespace/name` of a pod, the way plans and certificates refer to it.
@@ -286,13 +287,13 @@ pub struct Pod {
     pub uid: Option<String>,
     /// Labels.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
+    pub labels: Shared<Labels>,
     /// Allow-listed annotations (see the module text).
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
     /// Controlling owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Shared<Owner>>,
     /// Creation time, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
@@ -314,7 +315,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scheduling_gates: Vec<String>,
     /// What the scheduler looks at.
-    pub spec: PodSpec,
+    pub spec: Shared<PodSpec>,
 }
 
 /// A node.

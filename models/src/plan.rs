@@ -579,9 +579,10 @@ impl Plan {
     /// The digest of the plan with an empty `id`.
     #[must_use]
     pub fn compute_id(&self) -> String {
-        let mut bare = self.clone();
-        bare.id = String::new();
-        crate::digest::of_json(&bare)
+        if self.id.is_empty() {
+            return crate::digest::of_json(self);
+        }
+        crate::digest::of_json(&Plan { id: String::new(), ..self.clone() })
     }
 
     /// True if the plan changes nothing: no launches and no placements.

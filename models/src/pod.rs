@@ -1,6 +1,51 @@
 //! What follows from what a pod says.
 
-use crate::objects::{Pod, PodPhase, PodRef};
+use crate::objects::{Owner, Pod, PodPhase, PodRef, PodSpec};
+use crate::selector::Labels;
+use crate::shared::Interner;
+use serde::Deserializer;
+use serde::de::{SeqAccess, Visitor};
+
+/// What pods have in common, stored once: of a million pods of some hundred workloads that is nine tenths of their memory.
+#[derive(Debug, Default)]
+pub struct Common {
+    specs: Interner<PodSpec>,
+    labels: Interner<Labels>,
+    owners: Interner<Owner>,
+}
+
+impl Common {
+    /// Makes a pod share what it has in common with those before.
+    pub fn share(&mut self, pod: &mut Pod) {
+        self.specs.share(&mut pod.spec);
+        self.labels.share(&mut pod.labels);
+        pod.owner.iter_mut().for_each(|owner| self.owners.share(owner));
+    }
+}
+
+/// Reads pods one by one, so that what they have in common is never there more than once.
+pub(crate) fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pod>, D::Error> {
+    struct Pods;
+
+    impl<'de> Visitor<'de> for Pods {
+        type Value = Vec<Pod>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a list of pods")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Pod>, A::Error> {
+            let (mut pods, mut common) = (Vec::new(), Common::default());
+            while let Some(mut pod) = list.next_element::<Pod>()? {
+                common.share(&mut pod);
+                pods.push(pod);
+            }
+            Ok(pods)
+        }
+    }
+
+    deserializer.deserialize_seq(Pods)
+}
 
 impl Pod {
     /// `namespace/name`.

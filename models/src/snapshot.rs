@@ -76,8 +76,8 @@ pub struct Snapshot {
     /// Nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<Node>,
-    /// Pods.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Pods. Those that are read from one document share equal specs, labels and owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::pod::shared")]
     pub pods: Vec<Pod>,
     /// DaemonSets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

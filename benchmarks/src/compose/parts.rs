@@ -2,12 +2,13 @@
 
 use super::sizes::{GIB, MIB};
 use crate::manifests::Manifests;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::{
     Affinity, DaemonSet, Ec2NodeClass, Node, NodeClaim, NodePool, NodeSelectorTerm, Owner, Pod, PodPhase,
     PodSpec, Taint, TaintEffect, Toleration,
 };
+use stowage_models::pod::Common;
 use stowage_models::quantity::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Resources};
 use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
@@ -108,24 +109,29 @@ impl Workload {
     }
 }
 
+/// Characters of the part of a pod's name that is its own.
+const SUFFIX: usize = 5;
+
 /// Makes pods with names like those of a ReplicaSet or DaemonSet, never the same one twice.
 #[derive(Debug)]
 pub(super) struct PodMaker {
     rng: Random,
-    taken: BTreeSet<(String, String)>,
+    /// Suffixes by namespace and prefix.
+    taken: BTreeMap<(String, String), BTreeSet<[u8; SUFFIX]>>,
 }
 
 impl PodMaker {
     /// A maker that draws names from `rng`.
     pub(super) fn new(rng: Random) -> PodMaker {
-        PodMaker { rng, taken: BTreeSet::new() }
+        PodMaker { rng, taken: BTreeMap::new() }
     }
 
     fn name(&mut self, namespace: &str, prefix: &str) -> String {
+        let taken = self.taken.entry((namespace.to_owned(), prefix.to_owned())).or_default();
         loop {
-            let name = format!("{prefix}-{}", self.rng.suffix(5));
-            if self.taken.insert((namespace.to_owned(), name.clone())) {
-                return name;
+            let suffix = self.rng.suffix(SUFFIX);
+            if taken.insert(suffix.as_bytes().try_into().expect("a suffix of this length")) {
+                return format!("{prefix}-{suffix}");
             }
         }
     }
@@ -140,9 +146,9 @@ impl PodMaker {
         Pod {
             namespace: workload.namespace.clone(),
             name: self.name(&workload.namespace, replica_set),
-            labels: label_map(&[("app", &workload.name)]),
-            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: replica_set.to_owned() }),
-            spec: workload.spec.clone(),
+            labels: label_map(&[("app", &workload.name)]).into(),
+            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: replica_set.to_owned() }.into()),
+            spec: workload.spec.clone().into(),
             ..Pod::default()
         }
     }
@@ -150,7 +156,13 @@ impl PodMaker {
     /// `count` pending pods of one ReplicaSet.
     pub(super) fn pending(&mut self, workload: &Workload, count: u64) -> Vec<Pod> {
         let replica_set = self.replica_set(workload);
-        (0..count).map(|_| self.replica(workload, &replica_set)).collect()
+        let mut common = Common::default();
+        let mut replica = || {
+            let mut pod = self.replica(workload, &replica_set);
+            common.share(&mut pod);
+            pod
+        };
+        (0..count).map(|_| replica()).collect()
     }
 
     /// A pod of the workload that runs on `node`.
@@ -170,11 +182,11 @@ impl PodMaker {
         Pod {
             namespace: daemon_set.namespace.clone(),
             name: self.name(&daemon_set.namespace, &daemon_set.name),
-            labels: daemon_set.labels.clone(),
-            owner: Some(Owner { kind: "DaemonSet".to_owned(), name: daemon_set.name.clone() }),
+            labels: daemon_set.labels.clone().into(),
+            owner: Some(Owner { kind: "DaemonSet".to_owned(), name: daemon_set.name.clone() }.into()),
             phase: PodPhase::Running,
             node: Some(node.to_owned()),
-            spec,
+            spec: spec.into(),
             ..Pod::default()
         }
     }

@@ -487,7 +487,7 @@ fn disruption_budgets(workloads: &[Workload], pods: &[Pod]) -> Vec<PodDisruption
     let mut made = Vec::new();
     for (index, workload) in workloads.iter().enumerate().filter(|(index, _)| index % 6 == 2) {
         let labels = label_map(&[("app", &workload.name)]);
-        let of_it = |pod: &&Pod| pod.namespace == workload.namespace && pod.labels == labels;
+        let of_it = |pod: &&Pod| pod.namespace == workload.namespace && *pod.labels == labels;
         let count = i64::try_from(pods.iter().filter(of_it).count()).expect("a number of pods");
         if count < 3 {
             continue;

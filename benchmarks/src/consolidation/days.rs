@@ -225,8 +225,8 @@ impl World {
                 let mut pod = Pod {
                     namespace: "default".to_owned(),
                     name: name.clone(),
-                    labels: Labels::from([("app".to_owned(), app.clone())]),
-                    owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: app.clone() }),
+                    labels: Labels::from([("app".to_owned(), app.clone())]).into(),
+                    owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: app.clone() }.into()),
                     created: self.snapshot.taken_at.clone(),
                     ..Pod::default()
                 };

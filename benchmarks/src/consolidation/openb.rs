@@ -120,7 +120,7 @@ pub fn cluster(catalog: &Catalog, pods: &str, nodes: &str) -> Result<(Snapshot, 
         });
         pod.node = Some(there[at].name.clone());
         pod.phase = PodPhase::Running;
-        pod.owner = Some(Owner { kind: "ReplicaSet".to_owned(), name: pod.name.clone() });
+        pod.owner = Some(Owner { kind: "ReplicaSet".to_owned(), name: pod.name.clone() }.into());
         true
     });
     let left = before - snapshot.pods.len();

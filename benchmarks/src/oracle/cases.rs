@@ -9,6 +9,7 @@ use stowage_models::objects::{
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::random::Random;
 use stowage_models::selector::{Labels, Operator, Requirement};
+use stowage_models::shared::Shared;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::UsdMicros;
 
@@ -64,7 +65,7 @@ impl Case {
         for taints in snapshot.nodes.iter_mut().map(|node| &mut node.taints) {
             taints.extend(rng.chance(30).then(soft));
         }
-        let mut kinds: Vec<(PodSpec, PodSpec)> = Vec::new();
+        let mut kinds: Vec<(Shared<PodSpec>, Shared<PodSpec>)> = Vec::new();
         for pod in &mut snapshot.pods {
             // Pods that were equal mostly stay so.
             let known = kinds.iter().find(|(before, _)| *before == pod.spec && !rng.chance(15));
@@ -195,7 +196,7 @@ fn snapshot(pools: Vec<NodePool>, rng: &mut Random, seed: u64) -> Snapshot {
         .map(|index| Pod {
             namespace: "default".to_owned(),
             name: format!("pod-{index}"),
-            spec: rng.pick(&shapes).clone(),
+            spec: rng.pick(&shapes).clone().into(),
             ..Pod::default()
         })
         .collect();

@@ -201,7 +201,7 @@ fn without_relations(
     let mut unrelated = snapshot.clone();
     unrelated.pods.retain(|pod| !gone.contains(&pod.id()));
     for pod in &mut unrelated.pods {
-        let spec = &mut pod.spec;
+        let spec = &mut *pod.spec;
         spec.topology_spread.clear();
         spec.volumes.clear();
         for terms in [&mut spec.affinity.pod_required, &mut spec.affinity.anti_required] {

@@ -88,8 +88,8 @@ fn agents(snapshot: &Snapshot, world: &World<'_>, existing: usize) -> Vec<(usize
             let agent = Pod {
                 namespace: set.namespace.clone(),
                 name: format!("{}-{place}", set.name),
-                labels: set.labels.clone(),
-                spec: set.spec.clone(),
+                labels: set.labels.clone().into(),
+                spec: set.spec.clone().into(),
                 ..Pod::default()
             };
             if world.may_go(&agent, place).is_ok() {

@@ -27,7 +27,7 @@ fn demanding(seed: u64) -> Snapshot {
     for pod in snapshot.pods.iter_mut().filter(|pod| pod.node.is_none()) {
         let workload = pod.name.split('-').next().unwrap_or_default().to_owned();
         let kind = *asked.entry(workload).or_insert_with(|| below(rng, 12));
-        let spec = &mut pod.spec;
+        let spec = &mut *pod.spec;
         let requests = &mut spec.containers[0].requests;
         match kind {
             0 => requests.set("nvidia.com/gpu", 8),
@@ -53,7 +53,7 @@ fn everything() -> Toleration {
 
 /// Takes a constraint out of a pod's spec, by the name it has in a plan. False if it is no constraint of the pod itself.
 fn relax(pod: &mut Pod, constraint: &str) -> bool {
-    let spec = &mut pod.spec;
+    let spec = &mut *pod.spec;
     let (name, rest) = constraint.split_once('[').unwrap_or((constraint, ""));
     let inner = rest.strip_suffix(']').unwrap_or(rest);
     let at = || inner.parse::<usize>().expect("a position");

@@ -8,6 +8,7 @@ use stowage_models::objects::{
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources};
 use stowage_models::random::Random;
 use stowage_models::selector::{LabelSelector, Labels, Operator, Requirement};
+use stowage_models::shared::Shared;
 use stowage_models::snapshot::Snapshot;
 
 /// Bytes.
@@ -164,8 +165,9 @@ pub(crate) fn snapshot(seed: u64) -> Snapshot {
             let mut pod = Pod {
                 namespace: ["one", "two"][usize::from(workload == 3)].to_owned(),
                 name: format!("w{workload}-{replica:02}"),
-                labels: text(&[("app", app), ("revision", ["a", "b"][usize::from(workload % 4 == 1)])]),
-                spec: spec.clone(),
+                labels: text(&[("app", app), ("revision", ["a", "b"][usize::from(workload % 4 == 1)])])
+                    .into(),
+                spec: spec.clone().into(),
                 ..Pod::default()
             };
             if !nodes.is_empty() && chance(rng, 20) {
@@ -226,7 +228,7 @@ pub(crate) fn snapshot(seed: u64) -> Snapshot {
 /// The same cluster where most constraints between pods that wait are preferences.
 pub(crate) fn wishful(seed: u64) -> Snapshot {
     let mut snapshot = snapshot(seed);
-    let mut known: Vec<(PodSpec, PodSpec)> = Vec::new();
+    let mut known: Vec<(Shared<PodSpec>, Shared<PodSpec>)> = Vec::new();
     let rng = &mut Random::new(seed ^ 0x501f);
     for pod in snapshot.pods.iter_mut().filter(|pod| pod.node.is_none()) {
         // Pods that are equal stay so.

@@ -164,8 +164,8 @@ fn waiting(workloads: &[(&str, PodSpec)]) -> Snapshot {
             snapshot.pods.push(Pod {
                 namespace: "one".to_owned(),
                 name: format!("{app}-{replica}"),
-                labels: text(&[("app", app)]),
-                spec,
+                labels: text(&[("app", app)]).into(),
+                spec: spec.into(),
                 ..Pod::default()
             });
         }

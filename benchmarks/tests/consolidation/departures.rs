@@ -70,8 +70,8 @@ pub(crate) fn cluster(count: usize) -> Snapshot {
             let mut pod = Pod {
                 namespace: "default".to_owned(),
                 name: format!("web-{index}-{number}"),
-                labels: Labels::from([("app".to_owned(), "web".to_owned())]),
-                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "web".to_owned() }),
+                labels: Labels::from([("app".to_owned(), "web".to_owned())]).into(),
+                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "web".to_owned() }.into()),
                 phase: PodPhase::Running,
                 node: Some(name.clone()),
                 ..Pod::default()
@@ -300,7 +300,7 @@ fn tied_pods_find_places_too() {
             max_skew: 1,
             hard: true,
             label_selector: Some(LabelSelector {
-                match_labels: pod.labels.clone(),
+                match_labels: (*pod.labels).clone(),
                 ..LabelSelector::default()
             }),
             ..TopologySpread::default()

@@ -74,9 +74,9 @@ pub(crate) fn random(seed: u64) -> Snapshot {
             let mut pod = Pod {
                 namespace: "default".to_owned(),
                 name: format!("{app}-{index}-{number}"),
-                labels: labelled(&[("app", app)]),
+                labels: labelled(&[("app", app)]).into(),
                 owner: (!rng.chance(3))
-                    .then(|| Owner { kind: "ReplicaSet".to_owned(), name: app.to_owned() }),
+                    .then(|| Owner { kind: "ReplicaSet".to_owned(), name: app.to_owned() }.into()),
                 created: Some("2026-08-31T11:30:00Z".to_owned()).filter(|_| rng.chance(50)),
                 phase: if rng.chance(10) { PodPhase::Pending } else { PodPhase::Running },
                 node: Some(name.clone()),
@@ -192,7 +192,7 @@ pub(crate) fn with_departures(mut snapshot: Snapshot, seed: u64) -> Snapshot {
                 max_skew: 1,
                 hard: true,
                 label_selector: Some(LabelSelector {
-                    match_labels: pod.labels.clone(),
+                    match_labels: Labels::clone(&pod.labels),
                     ..LabelSelector::default()
                 }),
                 ..TopologySpread::default()

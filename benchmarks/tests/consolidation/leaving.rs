@@ -146,7 +146,7 @@ fn a_pod_that_has_come_since_needs_a_place_too() {
         let mut pod = later.pods.iter().find(|pod| pod.id() == only[0].pods[0].pod).expect("it").clone();
         pod.name = "newcomer".to_owned();
         pod.uid = Some("uid-newcomer".to_owned());
-        pod.owner = Some(Owner { kind: "ReplicaSet".to_owned(), name: "other".to_owned() });
+        pod.owner = Some(Owner { kind: "ReplicaSet".to_owned(), name: "other".to_owned() }.into());
         pod.spec.containers.truncate(1);
         pod.spec.containers[0].requests.set(CPU, cpu);
         later.pods.push(pod);

@@ -188,8 +188,8 @@ fn change(snapshot: &mut Snapshot, rng: &mut Random, round: u64) {
         let mut pod = Pod {
             namespace: "default".to_owned(),
             name: format!("new-{round}-{number}"),
-            labels: Labels::from([("app".to_owned(), "new".to_owned())]),
-            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "new".to_owned() }),
+            labels: Labels::from([("app".to_owned(), "new".to_owned())]).into(),
+            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "new".to_owned() }.into()),
             ..Pod::default()
         };
         pod.spec.containers = vec![Container { requests, ..Container::default() }];

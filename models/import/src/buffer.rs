@@ -251,7 +251,7 @@ fn virtual_pods(buffer: &Meta, count: i64, labels: &Labels, spec: PodSpec) -> Ve
             uid: buffer.uid.as_ref().map(|uid| format!("{uid}-{number}-{shape}")),
             labels: [(BUFFER_NAME.to_owned(), buffer.name.clone())].into(),
             annotations: annotations.clone(),
-            spec: spec.clone(),
+            spec: spec.clone().into(),
             ..Pod::default()
         })
         .collect()

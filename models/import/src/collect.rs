@@ -14,6 +14,7 @@ use stowage_models::objects::{
     StorageClass, Volume, VolumeClaim,
 };
 use stowage_models::overlay::NodeOverlay;
+use stowage_models::pod::Common;
 use stowage_models::snapshot::{KIND, Settings, Snapshot};
 
 /// The two classes every cluster has (Kubernetes API, `scheduling.k8s.io`), which exports often leave out.
@@ -54,6 +55,7 @@ struct Header {
 pub(crate) struct Collector {
     sources: Vec<String>,
     pub(crate) lists: Lists,
+    common: Common,
     /// Pods, by index, whose priority depends on a PriorityClass that may still come.
     pod_priorities: Vec<(usize, PriorityFrom)>,
     daemon_set_priorities: Vec<(usize, PriorityFrom)>,
@@ -96,7 +98,8 @@ impl Collector {
         *self.skipped.entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn push_pod(&mut self, pod: Pod, priority: PriorityFrom) {
+    pub(crate) fn push_pod(&mut self, mut pod: Pod, priority: PriorityFrom) {
+        self.common.share(&mut pod);
         if priority != PriorityFrom::Spec {
             self.pod_priorities.push((self.lists.pods.len(), priority));
         }
@@ -282,6 +285,7 @@ impl Collector {
         for (index, from) in std::mem::take(&mut self.pod_priorities) {
             if let Some(pod) = self.lists.pods.get_mut(index) {
                 pod.spec.priority = resolve(from, format!("Pod {}", pod.id())).unwrap_or(0);
+                self.common.share(pod);
             }
         }
         for (index, from) in std::mem::take(&mut self.daemon_set_priorities) {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
-use stowage_models::objects::{Affinity, DaemonSet, NodePool, Pod, PodVolume};
-use stowage_models::selector::{Operator, Requirement};
+use stowage_models::objects::{Affinity, DaemonSet, NodePool, Pod, PodSpec, PodVolume};
+use stowage_models::selector::{Labels, Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
 
 /// Name of the NodePool that stands in when the input has none.
@@ -112,9 +112,9 @@ fn daemon_sets(snapshot: &mut Snapshot) {
 }
 
 fn daemon_set_of(name: &str, pod: &Pod) -> DaemonSet {
-    let mut spec = pod.spec.clone();
+    let mut spec = PodSpec::clone(&pod.spec);
     forget_node(&mut spec.affinity);
-    let mut pod_labels = pod.labels.clone();
+    let mut pod_labels = Labels::clone(&pod.labels);
     pod_labels.retain(|key, _| !DAEMON_LABELS.contains(&key.as_str()));
     DaemonSet { namespace: pod.namespace.clone(), name: name.to_owned(), labels: pod_labels, spec }
 }

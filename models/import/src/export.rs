@@ -121,7 +121,7 @@ fn pod(pod: &Pod) -> Value {
     let mut metadata = meta(Some(&pod.namespace), &pod.name, &pod.labels, &pod.annotations, pod.deleting);
     put(&mut metadata, "uid", json!(pod.uid));
     put(&mut metadata, "creationTimestamp", json!(pod.created));
-    put(&mut metadata, "ownerReferences", pod.owner.iter().map(owner).collect());
+    put(&mut metadata, "ownerReferences", pod.owner.iter().map(|one| owner(one)).collect());
     let mut spec = pod_spec(&pod.spec);
     put(&mut spec, "nodeName", json!(pod.node));
     put(

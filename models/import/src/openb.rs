@@ -125,7 +125,12 @@ fn read_pods(
                 *tally.unconstrained.entry(models.replace('|', " or ")).or_default() += 1;
             }
         }
-        pods.push(Pod { namespace: NAME.to_owned(), name: table.name("name")?, spec, ..Pod::default() });
+        pods.push(Pod {
+            namespace: NAME.to_owned(),
+            name: table.name("name")?,
+            spec: spec.into(),
+            ..Pod::default()
+        });
     }
     pods.merge_unique(source.name)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use stowage_models::objects::{Owner, Pod, PodPhase};
 use stowage_models::quantity::Resources;
+use stowage_models::shared::Shared;
 
 /// A `v1` Pod.
 #[derive(Deserialize)]
@@ -83,15 +84,15 @@ impl RawPod {
             deleting: self.metadata.is_deleting(),
             name: self.metadata.name,
             uid: self.metadata.uid,
-            labels: self.metadata.labels.unwrap_or_default(),
-            owner,
+            labels: self.metadata.labels.unwrap_or_default().into(),
+            owner: owner.map(Shared::from),
             created: self.metadata.creation_timestamp,
             restarts,
             phase: phase(status.phase.as_deref()),
             node,
             nominated_node: status.nominated_node_name.filter(|name| !name.is_empty()),
             scheduling_gates: gates.into_iter().map(|gate| gate.name).collect(),
-            spec: self.spec.convert(&allocated),
+            spec: self.spec.convert(&allocated).into(),
         };
         (pod, priority)
     }

@@ -50,9 +50,9 @@ pub(crate) fn daemon_pods(snapshot: &Snapshot) -> Vec<Pod> {
     let pod = |set: &stowage_models::objects::DaemonSet| Pod {
         namespace: set.namespace.clone(),
         name: set.name.clone(),
-        labels: set.labels.clone(),
-        owner: Some(Owner { kind: "DaemonSet".to_owned(), name: set.name.clone() }),
-        spec: set.spec.clone(),
+        labels: set.labels.clone().into(),
+        owner: Some(Owner { kind: "DaemonSet".to_owned(), name: set.name.clone() }.into()),
+        spec: set.spec.clone().into(),
         ..Pod::default()
     };
     snapshot.daemon_sets.iter().map(pod).collect()

@@ -112,7 +112,7 @@ pub(crate) fn collect<'a>(
         });
         let missing: Vec<usize> = missing.map(|(index, _)| index).collect();
         let taken = sum(missing.iter().map(|index| &daemon_requests[*index]).chain([&running]));
-        let specs = pods.iter().map(|pod| &pod.spec);
+        let specs = pods.iter().map(|pod| &*pod.spec);
         let specs = specs.chain(missing.iter().map(|index| &snapshot.daemon_sets[*index].spec));
         let ports = specs.flat_map(host_ports).collect();
         let attached = storage.attached(pods.iter().copied());

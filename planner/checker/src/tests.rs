@@ -29,7 +29,7 @@ fn spec(cpu: i64) -> PodSpec {
 }
 
 fn pod(name: &str, cpu: i64) -> Pod {
-    Pod { namespace: "n".into(), name: name.into(), spec: spec(cpu), ..Pod::default() }
+    Pod { namespace: "n".into(), name: name.into(), spec: spec(cpu).into(), ..Pod::default() }
 }
 
 fn set(pairs: &[(&str, &str)]) -> Labels {
@@ -236,7 +236,7 @@ fn what_existing_nodes_have_left() {
     snapshot.nodes =
         vec![node("a", &[("cpu", 1000), ("pods", 10)]), node("full", &[("cpu", 100), ("pods", 0)])];
     let on_a = |name: &str, cpu: i64, phase: PodPhase, owner: Option<&str>| {
-        let owner = owner.map(|owner| Owner { kind: "DaemonSet".into(), name: owner.into() });
+        let owner = owner.map(|owner| Owner { kind: "DaemonSet".into(), name: owner.into() }.into());
         Pod { node: Some("a".into()), phase, owner, ..pod(name, cpu) }
     };
     snapshot.pods.extend([
@@ -430,10 +430,10 @@ fn limits_count_capacity_of_nodes_and_claims() {
 fn groups_are_pods_that_nothing_tells_apart() {
     let mut pods = vec![pod("b", 1), pod("a", 1), pod("c", 2), pod("d", 1), pod("e", 1)];
     pods[3].spec.priority = 5;
-    pods[4].labels = set(&[("any", "label")]);
+    pods[4].labels = set(&[("any", "label")]).into();
     // The same request in another way.
     pods.push(Pod {
-        spec: PodSpec { pod_requests: Resources::from([("cpu", 1)]), ..PodSpec::default() },
+        spec: PodSpec { pod_requests: Resources::from([("cpu", 1)]), ..PodSpec::default() }.into(),
         ..pod("f", 0)
     });
     // `-` sorts before `/`: by reference, not by namespace.

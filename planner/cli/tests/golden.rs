@@ -205,7 +205,8 @@ fn price_shares_sum_up_to_the_price() {
                 ..Container::default()
             }],
             ..PodSpec::default()
-        },
+        }
+        .into(),
         ..Pod::default()
     };
     let snapshot = Snapshot {

@@ -91,7 +91,7 @@ mod tests {
         Pod {
             namespace: "default".to_owned(),
             name: name.to_owned(),
-            labels: Labels::from([("app".to_owned(), app.to_owned())]),
+            labels: Labels::from([("app".to_owned(), app.to_owned())]).into(),
             node: Some(node.to_owned()),
             ..Pod::default()
         }

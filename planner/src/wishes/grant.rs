@@ -197,7 +197,7 @@ fn hardened(problem: &Problem<'_>, attempt: Attempt, wanted: &Required) -> Snaps
         let granted: Vec<&Wish> =
             wanted.range((first, 0)..=(first, usize::MAX)).map(|(_, at)| &group.wishes.list[*at]).collect();
         for pod in group.whole.iter() {
-            let PodSpec { affinity, topology_spread, .. } = &mut snapshot.pods[*pod as usize].spec;
+            let PodSpec { affinity, topology_spread, .. } = &mut *snapshot.pods[*pod as usize].spec;
             for wish in &granted {
                 match wish.kind {
                     Kind::Near => affinity.pod_required.push(affinity.pod_preferred[wish.at].term.clone()),

@@ -126,8 +126,8 @@ impl Maker {
                 labels: [("app", name.as_str()), ("tier", tier)]
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .into(),
-                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: name.clone() }),
-                spec: spec.clone(),
+                owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: name.clone() }.into()),
+                spec: spec.clone().into(),
                 ..Pod::default()
             };
             if let Some(zone) = zone {
@@ -146,10 +146,10 @@ impl Maker {
             snapshot.pods.push(Pod {
                 namespace: self.space.clone(),
                 name: format!("{name}-running"),
-                labels: Labels::from([("app".to_owned(), name)]),
+                labels: Labels::from([("app".to_owned(), name)]).into(),
                 phase: PodPhase::Running,
                 node: Some(node),
-                spec,
+                spec: spec.into(),
                 ..Pod::default()
             });
         }

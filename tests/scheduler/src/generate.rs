@@ -158,9 +158,9 @@ impl Maker {
         Pod {
             namespace: self.named(space),
             name: self.named(name),
-            labels,
-            owner: running.then(|| Owner { kind: "ReplicaSet".to_owned(), name: self.named("set") }),
-            spec,
+            labels: labels.into(),
+            owner: running.then(|| Owner { kind: "ReplicaSet".to_owned(), name: self.named("set") }.into()),
+            spec: spec.into(),
             ..Pod::default()
         }
     }

@@ -208,11 +208,11 @@ proptest! {
         let pod = Pod {
             namespace: "space".to_owned(),
             name: "pod".to_owned(),
-            labels,
-            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "set".to_owned() }),
+            labels: labels.into(),
+            owner: Some(Owner { kind: "ReplicaSet".to_owned(), name: "set".to_owned() }.into()),
             phase: if bound.is_some() { PodPhase::Running } else { PodPhase::Pending },
             node: bound,
-            spec,
+            spec: spec.into(),
             ..Pod::default()
         };
         let pools = vec![NodePool { name: "pool".to_owned(), ..NodePool::default() }];

@@ -129,7 +129,7 @@ fn keys_get_their_modern_spelling() {
     assert_eq!(spec.scheduler_name, None);
     let selector: Vec<_> = spec.node_selector.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(selector, [("kubernetes.io/arch", "amd64"), ("topology.kubernetes.io/zone", "z")]);
-    let terms = spec.affinity.node_required.unwrap();
+    let terms = spec.affinity.node_required.clone().unwrap();
     assert_eq!(
         terms[0].match_expressions,
         [

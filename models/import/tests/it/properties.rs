@@ -161,13 +161,13 @@ fn pods() -> impl Strategy<Value = Vec<Pod>> {
         pods.map(|((namespace, name), (labels, owner, phase, node, deleting, scheduling_gates, spec))| Pod {
             namespace,
             name,
-            labels,
-            owner,
+            labels: labels.into(),
+            owner: owner.map(Owner::into),
             phase,
             node,
             deleting,
             scheduling_gates,
-            spec,
+            spec: spec.into(),
             ..Pod::default()
         })
         .collect()

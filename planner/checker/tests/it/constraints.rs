@@ -42,7 +42,7 @@ fn spread(key: &str, name: &str, max_skew: i32) -> TopologySpread {
 fn set(name: &str, count: usize, change: impl Fn(&mut Pod)) -> Vec<Pod> {
     let one = |index: usize| {
         let mut one = pod(&format!("{name}-{index}"), 300, 500 * MIB);
-        one.labels = labels_of(&[("app", name)]);
+        one.labels = labels_of(&[("app", name)]).into();
         change(&mut one);
         one
     };

@@ -179,5 +179,5 @@ fn same_group(a: &PodSpec, b: &PodSpec) -> bool {
 }
 
 fn spec_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PodSpec> {
-    snapshot.pods.iter().find(|pod| pod.id().0 == name).map(|pod| &pod.spec)
+    snapshot.pods.iter().find(|pod| pod.id().0 == name).map(|pod| &*pod.spec)
 }

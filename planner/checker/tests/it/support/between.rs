@@ -55,7 +55,7 @@ impl Maker<'_> {
     fn others(&self) -> Vec<(naive::Spot, &Labels, &PodSpec)> {
         let running = self.snapshot.pods.iter().filter_map(|pod| {
             let node = self.snapshot.nodes.iter().find(|node| Some(&node.name) == pod.node.as_ref())?;
-            Some((naive::Spot::of(node), &pod.labels, &pod.spec))
+            Some((naive::Spot::of(node), &*pod.labels, &*pod.spec))
         });
         let there = |group: usize| (&self.groups[group].labels, &self.groups[group].spec);
         let on_nodes = self.snapshot.nodes.iter().flat_map(|node| {

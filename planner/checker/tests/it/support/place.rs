@@ -15,7 +15,7 @@ impl Maker<'_> {
         let mut pods: Vec<&Pod> = self.snapshot.pods.iter().filter(|pod| pod.is_pending()).collect();
         pods.sort_by_key(|pod| pod.id());
         for pod in pods {
-            let spec = &pod.spec;
+            let spec = &*pod.spec;
             if !spec.volumes.is_empty() {
                 self.unsupported.push(pod.id());
                 continue;
@@ -25,7 +25,7 @@ impl Maker<'_> {
             match self.groups.iter_mut().find(same) {
                 Some(group) => group.pods.push(pod.id()),
                 None => self.groups.push(Group {
-                    labels: pod.labels.clone(),
+                    labels: Labels::clone(&pod.labels),
                     spec: spec.clone(),
                     request: effective_request(spec),
                     pods: vec![pod.id()],

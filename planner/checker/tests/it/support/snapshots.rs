@@ -35,7 +35,7 @@ pub(crate) fn container(cpu: i64, memory: i64) -> Container {
 
 pub(crate) fn pod(name: &str, cpu: i64, memory: i64) -> Pod {
     let spec = PodSpec { containers: vec![container(cpu, memory)], ..PodSpec::default() };
-    Pod { namespace: "shop".into(), name: name.into(), spec, ..Pod::default() }
+    Pod { namespace: "shop".into(), name: name.into(), spec: spec.into(), ..Pod::default() }
 }
 
 pub(crate) fn pool(name: &str, weight: i32) -> NodePool {
@@ -123,7 +123,7 @@ pub(crate) fn rich_snapshot() -> Snapshot {
     let mut logs = pod("logs-x", 50, 64 * MIB);
     logs.namespace = "kube-system".into();
     logs.node = Some("old-1".into());
-    logs.owner = Some(Owner { kind: "DaemonSet".into(), name: "logs".into() });
+    logs.owner = Some(Owner { kind: "DaemonSet".into(), name: "logs".into() }.into());
     snapshot.pods.extend([running, logs]);
     snapshot.normalise();
     snapshot
