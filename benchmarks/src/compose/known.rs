@@ -10,7 +10,7 @@
 //! Nodes of A and B are then cut into pods until nothing of their cpu and memory is left over. Whatever nodes hold all
 //! pods, by (1) they cost at least `pi . (sum of all requests)`, which is what the nodes that were cut cost: these are an
 //! optimum. `pi` is a quotient of integers and everything is exact; [`Known`] carries what is needed to check it, and
-//! `benchmarks/tests/known.rs` does, with its own reading of the catalogue.
+//! `benchmarks/tests/it/known.rs` does, with its own reading of the catalogue.
 //!
 //! The proof needs the capacity that is cut to be the capacity planners count with: slack must be zero
 //! ([`super::Composition::slack`]). DaemonSets are subtracted as always. Prices are those of the embedded catalogue, so

@@ -513,10 +513,10 @@ fn every_code_is_tested() {
         include_str!("constraints.rs"),
         include_str!("findings.rs"),
         include_str!("parts.rs"),
-        include_str!("../../../../benchmarks/tests/consolidation/main.rs"),
-        include_str!("../../../../benchmarks/tests/consolidation/spot.rs"),
-        include_str!("../../../../benchmarks/tests/diversity.rs"),
-        include_str!("../../../../benchmarks/tests/min_values.rs")
+        include_str!("../../../../benchmarks/tests/it/consolidation/mod.rs"),
+        include_str!("../../../../benchmarks/tests/it/consolidation/spot.rs"),
+        include_str!("../../../../benchmarks/tests/it/diversity.rs"),
+        include_str!("../../../../benchmarks/tests/it/min_values.rs")
     );
     let source = include_str!("../../src/finding.rs");
     for code in code::ALL {

@@ -1,6 +1,6 @@
 //! Goal: a run that was killed, interrupted or overtaken by changes does what is missing, and only that.
 
-use crate::support::{edit, fleet, merged, part_of, said, snapshots, write_snapshot};
+use super::support::{edit, fleet, merged, part_of, said, snapshots, write_snapshot};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

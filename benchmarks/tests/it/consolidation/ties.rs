@@ -1,9 +1,9 @@
 //! Pods with constraints towards others move, too: where kube-scheduler will let them, in every state on the way, and never away from pods
 //! that asked for them.
 
-use crate::departures::cluster;
-use crate::generate::{random, with_claims, with_ties};
-use crate::{applied, limits, planned, policy};
+use super::departures::cluster;
+use super::generate::{random, with_claims, with_ties};
+use super::{applied, limits, planned, policy};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_checker::code::WAVE;
 use stowage_models::catalog::Catalog;

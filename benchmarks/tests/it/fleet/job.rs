@@ -2,7 +2,7 @@
 //! pod dies in the middle. Method: the manifest goes to a real API server as it is, but for the number of shares and
 //! the effort; this test is the kubelet, and runs for real what each pod says.
 
-use crate::support::{EFFORT, counts, fleet, merged, part_of, said, snapshots};
+use super::support::{EFFORT, counts, fleet, merged, part_of, said, snapshots};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -188,7 +188,7 @@ impl<'a> Stage<'a> {
 
 /// The committed manifest.
 fn manifest() -> Value {
-    serde_saphyr::from_str(include_str!("../../fleet/job.yaml")).expect("the manifest is YAML")
+    serde_saphyr::from_str(include_str!("../../../fleet/job.yaml")).expect("the manifest is YAML")
 }
 
 /// Other numbers of shares in the places that the manifest's comment names, and the usual effort of these tests.

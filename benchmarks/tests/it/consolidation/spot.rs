@@ -1,7 +1,7 @@
 //! What may move, and to what: spot to spot only with types to choose from, local storage as the policy says, volumes within their zone.
 
-use crate::departures::cluster;
-use crate::{planned, policy, refused};
+use super::departures::cluster;
+use super::{planned, policy, refused};
 use std::collections::BTreeSet;
 use stowage_checker::code::*;
 use stowage_models::catalog::Catalog;

@@ -1,8 +1,8 @@
 //! What is said to be in the way of pods left out is in their way: without it a pod finds a place, and with less than all of it
 //! taken away none does.
 
-use crate::generate::{GIB, below, chance, snapshot};
-use crate::planned;
+use super::generate::{GIB, below, chance, snapshot};
+use super::planned;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
 use stowage_models::objects::{Pod, PodRef, Taint, TaintEffect, Toleration};

@@ -1,7 +1,7 @@
 //! Nodes that have to go: they do, with their pods' places first and within what they have to keep, or something named holds them.
 
-use crate::generate::{random, with_claims, with_departures, zonal};
-use crate::{applied, planned, policy, refused};
+use super::generate::{random, with_claims, with_departures, zonal};
+use super::{applied, planned, policy, refused};
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_checker::code::*;
 use stowage_models::consolidation::{Consolidation, ConsolidationPolicy, NodeReason};
@@ -329,7 +329,7 @@ fn nodes_that_have_to_go_are_no_destination() {
     snapshot.node_claims[0].conditions.retain(|one| one != "Drifted");
     assert_eq!(launches(&snapshot), 0);
     notice(&mut snapshot, "node-0", NoticeKind::SpotInterruption);
-    let limits = crate::limits(20, 1);
+    let limits = super::limits(20, 1);
     let catalog = stowage_models::catalog::Catalog::embedded();
     let alone = Policy { consolidation: None, ..policy() };
     let plan = stowage_planner::plan(&snapshot, catalog, &alone, &limits, &mut |_| {}).unwrap().plan;

@@ -1,6 +1,6 @@
 //! Goal: shares add up to the whole, and a merge of anything less is refused with what is wrong.
 
-use crate::support::{counts, edit, fleet, merged, part_of, said, snapshots, write_snapshot};
+use super::support::{counts, edit, fleet, merged, part_of, said, snapshots, write_snapshot};
 use std::path::Path;
 use stowage_bench::fleet::row::Outcome;
 

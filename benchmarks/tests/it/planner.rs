@@ -1,7 +1,7 @@
 //! Properties of every plan: the referee accepts it, the same snapshot gives the same bytes whatever the order of the input
 //! and the number of threads, and damage to it is refused.
 
-#[path = "../../planner/checker/tests/it/mutations.rs"]
+#[path = "../../../planner/checker/tests/it/mutations.rs"]
 mod mutations;
 
 use std::sync::Arc;

@@ -1,0 +1,23 @@
+//! What planner, referee and comparison promise, over composed and random clusters.
+
+mod algebra;
+mod bindable;
+mod buffers;
+mod compare;
+mod consolidation;
+mod constraints;
+mod diversity;
+mod faults;
+mod fleet;
+mod known;
+mod min_values;
+mod oracle;
+mod overlays;
+mod planner;
+mod preferences;
+mod reserved;
+mod reviewed;
+mod roadef;
+mod snapshots;
+mod starting;
+mod warm;
