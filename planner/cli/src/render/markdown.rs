@@ -60,8 +60,13 @@ fn figures_table(plan: &Plan) -> String {
     if summary.preference_cost > UsdMicros::ZERO {
         text.push_str(&row("preferences not met", summary.preference_cost));
     }
-    text.push_str(&row("bound: nothing costs less", summary.launch_bound));
+    let Some(stated) = &plan.consolidation else {
+        text.push_str(&row("bound: nothing costs less", summary.launch_bound));
+        text.push_str(&row("after", figures::cost_after(plan)));
+        return text;
+    };
     text.push_str(&row("after", figures::cost_after(plan)));
+    text.push_str(&row("bound: nothing under this policy costs less, moves included", stated.summary.bound));
     text
 }
 
@@ -69,7 +74,7 @@ fn figures_table(plan: &Plan) -> String {
 fn consolidation(plan: &Plan) -> String {
     let Some(stated) = &plan.consolidation else { return String::new() };
     let mut text = "\n#### Consolidation\n\n".to_owned();
-    for sentence in table::sentences(stated) {
+    for sentence in table::sentences(stated).into_iter().chain([table::proven(stated)]) {
         text.push_str(&format!("- {sentence}\n"));
     }
     text.push_str("\n| | nodes | per month | such as |\n|---|---:|---:|---|\n");

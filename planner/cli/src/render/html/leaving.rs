@@ -107,7 +107,7 @@ pub(super) fn section(plan: &Plan) -> Option<Section> {
         nodes: one.nodes.iter().map(|node| decision(node)).collect(),
     });
     Some(Section {
-        sentences: table::sentences(stated),
+        sentences: [table::sentences(stated), vec![table::proven(stated)]].concat(),
         figures: figures(plan)?,
         strips: strips(summary.cost_before, summary.cost_after, summary.bound),
         reasons: reasons.collect(),

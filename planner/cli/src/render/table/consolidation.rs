@@ -29,6 +29,17 @@ pub(super) fn section(plan: &Plan, palette: Palette) -> String {
     text
 }
 
+/// What is proven, for where no figures above say it.
+#[must_use]
+pub fn proven(stated: &Consolidation) -> String {
+    let summary = &stated.summary;
+    format!(
+        "Proven: at most {} of today's cost ({}) is left to save under this policy.",
+        summary.left_share,
+        per_month(summary.left)
+    )
+}
+
 /// The outcome in sentences.
 #[must_use]
 pub fn sentences(stated: &Consolidation) -> Vec<String> {
@@ -62,11 +73,6 @@ pub fn sentences(stated: &Consolidation) -> Vec<String> {
         };
         sentences.push(format!("{} go whatever they cost{wait}.", figures::nodes(gone.len() as u64)));
     }
-    sentences.push(format!(
-        "Proven: at most {} of today's cost ({}) is left to save under this policy.",
-        summary.left_share,
-        per_month(summary.left)
-    ));
     if summary.cost_fixed > UsdMicros::ZERO {
         sentences.push(format!("Nodes that may not be removed cost {}.", per_month(summary.cost_fixed)));
     }

@@ -4,13 +4,21 @@ use crate::render::figures::{self, per_hour, per_month, pods};
 use crate::render::grid::{self, Column};
 use crate::render::{Subject, stop_reason};
 use crate::style::Palette;
+use stowage_models::consolidation::ConsolidationSummary;
 use stowage_models::plan::Plan;
 use stowage_models::units::{Ppm, UsdMicros};
 
-/// Cost, bound, gap and time; then what the nodes cost before and after; then where the pods go.
+/// Cost, bound, gap and time; then what the nodes cost before and after; then where the pods go. Where nodes go as well, what is proven is
+/// about the whole cluster: the bound of the launches alone, given what leaves, says nothing about what is left to save.
 pub(super) fn section(subject: &Subject<'_>, palette: Palette) -> String {
     let columns = [Column::fixed(""), Column::figure(""), Column::figure(""), Column::text("")];
-    let rows = [proof(subject.plan), run(subject), cluster(subject.plan)].concat();
+    let plan = subject.plan;
+    let rows = match &plan.consolidation {
+        Some(stated) => [launch(plan), cluster(plan), joint(&stated.summary), run(subject)].concat(),
+        None => [launch(plan), proof(plan), run(subject), cluster(plan)].concat(),
+    };
+    let keys = if plan.consolidation.is_some() { ["  after", "  left"] } else { ["  launch", "  gap"] };
+    let is_key = |line: &str| keys.iter().any(|key| line.starts_with(key));
     let text = grid::lay_out(&columns, &rows, 2, Palette::PLAIN);
     let strong =
         |line: &str| format!("{}\n", if is_key(line) { palette.strong(line) } else { line.to_owned() });
@@ -23,16 +31,21 @@ fn money(name: &str, hourly: UsdMicros, remark: String) -> Vec<String> {
     vec![name.to_owned(), per_hour(hourly), per_month(hourly), remark]
 }
 
-fn proof(plan: &Plan) -> Vec<Vec<String>> {
+fn launch(plan: &Plan) -> Vec<Vec<String>> {
     let summary = &plan.summary;
     let launched = format!("{} for {}", figures::nodes(summary.nodes_launched), pods(summary.pods_on_new));
-    let proven = "proven: no launches that place these pods cost less".to_owned();
     let mut rows = vec![money("launch", summary.launch_cost, launched)];
     if summary.preference_cost > UsdMicros::ZERO {
         let remark = "what pods prefer and do not get, priced".to_owned();
         rows.push(money("unmet", summary.preference_cost, remark));
     }
-    rows.push(money("bound", summary.launch_bound, proven));
+    rows
+}
+
+fn proof(plan: &Plan) -> Vec<Vec<String>> {
+    let summary = &plan.summary;
+    let proven = "proven: no launches that place these pods cost less".to_owned();
+    let mut rows = vec![money("bound", summary.launch_bound, proven)];
     if let Some(bound) = summary.launch_bound_without_weights {
         rows.push(money("bound", bound, "if NodePool weights were not strict".to_owned()));
     }
@@ -61,9 +74,14 @@ fn cluster(plan: &Plan) -> Vec<Vec<String>> {
     vec![money("before", summary.cost_before, before), money("after", figures::cost_after(plan), after)]
 }
 
-/// The two lines to read if nothing else.
-fn is_key(line: &str) -> bool {
-    line.starts_with("  launch") || line.starts_with("  gap")
+/// What is proven of launches and removals together.
+fn joint(summary: &ConsolidationSummary) -> Vec<Vec<String>> {
+    let proven = "proven: no cluster costs less, moves counted".to_owned();
+    let worth = format!("of the cost before; at most {} left to save", per_month(summary.left));
+    vec![
+        money("bound", summary.bound, proven),
+        vec!["left".to_owned(), summary.left_share.to_string(), String::new(), worth],
+    ]
 }
 
 /// The gap and what it is worth.
@@ -75,8 +93,7 @@ fn gap(plan: &Plan) -> (String, String) {
     } else if left == UsdMicros::ZERO {
         "nothing costs less".to_owned()
     } else {
-        let given = if plan.consolidation.is_some() { " on launches" } else { "" };
-        format!("at most {} left to save{given}", per_month(left))
+        format!("at most {} left to save", per_month(left))
     };
     (gap.to_string(), worth)
 }

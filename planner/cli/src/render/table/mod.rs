@@ -5,7 +5,7 @@ mod costs;
 mod nodes;
 mod unplaced;
 
-pub use consolidation::{sentences, words};
+pub use consolidation::{proven, sentences, words};
 pub use costs::outcome;
 pub use nodes::describe;
 pub use unplaced::{in_the_way, reason_name, some_names};
