@@ -2,6 +2,7 @@
 
 mod compared;
 mod fleets;
+mod lost;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -64,6 +65,8 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Plan a snapshot and print which of its nodes carry the gap.
+    Losses(lost::LossesArguments),
     /// Measure every target of the engine and write table and figure.
     Targets(TargetArguments),
     /// Run Stowage and its peers on the same snapshots; write tables and figures.
@@ -312,6 +315,7 @@ fn run() -> Result<ExitCode> {
         }
         Command::Targets(arguments) => measure_targets(&arguments),
         Command::Batches(arguments) => small_batches(&arguments),
+        Command::Losses(arguments) => lost::print(&arguments),
         Command::Oracle { cases } => oracle(cases),
         Command::Compare(arguments) => compared::compare(&arguments),
         Command::Report { rows } => compared::report(&rows),

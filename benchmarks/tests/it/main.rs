@@ -10,6 +10,7 @@ mod diversity;
 mod faults;
 mod fleet;
 mod known;
+mod losses;
 mod min_values;
 mod oracle;
 mod overlays;
