@@ -1,8 +1,7 @@
 //! Kernels of planning and judging, on mixed-10k (10,000 pods in 200 groups) and mixed-1k.
 //!
-//! `cargo bench --bench kernels`, or `-- pricing` for some of them. Times are of this machine; compare ratios. Where the machine counts
-//! instructions (a virtual one often does not), `perf stat -e instructions:u` before the built benchmark with `--bench --profile-time 10`
-//! and the name of one kernel counts those of ten seconds of it; divide by ten seconds over the kernel's time.
+//! `cargo bench --bench kernels`, or `-- pricing` for some of them. Times are of this machine; compare ratios. Instructions, which a busy
+//! machine does not change: `stowage-bench instructions`.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

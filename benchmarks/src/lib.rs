@@ -7,6 +7,7 @@ pub mod compare;
 pub mod compose;
 pub mod consolidation;
 pub mod fleet;
+pub mod instructions;
 pub mod losses;
 pub mod manifests;
 pub mod measure;

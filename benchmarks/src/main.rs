@@ -1,6 +1,7 @@
 //! `stowage-bench`: composes snapshots and measures the planner on them.
 
 mod compared;
+mod counted;
 mod fleets;
 mod lost;
 
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Plan a snapshot and print which of its nodes carry the gap.
     Losses(lost::LossesArguments),
+    /// Count the instructions of kernels with valgrind; print a table
+    Instructions(counted::InstructionsArguments),
     /// Measure every target of the engine and write table and figure.
     Targets(TargetArguments),
     /// Run Stowage and its peers on the same snapshots; write tables and figures.
@@ -315,6 +318,7 @@ fn run() -> Result<ExitCode> {
         }
         Command::Targets(arguments) => measure_targets(&arguments),
         Command::Batches(arguments) => small_batches(&arguments),
+        Command::Instructions(arguments) => counted::print(&arguments),
         Command::Losses(arguments) => lost::print(&arguments),
         Command::Oracle { cases } => oracle(cases),
         Command::Compare(arguments) => compared::compare(&arguments),
