@@ -23,6 +23,8 @@ mod batch;
 mod claims;
 mod drain;
 mod drift;
+#[cfg(test)]
+mod fixtures;
 mod garbage;
 mod lessons;
 mod messages;

@@ -7,7 +7,7 @@
 
 use crate::accept::{self, draft};
 use crate::approved::{self, ProposedWave};
-use crate::removal;
+use crate::removal::{self, Removal};
 use crate::request::{Key, PlanInput, Request, Verb};
 use crate::resume;
 use crate::settings::Mode;
@@ -50,6 +50,11 @@ impl Proposal {
     #[must_use]
     pub fn count(&self) -> usize {
         self.actions.len() + approved::removals(self).count()
+    }
+
+    /// The name of the claim of an action.
+    pub(crate) fn claim_of(&self, action: &ProposedAction) -> String {
+        accept::name_of(&self.plan, &action.action, &action.pool)
     }
 }
 
@@ -136,7 +141,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
             } else if left.is_empty() || state.begun.contains(plan) || !proposal.approved {
                 judge(state, seen, plan, Verdict::Executing, requests);
             } else if !approved::waits(state, seen, proposal) {
-                verify(state, seen, proposal, left, requests);
+                verify_all(state, seen, proposal, left, requests);
             }
         } else if is_judged(state, seen, plan) {
             // What was decided is being written, and stays decided.
@@ -145,7 +150,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
         } else if proposal.approved && waits(state, seen, proposal) {
             // Until it expires.
         } else if proposal.approved || !proposal.shown {
-            verify(state, seen, proposal, left(state, seen, proposal), requests);
+            verify_all(state, seen, proposal, left(state, seen, proposal), requests);
         }
     }
 }
@@ -196,7 +201,36 @@ pub(crate) fn verified(
     }
 }
 
-fn verify(
+/// Has the referee look at actions of a plan. `beside`: removals that are under way beside them, so that their room is spoken for.
+pub(crate) fn verify(
+    state: &mut State,
+    seen: &Observation,
+    plan: &str,
+    actions: Vec<String>,
+    beside: impl Fn(&Removal) -> bool,
+    requests: &mut Vec<Request>,
+) {
+    // One after the other: each takes room that the next must not count on.
+    let key = Key { verb: Verb::Verify, object: plan.to_owned() };
+    if state.is_beside(&key, seen.now) {
+        return;
+    }
+    let others = removal::on_its_way(seen).filter(|(_, removal)| beside(removal));
+    let (leaving, moving) = removal::spoken_for(seen, others);
+    // What had no capacity a while ago was approved all the same.
+    let input = PlanInput {
+        in_flight: slots::in_flight(state, seen),
+        smaller: state.lessons.smaller.clone(),
+        leaving,
+        moving,
+        ..PlanInput::default()
+    };
+    let request = Request::Verify { plan: plan.to_owned(), actions, input: Box::new(input) };
+    state.ask(request, seen.now, requests);
+}
+
+/// The same of a plan that was not begun, or only in part. One that only launches takes no room of others.
+fn verify_all(
     state: &mut State,
     seen: &Observation,
     proposal: &Proposal,
@@ -204,23 +238,8 @@ fn verify(
     requests: &mut Vec<Request>,
 ) {
     let plan = proposal.plan.as_str();
-    // One after the other: each takes room that the next must not count on.
-    let key = Key { verb: Verb::Verify, object: plan.to_owned() };
-    if state.is_beside(&key, seen.now) {
-        return;
-    }
-    // What had no capacity a while ago was approved all the same.
-    let mut input = PlanInput {
-        in_flight: slots::in_flight(state, seen),
-        smaller: state.lessons.smaller.clone(),
-        ..PlanInput::default()
-    };
-    if !proposal.waves.is_empty() {
-        let others = removal::on_its_way(seen).filter(|(_, removal)| removal.plan != plan);
-        (input.leaving, input.moving) = removal::spoken_for(seen, others);
-    }
-    let request = Request::Verify { plan: plan.to_owned(), actions, input: Box::new(input) };
-    state.ask(request, seen.now, requests);
+    let beside = |removal: &Removal| !proposal.waves.is_empty() && removal.plan != plan;
+    verify(state, seen, plan, actions, beside, requests);
 }
 
 fn judge(state: &mut State, seen: &Observation, plan: &str, verdict: Verdict, requests: &mut Vec<Request>) {
@@ -251,7 +270,7 @@ fn is_begun(state: &State, seen: &Observation, plan: &str) -> bool {
 /// Actions that have no claim.
 fn left(state: &State, seen: &Observation, proposal: &Proposal) -> Vec<String> {
     let has_claim = |action: &&ProposedAction| {
-        let name = accept::name_of(&proposal.plan, &action.action, &action.pool);
+        let name = proposal.claim_of(action);
         seen.claims.contains_key(&name) || state.drafts.contains_key(&name)
     };
     let launches = proposal.actions.iter().filter(|action| !has_claim(action));

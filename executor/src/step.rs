@@ -28,6 +28,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         return (state, requests);
     }
     forget_what_is_gone(&mut state, seen);
+    resume::look(&mut state, seen);
     notices::learn(&mut state, seen);
     successors::tend(&mut state, seen, &mut requests);
     if state.settings.stop {

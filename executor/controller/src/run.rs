@@ -90,6 +90,13 @@ impl Options {
             namespace: "stowage-system".to_owned(),
         }
     }
+
+    /// Limits of a plan that is made now.
+    pub(crate) fn limits(&self) -> Limits {
+        let begun = Instant::now();
+        let clock = Arc::new(move || begun.elapsed());
+        Limits { time: self.plan_time, threads: self.threads, clock, cancel: None }
+    }
 }
 
 /// The controller.
@@ -401,7 +408,7 @@ impl Controller {
 
     /// Writes how far plans are, when it has changed.
     fn progress(&self, seen: &stowage_executor::Observation, state: &State) {
-        for one in self.plans().look(seen, |plan| state.goes_on(seen, plan), Instant::now()) {
+        for one in self.plans().look(seen, |plan| state.goes_on(plan), Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }
@@ -551,13 +558,7 @@ async fn plan_now(
     let work = move || -> Result<_, String> {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
         let view = planning_view(&snapshot, catalog, &input);
-        let begun = Instant::now();
-        let limits = Limits {
-            time: options.plan_time,
-            threads: options.threads,
-            clock: Arc::new(move || begun.elapsed()),
-            cancel: None,
-        };
+        let limits = options.limits();
         let planned = plan(&view.snapshot, &view.catalog, &options.policy, &limits, &mut |_| {})
             .map_err(|error| error.to_string())?;
         let findings = stowage_checker::check(&view.snapshot, &view.catalog, &planned.plan);
