@@ -27,7 +27,7 @@ pub(crate) fn removals(proposal: &Proposal) -> impl Iterator<Item = &Removal> {
 /// The first precondition of removals that does not hold. `begun`: who has come to a node since moves with the others.
 pub(crate) fn unmet(seen: &Observation, proposal: &Proposal, begun: bool) -> Option<Unmet> {
     let stale = |text: String| Some(Unmet::new(Ground::Stale, text));
-    for one in removals(proposal) {
+    for one in removals(proposal).chain(&proposal.returns) {
         let (action, name) = (&one.action, &one.claim);
         let Some(claim) = seen.claims.get(name) else {
             return stale(format!("{action}: NodeClaim {name} is gone"));
@@ -53,7 +53,8 @@ pub(crate) fn unmet(seen: &Observation, proposal: &Proposal, begun: bool) -> Opt
         if claim.instance.is_none() || claim.instance != node.instance {
             return stale(format!("{action}: NodeClaim {name} is not that of node {}", one.node));
         }
-        if let Some(pod) = newcomer(seen, one).filter(|_| !begun) {
+        // Nodes of static pools are drained with whatever is on them: no pod of theirs was read of.
+        if let Some(pod) = newcomer(seen, one).filter(|_| !begun && !proposal.waves.is_empty()) {
             return stale(format!("{action}: pod {pod} has come to the node since it was planned"));
         }
     }

@@ -133,7 +133,7 @@ pub(crate) fn agreed(waves: Vec<PlannedWave>) -> Answer {
 pub(crate) fn said(
     state: &mut State,
     seen: &Observation,
-    word: impl Fn(&Request) -> Option<String>,
+    word: impl FnMut(&Request) -> Option<String>,
 ) -> Vec<String> {
     let (next, requests) = step(std::mem::take(state), seen);
     *state = next;

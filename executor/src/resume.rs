@@ -11,7 +11,7 @@ use crate::request::Request;
 use crate::review::{self, Proposal, Unmet, Verdict};
 use crate::state::State;
 use crate::view::{Observation, PlannedBatch};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is left of a plan that was begun by somebody else, and of which nothing is carried out here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
         if !review::waits(state, seen, &rest.proposal) {
             // What is written and goes on by itself speaks for room; what is asked about does not.
             let beside = |removal: &Removal| removal.plan != plan || !rest.left.contains(&removal.action);
-            review::verify(state, seen, &plan, rest.left.clone(), beside, requests);
+            review::verify(state, seen, &plan, rest.left.clone(), (beside, BTreeMap::new()), requests);
         }
         state.rests.insert(plan, rest);
     }

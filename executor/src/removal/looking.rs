@@ -18,6 +18,7 @@ pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
         smaller: state.lessons.smaller.clone(),
         hopeless: state.lessons.hopeless(),
         statics: BTreeMap::new(),
+        returns: BTreeMap::new(),
         leaving,
         moving,
     }
