@@ -302,6 +302,76 @@ fn only_what_goes_by_force_cuts_short_what_was_approved() {
     }
 }
 
+/// A node that goes by force and one that does not, each for a machine of its own, in a plan whose mode changes to review once it is written.
+#[test]
+fn what_goes_by_force_has_its_replacement_though_the_rest_of_its_plan_may_not_go_on() {
+    let name = |action: &str| accept::name_of(PLAN, action, "default");
+    let launch = |action: &str| Intent { action: action.to_owned(), ..intent() };
+    let forced = Removal {
+        forced: true,
+        reason: NodeReason::Interrupted,
+        deadline: Some(Time(START + 120_000)),
+        ..removal(Place::Claim(name("launch/one")))
+    };
+    let launches = vec![launch("launch/one"), launch("launch/two")];
+    let wave = PlannedWave { launches, removals: vec![forced, other(Place::Claim(name("launch/two")))] };
+    let batch = PlannedBatch { plan: PLAN.to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    let (mut state, mut seen) = (State::new(settings()), scene());
+    begin(&mut state, &seen, &batch);
+    assert_eq!(play(&mut state, &seen), ["intend claim-a", "intend claim-b"]);
+    for removal in &batch.waves[0].removals {
+        intend(&mut seen, removal.clone());
+    }
+    state.settings.mode = Mode::Review;
+    let said = play(&mut state, &seen);
+    assert!(said.contains(&"keep claim-b: nodes are not removed any more".to_owned()), "{said:?}");
+    let created: Vec<&String> = state.drafts.keys().collect();
+    assert_eq!(created, [&name("launch/one")], "for the one that goes, and no other");
+    // Until it is ready the node is closed and not left.
+    let mut coming = claim(&name("launch/one"), "c");
+    (coming.initialized, coming.registered) = (None, None);
+    seen.claims.insert(coming.name.clone(), coming);
+    close(&mut seen);
+    seen.claims.get_mut("claim-b").expect("it").removal = None;
+    let said = play(&mut state, &seen);
+    assert!(!said.contains(&"leave claim-a".to_owned()), "{said:?}");
+    // Where it would need approval, too, nothing of it follows.
+    state.settings.review.forced = true;
+    play(&mut state, &seen);
+    assert_eq!(state.removing(), None);
+}
+
+/// What was approved is cut short by what goes by force: nobody leaves a node whose replacement is not there.
+#[test]
+fn what_is_cut_short_leaves_no_node_without_its_replacement() {
+    let name = accept::name_of(PLAN, "launch/new-0001", "default");
+    let approved = Removal { approved: true, ..removal(Place::Claim(name.clone())) };
+    let wave = PlannedWave { launches: vec![intent()], removals: vec![approved.clone()] };
+    let batch = PlannedBatch { plan: PLAN.to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    let by_force = Removal { plan: "second".to_owned(), forced: true, ..other(on("a")) };
+    let wave = PlannedWave { launches: Vec::new(), removals: vec![by_force] };
+    let second = PlannedBatch { plan: "second".to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    for launched in [false, true] {
+        let (mut state, mut seen) = (State::new(settings()), scene());
+        begin(&mut state, &seen, &batch);
+        play(&mut state, &seen);
+        intend(&mut seen, approved.clone());
+        if launched {
+            assert_eq!(play(&mut state, &seen), ["create"]);
+            let mut coming = claim(&name, "c");
+            (coming.initialized, coming.registered) = (None, None);
+            seen.claims.insert(name.clone(), coming);
+        }
+        accept::accept(&mut state, &seen, &second, &mut Vec::new());
+        assert_eq!(state.removing(), Some("second"));
+        let said = play(&mut state, &seen);
+        // Written and not launched for, it stays; launched for, it waits for that.
+        let kept = said.iter().any(|one| one.starts_with("keep claim-a: what was to take its place"));
+        assert_eq!(kept, !launched, "{said:?}");
+        assert!(!said.iter().any(|one| one.ends_with(" a") || one == "leave claim-a"), "{said:?}");
+    }
+}
+
 #[test]
 fn room_is_spoken_for_where_pods_are_to_go() {
     let mut seen = scene();
