@@ -367,15 +367,15 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     }
 }
 
-/// While everything is stopped: what was not left yet stays.
-pub(crate) fn undo(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+/// While everything is stopped, or nothing is done any more: what was not left yet stays.
+pub(crate) fn undo(state: &mut State, seen: &Observation, why: &str, requests: &mut Vec<Request>) {
     abandon(state);
     for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
         let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
         // A taint that was under way may come after what it was for has gone.
         let closed_for_nothing = claim.initialized.is_some() && node.is_some_and(is_closed);
         if claim.removal.is_some() || closed_for_nothing {
-            keep(state, seen, claim, node, "everything is stopped".to_owned(), requests);
+            keep(state, seen, claim, node, why.to_owned(), requests);
         }
     }
 }

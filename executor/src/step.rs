@@ -49,6 +49,9 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         list(&mut state, seen, &mut requests);
         resume::tend(&mut state, seen, &mut requests);
         review::tend(&mut state, seen, &mut requests);
+    } else {
+        // Nodes that were closed before the mode changed are open to pods again.
+        removal::undo(&mut state, seen, "nodes are not removed in shadow mode", &mut requests);
     }
     plan(&mut state, seen, &mut requests);
     (state, requests)
@@ -64,7 +67,7 @@ fn stopped(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     for claim in seen.claims.values().filter(|claim| claim.ours) {
         claims::finish(state, seen, claim, requests);
     }
-    removal::undo(state, seen, requests);
+    removal::undo(state, seen, "everything is stopped", requests);
     // Reads only; a launch that was under way may have succeeded.
     list(state, seen, requests);
 }

@@ -54,6 +54,11 @@ pub(crate) async fn plan_now(
     let waves = waves::returned(&plan, &view, &facts, (&returns, &lacking));
     let of_waves = waves.iter().flat_map(|wave| &wave.removals);
     batch.returns = of_waves.map(|one| one.claim.clone()).collect();
+    // Told once each, whether or not an equal plan waits already.
+    let tell = || {
+        ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
+        ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
+    };
     let unpublished = |error: String| format!("the plan is not published: {error}");
     let now = Timestamp::now();
     let spec = if settings.needs_approval(&batch) {
@@ -62,6 +67,7 @@ pub(crate) async fn plan_now(
         let wanted = Body { launches, waves: waves.clone(), reads: reads.clone(), ..Body::default() };
         if proposals.lock().unwrap_or_else(PoisonError::into_inner).has(&wanted, Time(now.as_millisecond())) {
             // It waits already.
+            tell();
             return Ok(batch);
         }
         let expires = now + SignedDuration::from_millis(settings.review.expire_after);
@@ -75,7 +81,6 @@ pub(crate) async fn plan_now(
             .await
             .map_err(unpublished)?;
     }
-    ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
-    ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
+    tell();
     Ok(batch)
 }

@@ -152,6 +152,21 @@ fn a_stop_opens_what_was_closed() {
 }
 
 #[test]
+fn shadow_mode_opens_what_was_closed_and_begins_nothing() {
+    let shadow = || State::new(Settings { mode: Mode::Shadow, ..settings() });
+    let mut seen = scene();
+    intend(&mut seen, removal(on("b")));
+    close(&mut seen);
+    assert_eq!(play(&mut shadow(), &seen), ["keep claim-a: nodes are not removed in shadow mode"]);
+    // Nodes of others, and what is left already, are left alone.
+    seen.claims.get_mut("claim-a").expect("it").ours = false;
+    assert_eq!(play(&mut shadow(), &seen), Vec::<String>::new());
+    let left = seen.claims.get_mut("claim-a").expect("it");
+    (left.ours, left.deleting) = (true, true);
+    assert_eq!(play(&mut shadow(), &seen), Vec::<String>::new());
+}
+
+#[test]
 fn other_modes_and_settings_undo_too_and_a_closed_node_without_reason_is_opened() {
     for settings in
         [Settings { mode: Mode::Review, ..settings() }, Settings { remove_every: None, ..settings() }]
