@@ -22,7 +22,6 @@ pub mod logs;
 mod metrics;
 mod objects;
 mod overlays;
-mod planning;
 mod plans;
 mod policy;
 mod pools;

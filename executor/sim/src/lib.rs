@@ -8,7 +8,6 @@ mod cloud;
 mod faults;
 mod invariants;
 mod planner;
-mod plans;
 mod removals;
 mod requests;
 mod world;

@@ -22,7 +22,6 @@ mod restart;
 mod review;
 mod review_removals;
 mod shadow;
-mod shrinking;
 mod spot;
 mod statics;
 mod stop;
