@@ -33,7 +33,7 @@ pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide
 
 /// A mix with more nodes to build than this has several built alike at a time, each time this share of them: filling nodes one by one
 /// takes longer than all the rest where there are thousands, and the next round mends what is off.
-const ALIKE_SHARE: usize = 16;
+const ALIKE_SHARE: usize = 32;
 
 /// Builds `floor(nodes)` nodes of each mix; returns how many were built.
 fn build_whole_nodes(
@@ -48,6 +48,7 @@ fn build_whole_nodes(
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         let mut built = 0;
+        let phases = if whole > 1 { phases(core, *o, mix) } else { Vec::new() };
         while built < whole && packing.allows(core, *o) {
             let candidates: Vec<(u32, i64)> = core.offers[*o]
                 .items
@@ -56,14 +57,18 @@ fn build_whole_nodes(
                 .filter(|(_, left)| *left > 0)
                 .collect();
             let alike = ((whole - built) / ALIKE_SHARE).max(1);
-            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group. Of nodes that are built alike
-            // none makes up for what all those before it left out.
+            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
             let mut start = vec![0_i64; candidates.len()];
             for (i, (g, pods)) in mix.iter().enumerate() {
-                let due = (pods * (built + 1) as f64 / nodes).floor() as i64 - placed[i];
-                let most = if alike > 1 { (pods / nodes).ceil() as i64 } else { i64::MAX };
+                let due = if phases.is_empty() {
+                    (pods * (built + 1) as f64 / nodes).floor() as i64 - placed[i]
+                } else {
+                    let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
+                    let most = (pods.floor() as i64 - placed[i]) / alike as i64;
+                    ((due / alike as f64 + phases[i]).floor() as i64).min(most)
+                };
                 if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
-                    start[position] = due.min(most).max(0);
+                    start[position] = due.max(0);
                 }
             }
             let bias = vec![1.0; candidates.len()];
@@ -90,6 +95,30 @@ fn build_whole_nodes(
         }
     }
     packing.nodes.len() - before
+}
+
+/// When each group of a mix has its turn, as a share of a pod. Of a hundred groups with less than a pod a node none has a whole pod due on the
+/// first, and what has would fill it to no purpose; so they take turns, those of a shape one after the other, and every node has cpu and
+/// memory as the mix has them.
+fn phases(core: &Core, offer: usize, mix: &[(u32, f64)]) -> Vec<f64> {
+    /// The golden ratio spreads turns evenly however many there are.
+    const TURN: f64 = 0.618_033_988_749_895;
+    let capacity = &core.offers[offer].capacity;
+    let shape = |g: u32| {
+        let weight = core.weight(g as usize);
+        let share = |k: usize| match (weight.get(k), capacity.get(k)) {
+            (Some(weight), Some(capacity)) => *weight as f64 / (*capacity).max(1) as f64,
+            _ => 0.0,
+        };
+        share(0) / share(1).max(1e-12)
+    };
+    let mut order: Vec<usize> = (0..mix.len()).collect();
+    order.sort_by(|a, b| shape(mix[*a].0).total_cmp(&shape(mix[*b].0)).then(a.cmp(b)));
+    let mut phases = vec![0.0; mix.len()];
+    for (turn, i) in order.into_iter().enumerate() {
+        phases[i] = (turn as f64 * TURN).fract();
+    }
+    phases
 }
 
 /// A packing along a fluid optimum whose numbers of nodes are integer, or nearly: as many nodes, filled with their shares of
