@@ -3,7 +3,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -69,12 +68,6 @@ impl<T: Ord> PartialOrd for Shared<T> {
 impl<T: Ord> Ord for Shared<T> {
     fn cmp(&self, other: &Shared<T>) -> Ordering {
         if self.is_same(other) { Ordering::Equal } else { self.0.cmp(&other.0) }
-    }
-}
-
-impl<T: Hash> Hash for Shared<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
     }
 }
 

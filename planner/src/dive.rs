@@ -48,7 +48,8 @@ fn build_whole_nodes(
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         let mut built = 0;
-        let phases = if whole > 1 { phases(core, *o, mix) } else { Vec::new() };
+        // One node has nobody to take turns with.
+        let phases = if whole > 1 { phases(core, *o, mix) } else { vec![0.0; mix.len()] };
         while built < whole && packing.allows(core, *o) {
             let candidates: Vec<(u32, i64)> = core.offers[*o]
                 .items
@@ -60,15 +61,11 @@ fn build_whole_nodes(
             // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
             let mut start = vec![0_i64; candidates.len()];
             for (i, (g, pods)) in mix.iter().enumerate() {
-                let due = if phases.is_empty() {
-                    (pods * (built + 1) as f64 / nodes).floor() as i64 - placed[i]
-                } else {
-                    let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
-                    let most = (pods.floor() as i64 - placed[i]) / alike as i64;
-                    ((due / alike as f64 + phases[i]).floor() as i64).min(most)
-                };
+                let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
+                let most = (pods.floor() as i64 - placed[i]) / alike as i64;
+                let each = (due / alike as f64 + phases[i]).floor() as i64;
                 if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
-                    start[position] = due.max(0);
+                    start[position] = each.min(most).max(0);
                 }
             }
             let bias = vec![1.0; candidates.len()];
@@ -79,18 +76,17 @@ fn build_whole_nodes(
             }
             let enough = pattern.iter().map(|(g, count)| packing.left[*g as usize] / count).min();
             let alike = alike.min(enough.map_or(1, |enough| usize::try_from(enough).unwrap_or(1))).max(1);
-            for _ in 0..alike {
-                if !packing.allows(core, *o) {
-                    break;
-                }
-                for (i, (g, _)) in mix.iter().enumerate() {
-                    if let Ok(position) = pattern.binary_search_by_key(g, |(g, _)| *g) {
-                        placed[i] += pattern[position].1;
-                    }
-                }
-                let offer = right_size(core, guide, &pattern, packing, *o);
+            // What is right for the first is right for all of them, as long as limits allow it.
+            let offer = right_size(core, guide, &pattern, packing, *o);
+            let already = built;
+            while built < already + alike && packing.allows(core, offer) {
                 packing.push(core, PackedNode { offer: offer as u32, pattern: pattern.clone() });
                 built += 1;
+            }
+            for (i, (g, _)) in mix.iter().enumerate() {
+                if let Ok(position) = pattern.binary_search_by_key(g, |(g, _)| *g) {
+                    placed[i] += pattern[position].1 * (built - already) as i64;
+                }
             }
         }
     }

