@@ -43,6 +43,9 @@ pub(crate) fn accept(
             let launches = batch.waves.iter().flat_map(|wave| &wave.launches).chain(&batch.launches);
             launches.flat_map(|one| &one.pods).for_each(|pod| state.settle(&pod.uid, seen.now));
         }
+        if batch.waves.is_empty() {
+            look_again(state, seen);
+        }
         return;
     }
     if !batch.waves.is_empty() {
@@ -74,11 +77,13 @@ pub(crate) fn accept(
     look_again(state, seen);
 }
 
-/// What static pools lack still is worth a plan again after a while.
+/// What static pools lack or have to give back still is worth a plan again after a while.
 fn look_again(state: &mut State, seen: &Observation) {
-    let missing = statics::missing(state, seen);
+    let (missing, returns) = statics::wanted(state, seen);
+    let going: BTreeSet<&str> =
+        returns.keys().filter_map(|claim| Some(seen.claims.get(claim)?.pool.as_str())).collect();
     for pool in seen.statics.keys() {
-        if missing.contains_key(pool) {
+        if missing.contains_key(pool) || going.contains(pool.as_str()) {
             state.settle(&statics::key(pool), seen.now);
         } else if !statics::are_coming(state, seen, pool) {
             // While one is on its way it may be refused as the last one was.

@@ -27,7 +27,7 @@ pub(crate) fn removals(proposal: &Proposal) -> impl Iterator<Item = &Removal> {
 /// The first precondition of removals that does not hold. `begun`: who has come to a node since moves with the others.
 pub(crate) fn unmet(seen: &Observation, proposal: &Proposal, begun: bool) -> Option<Unmet> {
     let stale = |text: String| Some(Unmet::new(Ground::Stale, text));
-    for one in removals(proposal) {
+    for one in removals(proposal).chain(&proposal.returns) {
         let (action, name) = (&one.action, &one.claim);
         let Some(claim) = seen.claims.get(name) else {
             return stale(format!("{action}: NodeClaim {name} is gone"));
@@ -53,7 +53,8 @@ pub(crate) fn unmet(seen: &Observation, proposal: &Proposal, begun: bool) -> Opt
         if claim.instance.is_none() || claim.instance != node.instance {
             return stale(format!("{action}: NodeClaim {name} is not that of node {}", one.node));
         }
-        if let Some(pod) = newcomer(seen, one).filter(|_| !begun) {
+        // Nodes of static pools are drained with whatever is on them: no pod of theirs was read of.
+        if let Some(pod) = newcomer(seen, one).filter(|_| !begun && !proposal.waves.is_empty()) {
             return stale(format!("{action}: pod {pod} has come to the node since it was planned"));
         }
     }
@@ -84,8 +85,7 @@ fn pointless<'a>(seen: &Observation, proposal: &'a Proposal) -> Option<&'a str> 
         })
         .collect();
     let idle = |action: &&crate::review::ProposedAction| {
-        let name = crate::accept::name_of(&proposal.plan, &action.action, &action.pool);
-        action.pods.is_empty() && !wanted.contains(name.as_str())
+        action.pods.is_empty() && !wanted.contains(proposal.claim_of(action).as_str())
     };
     proposal.actions.iter().filter(|_| !proposal.waves.is_empty()).find(idle).map(|one| one.action.as_str())
 }
@@ -123,83 +123,31 @@ pub(crate) fn approve(waves: &mut [PlannedWave]) {
 mod tests {
     use super::*;
     use crate::accept::name_of;
-    use crate::request::{Intent, Request};
-    use crate::review::{ProposedAction, Verdict};
+    use crate::fixtures::{self, PLAN, agreed, id, leaver, node, nodes, on, pod_on, said, word, write};
+    use crate::removal::Place;
+    use crate::request::Intent;
+    use crate::review::ProposedAction;
     use crate::settings::{Mode, Review, Settings};
-    use crate::step::step;
     use crate::time::Time;
-    use crate::view::{Answer, Claim, Drain, Node, PlannedBatch, PlannedPod};
-    use crate::{Leaver, Place};
-    use stowage_models::consolidation::NodeReason;
-
-    const PLAN: &str = "sha256:a";
+    use crate::view::{Answer, Claim, Drain, PlannedBatch, PlannedPod};
 
     /// Two nodes, `a` and `b`, of which `a` goes: one pod of it to `b`, one to a machine that is launched for it and for a pod that waits.
     fn scene() -> Observation {
-        let mut seen =
-            Observation { now: Time(100_000), synced: true, leader: true, ..Observation::default() };
-        for n in ["a", "b"] {
-            let instance = Some(format!("i-{n}"));
-            let node = Node {
-                name: n.to_owned(),
-                uid: format!("uid-{n}"),
-                instance: instance.clone(),
-                ready: true,
-                ..Node::default()
-            };
-            seen.nodes.insert(n.to_owned(), node);
-            let claim = Claim {
-                name: format!("claim-{n}"),
-                ours: true,
-                instance,
-                launched: Some(Time(0)),
-                registered: Some(Time(0)),
-                initialized: Some(Time(0)),
-                ..Claim::default()
-            };
-            seen.claims.insert(claim.name.clone(), claim);
-        }
-        for (name, node) in [("one", Some("a")), ("two", Some("a")), ("new", None)] {
-            let pod = Pod {
-                uid: format!("uid-{name}"),
-                pending: node.is_none(),
-                node: node.map(str::to_owned),
-                drain: node.map(|_| Drain::default()),
-                ..Pod::default()
-            };
-            seen.pods.insert(PodRef(format!("default/{name}")), pod);
-        }
+        let mut seen = nodes(Time(100_000), &["a", "b"]);
+        fixtures::come(&mut seen, "one", "a");
+        fixtures::come(&mut seen, "two", "a");
+        seen.pods.insert(id("new"), Pod { uid: "uid-new".to_owned(), pending: true, ..Pod::default() });
         seen.proposals.insert(PLAN.to_owned(), proposal());
         seen
     }
 
     fn waiting() -> PlannedPod {
-        PlannedPod { id: PodRef("default/new".to_owned()), uid: "uid-new".to_owned(), direct: false }
+        PlannedPod { id: id("new"), uid: "uid-new".to_owned(), direct: false }
     }
 
     fn removal() -> Removal {
-        let to = |name: &str, to: Place| Leaver {
-            id: PodRef(format!("default/{name}")),
-            uid: format!("uid-{name}"),
-            owner: None,
-            to: Some(to),
-        };
         let launched = name_of(PLAN, "launch/new-0001", "default");
-        Removal {
-            plan: PLAN.to_owned(),
-            action: "remove/a".to_owned(),
-            wave: 1,
-            claim: "claim-a".to_owned(),
-            node: "a".to_owned(),
-            uid: "uid-a".to_owned(),
-            reason: NodeReason::Underutilized,
-            forced: false,
-            approved: false,
-            deadline: None,
-            pods: vec![to("one", Place::Node("b".to_owned())), to("two", Place::Claim(launched.clone()))],
-            needs: vec![launched],
-            since: Time(0),
-        }
+        fixtures::removal("a", vec![leaver("one", on("b")), leaver("two", Place::Claim(launched))])
     }
 
     fn proposal() -> Proposal {
@@ -230,40 +178,19 @@ mod tests {
             pods: vec![waiting()],
             ..Intent::default()
         };
-        let waves = vec![PlannedWave { launches: vec![intent], removals: vec![removal()] }];
-        let batch = PlannedBatch { plan: PLAN.to_owned(), waves, ..PlannedBatch::default() };
-        Answer::Verified { plan: PLAN.to_owned(), outcome: Ok(Box::new(batch)) }
+        agreed(vec![PlannedWave { launches: vec![intent], removals: vec![removal()] }])
     }
 
     fn state() -> State {
-        State::new(Settings { mode: Mode::Review, ..Settings::default() })
+        fixtures::state(Mode::Review)
     }
 
-    /// What is asked for about the plan, in words.
     fn play(state: &mut State, seen: &Observation) -> Vec<String> {
-        let (next, requests) = step(std::mem::take(state), seen);
-        *state = next;
-        let word = |request: &Request| match request {
-            Request::Verify { actions, .. } => Some(format!("verify {}", actions.join(" "))),
-            Request::Judge { verdict, .. } => Some(match verdict {
-                Verdict::Proposed => "proposed".to_owned(),
-                Verdict::Executing => "executing".to_owned(),
-                Verdict::Refused(unmet) => format!("{}: {}", unmet.ground.as_str(), unmet.text),
-            }),
-            Request::Intend(removal) => Some(format!("intend {} {}", removal.claim, removal.approved)),
-            Request::CreateClaim(_) => Some("create".to_owned()),
-            Request::Recheck { .. } => Some("recheck".to_owned()),
-            Request::Disrupt { node } => Some(format!("close {node}")),
-            Request::Leave { claim, .. } => Some(format!("leave {claim}")),
-            Request::Keep { why, .. } => Some(format!("keep: {why}")),
-            _ => None,
-        };
-        requests.iter().filter_map(word).collect()
+        said(state, seen, word)
     }
 
     fn intend(seen: &mut Observation, approved: bool) {
-        let since = seen.now;
-        seen.claims.get_mut("claim-a").expect("it").removal = Some(Removal { approved, since, ..removal() });
+        write(seen, Removal { approved, since: seen.now, ..removal() });
     }
 
     #[test]
@@ -271,7 +198,7 @@ mod tests {
         let (mut state, mut seen) = (state(), scene());
         assert_eq!(play(&mut state, &seen), ["verify launch/new-0001 remove/a"]);
         seen.answers = vec![verified()];
-        assert_eq!(play(&mut state, &seen), ["intend claim-a true"]);
+        assert_eq!(play(&mut state, &seen), ["intend claim-a, approved"]);
         seen.answers.clear();
         assert_eq!(
             play(&mut state, &seen),
@@ -289,19 +216,17 @@ mod tests {
         let ready = Some(seen.now);
         (coming.instance, coming.initialized, coming.registered) = (Some("i-c".to_owned()), ready, ready);
         seen.claims.insert(name, coming);
-        let node =
-            Node { name: "c".to_owned(), instance: Some("i-c".to_owned()), ready: true, ..Node::default() };
-        seen.nodes.insert("c".to_owned(), node);
-        assert_eq!(play(&mut state, &seen), ["recheck"]);
+        seen.nodes.insert("c".to_owned(), node("c"));
+        assert_eq!(play(&mut state, &seen), ["recheck 1"]);
         // What nobody has approved is let go of in review, unless removals need no approval.
         intend(&mut seen, false);
         assert_eq!(
             play(&mut State::new(state.settings.clone()), &seen),
-            ["keep: nodes are not removed any more"]
+            ["keep claim-a: nodes are not removed any more"]
         );
         let review = Review { removals: false, ..Review::default() };
         let unasked = Settings { mode: Mode::Review, review, ..Settings::default() };
-        assert_eq!(play(&mut State::new(unasked), &seen), ["recheck"]);
+        assert_eq!(play(&mut State::new(unasked), &seen), ["recheck 1"]);
         // Nor is anything begun that was not approved.
         let mut seen = scene();
         seen.proposals.get_mut(PLAN).expect("it").approved = false;
@@ -317,11 +242,11 @@ mod tests {
         seen.proposals.clear();
         let mut needless = removal();
         (needless.needs, needless.approved, needless.since) = (Vec::new(), true, seen.now);
-        seen.claims.get_mut("claim-a").expect("it").removal = Some(needless);
+        write(&mut seen, needless);
         let off = Settings { consolidate: false, ..state().settings };
-        assert_eq!(play(&mut State::new(off.clone()), &seen), ["recheck"]);
+        assert_eq!(play(&mut State::new(off.clone()), &seen), ["recheck 1"]);
         let stopped = Settings { stop: true, ..off };
-        assert_eq!(play(&mut State::new(stopped), &seen), ["keep: everything is stopped"]);
+        assert_eq!(play(&mut State::new(stopped), &seen), ["keep claim-a: everything is stopped"]);
         // Stopped before anything was written: it may begin when that is over.
         let (mut state, mut seen) = (state(), scene());
         play(&mut state, &seen);
@@ -337,12 +262,10 @@ mod tests {
     #[test]
     fn the_first_precondition_of_a_removal_that_does_not_hold_is_named() {
         type Change = fn(&mut Observation);
-        let gone =
-            |seen: &mut Observation, name: &str| drop(seen.pods.remove(&PodRef(format!("default/{name}"))));
+        let gone = |seen: &mut Observation, name: &str| drop(seen.pods.remove(&id(name)));
         let come = |seen: &mut Observation, tier: u8| {
             let drain = Some(Drain { tier, ..Drain::default() });
-            let pod = Pod { uid: "x".to_owned(), node: Some("a".to_owned()), drain, ..Pod::default() };
-            seen.pods.insert(PodRef("default/x".to_owned()), pod);
+            seen.pods.insert(id("x"), Pod { drain, ..pod_on("x", "a") });
         };
         let table: [(Change, &str); 10] = [
             (|seen| drop(seen.claims.remove("claim-a")), "Stale: remove/a: NodeClaim claim-a is gone"),
@@ -377,16 +300,9 @@ mod tests {
                 },
                 "Stale: remove/a: NodeClaim claim-a is not that of node a",
             ),
+            (|seen| drop(seen.pods.remove(&id("new"))), "Stale: launch/new-0001: pod default/new is gone"),
             (
-                |seen| drop(seen.pods.remove(&PodRef("default/new".to_owned()))),
-                "Stale: launch/new-0001: pod default/new is gone",
-            ),
-            (
-                |seen| {
-                    let pod = Pod { uid: "x".to_owned(), node: Some("a".to_owned()), ..Pod::default() };
-                    let pod = Pod { drain: Some(Drain::default()), ..pod };
-                    seen.pods.insert(PodRef("default/x".to_owned()), pod);
-                },
+                |seen| fixtures::come(seen, "x", "a"),
                 "Stale: remove/a: pod default/x has come to the node since it was planned",
             ),
         ];

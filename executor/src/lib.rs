@@ -23,6 +23,8 @@ mod batch;
 mod claims;
 mod drain;
 mod drift;
+#[cfg(test)]
+mod fixtures;
 mod garbage;
 mod lessons;
 mod messages;
@@ -33,6 +35,7 @@ mod removal;
 mod renewals;
 mod request;
 mod resume;
+mod returns;
 mod review;
 mod settings;
 mod slots;
@@ -60,7 +63,7 @@ pub use request::{
 pub use review::{Ground, Proposal, ProposedAction, Unmet, Verdict};
 pub use settings::{Mode, Review, Settings};
 pub use state::State;
-pub use statics::{STATIC_POOL, as_written};
+pub use statics::{STATIC_POOL, as_written, stand_in};
 pub use step::step;
 pub use stock::Stock;
 pub use successors::SUCCESSOR_GATE;

@@ -137,49 +137,6 @@ pub struct Hindrance {
     pub text: String,
 }
 
-/// A plan with removals, and how far it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Course {
-    plan: String,
-    waves: Vec<PlannedWave>,
-    /// The wave that is under way.
-    at: usize,
-    /// Since when.
-    since: Time,
-    /// Its removals are written, and its launches were asked for.
-    launched: bool,
-}
-
-impl Course {
-    /// Waves that nothing was done about yet.
-    pub(crate) fn new(plan: String, waves: Vec<PlannedWave>, now: Time) -> Course {
-        Course { plan, waves, at: 0, since: now, launched: false }
-    }
-
-    fn wave(&self) -> Option<&PlannedWave> {
-        self.waves.get(self.at)
-    }
-
-    /// Pods that the wave under way launches for and that nobody else must launch for.
-    pub(crate) fn pods(&self) -> impl Iterator<Item = (&str, &PlannedPod)> {
-        let launches = self.wave().into_iter().filter(|_| !self.launched).flat_map(|wave| &wave.launches);
-        launches.flat_map(|launch| &launch.pods).map(|pod| (self.plan.as_str(), pod))
-    }
-
-    /// Its first wave is being written: nothing of it is begun for sure.
-    pub(crate) fn is_beginning(&self, plan: &str) -> bool {
-        self.plan == plan && self.at == 0 && !self.launched
-    }
-
-    fn is_approved(&self) -> bool {
-        self.waves.iter().flat_map(|wave| &wave.removals).any(|removal| removal.approved)
-    }
-
-    pub(crate) fn has_intended(&self, removal: &Removal) -> bool {
-        self.plan == removal.plan && !self.launched
-    }
-}
-
 impl State {
     /// The plan with removals that is carried out.
     #[must_use]
@@ -242,8 +199,14 @@ fn may_go_on(state: &State, course: &Course) -> bool {
 pub(crate) fn proceed(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     let Some(mut course) = state.course.take() else { return };
     if !acts(state) || !may_go_on(state, &course) {
-        state.cut.insert(course.plan);
-        return;
+        // What goes by force goes in any mode: its pods must not be without what was to take its place.
+        let plan = course.plan.clone();
+        let forced = course.forced().filter(|course| acts(state) && may_go_on(state, course));
+        let Some(forced) = forced else {
+            state.cut.insert(plan);
+            return;
+        };
+        course = forced;
     }
     let no_launching = state.no_launching(seen.now).is_some();
     let onward = match course.launched {
@@ -404,15 +367,15 @@ pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     }
 }
 
-/// While everything is stopped: what was not left yet stays.
-pub(crate) fn undo(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
+/// While everything is stopped, or nothing is done any more: what was not left yet stays.
+pub(crate) fn undo(state: &mut State, seen: &Observation, why: &str, requests: &mut Vec<Request>) {
     abandon(state);
     for claim in seen.claims.values().filter(|claim| claim.ours && !claim.deleting) {
         let node = node_of(seen, claim.instance.as_deref().unwrap_or_default());
         // A taint that was under way may come after what it was for has gone.
         let closed_for_nothing = claim.initialized.is_some() && node.is_some_and(is_closed);
         if claim.removal.is_some() || closed_for_nothing {
-            keep(state, seen, claim, node, "everything is stopped".to_owned(), requests);
+            keep(state, seen, claim, node, why.to_owned(), requests);
         }
     }
 }
@@ -591,8 +554,10 @@ pub(crate) fn rechecked(
     }
 }
 
+mod course;
 mod looking;
 
+pub(crate) use course::Course;
 pub(crate) use looking::{asked, input, is_due, on_its_way, spoken_for};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use crate::accept::SLOT_TAINT;
 use crate::claims::node_of;
 use crate::request::Reason;
+use crate::returns;
 use crate::settings::Mode;
 use crate::state::State;
 use crate::statics;
@@ -28,7 +29,7 @@ pub(crate) struct Due<'a> {
 }
 
 /// Why a node has to go, if it does.
-fn due<'a>(seen: &Observation, claim: &'a Claim) -> Option<Due<'a>> {
+pub(crate) fn due<'a>(seen: &Observation, claim: &'a Claim) -> Option<Due<'a>> {
     if !claim.ours || claim.deleting || claim.initialized.is_none() {
         return None;
     }
@@ -45,50 +46,65 @@ fn due<'a>(seen: &Observation, claim: &'a Claim) -> Option<Due<'a>> {
     (!kept).then_some(Due { claim, why, forced })
 }
 
-/// Nodes of a pool that have to go and may, as things are set; those whose time has come first, then the oldest.
-fn all<'a>(state: &State, seen: &'a Observation, pool: &str) -> Vec<Due<'a>> {
+/// Nodes of a pool that have to go; those whose time has come first, then the oldest. First those that may, as things are set or because
+/// somebody has approved it, then the others.
+fn all<'a>(state: &State, seen: &'a Observation, pool: &str) -> (Vec<Due<'a>>, Vec<Due<'a>>) {
     let settings = &state.settings;
     let review = settings.mode == Mode::Review;
     let may_force = settings.mode == Mode::Auto || (review && !settings.review.forced);
-    // In review no plan says it, so it goes only where nothing of it needs approval.
+    // In review it goes by itself only where nothing of it needs approval.
     let may = settings.mode == Mode::Auto
         || (review && !settings.review.removals && !settings.launches_need_approval(UNKNOWN));
     let own = seen.claims.values().filter(|claim| claim.pool == pool);
     let mut all: Vec<Due<'_>> = own.filter_map(|claim| due(seen, claim)).collect();
-    all.retain(|one| if one.forced { may_force } else { may });
     all.sort_by_key(|one| (!one.forced, one.claim.created, &one.claim.name));
-    all
+    let approved = returns::approved(state, seen);
+    all.into_iter().partition(|one| {
+        (if one.forced { may_force } else { may }) || approved.contains(one.claim.name.as_str())
+    })
+}
+
+/// Nodes that have to go, need approval for that and have none, as many as may be on their way out beside those that go already.
+pub(crate) fn proposed<'a>(state: &State, seen: &'a Observation, pool: &str) -> Vec<Due<'a>> {
+    let (may, mut others) = all(state, seen, pool);
+    within_budgets(seen, pool, &mut others, statics::count(may.iter().filter(|one| !one.forced).count()));
+    others
 }
 
 /// How many these are.
 pub(crate) fn count(state: &State, seen: &Observation, pool: &str) -> i64 {
-    i64::try_from(all(state, seen, pool).len()).unwrap_or(i64::MAX)
+    statics::count(all(state, seen, pool).0.len())
 }
 
 /// Of these, those that the pool's budgets let be on their way out now.
 fn of_pool<'a>(state: &State, seen: &'a Observation, pool: &str) -> Vec<Due<'a>> {
+    let mut all = all(state, seen, pool).0;
+    within_budgets(seen, pool, &mut all, 0);
+    all
+}
+
+/// Leaves those that the pool's budgets let be on their way out now, beside so many others.
+fn within_budgets(seen: &Observation, pool: &str, all: &mut Vec<Due<'_>>, beside: i64) {
     let own = || seen.claims.values().filter(|claim| claim.pool == pool);
     let nodes = i64::try_from(own().count()).unwrap_or(i64::MAX);
     let away =
         own().filter(|claim| claim.deleting || (claim.initialized.is_some() && !is_ready(seen, claim)));
     let away = i64::try_from(away.count()).unwrap_or(i64::MAX);
     let budgets = seen.budgets.get(pool).map_or(&[][..], Vec::as_slice);
-    let mut all = all(state, seen, pool);
-    let mut chosen = 0;
+    let mut chosen = beside;
     all.retain(|one| {
         let goes = one.forced || chosen < room(budgets, one.why, nodes, seen.now).saturating_sub(away);
         chosen += i64::from(goes && !one.forced);
         goes
     });
-    all
 }
 
 /// Whatever it costs.
-const UNKNOWN: stowage_models::units::UsdMicros = stowage_models::units::UsdMicros(i64::MAX);
+pub(crate) const UNKNOWN: stowage_models::units::UsdMicros = stowage_models::units::UsdMicros(i64::MAX);
 
 /// Nodes that a pool has beyond those it says, while others are replaced.
 pub(crate) fn extra(state: &State, seen: &Observation, pool: &str) -> i64 {
-    i64::try_from(of_pool(state, seen, pool).len()).unwrap_or(i64::MAX)
+    statics::count(of_pool(state, seen, pool).len())
 }
 
 /// Those that may be given back now: as many as are open to pods beyond what the pool says, and those whose time has come.

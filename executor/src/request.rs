@@ -208,6 +208,8 @@ pub struct PlanInput {
     pub hopeless: BTreeMap<PodRef, String>,
     /// Nodes that static NodePools lack, by pool.
     pub statics: BTreeMap<String, i64>,
+    /// Claims of nodes that static NodePools give back once that is approved, with the reason.
+    pub returns: BTreeMap<String, NodeReason>,
     /// Nodes that are to go: they take no pods, whether or not they say so yet.
     pub leaving: BTreeSet<String>,
     /// Pods that are still on such nodes, by the node or claim where they are to go: their room there is spoken for.

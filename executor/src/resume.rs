@@ -5,31 +5,46 @@
 //! that have come to its nodes since, mostly successors of those that have left others, move with the rest if the referee has a place for
 //! them. A plan that this process has cut short stays so.
 
-use crate::accept;
 use crate::approved::{self, ProposedWave, removals};
-use crate::removal::{self, Course, PlannedWave, Removal};
-use crate::request::{Key, PlanInput, Request, Verb};
-use crate::review::{self, Proposal, ProposedAction, Unmet, Verdict};
-use crate::slots;
+use crate::removal::{Course, PlannedWave, Removal};
+use crate::request::Request;
+use crate::review::{self, Proposal, Unmet, Verdict};
 use crate::state::State;
 use crate::view::{Observation, PlannedBatch};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is left of a plan that was begun by somebody else, and of which nothing is carried out here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rest {
+    /// Waves with nodes that are there, with these, and with launches that have no claim.
+    proposal: Proposal,
+    /// Actions that somebody has to see to: launches without a claim, and removals that are not written, or were before what they need was
+    /// launched.
+    left: Vec<String>,
+}
+
+/// Looks at what is left of plans; whoever asks later in the step asks what is found here.
+pub(crate) fn look(state: &mut State, seen: &Observation) {
+    let there = |plan: &String| seen.executing.contains_key(plan) || seen.proposals.contains_key(plan);
+    state.cut.retain(there);
+    let open = seen.executing.iter().filter(|(_, proposal)| is_open(state, proposal));
+    let rests = open.map(|(plan, proposal)| (plan.clone(), rest(seen, proposal)));
+    state.rests = rests.filter(|(_, rest)| !rest.left.is_empty()).collect();
+}
 
 /// Does what is next for plans that were begun and of which nobody carries out the rest.
 pub(crate) fn tend(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
-    let there = |plan: &String| seen.executing.contains_key(plan) || seen.proposals.contains_key(plan);
-    state.cut.retain(there);
-    for (plan, proposal) in &seen.executing {
-        let left = left(seen, proposal);
-        if !is_open(state, proposal) || left.is_empty() {
+    for (plan, rest) in std::mem::take(&mut state.rests) {
+        if let Some(unmet) = review::unmet_of_rest(state, seen, &rest.proposal) {
+            refuse(state, seen, &plan, unmet, requests);
             continue;
         }
-        let rest = rest(seen, proposal);
-        if let Some(unmet) = review::unmet_of_rest(state, seen, &rest) {
-            refuse(state, seen, plan, unmet, requests);
-        } else if !review::waits(state, seen, &rest) {
-            verify(state, seen, plan, left, requests);
+        if !review::waits(state, seen, &rest.proposal) {
+            // What is written and goes on by itself speaks for room; what is asked about does not.
+            let beside = |removal: &Removal| removal.plan != plan || !rest.left.contains(&removal.action);
+            review::verify(state, seen, &plan, rest.left.clone(), (beside, BTreeMap::new()), requests);
         }
+        state.rests.insert(plan, rest);
     }
 }
 
@@ -41,17 +56,11 @@ pub(crate) fn is_intended(state: &State, seen: &Observation, removal: &Removal) 
 }
 
 impl State {
-    /// Whether further waves of a plan with removals are to come.
+    /// Whether further waves of a plan with removals are to come, as the last step found.
     #[must_use]
-    pub fn goes_on(&self, seen: &Observation, plan: &str) -> bool {
-        let rest = |proposal: &Proposal| is_open(self, proposal) && !left(seen, proposal).is_empty();
-        self.removing() == Some(plan) || seen.executing.get(plan).is_some_and(rest)
+    pub fn goes_on(&self, plan: &str) -> bool {
+        self.removing() == Some(plan) || self.rests.contains_key(plan)
     }
-}
-
-/// Whether any is.
-pub(crate) fn is_any_awaited(state: &State, seen: &Observation) -> bool {
-    seen.executing.values().any(|proposal| is_open(state, proposal) && !left(seen, proposal).is_empty())
 }
 
 /// It was begun by somebody else, and nothing of it is carried out here.
@@ -71,20 +80,12 @@ fn is_written(seen: &Observation, removal: &Removal) -> bool {
     written.is_some_and(|written| written.plan == removal.plan)
 }
 
-fn has_claim(state: &Proposal, seen: &Observation, action: &ProposedAction) -> bool {
-    seen.claims.contains_key(&accept::name_of(&state.plan, &action.action, &action.pool))
-}
-
-/// What of a plan is not done: waves with nodes that are there, with these, and with launches that have no claim.
-fn rest(seen: &Observation, proposal: &Proposal) -> Proposal {
-    let mut waves = Vec::new();
+/// What of a plan is not done.
+fn rest(seen: &Observation, proposal: &Proposal) -> Rest {
+    let (mut waves, mut left) = (Vec::new(), Vec::new());
+    let missing = proposal.actions.iter().filter(|one| !seen.claims.contains_key(&proposal.claim_of(one)));
+    let missing: BTreeSet<&str> = missing.map(|action| action.action.as_str()).collect();
     let mut launches: BTreeSet<&str> = BTreeSet::new();
-    let missing: BTreeSet<&str> = proposal
-        .actions
-        .iter()
-        .filter(|action| !has_claim(proposal, seen, action))
-        .map(|action| action.action.as_str())
-        .collect();
     for wave in &proposal.waves {
         let removals: Vec<Removal> =
             wave.removals.iter().filter(|removal| is_there(seen, removal)).cloned().collect();
@@ -93,7 +94,11 @@ fn rest(seen: &Observation, proposal: &Proposal) -> Proposal {
         }
         let own = wave.launches.iter().filter(|launch| missing.contains(launch.as_str()));
         launches.extend(own.clone().map(String::as_str));
-        waves.push(ProposedWave { launches: own.cloned().collect(), removals });
+        let own: Vec<String> = own.cloned().collect();
+        let unwritten = removals.iter().filter(|removal| !is_written(seen, removal) || !own.is_empty());
+        left.extend(unwritten.map(|removal| removal.action.clone()));
+        left.extend(own.iter().cloned());
+        waves.push(ProposedWave { launches: own, removals });
     }
     let gone: BTreeSet<String> = removals(proposal)
         .filter(|removal| !is_there(seen, removal))
@@ -101,52 +106,13 @@ fn rest(seen: &Observation, proposal: &Proposal) -> Proposal {
         .collect();
     let actions = proposal.actions.iter().filter(|action| launches.contains(action.action.as_str()));
     let versions = proposal.versions.iter().filter(|(object, _)| !gone.contains(*object));
-    Proposal {
+    let proposal = Proposal {
         actions: actions.cloned().collect(),
         versions: versions.map(|(object, version)| (object.clone(), version.clone())).collect(),
         waves,
         ..proposal.clone()
-    }
-}
-
-/// Names of the actions that somebody has to see to: launches without a claim, and removals that are not written, or were before what they
-/// need was launched.
-fn left(seen: &Observation, proposal: &Proposal) -> Vec<String> {
-    let rest = rest(seen, proposal);
-    let mut left = Vec::new();
-    for wave in &rest.waves {
-        let unwritten =
-            wave.removals.iter().filter(|removal| !is_written(seen, removal) || !wave.launches.is_empty());
-        left.extend(unwritten.map(|removal| removal.action.clone()));
-        left.extend(wave.launches.iter().cloned());
-    }
-    left
-}
-
-fn verify(
-    state: &mut State,
-    seen: &Observation,
-    plan: &str,
-    actions: Vec<String>,
-    requests: &mut Vec<Request>,
-) {
-    let key = Key { verb: Verb::Verify, object: plan.to_owned() };
-    if state.is_beside(&key, seen.now) {
-        return;
-    }
-    // What is written and goes on by itself speaks for room; what is asked about does not.
-    let asked = |removal: &Removal| removal.plan == plan && actions.contains(&removal.action);
-    let (leaving, moving) =
-        removal::spoken_for(seen, removal::on_its_way(seen).filter(|(_, removal)| !asked(removal)));
-    let input = PlanInput {
-        in_flight: slots::in_flight(state, seen),
-        smaller: state.lessons.smaller.clone(),
-        leaving,
-        moving,
-        ..PlanInput::default()
     };
-    let request = Request::Verify { plan: plan.to_owned(), actions, input: Box::new(input) };
-    state.ask(request, seen.now, requests);
+    Rest { proposal, left }
 }
 
 /// It is not carried out any further, and says why.
@@ -165,7 +131,7 @@ pub(crate) fn verified(
     requests: &mut Vec<Request>,
 ) {
     let Some(proposal) = seen.executing.get(plan).filter(|proposal| is_open(state, proposal)) else { return };
-    let rest = rest(seen, proposal);
+    let rest = rest(seen, proposal).proposal;
     match (review::unmet_of_rest(state, seen, &rest), outcome) {
         (Some(unmet), _) => refuse(state, seen, plan, unmet, requests),
         (None, Err(unmet)) => refuse(state, seen, plan, unmet.clone(), requests),
@@ -186,67 +152,26 @@ pub(crate) fn verified(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::removal::{Leaver, Place};
-    use crate::settings::{Mode, Settings};
-    use crate::step::step;
+    use crate::accept;
+    use crate::fixtures::{self, PLAN, agreed, come, leaver, nodes, on, said, word};
+    use crate::removal::Place;
+    use crate::review::ProposedAction;
+    use crate::settings::Mode;
     use crate::time::{MINUTE, Time};
-    use crate::view::{Answer, Claim, Drain, Node, Pod};
-    use stowage_models::consolidation::NodeReason;
-    use stowage_models::objects::PodRef;
+    use crate::view::Answer;
 
-    const PLAN: &str = "sha256:a";
     const POOL: &str = "NodePool/default";
 
-    fn id(name: &str) -> PodRef {
-        PodRef(format!("default/{name}"))
-    }
-
     fn removal(node: &str, wave: u32) -> Removal {
-        let to = Some(Place::Node("c".to_owned()));
-        let pod = Leaver { id: id(node), uid: format!("uid-pod-{node}"), owner: None, to };
-        Removal {
-            plan: PLAN.to_owned(),
-            action: format!("remove/{node}"),
-            wave,
-            claim: format!("claim-{node}"),
-            node: node.to_owned(),
-            uid: format!("uid-{node}"),
-            reason: NodeReason::Underutilized,
-            forced: false,
-            approved: false,
-            deadline: None,
-            pods: vec![pod],
-            needs: Vec::new(),
-            since: Time(0),
-        }
+        Removal { wave, ..fixtures::removal(node, vec![leaver(node, on("c"))]) }
     }
 
     /// Three nodes with a pod each, of a plan that removes `a` and then `b`; `a` is gone.
     fn scene() -> Observation {
-        let mut seen =
-            Observation { now: Time(100_000), synced: true, leader: true, ..Observation::default() };
-        for n in ["b", "c"] {
-            let (instance, since) = (Some(format!("i-{n}")), Some(Time(0)));
-            let node = Node {
-                name: n.to_owned(),
-                uid: format!("uid-{n}"),
-                instance: instance.clone(),
-                ready: true,
-                ..Node::default()
-            };
-            seen.nodes.insert(n.to_owned(), node);
-            seen.versions.insert(format!("Node/{n}"), format!("uid-{n}"));
-            let claim = Claim {
-                name: format!("claim-{n}"),
-                ours: true,
-                instance,
-                launched: since,
-                registered: since,
-                initialized: since,
-                ..Claim::default()
-            };
-            seen.claims.insert(claim.name.clone(), claim);
-            come(&mut seen, n, n);
+        let mut seen = nodes(Time(100_000), &["b", "c"]);
+        for node in ["b", "c"] {
+            seen.versions.insert(format!("Node/{node}"), format!("uid-{node}"));
+            come(&mut seen, node, node);
         }
         seen.versions.insert(POOL.to_owned(), "uid@1".to_owned());
         let versions = ["a", "b", "c"].map(|n| (format!("Node/{n}"), format!("uid-{n}")));
@@ -265,12 +190,6 @@ mod tests {
         seen
     }
 
-    fn come(seen: &mut Observation, name: &str, node: &str) {
-        let drain = Some(Drain { grace: 1_000, ..Drain::default() });
-        let (uid, node) = (format!("uid-pod-{name}"), Some(node.to_owned()));
-        seen.pods.insert(id(name), Pod { uid, node, drain, ..Pod::default() });
-    }
-
     fn write(seen: &mut Observation, node: &str, deleting: bool) {
         let written = Removal { approved: true, since: seen.now, ..removal(node, 2) };
         let claim = seen.claims.entry(format!("claim-{node}")).or_default();
@@ -279,33 +198,20 @@ mod tests {
     }
 
     fn verified() -> Answer {
-        let waves = vec![PlannedWave { launches: Vec::new(), removals: vec![removal("b", 1)] }];
-        let batch = PlannedBatch { plan: PLAN.to_owned(), waves, ..PlannedBatch::default() };
-        Answer::Verified { plan: PLAN.to_owned(), outcome: Ok(Box::new(batch)) }
+        agreed(vec![PlannedWave { launches: Vec::new(), removals: vec![removal("b", 1)] }])
     }
 
     fn state() -> State {
-        State::new(Settings { mode: Mode::Review, ..Settings::default() })
+        fixtures::state(Mode::Review)
     }
 
-    /// What is asked for about the plan, in words.
+    /// What is asked for about the plan, in words; what becomes of nodes that are written is told elsewhere.
     fn play(state: &mut State, seen: &Observation) -> Vec<String> {
-        let (next, requests) = step(std::mem::take(state), seen);
-        *state = next;
-        let word = |request: &Request| match request {
-            Request::Verify { actions, input, .. } => {
-                Some(format!("verify {} beside {:?}", actions.join(" "), input.leaving))
-            }
-            Request::Judge { verdict, .. } => match verdict {
-                Verdict::Refused(unmet) => Some(format!("{}: {}", unmet.ground.as_str(), unmet.text)),
-                other => Some(format!("{other:?}")),
-            },
-            Request::Intend(removal) => Some(format!("intend {} {}", removal.claim, removal.approved)),
-            Request::Plan { removals: true, .. } => Some("plan".to_owned()),
-            Request::Keep { why, .. } => Some(format!("keep: {why}")),
-            _ => None,
-        };
-        requests.iter().filter_map(word).collect()
+        said(state, seen, |request| match request {
+            Request::Verify { input, .. } => Some(format!("{} beside {:?}", word(request)?, input.leaving)),
+            Request::Recheck { .. } | Request::Leave { .. } | Request::Evict { .. } => None,
+            _ => word(request),
+        })
     }
 
     #[test]
@@ -314,7 +220,7 @@ mod tests {
         // A successor has come to a node of a later wave meanwhile: it moves, too, if the referee finds it a place.
         come(&mut seen, "successor", "b");
         assert_eq!(play(&mut state, &seen), ["verify remove/b beside {}"]);
-        assert!(state.goes_on(&seen, PLAN));
+        assert!(state.goes_on(PLAN));
         seen.answers = vec![verified()];
         play(&mut state, &seen);
         seen.answers.clear();
@@ -327,7 +233,7 @@ mod tests {
         seen.claims.remove("claim-b");
         seen.nodes.remove("b");
         assert_eq!(play(&mut state, &seen), Vec::<String>::new());
-        assert!(!state.goes_on(&seen, PLAN));
+        assert!(!state.goes_on(PLAN));
     }
 
     #[test]
@@ -336,7 +242,7 @@ mod tests {
         write(&mut seen, "a", true);
         assert_eq!(play(&mut state, &seen), ["verify remove/b beside {\"a\"}"]);
         seen.answers = vec![verified()];
-        assert_eq!(play(&mut state, &seen), ["intend claim-b true"]);
+        assert_eq!(play(&mut state, &seen), ["intend claim-b, approved"]);
     }
 
     #[test]
@@ -373,7 +279,7 @@ mod tests {
             change(&mut seen);
             let said = play(&mut state, &seen);
             assert!(said.contains(&words.to_owned()), "{words}: {said:?}");
-            assert!(!state.goes_on(&seen, PLAN));
+            assert!(!state.goes_on(PLAN));
             seen.now = seen.now.plus(MINUTE / 2);
             let again = play(&mut state, &seen);
             assert!(
@@ -419,7 +325,10 @@ mod tests {
         // Nobody goes on with it: it stays.
         seen.executing.clear();
         let said = play(&mut state, &seen);
-        assert!(said.iter().any(|one| one.starts_with("keep: what was to take its place")), "{said:?}");
+        assert!(
+            said.iter().any(|one| one.starts_with("keep claim-b: what was to take its place")),
+            "{said:?}"
+        );
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl Settings {
     /// if the rules say so of these.
     #[must_use]
     pub fn needs_approval(&self, batch: &PlannedBatch) -> bool {
-        self.need_approval(&batch.launches, &batch.waves)
+        (self.mode == Mode::Review && !batch.returns.is_empty())
+            || self.need_approval(&batch.launches, &batch.waves)
     }
 
     /// The same of launches and waves.

@@ -4,6 +4,7 @@ use crate::batch::Window;
 use crate::lessons::Lessons;
 use crate::removal::Course;
 use crate::request::{Draft, Key, Request};
+use crate::resume::Rest;
 use crate::settings::Settings;
 use crate::stock::Stock;
 use crate::successors::Successors;
@@ -72,6 +73,8 @@ pub struct State {
     pub(crate) begun: BTreeSet<String>,
     /// Plans with removals that were begun and are not carried out any further.
     pub(crate) cut: BTreeSet<String>,
+    /// What is left of plans that another process has begun, by digest.
+    pub(crate) rests: BTreeMap<String, Rest>,
     /// Instances of claims that the last listing did not have, and how many listings in a row.
     pub(crate) unseen: BTreeMap<String, u32>,
     /// By uid.

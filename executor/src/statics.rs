@@ -8,13 +8,15 @@
 use crate::claims;
 use crate::renewals;
 use crate::request::{Key, Reason, Request, Verb};
+use crate::returns;
 use crate::settings::Mode;
 use crate::state::State;
 use crate::view::{Claim, Drain, Observation};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::NodeReason;
 use stowage_models::labels;
-use stowage_models::objects::{Container, NodePool, Pod, PodSpec, Taint, TaintEffect, Toleration};
+use stowage_models::objects::{Container, NodePool, Pod, PodRef, PodSpec, Taint, TaintEffect, Toleration};
 use stowage_models::snapshot::Snapshot;
 
 /// Label and taint, in plans only, of nodes that a static pool launches.
@@ -59,27 +61,40 @@ pub(crate) fn are_coming(state: &State, seen: &Observation, pool: &str) -> bool 
         || seen.claims.values().any(|claim| claim.pool == pool && !claim.deleting && claim.instance.is_none())
 }
 
-/// Nodes that static pools lack. Where launches are approved, none: what nobody waits for is not proposed.
+/// Nodes that static pools lack, by pool.
 pub(crate) fn missing(state: &State, seen: &Observation) -> BTreeMap<String, i64> {
-    if state.settings.mode == Mode::Review && state.settings.review.launches {
-        return BTreeMap::new();
-    }
     let lack = |(pool, replicas): (&String, &i64)| {
-        let wanted = replicas.saturating_add(renewals::extra(state, seen, pool));
-        let missing = wanted.saturating_sub(present(state, seen, pool, true)).min(LAUNCHES_MAX);
+        let missing = lacking(state, seen, pool, *replicas, 0);
         (missing > 0).then(|| (pool.clone(), missing))
     };
     seen.statics.iter().filter_map(lack).collect()
 }
 
+/// The same with what is to be proposed, and the nodes that are to be given back in its stead, by claim.
+pub(crate) fn wanted(
+    state: &State,
+    seen: &Observation,
+) -> (BTreeMap<String, i64>, BTreeMap<String, NodeReason>) {
+    returns::proposed(state, seen, missing(state, seen))
+}
+
+/// Nodes that a pool lacks, with so many more in the place of others.
+pub(crate) fn lacking(state: &State, seen: &Observation, pool: &str, replicas: i64, instead: i64) -> i64 {
+    let wanted = replicas.saturating_add(renewals::extra(state, seen, pool)).saturating_add(instead);
+    wanted.saturating_sub(present(state, seen, pool, true)).clamp(0, LAUNCHES_MAX)
+}
+
+pub(crate) fn count(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
 /// Gives nodes back that static pools have too many of.
 pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
-    if state.settings.mode == Mode::Review && state.settings.review.forced {
-        return;
-    }
-    // No plan removes nodes of static pools. What is taken away is drained while there is time, and lacks from now on. In review, too: what
-    // goes by force waits for nobody there, unless the rules say so.
-    for claim in seen.claims.values().filter(|claim| seen.statics.contains_key(&claim.pool)) {
+    let review = state.settings.mode == Mode::Review;
+    // What is taken away is drained while there is time, and lacks from now on. In review, too: what goes by force waits for nobody there,
+    // unless the rules say so.
+    let may_force = !review || !state.settings.review.forced;
+    for claim in seen.claims.values().filter(|claim| may_force && seen.statics.contains_key(&claim.pool)) {
         if claim.ours && !claim.deleting && claim.notices.is_final() {
             claims::give_up(state, seen, &claim.name, Reason::Interrupted, requests);
         }
@@ -87,30 +102,48 @@ pub(crate) fn trim(state: &mut State, seen: &Observation, requests: &mut Vec<Req
     for (pool, replicas) in &seen.statics {
         renew(state, seen, pool, *replicas, requests);
     }
-    if state.settings.mode == Mode::Review && state.settings.review.removals {
-        return;
-    }
+    let asks = review && state.settings.review.removals;
+    let approved: BTreeSet<String> = returns::approved(state, seen).into_iter().map(str::to_owned).collect();
     for (pool, replicas) in &seen.statics {
-        // What is replaced, or is to be, goes before others do.
-        let wanted = replicas.saturating_add(renewals::count(state, seen, pool));
-        let surplus = present(state, seen, pool, false).saturating_sub(wanted);
-        let ours = seen.claims.values().filter(|claim| claim.pool == *pool && claim.ours && !claim.deleting);
-        let told = |claim: &&Claim| {
-            state.is_under_way(&Key { verb: Verb::DeleteClaim, object: claim.name.clone() }, seen.now)
-        };
-        // The view may be behind: who was told to go goes, and nobody in its place.
-        let (going, ours): (Vec<&Claim>, Vec<&Claim>) = ours.partition(told);
-        let surplus = usize::try_from(surplus).unwrap_or(0).saturating_sub(going.len());
-        if surplus == 0 {
-            continue;
-        }
-        let mut candidates: Vec<(Rank, &Claim)> =
-            ours.into_iter().map(|claim| (rank(seen, claim), claim)).collect();
-        candidates.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
-        for (_, claim) in candidates.into_iter().take(surplus) {
-            claims::give_up(state, seen, &claim.name, Reason::StaticScaleDown, requests);
+        for name in over(state, seen, pool, *replicas, |claim| !asks || approved.contains(&claim.name)) {
+            claims::give_up(state, seen, &name, Reason::StaticScaleDown, requests);
         }
     }
+}
+
+/// Claims of nodes that a pool has too many of, of those that may go.
+fn over(
+    state: &State,
+    seen: &Observation,
+    pool: &str,
+    replicas: i64,
+    may: impl Fn(&Claim) -> bool,
+) -> Vec<String> {
+    // What is replaced, or is to be, goes before others do.
+    let wanted = replicas.saturating_add(renewals::count(state, seen, pool));
+    let surplus = present(state, seen, pool, false).saturating_sub(wanted);
+    let ours = seen.claims.values().filter(|claim| claim.pool == pool && claim.ours && !claim.deleting);
+    let told = |claim: &&Claim| {
+        state.is_under_way(&Key { verb: Verb::DeleteClaim, object: claim.name.clone() }, seen.now)
+    };
+    // The view may be behind: who was told to go goes, and nobody in its place.
+    let (going, ours): (Vec<&Claim>, Vec<&Claim>) = ours.partition(told);
+    let surplus = usize::try_from(surplus).unwrap_or(0).saturating_sub(going.len());
+    let mut candidates: Vec<(Rank, &Claim)> =
+        ours.into_iter().filter(|claim| may(claim)).map(|claim| (rank(seen, claim), claim)).collect();
+    candidates.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
+    candidates.into_iter().take(surplus).map(|(_, claim)| claim.name.clone()).collect()
+}
+
+/// Those of a pool that are too many and that nobody has approved to go.
+pub(crate) fn surplus<'a>(state: &State, seen: &'a Observation, pool: &str, replicas: i64) -> Vec<&'a Claim> {
+    let approved = returns::approved(state, seen);
+    let all = over(state, seen, pool, replicas, |_| true).len();
+    let pending = seen.claims.values().filter(|claim| claim.pool == pool && !claim.deleting);
+    let pending = pending.filter(|claim| approved.contains(claim.name.as_str())).count();
+    let names = over(state, seen, pool, replicas, |claim| !approved.contains(claim.name.as_str()));
+    let names = names.iter().take(all.saturating_sub(pending));
+    names.filter_map(|name| seen.claims.get(name)).collect()
 }
 
 /// Gives back what has to go and is replaced.
@@ -138,6 +171,11 @@ fn rank(seen: &Observation, claim: &Claim) -> Rank {
     let pods = drained(seen, claim);
     let protected = is_any_protected(seen, &pods);
     (claim.instance.is_some(), !pods.is_empty(), protected, pods.len(), -claim.created.0)
+}
+
+/// Whether pods would have to leave the node of a claim.
+pub(crate) fn has_pods(seen: &Observation, claim: &Claim) -> bool {
+    !drained(seen, claim).is_empty()
 }
 
 /// Whether a pod on the node of a claim must not be disrupted.
@@ -187,6 +225,12 @@ pub(crate) fn expand(snapshot: &mut Snapshot, missing: &BTreeMap<String, i64>) {
         pool.taints.push(Taint { key, value, effect: TaintEffect::NoSchedule });
         snapshot.pods.extend((1..=*missing).map(|number| node_wanted(name, number)));
     }
+}
+
+/// Whether a pod of a plan stands for a node of a static pool; its uid, then.
+#[must_use]
+pub fn stand_in(pod: &PodRef, pool: &str) -> Option<String> {
+    pod.0.split_once('/').is_some_and(|(namespace, _)| namespace == NOWHERE).then(|| key(pool))
 }
 
 /// A pool as it is written.

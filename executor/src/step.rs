@@ -6,7 +6,7 @@ use crate::state::State;
 use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AGAIN, Time};
 use crate::view::{Answer, InstanceState, Observation};
 use crate::{accept, claims, garbage, notices, removal, resume, review, slots, statics, successors};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
 const PLANNING_MAX: i64 = 5 * DEADLINE;
@@ -28,6 +28,7 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         return (state, requests);
     }
     forget_what_is_gone(&mut state, seen);
+    resume::look(&mut state, seen);
     notices::learn(&mut state, seen);
     successors::tend(&mut state, seen, &mut requests);
     if state.settings.stop {
@@ -48,6 +49,9 @@ pub fn step(mut state: State, seen: &Observation) -> (State, Vec<Request>) {
         list(&mut state, seen, &mut requests);
         resume::tend(&mut state, seen, &mut requests);
         review::tend(&mut state, seen, &mut requests);
+    } else {
+        // Nodes that were closed before the mode changed are open to pods again.
+        removal::undo(&mut state, seen, "nodes are not removed in shadow mode", &mut requests);
     }
     plan(&mut state, seen, &mut requests);
     (state, requests)
@@ -63,7 +67,7 @@ fn stopped(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     for claim in seen.claims.values().filter(|claim| claim.ours) {
         claims::finish(state, seen, claim, requests);
     }
-    removal::undo(state, seen, requests);
+    removal::undo(state, seen, "everything is stopped", requests);
     // Reads only; a launch that was under way may have succeeded.
     list(state, seen, requests);
 }
@@ -219,9 +223,11 @@ fn look_at_room(state: &mut State, seen: &Observation) {
 fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     look_at_room(state, seen);
     let covered = slots::covered(state, seen);
-    let missing = statics::missing(state, seen);
+    let (missing, returns) = statics::wanted(state, seen);
+    let pools = returns.keys().filter_map(|claim| Some(&seen.claims.get(claim)?.pool));
+    let pools: BTreeSet<&String> = missing.keys().chain(pools).collect();
     let worth = |uid: &str| state.again.get(uid).is_none_or(|again| again.at <= seen.now);
-    let lacking = missing.keys().map(|pool| statics::key(pool)).filter(|key| worth(key));
+    let lacking = pools.into_iter().map(|pool| statics::key(pool)).filter(|key| worth(key));
     let waiting: BTreeSet<String> = seen
         .pods
         .values()
@@ -248,7 +254,10 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     }
     let mut input = Box::new(removal::input(state, seen));
     if !removals {
-        input.statics = missing;
+        // Pods that wait do not wait for the approval of what static pools give back.
+        let pods_wait = waiting.iter().any(|uid| !statics::is_key(uid));
+        (input.statics, input.returns) =
+            if pods_wait { (statics::missing(state, seen), BTreeMap::new()) } else { (missing, returns) };
     }
     let ticket = state.tickets + 1;
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {

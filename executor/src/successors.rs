@@ -133,79 +133,25 @@ fn has_left(seen: &Observation, removal: &Removal, leaver: &Leaver) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, close, id, leaver, nodes, on, pod_on, removal, said, state};
     use crate::settings::Settings;
-    use crate::step::step;
-    use crate::view::{Answer, Drain, Node};
-    use stowage_models::consolidation::NodeReason;
-    use stowage_models::objects::{Taint, TaintEffect};
+    use crate::view::Answer;
 
     const NOW: Time = Time(100_000);
 
-    fn id(name: &str) -> PodRef {
-        PodRef(format!("default/{name}"))
-    }
-
     /// Node `a` is drained: of its pods `one` and `two`, both of the owner `web`, the first was to go to `b` and the second to `c`.
     fn scene() -> Observation {
-        let mut seen = Observation { now: NOW, synced: true, leader: true, ..Observation::default() };
-        for n in ["a", "b", "c"] {
-            let instance = Some(format!("i-{n}"));
-            let node = Node {
-                name: n.to_owned(),
-                uid: format!("uid-{n}"),
-                instance: instance.clone(),
-                ready: true,
-                ..Node::default()
-            };
-            seen.nodes.insert(n.to_owned(), node);
-            let since = Some(Time(0));
-            let claim = Claim {
-                name: format!("claim-{n}"),
-                ours: true,
-                finalizer: true,
-                instance,
-                launched: since,
-                registered: since,
-                initialized: since,
-                ..Claim::default()
-            };
-            seen.claims.insert(claim.name.clone(), claim);
+        let mut seen = nodes(NOW, &["a", "b", "c"]);
+        close(&mut seen, "a");
+        for name in ["one", "two"] {
+            seen.pods.insert(id(name), Pod { owner: Some("web".to_owned()), ..pod_on(name, "a") });
         }
-        let key = labels::TAINT_DISRUPTED.to_owned();
-        let taint = Taint { key, value: String::new(), effect: TaintEffect::NoSchedule };
-        seen.nodes.get_mut("a").expect("a").taints.push(taint);
-        let mut pods = Vec::new();
-        for (name, to) in [("one", Place::Node("b".to_owned())), ("two", Place::Claim("claim-c".to_owned()))]
-        {
-            let pod = Pod {
-                uid: format!("uid-{name}"),
-                node: Some("a".to_owned()),
-                owner: Some("web".to_owned()),
-                drain: Some(Drain { grace: 1_000, ..Drain::default() }),
-                ..Pod::default()
-            };
-            pods.push(Leaver { id: id(name), uid: pod.uid.clone(), owner: None, to: Some(to) });
-            seen.pods.insert(id(name), pod);
-        }
-        let removal = Removal {
-            plan: "plan".to_owned(),
-            action: "remove/a".to_owned(),
-            wave: 1,
-            claim: "claim-a".to_owned(),
-            node: "a".to_owned(),
-            uid: "uid-a".to_owned(),
-            reason: NodeReason::Underutilized,
-            forced: false,
-            approved: false,
-            deadline: None,
-            pods,
-            needs: Vec::new(),
-            since: Time(0),
-        };
-        let removal = written(&seen, &removal);
+        let pods = vec![leaver("one", on("b")), leaver("two", Place::Claim("claim-c".to_owned()))];
+        let removal = written(&seen, &removal("a", pods));
         assert!(removal.since == NOW && removal.pods.iter().all(|pod| pod.owner.as_deref() == Some("web")));
+        fixtures::write(&mut seen, removal);
         let leaving = seen.claims.get_mut("claim-a").expect("it");
-        (leaving.deleting, leaving.deleted, leaving.removal) = (true, Some(NOW), Some(removal));
+        (leaving.deleting, leaving.deleted) = (true, Some(NOW));
         seen
     }
 
@@ -219,15 +165,9 @@ mod tests {
         seen.pods.insert(id(name), Pod { uid, owner, gated: true, ..Pod::default() });
     }
 
-    fn state(mode: Mode) -> State {
-        State::new(Settings { mode, ..Settings::default() })
-    }
-
     /// What is asked for about successors, in words.
     fn play(state: &mut State, seen: &Observation) -> Vec<String> {
-        let (next, requests) = step(std::mem::take(state), seen);
-        *state = next;
-        let word = |request: &Request| match request {
+        said(state, seen, |request| match request {
             Request::Expect { owners, until } => {
                 let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
                 Some(format!("expect [{}] for {} s", owners.join(" "), until.since(seen.now) / SECOND))
@@ -236,8 +176,7 @@ mod tests {
                 Some(format!("{} -> {}", pod.uid, node.as_deref().unwrap_or("anywhere")))
             }
             _ => None,
-        };
-        requests.iter().filter_map(word).collect()
+        })
     }
 
     #[test]

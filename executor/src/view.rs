@@ -223,6 +223,8 @@ pub struct PlannedBatch {
     pub settled: Vec<PlannedPod>,
     /// What is done in order, where nodes are removed; all launches are in here then.
     pub waves: Vec<crate::removal::PlannedWave>,
+    /// Claims of nodes that static pools would give back: never without approval.
+    pub returns: Vec<String>,
 }
 
 impl PlannedBatch {

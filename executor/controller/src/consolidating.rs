@@ -21,7 +21,7 @@ use stowage_models::schedule;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 use stowage_observe::View;
-use stowage_planner::{Limits, consolidate};
+use stowage_planner::consolidate;
 
 /// More than there is to save: nodes go only because they have to.
 const NOTHING: Ppm = Ppm(2 * Ppm::ONE);
@@ -126,13 +126,7 @@ fn decide(
         view.snapshot.node_claims.retain(may);
         view.snapshot.pods.retain(|pod| !pod.is_pending());
     }
-    let begun = Instant::now();
-    let limits = Limits {
-        time: options.plan_time,
-        threads: options.threads,
-        clock: Arc::new(move || begun.elapsed()),
-        cancel: None,
-    };
+    let limits = options.limits();
     let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
     let planned = consolidate(&view.snapshot, &view.catalog, &policy, &limits, &mut |_| {});
     let plan = planned.map_err(|error| error.to_string())?.plan;

@@ -33,7 +33,7 @@ pub(crate) fn batch(plan: &Plan, view: &PlanningView) -> PlannedBatch {
             Some(intent(launch, &as_written(pool), (view, &overlays), planned(&mut launch.pods.iter())))
         })
         .collect();
-    PlannedBatch { plan: plan.id.clone(), launches, settled, waves: Vec::new() }
+    PlannedBatch { plan: plan.id.clone(), launches, settled, ..PlannedBatch::default() }
 }
 
 /// The name of the action that carries a launch out.

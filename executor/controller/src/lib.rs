@@ -22,6 +22,7 @@ pub mod logs;
 mod metrics;
 mod objects;
 mod overlays;
+mod planning;
 mod plans;
 mod policy;
 mod pools;

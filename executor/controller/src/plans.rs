@@ -75,11 +75,16 @@ impl Plans {
         for (plan, proposal) in seen.executing.iter().filter(|(plan, _)| !self.over.contains(*plan)) {
             let gone = || {
                 let removals = proposal.waves.iter().flat_map(|wave| &wave.removals);
+                let removals = removals.chain(&proposal.returns);
                 let gone = removals.filter(|one| !seen.claims.contains_key(&one.claim));
                 gone.map(|one| (format!("-{}", one.claim), Fate::Pending)).collect()
             };
             let fresh = || Entry { all: proposal.count(), since: now, claims: gone(), told: None };
-            self.under_way.entry(plan.clone()).or_insert_with(fresh);
+            let entry = self.under_way.entry(plan.clone()).or_insert_with(fresh);
+            // What static pools give back by it is written nowhere else.
+            for one in &proposal.returns {
+                entry.claims.entry(format!("-{}", one.claim)).or_insert(Fate::Pending);
+            }
         }
         let ours = || seen.claims.values().filter(|claim| claim.ours && !claim.plan.is_empty());
         // One without a claim under way was over before this process began.
@@ -109,6 +114,12 @@ impl Plans {
         }
         let mut told = Vec::new();
         for (plan, entry) in &mut self.under_way {
+            // A node of a static pool that is to be given back, or goes.
+            let is_returned = |claim: &Claim| {
+                let of = seen.executing.get(plan).or_else(|| seen.proposals.get(plan));
+                of.filter(|one| claim.deleting || !one.has_lapsed(seen.now))
+                    .is_some_and(|one| one.returns.iter().any(|one| one.claim == claim.name))
+            };
             for (name, fate) in entry.claims.iter_mut().filter(|(_, fate)| **fate == Fate::Pending) {
                 *fate = match name.strip_prefix('-') {
                     None if !seen.claims.contains_key(name) => Fate::Failed,
@@ -118,6 +129,7 @@ impl Plans {
                         Some(claim) if claim.removal.as_ref().is_some_and(|one| one.plan == *plan) => {
                             Fate::Pending
                         }
+                        Some(claim) if is_returned(claim) => Fate::Pending,
                         Some(_) => Fate::Failed,
                     },
                 };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use stowage_api::Plan as PlanObject;
 use stowage_executor::{
     Ground, Intent, Observation, PlanInput, PlannedBatch, PlannedPod, Proposal, ProposedAction, Time, Unmet,
-    Verdict, planning_view,
+    Verdict, planning_view, stand_in,
 };
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan};
@@ -77,13 +77,12 @@ impl Proposals {
         waits.chain(begun).find(|(proposal, _)| proposal.plan == plan).map(|(_, body)| body.clone())
     }
 
-    /// Whether a plan that waits, or was rejected a while ago, has these launches for these pods.
-    pub(crate) fn has(&self, launches: &[Launch], reads: &Reads, now: Time) -> bool {
+    /// Whether a plan that waits, or was rejected a while ago, has these launches for these pods and gives the same nodes back.
+    pub(crate) fn has(&self, wanted: &Body, now: Time) -> bool {
         let mut known = self.0.values().filter_map(|entry| entry.known.as_ref());
         known.any(|(proposal, body)| {
-            proposal.expires > now
-                && body.as_ref().is_some_and(|body| body.launches == launches && body.reads == *reads)
-        }) || self.rejected(launches, reads, now)
+            proposal.expires > now && body.as_ref().is_some_and(|body| is_same(body, wanted))
+        }) || self.rejected(wanted, now)
     }
 
     /// Whether a plan that removes nodes waits, or was rejected a while ago, that is about as good: it has all nodes that have to go, and does
@@ -103,14 +102,17 @@ impl Proposals {
     }
 
     /// Rejected plans are no longer in review, and are not proposed again until they would have expired.
-    fn rejected(&self, launches: &[Launch], reads: &Reads, now: Time) -> bool {
+    fn rejected(&self, wanted: &Body, now: Time) -> bool {
         self.0.values().filter(|entry| entry.known.is_none() && entry.text.contains(REJECTED)).any(|entry| {
             let Ok(object) = serde_json::from_str::<PlanObject>(&entry.text) else { return false };
             expires(&object) > now
-                && stowage_review::open(&object.spec)
-                    .is_ok_and(|body| body.launches == launches && body.reads == *reads)
+                && stowage_review::open(&object.spec).is_ok_and(|body| is_same(&body, wanted))
         })
     }
+}
+
+fn is_same(one: &Body, other: &Body) -> bool {
+    one.launches == other.launches && one.reads == other.reads && one.waves == other.waves
 }
 
 /// Whether a plan with removals is about as good as another.
@@ -121,6 +123,7 @@ fn is_as_good(one: &Body, other: &Body) -> bool {
     };
     let (own, wanted) = (one.change(), other.change());
     !one.waves.is_empty()
+        && !one.statics
         && leaving(other, false).is_subset(&leaving(one, true))
         && wanted >= own.saturating_sub(own.saturating_abs() / 10)
 }
@@ -181,8 +184,14 @@ fn read(object_name: &str, text: &str) -> Option<(bool, Known)> {
             let movers = waves::movers(&body.waves);
             let action = |launch: &Launch| action(launch, &body.reads, &movers);
             proposal.actions = body.launches.iter().map(action).collect();
-            proposal.waves = waves::proposed(&proposal.plan, &body);
-            (!begun || !proposal.waves.is_empty()).then(|| (begun, (proposal, Some(Arc::new(body)))))
+            let waves = waves::proposed(&proposal.plan, &body);
+            if body.statics {
+                proposal.returns = waves.into_iter().flat_map(|wave| wave.removals).collect();
+            } else {
+                proposal.waves = waves;
+            }
+            let removes = !proposal.waves.is_empty() || !proposal.returns.is_empty();
+            (!begun || removes).then(|| (begun, (proposal, Some(Arc::new(body)))))
         }
         Err(broken) => {
             proposal.broken = Some(broken);
@@ -200,7 +209,12 @@ fn action(launch: &Launch, reads: &Reads, movers: &BTreeMap<&PodRef, &str>) -> P
     ProposedAction {
         action: intents::action(launch),
         pool: launch.node_pool.clone(),
-        pods: launch.pods.iter().filter(|pod| !movers.contains_key(pod)).map(pod).collect(),
+        pods: launch
+            .pods
+            .iter()
+            .filter(|pod| !movers.contains_key(pod) && stand_in(pod, &launch.node_pool).is_none())
+            .map(pod)
+            .collect(),
     }
 }
 
@@ -213,6 +227,10 @@ pub(crate) fn reads(
 ) -> Reads {
     let pods = launches.iter().flat_map(|launch| &launch.pods);
     let pods = pods.map(|pod| (pod.id.clone(), pod.uid.clone()));
+    // What stands for nodes of static pools is no pod, and there is no other of its name.
+    let nodes =
+        plan.launches.iter().flat_map(|launch| launch.pods.iter().map(move |pod| (pod, &launch.node_pool)));
+    let stand_ins = nodes.filter_map(|(pod, pool)| Some((pod.clone(), stand_in(pod, pool)?)));
     let leaving = waves::movers(waves).into_iter().map(|(pod, uid)| (pod.clone(), uid.to_owned()));
     let pools = launches.iter().map(|launch| format!("NodePool/{}", launch.pool));
     let classes = launches.iter().map(|launch| format!("EC2NodeClass/{}", launch.class));
@@ -226,7 +244,7 @@ pub(crate) fn reads(
         (object, version)
     };
     Reads {
-        pods: pods.chain(leaving).collect(),
+        pods: pods.chain(leaving).chain(stand_ins).collect(),
         versions: pools.chain(classes).chain(nodes).map(known).collect(),
     }
 }
@@ -243,7 +261,7 @@ pub(crate) async fn verify(
     (plan, body, actions): (String, Arc<Body>, Vec<String>),
     input: PlanInput,
 ) -> Result<Result<Box<PlannedBatch>, Unmet>, String> {
-    if !body.waves.is_empty() {
+    if !body.waves.is_empty() && !body.statics {
         return waves::verify(ports, view, classes, options, (plan, body, actions), input).await;
     }
     let snapshot = snapshot_now(ports, view, classes, &options)?;

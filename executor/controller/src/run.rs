@@ -7,11 +7,11 @@ use crate::consolidating;
 use crate::drift;
 use crate::events::Events;
 use crate::health::Health;
-use crate::intents;
 use crate::interruption::Listener;
 use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::planning::plan_now;
 use crate::plans::{Plans, Progress};
 use crate::policy;
 use crate::pools;
@@ -22,21 +22,20 @@ use crate::savings;
 use crate::tasks::{AbortOnDrop, Permits};
 use crate::telling;
 use crate::unwell;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::Client;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{
-    Answer, Awaited, Cloud, Key, Mode, PlanInput, PlannedBatch, Request, Settings, State, Time, Verb,
-    Verdict, planning_view, step,
+    Answer, Awaited, Cloud, Key, Mode, Request, Settings, State, Time, Verb, Verdict, step,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
 use stowage_observe::View;
-use stowage_planner::{Limits, plan};
+use stowage_planner::Limits;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -89,6 +88,13 @@ impl Options {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             namespace: "stowage-system".to_owned(),
         }
+    }
+
+    /// Limits of a plan that is made now.
+    pub(crate) fn limits(&self) -> Limits {
+        let begun = Instant::now();
+        let clock = Arc::new(move || begun.elapsed());
+        Limits { time: self.plan_time, threads: self.threads, clock, cancel: None }
     }
 }
 
@@ -401,7 +407,7 @@ impl Controller {
 
     /// Writes how far plans are, when it has changed.
     fn progress(&self, seen: &stowage_executor::Observation, state: &State) {
-        for one in self.plans().look(seen, |plan| state.goes_on(seen, plan), Instant::now()) {
+        for one in self.plans().look(seen, |plan| state.goes_on(plan), Instant::now()) {
             // Who writes it lives as long as this does.
             let _ = self.told.send(one);
         }
@@ -530,66 +536,4 @@ pub(crate) fn snapshot_with(
     }
     closing::close(&mut snapshot, &options.unavailable_zones, Timestamp::now());
     Ok(snapshot)
-}
-
-/// Plans what waits, has the referee check it, and publishes it.
-async fn plan_now(
-    ports: &Ports,
-    view: &View,
-    classes: &Classes,
-    proposals: &Mutex<Proposals>,
-    options: Arc<Options>,
-    input: PlanInput,
-) -> Result<PlannedBatch, String> {
-    // What is read first can only be older than what is planned: a change in between is found when the plan is to be carried out.
-    let versions = view.versions();
-    let snapshot = snapshot_now(ports, view, classes, &options)?;
-    let settings = options.settings.clone();
-    let live = ports.cloud.catalog();
-    let in_flight: BTreeSet<String> =
-        input.in_flight.iter().filter(|one| one.node.is_none()).map(|one| one.claim.clone()).collect();
-    let work = move || -> Result<_, String> {
-        let catalog = live.as_deref().unwrap_or(&options.catalog);
-        let view = planning_view(&snapshot, catalog, &input);
-        let begun = Instant::now();
-        let limits = Limits {
-            time: options.plan_time,
-            threads: options.threads,
-            clock: Arc::new(move || begun.elapsed()),
-            cancel: None,
-        };
-        let planned = plan(&view.snapshot, &view.catalog, &options.policy, &limits, &mut |_| {})
-            .map_err(|error| error.to_string())?;
-        let findings = stowage_checker::check(&view.snapshot, &view.catalog, &planned.plan);
-        if let Some(finding) = findings.first() {
-            return Err(format!("the referee refuses the plan: {finding:?}"));
-        }
-        Ok((planned.plan, view))
-    };
-    let begun = Instant::now();
-    let (plan, view) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;
-    telling::plan(&ports.metrics, &plan, begun.elapsed());
-    let mut batch = intents::batch(&plan, &view);
-    let unpublished = |error: String| format!("the plan is not published: {error}");
-    let now = Timestamp::now();
-    let spec = if settings.needs_approval(&batch) {
-        let reads = review::reads(&plan, &batch.launches, &[], &versions);
-        if lock(proposals).has(&plan.launches, &reads, Time(now.as_millisecond())) {
-            // It waits already.
-            return Ok(batch);
-        }
-        let expires = now + SignedDuration::from_millis(settings.review.expire_after);
-        stowage_review::proposal(&plan, reads, Vec::new(), &expires.to_string()).map_err(unpublished)?
-    } else {
-        stowage_review::published(&plan, policy::word(settings.mode), &[])
-    };
-    batch.plan.clone_from(&spec.digest);
-    if !plan.launches.is_empty() || !plan.unplaced.is_empty() {
-        publish::publish(&ports.client, &ports.leadership, &plan, spec, &view.left_out)
-            .await
-            .map_err(unpublished)?;
-    }
-    ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
-    ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
-    Ok(batch)
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use stowage_checker::{Leaving, check_removals, check_waves};
 use stowage_executor::{
     Ground, InFlight, Intent, Leaver, Observation, Place, PlanInput, PlannedBatch, PlannedWave, PlanningView,
-    ProposedWave, Removal, Time, Unmet, claim_name, client_token, planning_view,
+    ProposedWave, Removal, Time, Unmet, claim_name, client_token, planning_view, stand_in,
 };
 use stowage_models::catalog::Catalog;
-use stowage_models::consolidation::{ConsolidationPolicy, Wave as ModelWave};
+use stowage_models::consolidation::{ConsolidationPolicy, NodeReason, Wave as ModelWave};
+use stowage_models::labels;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{Launch, Plan};
 use stowage_models::schedule;
@@ -126,6 +127,57 @@ pub(crate) fn proposed(digest: &str, body: &Body) -> Vec<ProposedWave> {
         removals,
     };
     body.waves.iter().zip(removals).map(with).collect()
+}
+
+/// Nodes that static pools give back, as a wave for people to read; where pools lack more nodes than the plan launches for them, so many fewer
+/// that are to be replaced.
+pub(crate) fn returned(
+    plan: &Plan,
+    view: &PlanningView,
+    facts: &Observation,
+    (wanted, lacking): (&BTreeMap<String, NodeReason>, &BTreeMap<String, i64>),
+) -> Vec<Wave> {
+    let mut short = lacking.clone();
+    for launch in &plan.launches {
+        if launch.pods.iter().any(|pod| stand_in(pod, &launch.node_pool).is_some()) {
+            *short.entry(launch.node_pool.clone()).or_insert(0) -= 1;
+        }
+    }
+    let mut removals = Vec::new();
+    for (name, reason) in wanted {
+        let found = facts.claims.get(name).and_then(|claim| {
+            let mut nodes = facts.nodes.values();
+            Some((claim, nodes.find(|node| claim.instance.is_some() && node.instance == claim.instance)?))
+        });
+        let Some((claim, node)) = found else { continue };
+        if let Some(short) = short.get_mut(&claim.pool).filter(|short| **short > 0 && reason.is_departure()) {
+            *short -= 1;
+            continue;
+        }
+        let label = |key: &str| node.labels.get(key).cloned().unwrap_or_default();
+        let (kind, zone) = (label(labels::INSTANCE_TYPE), label(labels::ZONE));
+        let capacity_type = label(labels::CAPACITY_TYPE);
+        let price = view.catalog.get(&kind).and_then(|kind| kind.price(&zone, &capacity_type));
+        removals.push(stowage_review::Leaving {
+            node: node.name.clone(),
+            uid: node.uid.clone(),
+            claim: name.clone(),
+            reason: *reason,
+            forced: false,
+            deadline: None,
+            node_pool: claim.pool.clone(),
+            instance_type: kind,
+            zone,
+            capacity_type,
+            price: price.map(|price| price.usd).unwrap_or_default(),
+            pods: Vec::new(),
+        });
+    }
+    if removals.is_empty() {
+        return Vec::new();
+    }
+    let launches = plan.launches.iter().map(|launch| launch.slot.clone()).collect();
+    vec![Wave { launches, removals }]
 }
 
 /// Pods that leave nodes.

@@ -33,6 +33,10 @@ pub struct Body {
     /// What is done in order, where nodes are removed; each launch is in one of them then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<Wave>,
+    /// It is about static NodePools: its nodes are given back once as many are ready as their pools say, with whatever pods are on them, and not
+    /// wave by wave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub statics: bool,
     /// Pods that the same plan places on nodes that exist, by node: launches may rely on them being there.
     pub existing: BTreeMap<String, Vec<PodRef>>,
     /// What it relies on.
@@ -79,11 +83,13 @@ pub fn published(plan: &Plan, mode: &str, waves: &[Wave]) -> PlanSpec {
 /// # Errors
 /// If it is too large for an object of the API.
 pub fn proposal(plan: &Plan, reads: Reads, waves: Vec<Wave>, expires: &str) -> Result<PlanSpec, String> {
+    let statics = crate::waves::of(plan).is_none() && !waves.is_empty();
     let placed = plan.existing.iter().filter(|node| !node.pods.is_empty());
     let body = Body {
         policy: plan.policy.clone(),
         launches: plan.launches.clone(),
         waves,
+        statics,
         existing: placed.map(|node| (node.name.clone(), node.pods.clone())).collect(),
         reads,
     };
@@ -121,6 +127,9 @@ pub fn open(spec: &PlanSpec) -> Result<Body, String> {
     let prices = body.launches.iter().try_fold(0_i64, |sum, launch| sum.checked_add(launch.price.0));
     if body.launches.iter().any(|launch| launch.price.0 < 0) || prices.is_none_or(|sum| sum > PRICE_MAX) {
         return Err("the prices of its launches are no prices".to_owned());
+    }
+    if body.statics && body.waves.iter().flat_map(|wave| &wave.removals).any(|one| !one.pods.is_empty()) {
+        return Err("it says where pods of static NodePools go, which nobody sees to".to_owned());
     }
     if let Some(wrong) = waves::wrong(&body.waves, &body.launches, &body.reads.pods) {
         return Err(wrong);

@@ -1,6 +1,6 @@
 //! A plan for reviewers, in markdown.
 
-use crate::waves::{Target, Wave, of};
+use crate::waves::{Target, Wave, count, of, saved};
 use std::collections::BTreeMap;
 use stowage_models::consolidation::Consolidation;
 use stowage_models::plan::Plan;
@@ -24,7 +24,10 @@ pub fn summary(plan: &Plan, waves: &[Wave]) -> String {
     let pods: usize = plan.launches.iter().map(|launch| launch.pods.len()).sum();
     let mut text = match of(plan) {
         Some(consolidation) => removals(plan, consolidation, waves),
-        None => format!("### +{month}/month ({hour}/h): {nodes} nodes for {pods} pods, {proof}\n\n"),
+        None if waves.is_empty() => {
+            format!("### +{month}/month ({hour}/h): {nodes} nodes for {pods} pods, {proof}\n\n")
+        }
+        None => returns(plan, waves),
     };
     if nodes > 0 {
         text.push_str(
@@ -60,6 +63,31 @@ pub fn summary(plan: &Plan, waves: &[Wave]) -> String {
         "\nPrices: {}, on demand of {}, spot of {}.\n",
         plan.catalog.region, plan.catalog.on_demand_as_of, plan.catalog.spot_as_of
     ));
+    text
+}
+
+/// Nodes that static pools give back, and how many come in their place.
+fn returns(plan: &Plan, waves: &[Wave]) -> String {
+    let change = plan.summary.launch_cost.0.saturating_sub(saved(waves));
+    let sign = if change < 0 { '-' } else { '+' };
+    let hour = UsdMicros(change.saturating_abs());
+    let mut text = format!(
+        "### {sign}{}/month ({sign}{hour}/h): {} nodes of static NodePools go, {} come first; pods on them are evicted within their budgets and \
+         go where there is room\n\n| node | type | zone | capacity | nodepool | $/h | why |\n|---|---|---|---|---|---:|---|\n",
+        dollars(hour.per_month()),
+        count(waves),
+        plan.launches.len(),
+    );
+    let all = waves.iter().flat_map(|wave| &wave.removals);
+    for one in all.take(ROWS_MAX) {
+        let facts = [&one.node, &one.instance_type, &one.zone, &one.capacity_type, &one.node_pool];
+        let facts = facts.map(|text| cell(text)).join(" | ");
+        text.push_str(&format!("| {facts} | {} | {:?} |\n", one.price, one.reason));
+    }
+    if count(waves) > ROWS_MAX {
+        text.push_str(&format!("\n... and {} more nodes.\n", count(waves) - ROWS_MAX));
+    }
+    text.push('\n');
     text
 }
 

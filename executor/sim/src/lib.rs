@@ -8,6 +8,7 @@ mod cloud;
 mod faults;
 mod invariants;
 mod planner;
+mod plans;
 mod removals;
 mod requests;
 mod world;

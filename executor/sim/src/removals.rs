@@ -237,6 +237,9 @@ impl World {
                 claim.removal = Some(removal.clone());
             }
         }
+        if removal.forced {
+            self.cut_all(&removal.plan);
+        }
     }
 
     /// The referee and the API server look at nodes that are to go.
@@ -255,17 +258,26 @@ impl World {
         Answer::Rechecked(verdicts.collect())
     }
 
+    /// Why a node must stay, whoever has come to it.
+    pub(crate) fn must_stay(&self, removal: &Removal) -> Option<String> {
+        if self.nodes.get(&removal.node).is_none_or(|node| node.uid != removal.uid) {
+            return Some("the node is gone".to_owned());
+        }
+        let mut here = self.pods.iter().filter(|(_, (pod, _))| pod.node.as_ref() == Some(&removal.node));
+        let protected = here.find(|(_, (pod, _))| {
+            pod.drain.as_ref().and_then(|drain| drain.protected).is_some_and(|until| until > self.now)
+        });
+        protected.map(|(id, _)| format!("{} is protected", id.0))
+    }
+
     fn against(&self, removal: &Removal) -> Result<(), Hindrance> {
         let no = |text: String| Err(Hindrance { waits: false, text });
-        if self.nodes.get(&removal.node).is_none_or(|node| node.uid != removal.uid) {
-            return no("the node is gone".to_owned());
+        if let Some(why) = self.must_stay(removal) {
+            return no(why);
         }
         for (id, (pod, _)) in
             self.pods.iter().filter(|(_, (pod, _))| pod.node.as_ref() == Some(&removal.node))
         {
-            if pod.drain.as_ref().and_then(|drain| drain.protected).is_some_and(|until| until > self.now) {
-                return no(format!("{} is protected", id.0));
-            }
             if removal.pods.iter().all(|one| one.uid != pod.uid) {
                 return no(format!("{} has come", id.0));
             }
@@ -345,6 +357,9 @@ impl World {
             return;
         }
         claim.removal = None;
+        if let Some(plan) = plan {
+            self.cut(plan);
+        }
         if let Some(node) = node.and_then(|node| self.nodes.get_mut(node)) {
             node.taints.retain(|taint| taint.key != labels::TAINT_DISRUPTED);
         }

@@ -82,6 +82,11 @@ impl World {
             }
             Request::Show(_) => return None,
             Request::Verify { plan, actions, .. } => {
+                if let Some(rest) = self.rest_of(plan, actions) {
+                    *self.outcome.reviewed.entry("Gone on with").or_default() += u32::from(rest.is_ok());
+                    let outcome = rest.map(Box::new).map_err(|why| Unmet::new(Ground::Infeasible, why));
+                    return Some(Answer::Verified { plan: plan.clone(), outcome });
+                }
                 let found = self.proposals.get(plan).map(|(_, batch)| batch.clone()).unwrap_or_default();
                 let launches = actions.iter().filter(|action| action.starts_with("launch/")).count();
                 // The referee of this world knows limits, and who must not be disrupted.
@@ -227,8 +232,12 @@ impl World {
                 "Proposed"
             }
             Verdict::Executing => {
-                self.proposals.remove(plan);
+                self.begin(plan);
                 "Executing"
+            }
+            Verdict::Refused(_) if self.executing.contains_key(plan) => {
+                self.cut(plan);
+                "Cut short"
             }
             Verdict::Refused(unmet) => {
                 self.proposals.remove(plan);

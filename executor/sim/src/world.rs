@@ -3,6 +3,7 @@
 use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::invariants::Watch;
+use crate::plans::Begun;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_executor::{
     Answer, Claim, Drain, InstanceState, Mode, Node, Observation, PlannedBatch, Pod, Proposal, Review,
@@ -125,6 +126,10 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<(Time, u64), Answer>,
     /// Plans in review, and what each would launch.
     pub(crate) proposals: BTreeMap<String, (Proposal, PlannedBatch)>,
+    /// Plans that were approved and begun and remove nodes.
+    pub(crate) executing: BTreeMap<String, Begun>,
+    /// Plans of which it was said why they are not carried out to their end.
+    pub(crate) said: BTreeSet<String>,
     /// Plans that were approved, and what they launch; they are carried out as they are.
     pub(crate) approved: BTreeMap<String, PlannedBatch>,
     /// Things that happen at a time.
@@ -220,6 +225,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
         stopped: Time(0),
         answers: BTreeMap::new(),
         proposals: BTreeMap::new(),
+        executing: BTreeMap::new(),
+        said: BTreeSet::new(),
         approved: BTreeMap::new(),
         events: BTreeMap::new(),
         urgent: BTreeMap::new(),
@@ -307,6 +314,7 @@ impl World {
         if self.now >= self.down {
             self.act();
         }
+        self.end_plans();
         self.watch.look(&self.scenario, self.now, &self.claims, &self.cloud, &mut self.outcome.broken);
     }
 
@@ -516,7 +524,7 @@ impl World {
             leader: self.now >= self.follower,
             inputs: "same".to_owned(),
             urgent: self.urgent.keys().cloned().collect(),
-            executing: BTreeMap::new(),
+            executing: self.seen_executing(),
             proposals: self.proposals.iter().map(|(plan, (one, _))| (plan.clone(), one.clone())).collect(),
             versions: BTreeMap::new(),
             claims: self.view.0.clone(),
@@ -526,6 +534,9 @@ impl World {
         };
         let stop = self.now < self.stopped;
         self.state.settings.stop = stop;
+        if stop {
+            self.cut_all("");
+        }
         let (state, requests) = step(std::mem::take(&mut self.state), &seen);
         self.state = state;
         for request in requests {
@@ -580,6 +591,7 @@ impl World {
                 self.outcome.broken.push(format!("{}: not at rest", self.last_write.0));
             }
             self.outcome.broken.extend(rest);
+            self.outcome.broken.extend(self.unended().collect::<Vec<_>>());
         }
         self.outcome
     }

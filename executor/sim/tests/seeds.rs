@@ -114,11 +114,40 @@ fn nodes_go_in_review_as_approved_and_by_force_unasked() {
         }
     }
     println!("{left} nodes went, {reviewed:?}");
-    let all = ["Executing", "Infeasible", "Proposed", "Stale"];
+    let all = ["Completed", "Executing", "Infeasible", "Proposed", "Stale"];
     assert!(
         some().count() == 1 || (left > 10 && all.iter().all(|word| reviewed.contains_key(word))),
         "{reviewed:?}"
     );
+}
+
+/// The process ends all the time while approved plans are carried out: whoever follows goes on with each, to its last node, or it is said why
+/// one stays. Along the way nobody who is protected is evicted, no node goes before its replacement is ready, and no machine leaks.
+#[test]
+fn approved_plans_are_gone_on_with_after_a_crash() {
+    let (mut reviewed, mut crashes) = (std::collections::BTreeMap::new(), 0);
+    for seed in some() {
+        let faults = Faults { crash_before: 40, crash_after: 40, ..Faults::default() };
+        let scenario = Scenario {
+            review: true,
+            removals: true,
+            budgets: true,
+            protected: true,
+            faults_end: 60 * 60_000,
+            ..Scenario::new(seed, faults)
+        };
+        let outcome = run(&scenario);
+        assert_eq!(outcome.broken, Vec::<String>::new(), "STOWAGE_SEED={seed}");
+        assert!(outcome.unbound.is_empty(), "STOWAGE_SEED={seed}: {:?}", outcome.unbound);
+        crashes += outcome.crashes;
+        for (word, times) in outcome.reviewed {
+            *reviewed.entry(word).or_insert(0) += times;
+        }
+    }
+    println!("{crashes} crashes, {reviewed:?}");
+    let count = |word: &str| reviewed.get(word).copied().unwrap_or(0);
+    let many = count("Gone on with") > 3 && count("Completed after a crash") > 10 && crashes > 100;
+    assert!(some().count() == 1 || many, "{crashes} crashes, {reviewed:?}");
 }
 
 #[test]

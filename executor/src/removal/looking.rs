@@ -3,7 +3,6 @@
 use super::{Moving, Place, Removal, URGENT, URGENT_DOUBLINGS, acts, is_still_there};
 use crate::claims::node_of;
 use crate::request::PlanInput;
-use crate::resume;
 use crate::slots;
 use crate::state::State;
 use crate::time::{MINUTE, Time};
@@ -19,6 +18,7 @@ pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
         smaller: state.lessons.smaller.clone(),
         hopeless: state.lessons.hopeless(),
         statics: BTreeMap::new(),
+        returns: BTreeMap::new(),
         leaving,
         moving,
     }
@@ -88,7 +88,7 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
     }
     // What is approved goes on first.
     let busy = state.course.is_some()
-        || resume::is_any_awaited(state, seen)
+        || !state.rests.is_empty()
         || on_its_way(seen).any(|(claim, _)| !claim.deleting);
     let late = seen.now.since(due) >= every;
     !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()

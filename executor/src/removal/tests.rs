@@ -1,108 +1,42 @@
 //! Nodes that go, step by step.
 
 use super::*;
+use crate::fixtures::{
+    self, PLAN, claim, come, come_protected, leaver, node, nodes, on, said, word, write as intend,
+};
 use crate::step::step;
-use crate::view::{Answer, Drain, Pod};
+use crate::view::Answer;
 use crate::{Offering, Settings};
-use stowage_models::objects::{Taint, TaintEffect};
 use stowage_models::units::UsdMicros;
 
 const START: i64 = 1_000_000;
 
 fn settings() -> Settings {
-    Settings { mode: Mode::Auto, ..Settings::default() }
-}
-
-fn node(name: &str) -> Node {
-    Node {
-        name: name.to_owned(),
-        uid: format!("uid-{name}"),
-        instance: Some(format!("i-{name}")),
-        ready: true,
-        ..Node::default()
-    }
-}
-
-fn claim(name: &str, node: &str) -> Claim {
-    Claim {
-        name: name.to_owned(),
-        ours: true,
-        finalizer: true,
-        pool: "default".to_owned(),
-        instance: Some(format!("i-{node}")),
-        launched: Some(Time(0)),
-        registered: Some(Time(0)),
-        initialized: Some(Time(0)),
-        ..Claim::default()
-    }
+    fixtures::settings(Mode::Auto)
 }
 
 /// Two nodes of ours, a pod on the first, which is to move to the second.
 fn scene() -> Observation {
-    let mut seen = Observation { now: Time(START), synced: true, leader: true, ..Observation::default() };
-    for n in ["a", "b"] {
-        seen.nodes.insert(n.to_owned(), node(n));
-        seen.claims.insert(format!("claim-{n}"), claim(&format!("claim-{n}"), n));
-    }
-    let drain = Some(Drain { grace: 30_000, ..Drain::default() });
-    let pod = Pod { uid: "uid-web".to_owned(), node: Some("a".to_owned()), drain, ..Pod::default() };
-    seen.pods.insert(PodRef("default/web".to_owned()), pod);
+    let mut seen = nodes(Time(START), &["a", "b"]);
+    come(&mut seen, "web", "a");
     seen
 }
 
 fn removal(to: Place) -> Removal {
-    let needs = match &to {
-        Place::Claim(claim) => vec![claim.clone()],
-        Place::Node(_) => Vec::new(),
-    };
-    let web =
-        Leaver { id: PodRef("default/web".to_owned()), uid: "uid-web".to_owned(), owner: None, to: Some(to) };
-    Removal {
-        plan: "plan".to_owned(),
-        action: "remove/a".to_owned(),
-        wave: 1,
-        claim: "claim-a".to_owned(),
-        node: "a".to_owned(),
-        uid: "uid-a".to_owned(),
-        reason: NodeReason::Underutilized,
-        forced: false,
-        approved: false,
-        deadline: None,
-        pods: vec![web],
-        needs,
-        since: Time(START),
-    }
+    Removal { since: Time(START), ..fixtures::removal("a", vec![leaver("web", to)]) }
+}
+
+/// The same of the other node, which has no such pod.
+fn other(to: Place) -> Removal {
+    Removal { since: Time(START), ..fixtures::removal("b", vec![leaver("web", to)]) }
 }
 
 fn close(seen: &mut Observation) {
-    let key = labels::TAINT_DISRUPTED.to_owned();
-    let taint = Taint { key, value: String::new(), effect: TaintEffect::NoSchedule };
-    seen.nodes.get_mut("a").expect("it").taints.push(taint);
-}
-
-fn intend(seen: &mut Observation, removal: Removal) {
-    seen.claims.get_mut("claim-a").expect("it").removal = Some(removal);
-}
-
-/// What is asked for about removals, in words.
-fn words(requests: &[Request]) -> Vec<String> {
-    let word = |request: &Request| match request {
-        Request::Intend(removal) => Some(format!("intend {}", removal.claim)),
-        Request::CreateClaim(_) => Some("create".to_owned()),
-        Request::Recheck { removals, .. } => Some(format!("recheck {}", removals.len())),
-        Request::Disrupt { node } => Some(format!("close {node}")),
-        Request::Leave { claim, .. } => Some(format!("leave {claim}")),
-        Request::Keep { claim, plan, .. } => Some(format!("keep {claim} {}", plan.is_some())),
-        Request::Evict { pod } => Some(format!("evict {}", pod.uid)),
-        _ => None,
-    };
-    requests.iter().filter_map(word).collect()
+    fixtures::close(seen, "a");
 }
 
 fn play(state: &mut State, seen: &Observation) -> Vec<String> {
-    let (next, requests) = step(std::mem::take(state), seen);
-    *state = next;
-    words(&requests)
+    said(state, seen, word)
 }
 
 fn verdict(seen: &mut Observation, verdict: Result<(), Hindrance>) {
@@ -113,7 +47,7 @@ fn verdict(seen: &mut Observation, verdict: Result<(), Hindrance>) {
 fn a_node_is_looked_at_before_and_after_it_is_closed() {
     let mut state = State::new(settings());
     let mut seen = scene();
-    intend(&mut seen, removal(Place::Node("b".to_owned())));
+    intend(&mut seen, removal(on("b")));
     assert_eq!(play(&mut state, &seen), ["recheck 1"]);
     verdict(&mut seen, Ok(()));
     assert_eq!(play(&mut state, &seen), ["close a"]);
@@ -131,7 +65,7 @@ fn a_node_is_looked_at_before_and_after_it_is_closed() {
 fn a_verdict_from_before_it_was_closed_is_not_enough() {
     let mut state = State::new(settings());
     let mut seen = scene();
-    intend(&mut seen, removal(Place::Node("b".to_owned())));
+    intend(&mut seen, removal(on("b")));
     play(&mut state, &seen);
     // Somebody else has closed it meanwhile; the answer is to a question asked before.
     close(&mut seen);
@@ -144,29 +78,31 @@ fn what_is_protected_lets_the_node_stay_at_any_moment() {
     for closed in [false, true] {
         let mut state = State::new(settings());
         let mut seen = scene();
-        intend(&mut seen, removal(Place::Node("b".to_owned())));
+        intend(&mut seen, removal(on("b")));
         if closed {
             close(&mut seen);
         }
-        let drain = Some(Drain { protected: Some(Time(i64::MAX)), ..Drain::default() });
-        let pod = Pod { uid: "uid-job".to_owned(), node: Some("a".to_owned()), drain, ..Pod::default() };
-        seen.pods.insert(PodRef("default/job".to_owned()), pod);
-        assert_eq!(play(&mut state, &seen), ["keep claim-a true"], "closed: {closed}");
+        come_protected(&mut seen, "job", "a");
+        assert_eq!(
+            play(&mut state, &seen),
+            ["keep claim-a: pod default/job must not be disrupted"],
+            "closed: {closed}"
+        );
     }
     // By the referee, who knows more.
     let mut state = State::new(settings());
     let mut seen = scene();
-    intend(&mut seen, removal(Place::Node("b".to_owned())));
+    intend(&mut seen, removal(on("b")));
     play(&mut state, &seen);
     verdict(&mut seen, Err(Hindrance { waits: false, text: "no".to_owned() }));
-    assert_eq!(play(&mut state, &seen), ["keep claim-a true"]);
+    assert_eq!(play(&mut state, &seen), ["keep claim-a: no"]);
 }
 
 #[test]
 fn what_waits_waits_and_not_for_ever() {
     let mut state = State::new(settings());
     let mut seen = scene();
-    intend(&mut seen, removal(Place::Node("b".to_owned())));
+    intend(&mut seen, removal(on("b")));
     assert_eq!(play(&mut state, &seen), ["recheck 1"]);
     verdict(&mut seen, Err(Hindrance { waits: true, text: "no budget".to_owned() }));
     assert_eq!(play(&mut state, &seen), Vec::<String>::new());
@@ -174,7 +110,7 @@ fn what_waits_waits_and_not_for_ever() {
     seen.now = seen.now.plus(crate::time::SETTLE);
     assert_eq!(play(&mut state, &seen), ["recheck 1"]);
     seen.now = Time(START + REMOVAL_MAX);
-    assert_eq!(play(&mut state, &seen), ["keep claim-a true"]);
+    assert_eq!(play(&mut state, &seen), ["keep claim-a: it could not go for too long"]);
 }
 
 #[test]
@@ -186,11 +122,12 @@ fn nothing_is_done_before_its_replacement_is_ready_and_a_lost_one_undoes_it() {
     (coming.initialized, coming.registered) = (None, None);
     seen.claims.insert("claim-c".to_owned(), coming.clone());
     assert_eq!(play(&mut state, &seen), Vec::<String>::new());
+    let stays = "keep claim-a: what was to take its place, claim-c, is not launched";
     let mut lost = seen.clone();
     lost.claims.get_mut("claim-c").expect("it").deleting = true;
-    assert_eq!(play(&mut State::new(settings()), &lost), ["keep claim-a true"]);
+    assert_eq!(play(&mut State::new(settings()), &lost), [stays]);
     lost.claims.remove("claim-c");
-    assert_eq!(play(&mut State::new(settings()), &lost), ["keep claim-a true"]);
+    assert_eq!(play(&mut State::new(settings()), &lost), [stays]);
     (coming.initialized, coming.registered) = (Some(Time(START)), Some(Time(START)));
     seen.claims.insert("claim-c".to_owned(), coming);
     assert_eq!(play(&mut state, &seen), Vec::<String>::new(), "its node is not there");
@@ -203,15 +140,30 @@ fn a_stop_opens_what_was_closed() {
     for closed in [false, true] {
         let mut state = State::new(Settings { stop: true, ..settings() });
         let mut seen = scene();
-        intend(&mut seen, removal(Place::Node("b".to_owned())));
+        intend(&mut seen, removal(on("b")));
         if closed {
             close(&mut seen);
         }
-        assert_eq!(play(&mut state, &seen), ["keep claim-a true"]);
+        assert_eq!(play(&mut state, &seen), ["keep claim-a: everything is stopped"]);
         // But what is left is left, and waits.
         seen.claims.get_mut("claim-a").expect("it").deleting = true;
         assert_eq!(play(&mut State::new(Settings { stop: true, ..settings() }), &seen), Vec::<String>::new());
     }
+}
+
+#[test]
+fn shadow_mode_opens_what_was_closed_and_begins_nothing() {
+    let shadow = || State::new(Settings { mode: Mode::Shadow, ..settings() });
+    let mut seen = scene();
+    intend(&mut seen, removal(on("b")));
+    close(&mut seen);
+    assert_eq!(play(&mut shadow(), &seen), ["keep claim-a: nodes are not removed in shadow mode"]);
+    // Nodes of others, and what is left already, are left alone.
+    seen.claims.get_mut("claim-a").expect("it").ours = false;
+    assert_eq!(play(&mut shadow(), &seen), Vec::<String>::new());
+    let left = seen.claims.get_mut("claim-a").expect("it");
+    (left.ours, left.deleting) = (true, true);
+    assert_eq!(play(&mut shadow(), &seen), Vec::<String>::new());
 }
 
 #[test]
@@ -220,12 +172,12 @@ fn other_modes_and_settings_undo_too_and_a_closed_node_without_reason_is_opened(
         [Settings { mode: Mode::Review, ..settings() }, Settings { remove_every: None, ..settings() }]
     {
         let mut seen = scene();
-        intend(&mut seen, removal(Place::Node("b".to_owned())));
-        assert_eq!(play(&mut State::new(settings), &seen), ["keep claim-a true"]);
+        intend(&mut seen, removal(on("b")));
+        assert_eq!(play(&mut State::new(settings), &seen), ["keep claim-a: nodes are not removed any more"]);
     }
     let mut seen = scene();
     close(&mut seen);
-    assert_eq!(play(&mut State::new(settings()), &seen), ["keep claim-a false"]);
+    assert_eq!(play(&mut State::new(settings()), &seen), ["keep claim-a: it is not to go"]);
     // One that somebody deletes is drained.
     seen.claims.get_mut("claim-a").expect("it").deleting = true;
     assert_eq!(play(&mut State::new(settings()), &seen), ["evict uid-web"]);
@@ -242,9 +194,7 @@ fn what_goes_by_force_is_closed_at_once_and_waits_no_longer_than_there_is_time()
     seen.claims.insert("claim-c".to_owned(), coming);
     intend(&mut seen, forced);
     // Even what is protected does not keep it.
-    let drain = Some(Drain { protected: Some(Time(i64::MAX)), ..Drain::default() });
-    let pod = Pod { uid: "uid-job".to_owned(), node: Some("a".to_owned()), drain, ..Pod::default() };
-    seen.pods.insert(PodRef("default/job".to_owned()), pod);
+    come_protected(&mut seen, "job", "a");
     let mut state = State::new(settings());
     assert_eq!(play(&mut state, &seen), ["close a"]);
     close(&mut seen);
@@ -271,13 +221,10 @@ fn intent() -> Intent {
 
 #[test]
 fn intent_is_written_before_anything_is_launched_and_waves_follow_one_another() {
-    let name = accept::name_of("plan", "launch/new-0001", "default");
+    let name = accept::name_of(PLAN, "launch/new-0001", "default");
     let first = PlannedWave { launches: vec![intent()], removals: vec![removal(Place::Claim(name.clone()))] };
-    let mut other = removal(Place::Node("c".to_owned()));
-    (other.claim, other.node, other.uid) = ("claim-b".to_owned(), "b".to_owned(), "uid-b".to_owned());
-    let second = PlannedWave { launches: Vec::new(), removals: vec![other] };
-    let batch =
-        PlannedBatch { plan: "plan".to_owned(), waves: vec![first, second], ..PlannedBatch::default() };
+    let second = PlannedWave { launches: Vec::new(), removals: vec![other(on("c"))] };
+    let batch = PlannedBatch { plan: PLAN.to_owned(), waves: vec![first, second], ..PlannedBatch::default() };
     let mut seen = scene();
     let mut state = State::new(settings());
     begin(&mut state, &seen, &batch);
@@ -287,7 +234,7 @@ fn intent_is_written_before_anything_is_launched_and_waves_follow_one_another() 
     intend(&mut seen, removal(Place::Claim(name.clone())));
     assert_eq!(play(&mut state, &seen), ["create"]);
     let mut coming = claim(&name, "c");
-    coming.plan = "plan".to_owned();
+    coming.plan = PLAN.to_owned();
     seen.claims.insert(name.clone(), coming);
     seen.nodes.insert("c".to_owned(), node("c"));
     assert_eq!(play(&mut state, &seen), ["recheck 1"]);
@@ -313,17 +260,15 @@ fn intent_is_written_before_anything_is_launched_and_waves_follow_one_another() 
 
 #[test]
 fn a_plan_goes_no_further_than_it_would_be_begun_as_things_are_set() {
-    let name = accept::name_of("plan", "launch/new-0001", "default");
-    let first = PlannedWave { launches: Vec::new(), removals: vec![removal(Place::Node("b".to_owned()))] };
-    let mut other = removal(Place::Claim(name));
-    (other.claim, other.node, other.uid) = ("claim-b".to_owned(), "b".to_owned(), "uid-b".to_owned());
-    let second = PlannedWave { launches: vec![intent()], removals: vec![other] };
+    let name = accept::name_of(PLAN, "launch/new-0001", "default");
+    let first = PlannedWave { launches: Vec::new(), removals: vec![removal(on("b"))] };
+    let second = PlannedWave { launches: vec![intent()], removals: vec![other(Place::Claim(name))] };
     let plan = |forced: bool, approved: bool| {
         let mut waves = vec![first.clone(), second.clone()];
         for removal in waves.iter_mut().flat_map(|wave| &mut wave.removals) {
             (removal.forced, removal.approved) = (forced, approved);
         }
-        PlannedBatch { plan: "plan".to_owned(), waves, ..PlannedBatch::default() }
+        PlannedBatch { plan: PLAN.to_owned(), waves, ..PlannedBatch::default() }
     };
     let review = Settings { mode: Mode::Review, ..settings() };
     let asking = crate::Review { forced: true, ..crate::Review::default() };
@@ -342,14 +287,14 @@ fn a_plan_goes_no_further_than_it_would_be_begun_as_things_are_set() {
         play(&mut state, &seen);
         intend(&mut seen, batch.waves[0].removals[0].clone());
         play(&mut state, &seen);
-        assert_eq!(state.removing(), Some("plan"));
+        assert_eq!(state.removing(), Some(PLAN));
         // Between its waves.
         seen.claims.remove("claim-a");
         seen.nodes.remove("a");
         state.settings = changed.clone();
         let mut said = play(&mut state, &seen);
         said.extend(play(&mut state, &seen));
-        assert_eq!(said.contains(&"intend claim-b".to_owned()), goes_on, "{said:?} {changed:?}");
+        assert_eq!(said.iter().any(|one| one.starts_with("intend claim-b")), goes_on, "{said:?} {changed:?}");
         assert_eq!(state.removing().is_some(), goes_on);
     }
 }
@@ -357,7 +302,7 @@ fn a_plan_goes_no_further_than_it_would_be_begun_as_things_are_set() {
 #[test]
 fn only_what_goes_by_force_cuts_short_what_was_approved() {
     let plan = |plan: &str, approved: bool, forced: bool| {
-        let removal = removal(Place::Node("b".to_owned()));
+        let removal = removal(on("b"));
         let removal = Removal { plan: plan.to_owned(), approved, forced, ..removal };
         let waves = vec![PlannedWave { launches: Vec::new(), removals: vec![removal] }];
         PlannedBatch { plan: plan.to_owned(), waves, ..PlannedBatch::default() }
@@ -372,10 +317,80 @@ fn only_what_goes_by_force_cuts_short_what_was_approved() {
     }
 }
 
+/// A node that goes by force and one that does not, each for a machine of its own, in a plan whose mode changes to review once it is written.
+#[test]
+fn what_goes_by_force_has_its_replacement_though_the_rest_of_its_plan_may_not_go_on() {
+    let name = |action: &str| accept::name_of(PLAN, action, "default");
+    let launch = |action: &str| Intent { action: action.to_owned(), ..intent() };
+    let forced = Removal {
+        forced: true,
+        reason: NodeReason::Interrupted,
+        deadline: Some(Time(START + 120_000)),
+        ..removal(Place::Claim(name("launch/one")))
+    };
+    let launches = vec![launch("launch/one"), launch("launch/two")];
+    let wave = PlannedWave { launches, removals: vec![forced, other(Place::Claim(name("launch/two")))] };
+    let batch = PlannedBatch { plan: PLAN.to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    let (mut state, mut seen) = (State::new(settings()), scene());
+    begin(&mut state, &seen, &batch);
+    assert_eq!(play(&mut state, &seen), ["intend claim-a", "intend claim-b"]);
+    for removal in &batch.waves[0].removals {
+        intend(&mut seen, removal.clone());
+    }
+    state.settings.mode = Mode::Review;
+    let said = play(&mut state, &seen);
+    assert!(said.contains(&"keep claim-b: nodes are not removed any more".to_owned()), "{said:?}");
+    let created: Vec<&String> = state.drafts.keys().collect();
+    assert_eq!(created, [&name("launch/one")], "for the one that goes, and no other");
+    // Until it is ready the node is closed and not left.
+    let mut coming = claim(&name("launch/one"), "c");
+    (coming.initialized, coming.registered) = (None, None);
+    seen.claims.insert(coming.name.clone(), coming);
+    close(&mut seen);
+    seen.claims.get_mut("claim-b").expect("it").removal = None;
+    let said = play(&mut state, &seen);
+    assert!(!said.contains(&"leave claim-a".to_owned()), "{said:?}");
+    // Where it would need approval, too, nothing of it follows.
+    state.settings.review.forced = true;
+    play(&mut state, &seen);
+    assert_eq!(state.removing(), None);
+}
+
+/// What was approved is cut short by what goes by force: nobody leaves a node whose replacement is not there.
+#[test]
+fn what_is_cut_short_leaves_no_node_without_its_replacement() {
+    let name = accept::name_of(PLAN, "launch/new-0001", "default");
+    let approved = Removal { approved: true, ..removal(Place::Claim(name.clone())) };
+    let wave = PlannedWave { launches: vec![intent()], removals: vec![approved.clone()] };
+    let batch = PlannedBatch { plan: PLAN.to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    let by_force = Removal { plan: "second".to_owned(), forced: true, ..other(on("a")) };
+    let wave = PlannedWave { launches: Vec::new(), removals: vec![by_force] };
+    let second = PlannedBatch { plan: "second".to_owned(), waves: vec![wave], ..PlannedBatch::default() };
+    for launched in [false, true] {
+        let (mut state, mut seen) = (State::new(settings()), scene());
+        begin(&mut state, &seen, &batch);
+        play(&mut state, &seen);
+        intend(&mut seen, approved.clone());
+        if launched {
+            assert_eq!(play(&mut state, &seen), ["create"]);
+            let mut coming = claim(&name, "c");
+            (coming.initialized, coming.registered) = (None, None);
+            seen.claims.insert(name.clone(), coming);
+        }
+        accept::accept(&mut state, &seen, &second, &mut Vec::new());
+        assert_eq!(state.removing(), Some("second"));
+        let said = play(&mut state, &seen);
+        // Written and not launched for, it stays; launched for, it waits for that.
+        let kept = said.iter().any(|one| one.starts_with("keep claim-a: what was to take its place"));
+        assert_eq!(kept, !launched, "{said:?}");
+        assert!(!said.iter().any(|one| one.ends_with(" a") || one == "leave claim-a"), "{said:?}");
+    }
+}
+
 #[test]
 fn room_is_spoken_for_where_pods_are_to_go() {
     let mut seen = scene();
-    intend(&mut seen, removal(Place::Node("b".to_owned())));
+    intend(&mut seen, removal(on("b")));
     let state = State::new(settings());
     let known = input(&state, &seen);
     assert_eq!(known.leaving, ["a".to_owned()].into());

@@ -4,7 +4,7 @@
 
 use crate::common::LATER;
 use crate::common::scene::{Scene, until};
-use crate::remove::{all_ready, at_rest, done_to_pods, is_closed, nodes};
+use crate::shrinking::{all_ready, at_rest, done_to_pods, is_closed, nodes};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

@@ -4,6 +4,7 @@
 use crate::common::LATER;
 use crate::common::outcome::settled;
 use crate::common::scene::{Scene, USER, until};
+use crate::shrinking::ready;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -21,17 +22,6 @@ use stowage_executor::Settings;
 use stowage_fake_cloud::Script;
 
 const REPLICAS: usize = 6;
-
-async fn ready(pods: &Api<Pod>) -> Vec<Pod> {
-    let mut found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-    found.retain(|pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_ready =
-            conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-        is_ready && pod.metadata.deletion_timestamp.is_none()
-    });
-    found
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_emptied_within_budgets_before_it_goes() {

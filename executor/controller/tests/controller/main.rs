@@ -22,6 +22,7 @@ mod restart;
 mod review;
 mod review_removals;
 mod shadow;
+mod shrinking;
 mod spot;
 mod statics;
 mod stop;

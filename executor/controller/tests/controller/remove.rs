@@ -2,10 +2,13 @@
 //! within their budgets, what is protected stays; a stop in the middle leaves no node closed. Shown by the API server's own audit log.
 
 use crate::common::LATER;
-use crate::common::scene::{Scene, USER, until};
+use crate::common::scene::{Scene, until};
+use crate::shrinking::{
+    APPS, REPLICAS, WANTED, all_ready, app, at_first_none_goes, at_rest, done_to_pods, is_closed, nodes,
+    ready, set_consolidation, shrinks, too_large,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -15,107 +18,6 @@ use std::time::Duration;
 use stowage_api::{NodeClaim, Plan};
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
-use stowage_fake_cloud::Script;
-
-pub(crate) const APPS: usize = 3;
-pub(crate) const REPLICAS: usize = 8;
-
-fn app(n: usize) -> String {
-    format!("app-{n}")
-}
-
-/// Deployments of pods that are ready soon and end quickly, each with a budget that lets one of its pods be away.
-pub(crate) async fn deploy(scene: &Scene) {
-    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
-    let budgets: Api<PodDisruptionBudget> = Api::namespaced(scene.client.clone(), "test");
-    for n in 0..APPS {
-        let name = app(n);
-        let container = json!({
-            "name": "main", "image": "none", "resources": { "requests": { "cpu": "1500m", "memory": "1Gi" } },
-        });
-        let deployment = json!({
-            "metadata": { "name": name },
-            "spec": {
-                "replicas": REPLICAS, "selector": { "matchLabels": { "app": name } },
-                "template": { "metadata": { "labels": { "app": name } }, "spec": {
-                    "containers": [container], "terminationGracePeriodSeconds": 1,
-                } },
-            },
-        });
-        let deployment = serde_json::from_value(deployment).expect("a Deployment");
-        deployments.create(&PostParams::default(), &deployment).await.expect("it is created");
-        let budget = json!({
-            "metadata": { "name": name },
-            "spec": { "maxUnavailable": 1, "selector": { "matchLabels": { "app": name } } },
-        });
-        let budget = serde_json::from_value(budget).expect("a budget");
-        budgets.create(&PostParams::default(), &budget).await.expect("it is created");
-    }
-}
-
-pub(crate) async fn scale(scene: &Scene, replicas: usize) {
-    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
-    for n in 0..APPS {
-        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-        deployments.patch(&app(n), &PatchParams::default(), &patch).await.expect("it is scaled");
-    }
-}
-
-/// Pods that are ready and not on their way out.
-async fn ready(pods: &Api<Pod>) -> Vec<Pod> {
-    let mut found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-    found.retain(|pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_ready =
-            conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-        is_ready && pod.metadata.deletion_timestamp.is_none()
-    });
-    found
-}
-
-pub(crate) async fn all_ready(pods: &Api<Pod>, count: usize) -> Result<(), String> {
-    let found = ready(pods).await.len();
-    if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
-}
-
-pub(crate) async fn nodes(scene: &Scene) -> Vec<Node> {
-    let nodes: Api<Node> = Api::all(scene.client.clone());
-    nodes.list(&ListParams::default()).await.expect("nodes").items
-}
-
-pub(crate) fn is_closed(node: &Node) -> bool {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    taints.into_iter().flatten().any(|taint| taint.key == "karpenter.sh/disrupted")
-}
-
-/// A cluster whose pods have become fewer than it was made for.
-pub(crate) async fn too_large(scene: &Scene, pods: &Api<Pod>) -> usize {
-    scene.types(&["m6a.xlarge"]).await;
-    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "30%" }] } } })).await;
-    deploy(scene).await;
-    eventually("all ready", LATER, || all_ready(pods, APPS * REPLICAS)).await.expect("they are ready");
-    let before = nodes(scene).await.len();
-    scale(scene, REPLICAS * 6 / 10).await;
-    eventually("fewer", LATER, || all_ready(pods, APPS * (REPLICAS * 6 / 10))).await.expect("they are fewer");
-    before
-}
-
-/// Nothing is on its way: no claim is to go, none is being deleted, no node is closed.
-pub(crate) async fn at_rest(scene: &Scene) -> Result<usize, String> {
-    let claims: Api<NodeClaim> = Api::all(scene.client.clone());
-    let found = claims.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-    let leaving = found.iter().filter(|claim| {
-        claim.metadata.deletion_timestamp.is_some() || claim.annotations().contains_key("stowage.dev/removal")
-    });
-    let (leaving, closed) =
-        (leaving.count(), nodes(scene).await.iter().filter(|node| is_closed(node)).count());
-    let (live, nodes) = (scene.live(), nodes(scene).await.len());
-    if leaving + closed == 0 && live == found.len() && nodes == live {
-        Ok(live)
-    } else {
-        Err(format!("{leaving} claims leave, {closed} nodes closed, {live} machines, {nodes} nodes"))
-    }
-}
 
 /// Pods that plans move, by `namespace/name`, and nodes that they remove.
 async fn planned_moves(scene: &Scene) -> (BTreeSet<String>, BTreeSet<String>) {
@@ -127,28 +29,6 @@ async fn planned_moves(scene: &Scene) -> (BTreeSet<String>, BTreeSet<String>) {
         nodes.extend(action.node.clone());
     }
     (pods, nodes)
-}
-
-/// What the controller did to pods: evicted, and deleted, as `namespace/name`.
-pub(crate) fn done_to_pods(scene: &Scene) -> (Vec<String>, Vec<String>) {
-    let audit = scene.cluster.audit().expect("the audit log");
-    let ours = audit.iter().filter(|one| one["impersonatedUser"]["username"] == USER);
-    let (mut evicted, mut deleted) = (Vec::new(), Vec::new());
-    for one in ours.filter(|one| one["objectRef"]["resource"] == "pods") {
-        let object = &one["objectRef"];
-        let name = format!(
-            "{}/{}",
-            object["namespace"].as_str().unwrap_or_default(),
-            object["name"].as_str().unwrap_or_default()
-        );
-        let done = one["responseStatus"]["code"].as_i64().is_some_and(|code| code < 300);
-        if done && object["subresource"] == "eviction" {
-            evicted.push(name);
-        } else if one["verb"] == "delete" {
-            deleted.push(name);
-        }
-    }
-    (evicted, deleted)
 }
 
 /// What was seen along the way.
@@ -190,11 +70,7 @@ fn watch(pods: Api<Pod>) -> (Arc<Mutex<Watched>>, tokio::task::JoinHandle<()>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     let replica = scene.replica("one", Settings::default()).await;
     let before = too_large(&scene, &pods).await;
     // One pod must stay where it is.
@@ -203,20 +79,11 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
     pods.patch(&protected, &PatchParams::default(), &Patch::Merge(mark)).await.expect("it is marked");
     let (watched, watching) = watch(pods.clone());
     let begun = std::time::Instant::now();
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
-    let wanted = APPS * (REPLICAS * 6 / 10);
-    // 14 pods of 1.5 cores on nodes of 4: two on each.
-    let fewest = wanted.div_ceil(2);
-    eventually("it shrinks", 2 * LATER, async || {
-        let live = at_rest(&scene).await?;
-        all_ready(&pods, wanted).await?;
-        if live <= fewest { Ok(()) } else { Err(format!("{live} nodes, {fewest} are enough")) }
-    })
-    .await
-    .expect("it shrinks");
+    set_consolidation(&scene, "auto").await;
+    shrinks(&scene, &pods).await;
     eprintln!("{before} nodes -> {} in {:.1} s", scene.live(), begun.elapsed().as_secs_f64());
     watching.abort();
-    assert!(before > fewest, "{before} nodes were there before");
+    assert!(before > WANTED.div_ceil(2), "{before} nodes were there before");
     let (planned, removed) = planned_moves(&scene).await;
     let watched = std::mem::take(&mut *watched.lock().expect("what was seen"));
     for (app, least) in &watched.least {
@@ -260,14 +127,10 @@ async fn a_cluster_shrinks_to_the_planned_nodes_within_budgets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_in_the_middle_leaves_no_node_closed() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     let replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    set_consolidation(&scene, "auto").await;
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
     // As soon as one is to go.
     loop {
@@ -303,14 +166,8 @@ async fn a_stop_in_the_middle_leaves_no_node_closed() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(done_to_pods(&scene).0.len(), evicted.len(), "pods were evicted while everything was stopped");
     scene.change_policy(json!({ "spec": { "stop": false } })).await;
-    let wanted = APPS * (REPLICAS * 6 / 10);
-    eventually("it shrinks", 2 * LATER, async || {
-        let live = at_rest(&scene).await?;
-        all_ready(&pods, wanted).await?;
-        if live <= wanted.div_ceil(2) { Ok(()) } else { Err(format!("{live} nodes")) }
-    })
-    .await
-    .expect("it goes on");
+    // It goes on.
+    shrinks(&scene, &pods).await;
     scene.seen();
     replica.task.abort();
 }
@@ -318,11 +175,7 @@ async fn a_stop_in_the_middle_leaves_no_node_closed() {
 /// One node that has become too large for what is left on it is replaced: the new one is ready before the pod has to leave the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_is_ready_before_anything_is_evicted() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     scene.types(&["m6a.large", "m6a.4xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), "test");
@@ -352,7 +205,7 @@ async fn a_replacement_is_ready_before_anything_is_evicted() {
         Ok(node.labels().get("node.kubernetes.io/instance-type").cloned().unwrap_or_default())
     };
     assert_eq!(kind().await.expect("its node"), "m6a.4xlarge");
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    set_consolidation(&scene, "auto").await;
     eventually("one small node", 2 * LATER, async || {
         let live = at_rest(&scene).await?;
         all_ready(&pods, 1).await?;

@@ -1,35 +1,31 @@
 //! Goal: wherever the controller ends while nodes go, whoever follows goes on or undoes it; and what is bound to a node a moment before it is
 //! closed, and must not be disrupted, lets it stay.
 
-use crate::common::LATER;
 use crate::common::outcome::settled;
-use crate::common::scene::{Scene, USER, until};
+use crate::common::scene::until;
 use crate::common::trap::{Trap, When};
-use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, is_closed, nodes, too_large};
+use crate::shrinking::{
+    at_a_time, at_first_none_goes, done_to_pods, follow, is_closed, nodes, set_consolidation, shrinks,
+    too_large,
+};
 use http::Method;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Event;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use stowage_api::NodeClaim;
-use stowage_cluster::eventually;
 use stowage_executor::Settings;
-use stowage_fake_cloud::Script;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_follows_finds_nodes_that_are_to_go() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     let mut replica = scene.replica("one", Settings::default()).await;
     let before = too_large(&scene, &pods).await;
     replica.task.abort();
-    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    at_a_time(&scene, "1").await;
+    set_consolidation(&scene, "auto").await;
     let trap = Trap::default();
     for (method, path) in [
         (Method::PATCH, "/nodeclaims/"),
@@ -40,25 +36,14 @@ async fn whoever_follows_finds_nodes_that_are_to_go() {
     ] {
         for when in [When::Before, When::After] {
             trap.set(method.clone(), path, when);
-            let client = trap.client(scene.cluster.client_as(USER));
-            replica = scene.replica_through(replica.lease, client, Settings::default()).await;
-            eventually(path, LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
-                .await
-                .expect("it is caught");
+            replica = follow(&scene, replica.lease, &trap).await;
+            trap.caught(path).await;
             replica.task.abort();
             eprintln!("killed {when:?} {method} {path}: {} nodes", scene.live());
         }
     }
-    let client = scene.cluster.client_as(USER);
-    replica = scene.replica_through(replica.lease, client, Settings::default()).await;
-    let wanted = APPS * (REPLICAS * 6 / 10);
-    eventually("it shrinks", 2 * LATER, async || {
-        let live = at_rest(&scene).await?;
-        all_ready(&pods, wanted).await?;
-        if live <= wanted.div_ceil(2) { Ok(()) } else { Err(format!("{live} nodes")) }
-    })
-    .await
-    .expect("it shrinks");
+    replica = follow(&scene, replica.lease, &Trap::default()).await;
+    shrinks(&scene, &pods).await;
     assert!(before > scene.live());
     let (evicted, deleted) = done_to_pods(&scene);
     assert_eq!(deleted, Vec::<String>::new());
@@ -69,25 +54,18 @@ async fn whoever_follows_finds_nodes_that_are_to_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     let mut replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
     // What is still on its way would spring the trap.
     until("everything is settled", async || settled(&scene.client, &scene.cloud).await.map(drop)).await;
     replica.task.abort();
-    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
+    at_a_time(&scene, "1").await;
     let trap = Trap::default();
     trap.set(Method::PATCH, "/nodes/", When::After);
-    let client = trap.client(scene.cluster.client_as(USER));
-    replica = scene.replica_through(replica.lease, client, Settings::default()).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
-    eventually("it is closed", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
-        .await
-        .expect("it is closed");
+    replica = follow(&scene, replica.lease, &trap).await;
+    set_consolidation(&scene, "auto").await;
+    trap.caught("it is closed").await;
     // As if it had been bound before: nobody asks the scheduler.
     let closed = nodes(&scene).await.into_iter().find(is_closed).expect("a closed node").name_any();
     let pod = json!({

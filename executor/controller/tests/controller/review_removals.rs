@@ -2,12 +2,14 @@
 //! refused with what has changed; a plan file that removes nodes goes the same way; and a machine that is taken away is left without asking.
 
 use crate::common::LATER;
-use crate::common::scene::{Scene, USER, until};
+use crate::common::scene::{Scene, until};
 use crate::common::trap::{Trap, When};
-use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, is_closed, nodes, scale, too_large};
 use crate::review::{JANE, approver, becomes, phase, why};
+use crate::shrinking::{
+    APPS, REPLICAS, WANTED, all_ready, at_a_time, at_rest, done_to_pods, follow, in_review, is_closed, nodes,
+    scale, set_consolidation, too_large,
+};
 use http::Method;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -16,9 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stowage_api::{NodeClaim, Plan};
 use stowage_cluster::eventually;
-use stowage_controller::Lease;
 use stowage_executor::Settings;
-use stowage_fake_cloud::Script;
 use stowage_models::catalog::Catalog;
 use stowage_models::consolidation::ConsolidationPolicy;
 use stowage_models::plan::Policy;
@@ -61,17 +61,12 @@ async fn untouched(scene: &Scene) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_approved_nodes_go() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    let consolidation = json!({ "minNodeAge": "0s", "every": "5s", "mode": "off" });
-    // Launches need no approval, removals do.
-    let rules = json!({ "launches": "auto", "removals": "approve", "expireAfter": "10m" });
-    scene.create_policy(json!({ "mode": "review", "review": rules, "consolidation": consolidation })).await;
+    let (scene, pods) = in_review().await;
     approver(&scene).await;
     let jane = scene.cluster.client_as(JANE);
     let replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    set_consolidation(&scene, "auto").await;
 
     // It waits, says what it does, and nothing is done; nor is the same proposed again and again.
     let first = proposed(&scene, &BTreeSet::new()).await;
@@ -122,13 +117,13 @@ async fn only_approved_nodes_go() {
     // Successors may have to move twice; of those that were there, all that were read of and no others.
     assert!(moved(&second).is_subset(&evicted), "{evicted:?} {:?}", moved(&second));
     assert_eq!(deleted, Vec::<String>::new());
-    all_ready(&pods, APPS * (REPLICAS * 6 / 10)).await.expect("they are ready");
+    all_ready(&pods, WANTED).await.expect("they are ready");
 
     // A plan file.
     scale(&scene, REPLICAS * 3 / 10).await;
     let left = APPS * (REPLICAS * 3 / 10);
     eventually("fewer", LATER, || all_ready(&pods, left)).await.expect("they are fewer");
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "off" } } })).await;
+    set_consolidation(&scene, "off").await;
     let mut recorded = stowage_observe::record(&scene.client).await.expect("a recording").imported.snapshot;
     recorded.taken_at = Some(jiff::Timestamp::now().to_string());
     recorded.node_pools.iter_mut().for_each(|pool| pool.not_ready = None);
@@ -183,25 +178,17 @@ async fn only_approved_nodes_go() {
 /// The controller ends between the waves of an approved plan, and again while the next is written: the rest goes on under the same approval.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approved_plan_goes_on_after_the_controller_has_ended() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    let consolidation = json!({ "minNodeAge": "0s", "every": "5s", "mode": "off" });
-    let rules = json!({ "launches": "auto", "removals": "approve", "expireAfter": "10m" });
-    scene.create_policy(json!({ "mode": "review", "review": rules, "consolidation": consolidation })).await;
+    let (scene, pods) = in_review().await;
     approver(&scene).await;
     let jane = scene.cluster.client_as(JANE);
     let mut replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
     replica.task.abort();
     // One node after the other.
-    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    at_a_time(&scene, "1").await;
+    set_consolidation(&scene, "auto").await;
     let trap = Trap::default();
-    let begin = async |lease: Lease| {
-        let client = trap.client(scene.cluster.client_as(USER));
-        scene.replica_through(lease, client, Settings::default()).await
-    };
-    replica = begin(replica.lease).await;
+    replica = follow(&scene, replica.lease, &trap).await;
     let plan = proposed(&scene, &BTreeSet::new()).await;
     let (name, wanted) = (plan.name_any(), removed(&plan));
     assert!(wanted.len() >= 3, "one wave for each of {wanted:?}");
@@ -215,19 +202,15 @@ async fn an_approved_plan_goes_on_after_the_controller_has_ended() {
         (Method::PATCH, "/nodeclaims/", When::After),
         (Method::POST, "/eviction", When::After),
     ] {
-        eventually("it is caught", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
-            .await
-            .expect("it is caught");
+        trap.caught("it is caught").await;
         replica.task.abort();
         eprintln!("{} of {} nodes are gone", before.difference(&names(&scene).await).count(), wanted.len());
         trap.set(method, path, when);
-        replica = begin(replica.lease).await;
+        replica = follow(&scene, replica.lease, &trap).await;
     }
-    eventually("it is caught", LATER, || async { trap.sprung().then_some(()).ok_or_else(String::new) })
-        .await
-        .expect("it is caught");
+    trap.caught("it is caught").await;
     replica.task.abort();
-    replica = begin(replica.lease).await;
+    replica = follow(&scene, replica.lease, &trap).await;
     let done = becomes(&scene, &name, "Completed").await;
     let status = done.status.expect("a status");
     assert_eq!(status.actions, Some(format!("{0}/{0}", plan.spec.actions.len())));
@@ -241,7 +224,7 @@ async fn an_approved_plan_goes_on_after_the_controller_has_ended() {
     let (evicted, deleted) = done_to_pods(&scene);
     assert_eq!(evicted.iter().collect::<BTreeSet<_>>().len(), evicted.len(), "each is evicted once");
     assert_eq!(deleted, Vec::<String>::new());
-    all_ready(&pods, APPS * (REPLICAS * 6 / 10)).await.expect("they are ready");
+    all_ready(&pods, WANTED).await.expect("they are ready");
     scene.seen();
     replica.task.abort();
 }

@@ -3,7 +3,7 @@
 
 use crate::common::LATER;
 use crate::common::scene::Scene;
-use crate::remove::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
+use crate::shrinking::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};

@@ -4,17 +4,19 @@
 use crate::common::outcome::settled;
 use crate::common::scene::Scene;
 use crate::common::{LATER, all_bound, create};
+use crate::review::{JANE, approver, becomes, phase};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use stowage_api::{NodeClaim, NodePool};
+use stowage_api::{NodeClaim, NodePool, Plan};
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
 use stowage_fake_cloud::Script;
+use stowage_review::cluster;
 
 /// So many machines of each pool, ready and open, with nothing under way.
 async fn machines(scene: &Scene, of_base: usize, of_default: usize) {
@@ -106,11 +108,10 @@ async fn of_base(scene: &Scene) -> (BTreeSet<String>, usize) {
     (own.map(|claim| claim.name_any()).collect(), nodes.iter().filter(is_open).count())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
-    let scene = Scene::start(Script::default()).await;
+/// A static pool of two nodes, of which one may be replaced at a time.
+fn one_at_a_time() -> Value {
     let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
-    let pool = json!({
+    json!({
         "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": "base" },
         "spec": {
             "replicas": 2, "limits": { "nodes": 3 }, "disruption": { "consolidateAfter": "0s", "budgets": [{ "nodes": "1" }] },
@@ -122,15 +123,76 @@ async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
                 ],
             } },
         },
-    });
-    create(&scene.client, "nodepools", pool).await;
+    })
+}
+
+async fn change(scene: &Scene, change: Value) {
+    let pools: Api<NodePool> = Api::all(scene.client.clone());
+    pools.patch("base", &PatchParams::default(), &Patch::Merge(change)).await.expect("the pool changes");
+}
+
+/// Approves the next plan that waits, and waits until it is done; the nodes that it removed.
+async fn approve_next(scene: &Scene, nodes: &str) -> BTreeSet<String> {
+    let found = async || {
+        let plans = scene.plans().await;
+        let waiting: Vec<&Plan> = plans.iter().filter(|plan| phase(plan) == "Proposed").collect();
+        let one = waiting.iter().find(|plan| plan.spec.nodes == nodes).map(|plan| (*plan).clone());
+        one.ok_or_else(|| format!("{:?}", waiting.iter().map(|plan| &plan.spec.nodes).collect::<Vec<_>>()))
+    };
+    let plan = eventually(&format!("a plan of {nodes}"), LATER, found).await.expect("a plan");
+    let jane = scene.cluster.client_as(JANE);
+    let shown = cluster::show(&jane, &plan.name_any()).await.expect("it is shown");
+    for action in &plan.spec.actions {
+        assert!(shown.contains(&action.id), "{}: {shown}", action.id);
+    }
+    cluster::approve(&jane, &plan.name_any(), &plan.spec.digest, "Jane").await.expect("it is approved");
+    becomes(scene, &plan.name_any(), "Completed").await;
+    plan.spec.actions.iter().filter_map(|action| action.node.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_review_a_static_pool_changes_as_it_was_approved_and_not_otherwise() {
+    let scene = Scene::start(Script::default()).await;
+    scene.create_policy(json!({ "mode": "review", "review": { "expireAfter": "10m" } })).await;
+    approver(&scene).await;
+    create(&scene.client, "nodepools", one_at_a_time()).await;
+    let replica = scene.replica("one", Settings::default()).await;
+    let nodes = async || -> BTreeSet<String> {
+        let nodes: Api<Node> = Api::all(scene.client.clone());
+        let found = nodes.list(&ListParams::default()).await.expect("nodes").items;
+        found.iter().map(|node| node.name_any()).collect()
+    };
+    assert_eq!(approve_next(&scene, "+2/-0").await, BTreeSet::new());
+    machines(&scene, 2, 0).await;
+    // Other labels: both have drifted, one at a time may go, and none does before that is approved.
+    change(&scene, json!({ "spec": { "template": { "metadata": { "labels": { "kind": "second" } } } } }))
+        .await;
+    let mut before = nodes().await;
+    for _ in 0..2 {
+        assert_eq!(nodes().await, before);
+        let gone = approve_next(&scene, "+1/-1").await;
+        machines(&scene, 2, 0).await;
+        let after = nodes().await;
+        assert_eq!(before.difference(&after).cloned().collect::<BTreeSet<_>>(), gone);
+        before = after;
+    }
+    change(&scene, json!({ "spec": { "replicas": 1 } })).await;
+    let gone = approve_next(&scene, "+0/-1").await;
+    machines(&scene, 1, 0).await;
+    assert_eq!(before.difference(&nodes().await).cloned().collect::<BTreeSet<_>>(), gone);
+    assert_eq!(scene.plans().await.iter().filter(|plan| phase(plan) == "Proposed").count(), 0);
+    scene.seen();
+    replica.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
+    let scene = Scene::start(Script::default()).await;
+    create(&scene.client, "nodepools", one_at_a_time()).await;
     let replica = scene.replica("one", Settings::default()).await;
     machines(&scene, 2, 0).await;
     let (first, _) = of_base(&scene).await;
-    let change = async |change: serde_json::Value| {
-        let pools: Api<NodePool> = Api::all(scene.client.clone());
-        pools.patch("base", &PatchParams::default(), &Patch::Merge(change)).await.expect("the pool changes");
-    };
+    let change = async |spec: Value| change(&scene, spec).await;
     // Other labels: one after the other, and never fewer than two that are ready.
     change(json!({ "spec": { "template": { "metadata": { "labels": { "kind": "second" } } } } })).await;
     let seen = Mutex::new((2, 2));

@@ -4,20 +4,22 @@
 use crate::common::LATER;
 use crate::common::scene::{SPACE, Scene, USER, until};
 use crate::common::trap::{Trap, When};
-use crate::remove::{APPS, REPLICAS, all_ready, at_rest, done_to_pods, too_large};
+use crate::shrinking::{
+    WANTED, all_ready, at_a_time, at_first_none_goes, done_to_pods, follow, set_consolidation, shrinks,
+    too_large,
+};
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stowage_api::NodeClaim;
 use stowage_cluster::eventually;
 use stowage_executor::{Place, Removal, SUCCESSOR_GATE, Settings};
-use stowage_fake_cloud::Script;
 
 /// What was seen along the way.
 #[derive(Default)]
@@ -122,18 +124,6 @@ async fn said(scene: &Scene) -> bool {
     maps.get_opt("stowage-successors").await.expect("an answer").is_some()
 }
 
-const WANTED: usize = APPS * (REPLICAS * 6 / 10);
-
-async fn shrinks(scene: &Scene, pods: &Api<Pod>) {
-    eventually("it shrinks", 2 * LATER, async || {
-        let live = at_rest(scene).await?;
-        all_ready(pods, WANTED).await?;
-        if live <= WANTED.div_ceil(2) { Ok(()) } else { Err(format!("{live} nodes")) }
-    })
-    .await
-    .expect("it shrinks");
-}
-
 /// What a cluster that shrinks came to.
 #[derive(Debug)]
 struct Outcome {
@@ -150,8 +140,7 @@ struct Outcome {
 }
 
 async fn shrink(installed: bool) -> Outcome {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    let (scene, pods) = at_first_none_goes().await;
     if !installed {
         let kind =
             GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding");
@@ -159,14 +148,11 @@ async fn shrink(installed: bool) -> Outcome {
         let bindings: Api<DynamicObject> = Api::all_with(scene.client.clone(), &kind);
         bindings.delete("stowage-successors", &DeleteParams::default()).await.expect("it is there");
     }
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
     let replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
     let before = uids(&pods).await;
     let (watched, watching) = watch(&scene.client);
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    set_consolidation(&scene, "auto").await;
     shrinks(&scene, &pods).await;
     until("nobody is expected any more", async || {
         if said(&scene).await { Err("they are".to_owned()) } else { Ok(()) }
@@ -217,16 +203,12 @@ async fn successors_run_where_they_were_planned_to() {
 /// Kills the controller while it leads successors; whoever follows lets go of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_pod_waits_for_a_controller_that_has_ended() {
-    let scene = Scene::start(Script::default()).await;
-    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    scene
-        .create_policy(json!({ "consolidation": { "minNodeAge": "0s", "every": "5s", "mode": "off" } }))
-        .await;
+    let (scene, pods) = at_first_none_goes().await;
     let mut replica = scene.replica("one", Settings::default()).await;
     too_large(&scene, &pods).await;
     replica.task.abort();
-    scene.pool(json!({ "spec": { "disruption": { "budgets": [{ "nodes": "1" }] } } })).await;
-    scene.change_policy(json!({ "spec": { "consolidation": { "mode": "auto" } } })).await;
+    at_a_time(&scene, "1").await;
+    set_consolidation(&scene, "auto").await;
     let trap = Trap::default();
     let waiting = async || -> usize {
         let found = pods.list(&ListParams::default()).await.expect("pods").items;
@@ -241,8 +223,7 @@ async fn no_pod_waits_for_a_controller_that_has_ended() {
         (Method::DELETE, "/configmaps/", When::Before),
     ] {
         trap.set(method.clone(), path, when);
-        let client = trap.client(scene.cluster.client_as(USER));
-        replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+        replica = follow(&scene, replica.lease, &trap).await;
         let caught = async || {
             let live = scene.live();
             if trap.sprung() || live <= WANTED.div_ceil(2) {
@@ -256,8 +237,7 @@ async fn no_pod_waits_for_a_controller_that_has_ended() {
         // Its successor has come by now.
         tokio::time::sleep(Duration::from_secs(2)).await;
         eprintln!("killed {when:?} {method} {path} ({}): {} wait", trap.sprung(), waiting().await);
-        let client = scene.cluster.client_as(USER);
-        replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+        replica = follow(&scene, replica.lease, &Trap::default()).await;
         until("nobody waits", async || match waiting().await {
             0 => all_ready(&pods, WANTED).await,
             count => Err(format!("{count} wait")),
@@ -265,8 +245,7 @@ async fn no_pod_waits_for_a_controller_that_has_ended() {
         .await;
         replica.task.abort();
     }
-    let client = scene.cluster.client_as(USER);
-    replica = scene.replica_through(replica.lease, client, Settings::default()).await;
+    replica = follow(&scene, replica.lease, &Trap::default()).await;
     shrinks(&scene, &pods).await;
     assert_eq!(waiting().await, 0);
     // Nominations are the scheduler's again: pods that run have none left that a plan would wait for.

@@ -5,7 +5,7 @@ use crate::common::scene::{Scene, until};
 use crate::common::{LATER, outcome::settled};
 use crate::departures::{app, claims};
 use crate::drift::karpenters;
-use crate::remove::{all_ready, done_to_pods, is_closed, nodes};
+use crate::shrinking::{all_ready, done_to_pods, is_closed, nodes};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;

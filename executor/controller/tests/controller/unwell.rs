@@ -3,7 +3,7 @@
 
 use crate::common::scene::{SPACE, Scene, USER, until};
 use crate::common::{LATER, aws_settings, options};
-use crate::remove::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
+use crate::shrinking::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;

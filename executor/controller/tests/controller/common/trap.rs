@@ -1,9 +1,11 @@
 //! Catches a call to the API server on its way.
 
+use super::LATER;
 use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
 use std::sync::{Arc, Mutex};
+use stowage_cluster::eventually;
 
 /// When a call to the API server is caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,12 @@ impl Trap {
 
     pub(crate) fn sprung(&self) -> bool {
         self.0.lock().expect("the trap").1
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn caught(&self, what: &str) {
+        let caught = async || self.sprung().then_some(()).ok_or_else(String::new);
+        eventually(what, LATER, caught).await.expect("it is caught");
     }
 
     /// Whether this call is the one, and when it is caught.
