@@ -308,6 +308,31 @@ mod tests {
         assert_eq!(of(false, false, None), (2, 0), "nothing is asked for");
     }
 
+    /// However often it was looked at in vain: what is wanted now is something else.
+    #[test]
+    fn a_change_is_looked_at_at_once() {
+        let (mut state, mut seen) = (state(), scene());
+        seen.claims.get_mut("claim-a").expect("it").drifted = false;
+        let asked = |state: &mut State, seen: &mut Observation| {
+            let mut returns = Vec::new();
+            for _ in 0..6 {
+                said(state, seen, |request| {
+                    if let Request::Plan { input, removals: false, .. } = request {
+                        returns.extend(input.returns.keys().cloned());
+                    }
+                    None
+                });
+                seen.now = seen.now.plus(500);
+            }
+            returns
+        };
+        assert_eq!(asked(&mut state, &mut seen), Vec::<String>::new());
+        (0..8).for_each(|_| state.settle(&statics::key("default"), seen.now));
+        assert_eq!(asked(&mut state, &mut seen), Vec::<String>::new());
+        seen.statics.insert("default".to_owned(), 1);
+        assert_eq!(asked(&mut state, &mut seen), ["claim-a"]);
+    }
+
     /// Pods that wait are planned for without nodes to give back: a plan waits as a whole.
     #[test]
     fn no_pod_waits_for_the_approval_of_what_goes() {

@@ -84,6 +84,8 @@ pub struct State {
     pub(crate) inputs: String,
     /// Pods on nodes, and nodes, when room of buffers was last looked at.
     pub(crate) load: (usize, usize),
+    /// Nodes that static pools are to have, and claims of those that they are to give back, when that was last looked at.
+    pub(crate) wished: BTreeMap<String, (i64, BTreeSet<String>)>,
     flights: BTreeMap<Key, Flight>,
 }
 

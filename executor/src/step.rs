@@ -7,6 +7,7 @@ use crate::time::{AGAIN_MAX, AGAIN_MIN, DEADLINE, LIST_EVERY, LIST_SOON, ROOM_AG
 use crate::view::{Answer, InstanceState, Observation};
 use crate::{accept, claims, garbage, notices, removal, resume, review, slots, statics, successors};
 use std::collections::{BTreeMap, BTreeSet};
+use stowage_models::consolidation::NodeReason;
 
 /// A plan that takes longer than this is given up; the planner's own budget is far below.
 const PLANNING_MAX: i64 = 5 * DEADLINE;
@@ -219,11 +220,31 @@ fn look_at_room(state: &mut State, seen: &Observation) {
     }
 }
 
+/// A static pool of which something else is wanted than before is looked at at once, however often it was looked at in vain. That it lacks nodes
+/// is no change: launches that are refused again and again wait their time.
+fn look_at_pools(state: &mut State, seen: &Observation, returns: &BTreeMap<String, NodeReason>) {
+    let of_pool = |pool: &String| {
+        let own = returns.keys().filter(|name| seen.claims.get(*name).is_some_and(|one| one.pool == *pool));
+        own.cloned().collect()
+    };
+    let wished: BTreeMap<String, (i64, BTreeSet<String>)> =
+        seen.statics.iter().map(|(pool, replicas)| (pool.clone(), (*replicas, of_pool(pool)))).collect();
+    for (pool, (replicas, going)) in &wished {
+        let before = state.wished.get(pool);
+        let is_new = |(many, names): &(i64, BTreeSet<String>)| many != replicas || !going.is_subset(names);
+        if before.is_some_and(is_new) {
+            state.again.remove(&statics::key(pool));
+        }
+    }
+    state.wished = wished;
+}
+
 /// Asks for a plan when a batch is complete. One plan is made at a time: the next sees what this one launches.
 fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     look_at_room(state, seen);
     let covered = slots::covered(state, seen);
     let (missing, returns) = statics::wanted(state, seen);
+    look_at_pools(state, seen, &returns);
     let pools = returns.keys().filter_map(|claim| Some(&seen.claims.get(claim)?.pool));
     let pools: BTreeSet<&String> = missing.keys().chain(pools).collect();
     let worth = |uid: &str| state.again.get(uid).is_none_or(|again| again.at <= seen.now);
