@@ -77,14 +77,17 @@ pub(crate) fn accept(
     look_again(state, seen);
 }
 
-/// What static pools lack or have to give back still is worth a plan again after a while.
+/// What static pools that were looked at lack or have to give back still is worth a plan again after a while.
 fn look_again(state: &mut State, seen: &Observation) {
     let (missing, returns) = statics::wanted(state, seen);
     let going: BTreeSet<&str> =
         returns.keys().filter_map(|claim| Some(seen.claims.get(claim)?.pool.as_str())).collect();
+    let looked_at = std::mem::take(&mut state.looked_at);
     for pool in seen.statics.keys() {
         if missing.contains_key(pool) || going.contains(pool.as_str()) {
-            state.settle(&statics::key(pool), seen.now);
+            if looked_at.contains(pool) {
+                state.settle(&statics::key(pool), seen.now);
+            }
         } else if !statics::are_coming(state, seen, pool) {
             // While one is on its way it may be refused as the last one was.
             state.again.remove(&statics::key(pool));

@@ -58,6 +58,10 @@ pub fn planning_view(snapshot: &Snapshot, catalog: &Catalog, input: &PlanInput) 
     }
     leave(&mut snapshot, input);
     let mut left_out = Vec::new();
+    if !input.returns.is_empty() {
+        // A plan waits for approval as a whole: pods that wait are planned for by themselves.
+        snapshot.pods.retain(|pod| !pod.is_pending());
+    }
     snapshot.pods.retain(|pod| {
         let reason = if pod.is_pending() { input.hopeless.get(&pod.id()) } else { None };
         left_out.extend(reason.map(|reason| (pod.id(), reason.clone())));

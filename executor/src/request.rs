@@ -208,7 +208,8 @@ pub struct PlanInput {
     pub hopeless: BTreeMap<PodRef, String>,
     /// Nodes that static NodePools lack, by pool.
     pub statics: BTreeMap<String, i64>,
-    /// Claims of nodes that static NodePools give back once that is approved, with the reason.
+    /// Claims of nodes that static NodePools give back once that is approved, with the reason. Where there are any, the plan is about static
+    /// pools alone, and no pod that waits is looked at.
     pub returns: BTreeMap<String, NodeReason>,
     /// Nodes that are to go: they take no pods, whether or not they say so yet.
     pub leaving: BTreeSet<String>,

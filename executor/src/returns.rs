@@ -333,30 +333,43 @@ mod tests {
         assert_eq!(asked(&mut state, &mut seen), ["claim-a"]);
     }
 
-    /// Pods that wait are planned for without nodes to give back: a plan waits as a whole.
+    /// Pods that wait are planned for without nodes to give back, because a plan waits as a whole; and however many come, and whatever nodes
+    /// else are looked at, these have their turn.
     #[test]
-    fn no_pod_waits_for_the_approval_of_what_goes() {
+    fn pods_and_what_goes_wait_for_each_other_once() {
         let asked = |pods: bool| {
             let review = Review { launches: false, ..Review::default() };
-            let mut state = State::new(Settings { review, ..fixtures::settings(Mode::Review) });
-            let mut seen = scene();
-            if pods {
-                let pod = crate::Pod { uid: "uid-new".to_owned(), pending: true, ..crate::Pod::default() };
-                seen.pods.insert(fixtures::id("new"), pod);
-            }
+            let remove_every = Some(2_000);
+            let settings = Settings { review, remove_every, ..fixtures::settings(Mode::Review) };
+            let (mut state, mut seen) = (State::new(settings), scene());
             let mut inputs = Vec::new();
-            for _ in 0..6 {
+            for round in 0..60 {
+                if pods {
+                    let pod =
+                        crate::Pod { uid: format!("uid-{round}"), pending: true, ..crate::Pod::default() };
+                    seen.pods.insert(fixtures::id(&format!("new-{round}")), pod);
+                }
+                let mut answers = Vec::new();
                 said(&mut state, &seen, |request| {
-                    if let Request::Plan { input, removals: false, .. } = request {
-                        inputs.push((input.statics.len(), input.returns.len()));
+                    if let Request::Plan { ticket, input, removals } = request {
+                        answers.push(Answer::Planned(*ticket, Box::default()));
+                        if !removals {
+                            inputs.push((input.statics.len(), input.returns.len()));
+                        }
                     }
                     None
                 });
-                seen.now = seen.now.plus(500);
+                seen.answers = answers;
+                seen.now = seen.now.plus(1_000);
             }
             inputs
         };
-        assert_eq!(asked(false), [(1, 1)]);
-        assert_eq!(asked(true), [(0, 0)]);
+        let quiet = asked(false);
+        assert_eq!(quiet, [(1, 1); 3], "again after a pause, and after a longer one");
+        let busy = asked(true);
+        let turns: Vec<usize> =
+            busy.iter().enumerate().filter(|(_, (_, gives))| *gives > 0).map(|(turn, _)| turn).collect();
+        assert_eq!(turns.first(), Some(&1), "{busy:?}");
+        assert!(turns.len() > 1 && busy.len() > 2 * turns.len(), "{busy:?}");
     }
 }

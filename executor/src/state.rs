@@ -86,6 +86,10 @@ pub struct State {
     pub(crate) load: (usize, usize),
     /// Nodes that static pools are to have, and claims of those that they are to give back, when that was last looked at.
     pub(crate) wished: BTreeMap<String, (i64, BTreeSet<String>)>,
+    /// Static pools that the plan which is being made is about.
+    pub(crate) looked_at: BTreeSet<String>,
+    /// What static pools give back had to wait for the last plan, because that was for pods.
+    pub(crate) put_off: bool,
     flights: BTreeMap<Key, Flight>,
 }
 

@@ -274,21 +274,32 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
         return;
     }
     let mut input = Box::new(removal::input(state, seen));
-    if !removals {
-        // Pods that wait do not wait for the approval of what static pools give back.
-        let pods_wait = waiting.iter().any(|uid| !statics::is_key(uid));
-        (input.statics, input.returns) =
-            if pods_wait { (statics::missing(state, seen), BTreeMap::new()) } else { (missing, returns) };
+    let pods_wait = waiting.iter().any(|uid| !statics::is_key(uid));
+    let gives = !returns.is_empty() && waiting.iter().any(|uid| statics::is_key(uid));
+    // Pods that wait do not wait for the approval of what static pools give back, nor this for an end of pods that come: they take turns.
+    let for_pods = !removals && pods_wait && !(gives && state.put_off);
+    if for_pods {
+        input.statics = statics::missing(state, seen);
+    } else if !removals {
+        (input.statics, input.returns) = (missing, returns);
     }
+    let given = input.returns.keys().filter_map(|claim| Some(&seen.claims.get(claim)?.pool));
+    let looked_at = input.statics.keys().chain(given).cloned().collect();
     let ticket = state.tickets + 1;
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
         if removals {
             removal::asked(state, seen.now);
+        } else {
+            state.put_off = for_pods && gives;
+        }
+        // Pods whose turn was not now are planned for right after.
+        if for_pods || !pods_wait {
+            state.window.close();
         }
         state.hold(&Key { verb: Verb::Plan, object: String::new() }, seen.now.plus(PLANNING_MAX));
+        state.looked_at = looked_at;
         state.tickets = ticket;
         state.planning = Some(ticket);
-        state.window.close();
     }
 }
 

@@ -56,6 +56,10 @@ pub(crate) async fn plan_now(
     batch.returns = of_waves.map(|one| one.claim.clone()).collect();
     // Told once each, whether or not an equal plan waits already.
     let tell = || {
+        if !returns.is_empty() {
+            // No pod was looked at.
+            return;
+        }
         ports.rooms.planned(&plan, &view.snapshot, &view.left_out);
         ports.events.planned(&plan, &view.snapshot, &view.left_out, &in_flight);
     };

@@ -133,7 +133,6 @@ struct Outcome {
     /// Successors that waited, and how long at most.
     waited: usize,
     longest: Duration,
-    evictions: usize,
     /// Plans that remove nodes, and of these those that were cut short.
     plans: usize,
     failed: usize,
@@ -172,7 +171,7 @@ async fn shrink(installed: bool) -> Outcome {
         };
         removing.iter().filter(of).count()
     };
-    let (evicted, deleted) = done_to_pods(&scene);
+    let (_, deleted) = done_to_pods(&scene);
     assert_eq!(deleted, Vec::<String>::new());
     scene.seen();
     replica.task.abort();
@@ -181,7 +180,6 @@ async fn shrink(installed: bool) -> Outcome {
         successors,
         waited: watched.were.len(),
         longest: watched.longest,
-        evictions: evicted.len(),
         plans: removing.len(),
         failed: phase("Failed"),
     }
