@@ -212,6 +212,7 @@ pub(crate) fn leaving(removal: &Removal, facts: &stowage_executor::Observation) 
         reason: removal.reason,
         forced: removal.forced,
         deadline: removal.deadline.map(|at| at.0.div_euclid(1_000)),
+        exact: removal.approved,
         pods: pods.collect(),
     }
 }

@@ -272,7 +272,8 @@ fn judge(
     batch.waves = planned(plan, &body.waves, (&body.launches, &batch.launches));
     let then = once_launched(snapshot, catalog, input, &batch);
     let removals: Vec<&Removal> = batch.waves.iter().flat_map(|wave| &wave.removals).collect();
-    let asked: Vec<Leaving> = removals.iter().map(|removal| leaving(removal, facts)).collect();
+    let exact = |removal: &&Removal| Leaving { exact: true, ..leaving(removal, facts) };
+    let asked: Vec<Leaving> = removals.iter().map(exact).collect();
     let judged = check_removals(&then.snapshot, &then.catalog, rules, &asked);
     for (removal, obstacle) in removals.iter().zip(judged) {
         if let Some(obstacle) = obstacle.filter(|obstacle| !passes(obstacle.reason)) {

@@ -41,7 +41,7 @@ fn scene() -> (Snapshot, Vec<Leaving>, ConsolidationPolicy) {
         });
         let decided = consolidation.nodes.iter().find(|one| one.node == *node).expect("it is decided");
         let (node, reason, pods) = (node.clone(), decided.reason, pods.collect());
-        leaving.push(Leaving { node, reason, forced: false, deadline: None, pods });
+        leaving.push(Leaving { node, reason, forced: false, deadline: None, exact: true, pods });
     }
     leaving.sort_by_key(|one| one.pods.is_empty());
     assert!(leaving.iter().any(|one| !one.pods.is_empty()), "{leaving:?}");
@@ -155,6 +155,32 @@ fn a_pod_that_has_come_since_needs_a_place_too() {
     };
     assert_eq!(come(1), None);
     assert_eq!(come(1_000_000), Some(NodeReason::Pod));
+}
+
+#[test]
+fn another_place_will_do_unless_this_one_was_approved() {
+    let (snapshot, leaving, policy) = scene();
+    let anywhere = [Leaving { exact: false, ..leaving[0].clone() }];
+    let place = leaving[0].pods[0].to.clone().expect("a place");
+    let gone = |snapshot: &mut Snapshot| snapshot.nodes.retain(|node| node.name != place);
+    let full = |snapshot: &mut Snapshot| {
+        let node = snapshot.nodes.iter_mut().find(|node| node.name == place).expect("it");
+        node.allocatable.set(CPU, 1);
+    };
+    let changes: [&dyn Fn(&mut Snapshot); 2] = [&gone, &full];
+    for change in changes {
+        let mut changed = snapshot.clone();
+        change(&mut changed);
+        assert_eq!(reason(&changed, &policy, &leaving[..1]), Some(NodeReason::Pod));
+        assert_eq!(judged(&changed, &policy, &anywhere), [None]);
+        // Where nobody takes it there is none.
+        for node in changed.nodes.iter_mut().filter(|node| node.name != leaving[0].node) {
+            node.unschedulable = true;
+        }
+        let found = judged(&changed, &policy, &anywhere).remove(0).expect("it stays");
+        assert_eq!(found.reason, NodeReason::Pod);
+        assert!(found.text.ends_with("and there is no other place for it"), "{}", found.text);
+    }
 }
 
 #[test]

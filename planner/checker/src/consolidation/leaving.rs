@@ -24,6 +24,8 @@ pub struct Leaving {
     pub forced: bool,
     /// When its machine is said to end by itself, in seconds since 1970.
     pub deadline: Option<i64>,
+    /// Its pods go where they were planned to, or it stays: somebody has approved that. Otherwise any other place will do as well.
+    pub exact: bool,
     /// Its own pods when it was planned.
     pub pods: Vec<LeavingPod>,
 }
@@ -53,8 +55,8 @@ fn obstacle(reason: NodeReason, text: String) -> Option<Obstacle> {
 }
 
 /// Judges whether nodes may still go, all of those before them in the list gone: the rules of sections 5.1 and 5.2 as they are now, and a
-/// place, by kube-scheduler's own filters, for every pod that is on them, whether it was planned to move or has come since. One entry for
-/// each, in order; `None`: nothing stands against it. Their own taint `karpenter.sh/disrupted` is no reason against them, nor is it asked again whether going pays.
+/// place, by kube-scheduler's own filters, for every pod that is on them, whether it was planned to move or has come since. A pod whose planned
+/// place is taken may have another, unless its node's removal is [`exact`](Leaving::exact). One entry for each, in order; `None`: nothing stands against it. Their own taint `karpenter.sh/disrupted` is no reason against them, nor is it asked again whether going pays.
 #[must_use]
 pub fn check_removals(
     snapshot: &Snapshot,
@@ -136,7 +138,7 @@ fn place(now: &Snapshot, leaving: &[Leaving], subjects: &[Subject<'_>], found: &
     let by_id: BTreeMap<PodRef, &Pod> = after.pods.iter().map(|pod| (pod.id(), pod)).collect();
     let places: BTreeMap<&str, usize> =
         after.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-    let (mut assignments, mut of, mut newcomers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut assignments, mut of, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for at in going {
         let one = &leaving[at];
         let Some(subject) = subjects.iter().find(|subject| subject.node.name == one.node) else { continue };
@@ -147,7 +149,7 @@ fn place(now: &Snapshot, leaving: &[Leaving], subjects: &[Subject<'_>], found: &
                 .iter()
                 .find(|other| other.pod == pod.id() && pod.uid.as_deref().is_none_or(|uid| uid == other.uid));
             match planned.map(|planned| planned.to.as_deref()) {
-                None => newcomers.push((at, waiting)),
+                None => others.push((at, waiting, format!("pod {} has come meanwhile", pod.id()))),
                 Some(None) => {}
                 Some(Some(to)) => match places.get(to) {
                     Some(place) => {
@@ -156,7 +158,11 @@ fn place(now: &Snapshot, leaving: &[Leaving], subjects: &[Subject<'_>], found: &
                     }
                     None => {
                         let text = format!("node {to}, where pod {} was to go, is gone", pod.id());
-                        found[at] = obstacle(NodeReason::Pod, text);
+                        if one.exact {
+                            found[at] = obstacle(NodeReason::Pod, text);
+                        } else {
+                            others.push((at, waiting, text));
+                        }
                     }
                 },
             }
@@ -168,25 +174,22 @@ fn place(now: &Snapshot, leaving: &[Leaving], subjects: &[Subject<'_>], found: &
     let mut world = World::of(&after);
     for stuck in realise(&mut world, &assignments) {
         let (at, (pod, place)) = (of[stuck.assignment], assignments[stuck.assignment]);
-        if found[at].is_none() && !forced(at) {
-            let text = format!(
-                "pod {} does not fit on node {} any more: {}",
-                pod.id(),
-                after.nodes[place].name,
-                stuck.rejection
-            );
+        let (id, node) = (pod.id(), &after.nodes[place].name);
+        let text = format!("pod {id} does not fit on node {node} any more: {}", stuck.rejection);
+        if !leaving[at].exact {
+            others.push((at, pod, text));
+        } else if found[at].is_none() && !forced(at) {
             found[at] = obstacle(NodeReason::Pod, text);
         }
     }
-    for (at, pod) in newcomers {
+    for (at, pod, text) in others {
         if found[at].is_some() || forced(at) {
             continue;
         }
         match (0..world.places.len()).find(|place| world.may_go(pod, *place).is_ok()) {
             Some(place) => world.places[place].bind(pod),
             None => {
-                let text = format!("pod {} has come meanwhile, and has no other place", pod.id());
-                found[at] = obstacle(NodeReason::Pod, text);
+                found[at] = obstacle(NodeReason::Pod, format!("{text}, and there is no other place for it"))
             }
         }
     }
