@@ -24,7 +24,7 @@ pub(crate) struct Search<'a> {
 }
 
 /// Below this many nodes halves would be too small to exchange anything.
-const HALVES_MIN: usize = 24;
+pub(crate) const HALVES_MIN: usize = 24;
 
 /// What a round takes besides looking at candidates, in units of work.
 const ROUND_WORK: u64 = 40;
@@ -74,6 +74,20 @@ impl<'a> Search<'a> {
     pub(crate) fn restart(&mut self) {
         self.packing = self.best.1.clone();
         self.loss = self.packing.nodes.iter().map(|node| loss(self.core, self.guide, node)).collect();
+    }
+
+    /// Goes on from a packing that was found elsewhere, if it is better than all so far.
+    pub(crate) fn adopt(&mut self, packing: &Packing) {
+        let cost = packing.cost(self.core);
+        if cost < self.best.0 {
+            self.best = (cost, packing.clone());
+            self.restart();
+        }
+    }
+
+    /// The best packing so far.
+    pub(crate) fn best(&self) -> &Packing {
+        &self.best.1
     }
 
     /// Price of the best packing.

@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::dive::{dive, follow};
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint};
-use crate::improve::{Schedule, improve};
+use crate::improve::{Beside, Schedule, improve};
 use crate::large;
 use crate::master::{self, Master};
 use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
@@ -38,6 +38,10 @@ const SHARP_PODS_MAX: i64 = 14;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns, and little is searched before branching and at
 /// leaves: branching then finds better plans than the search does, at 100 pods and more it no longer does (20 seeds of each).
 const PATTERN_PODS_MAX: i64 = 60;
+/// Work of the search beside each fork: as much as the last fork took, and no less than this.
+const BESIDE_WORK_MIN: u64 = 100_000;
+/// What tells its seed from that of the search before.
+const BESIDE_SEED: u64 = 0x5bd1_e995_0000_0001;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
@@ -442,6 +446,11 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         }
     }
     let keep = effort.work / 10 * (10 - BRANCH_SHARE);
+    // The solver has one core, the search the other.
+    let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
+    let mut beside = (!part.exact && !effort.consolidates)
+        .then(|| Beside::new(core, &guide, part.packing.clone(), effort.seed ^ BESIDE_SEED));
+    let mut used = BESIDE_WORK_MIN;
     let mut plunging = true;
     let mut next = 0;
     let mut plunged = 0;
@@ -456,7 +465,11 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
             break;
         }
         let until = Until { bound: effort.enough(cost), stop: &|| run.stopped().is_some() };
-        let sides = match tree.fork(next, until) {
+        let forked = match &mut beside {
+            Some(beside) => beside.during(used.max(BESIDE_WORK_MIN), || tree.fork(next, until)),
+            None => tree.fork(next, until),
+        };
+        let sides = match forked {
             Ok(Some(sides)) => sides,
             Ok(None) => {
                 // Integer: nothing to decide there, as long as pods are mixed.
@@ -476,7 +489,7 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
                 continue;
             }
         };
-        let used = (tree.iterations() - iterations) * ITERATION_WORK * core.demand.len() as u64;
+        used = (tree.iterations() - iterations) * ITERATION_WORK * core.demand.len() as u64;
         iterations = tree.iterations();
         effort.work = effort.work.saturating_sub(used);
         for side in sides {
@@ -485,6 +498,9 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
             }
         }
         let (bound, _) = tree.worst();
+        if beside.as_mut().is_some_and(|beside| beside.exchange(&mut part.packing)) {
+            effort.note("search", part.packing.cost(core), bound, run);
+        }
         let worst = tree.open(f64::INFINITY).unwrap_or(0);
         effort.note("branching", part.packing.cost(core), bound, run);
         if !plunging && tree.leaves() >= plunged + PLUNGE_EVERY {
