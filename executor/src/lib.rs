@@ -54,7 +54,7 @@ pub use drift::{
 };
 pub use messages::{Letter, Message, MessageKind};
 pub use overlay::{PlanningView, planning_view};
-pub use ports::{Awaited, Cloud, CloudError, Launched};
+pub use ports::{Awaited, Cloud, CloudError, Launched, Shift};
 pub use removal::{Hindrance, Leaver, Moving, Place, PlannedWave, Removal};
 pub use request::{
     Draft, Failure, InFlight, Intent, Key, LaunchBody, PlanInput, Reason, Request, Verb, claim_name,

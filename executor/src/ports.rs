@@ -2,6 +2,7 @@
 
 use crate::messages::{Letter, Message};
 use crate::request::{Failure, Reason};
+use crate::time::Time;
 use crate::view::Instance;
 use std::collections::BTreeMap;
 use std::future::{self, Future};
@@ -28,6 +29,15 @@ pub struct Launched {
     pub instance: Instance,
     /// Offerings (type, zone, capacity type) before it in the plan's order that had no capacity.
     pub missing: Vec<(String, String, String)>,
+}
+
+/// A zone that the cloud has moved the cluster's traffic away from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shift {
+    /// Id of the zone: the same in all accounts, unlike its name.
+    pub zone_id: String,
+    /// When it ends by itself, if it does.
+    pub ends: Option<Time>,
 }
 
 /// An answer that has to be waited for.
@@ -90,6 +100,11 @@ pub trait Cloud: Send + Sync + 'static {
     /// Machines of others may be among them.
     fn unwell(&self) -> Awaited<'_, Result<Vec<Message>, CloudError>> {
         Box::pin(future::ready(Ok(Vec::new())))
+    }
+
+    /// Zones that the cluster is shifted away from now, when the cloud is asked. `None`: it is not to be asked.
+    fn shifts(&self) -> Option<Awaited<'_, Result<Vec<Shift>, CloudError>>> {
+        None
     }
 
     /// Dismisses messages by their receipts; how many are gone.

@@ -1,4 +1,4 @@
-//! EC2, SSM, SQS and Pricing behind the controller's port [`stowage_executor::Cloud`]. The only crate that links the AWS SDK.
+//! EC2, SSM, SQS, Pricing and ARC behind the controller's port [`stowage_executor::Cloud`]. The only crate that links the AWS SDK.
 //!
 //! # A launch
 //! [`Aws::prepare`] turns what a plan asks for into one request: images, subnets, security groups and user data are looked up, and
@@ -28,6 +28,7 @@ mod prepare;
 mod queue;
 mod reservations;
 mod settings;
+mod shifts;
 mod status;
 mod template;
 mod tidy;

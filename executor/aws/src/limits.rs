@@ -12,7 +12,7 @@ pub enum Class {
     Write,
     /// TerminateInstances: EC2 has 5 a second after 100.
     Terminate,
-    /// Services with limits of their own that we never come near: SSM, Pricing.
+    /// Services with limits of their own that we never come near: SSM, Pricing, ARC.
     Other,
     /// SQS, which takes nearly any number of calls for a queue: more than we make.
     Queue,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use stowage_api::Ec2NodeClass;
 use stowage_executor::{
     Awaited, Cloud, CloudError, Failure, Instance, InstanceState, Launched, Letter, Message, Placed, Reason,
-    Time,
+    Shift, Time,
 };
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
@@ -112,6 +112,11 @@ impl Cloud for Aws {
 
     fn unwell(&self) -> Awaited<'_, Result<Vec<Message>, CloudError>> {
         Box::pin(async move { Ok(Aws::unwell(self).await?) })
+    }
+
+    fn shifts(&self) -> Option<Awaited<'_, Result<Vec<Shift>, CloudError>>> {
+        let cluster = self.settings.zonal_shift.as_deref()?;
+        Some(Box::pin(async move { Ok(self.shifts_of(cluster).await?) }))
     }
 
     fn dismiss(&self, receipts: Vec<String>) -> Awaited<'_, Result<usize, CloudError>> {

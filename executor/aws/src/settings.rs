@@ -15,6 +15,8 @@ pub struct Settings {
     pub service_cidr: Option<String>,
     /// `INTERRUPTION_QUEUE`: name of the SQS queue to which EventBridge sends what happens to machines; without, nobody listens.
     pub queue: Option<String>,
+    /// `CLUSTER_ARN` where `ENABLE_ZONAL_SHIFT`: the cluster whose zonal shifts are asked for; without, nobody asks.
+    pub zonal_shift: Option<String>,
     /// Version of Kubernetes as `1.36`, for the paths of images.
     pub version: String,
     /// Region; without, the SDK finds it.
@@ -44,6 +46,7 @@ impl Settings {
             ca_bundle: String::new(),
             service_cidr: None,
             queue: None,
+            zonal_shift: None,
             version: version.to_owned(),
             region: None,
             aws_endpoint: None,

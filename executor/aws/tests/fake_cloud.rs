@@ -7,7 +7,9 @@ use stowage_aws::{Aws, Settings};
 use stowage_executor::{
     Cloud as _, Failure, InstanceState, LaunchBody, MessageKind, Offering, Reason, SLOT_TAINT, client_token,
 };
-use stowage_fake_cloud::{Ailment, Effect, FakeCloud, Fault, PoolRule, Reservation, Script, Step};
+use stowage_fake_cloud::{
+    Ailment, Effect, FakeCloud, Fault, PoolRule, Reservation, Script, Step, ZonalShift,
+};
 use stowage_models::catalog::Catalog;
 use stowage_models::objects::{Taint, TaintEffect};
 use stowage_models::units::UsdMicros;
@@ -449,4 +451,47 @@ async fn machines_that_are_not_well_are_named_once_with_their_times_page_by_page
     let denied = Effect::Refuse { code: "UnauthorizedOperation".to_owned(), status: 403 };
     cloud.with(|world| world.add_fault(Fault::new("DescribeInstanceStatus", denied)));
     assert!(aws.unwell().await.is_err_and(|error| error.0.contains("UnauthorizedOperation")));
+}
+
+#[tokio::test]
+async fn shifts_of_the_cluster_are_asked_for_if_that_is_wanted() {
+    let cluster = |name: &str| Some(format!("arn:aws:eks:us-east-1:111122223333:cluster/{name}"));
+    let shifts = vec![
+        ZonalShift { until: 3_600_000, ..ZonalShift::away_from("use1-az1") },
+        ZonalShift { autoshift: true, ..ZonalShift::away_from("use1-az2") },
+        ZonalShift { outdone: true, ..ZonalShift::away_from("use1-az4") },
+        ZonalShift { from: 3_600_000, ..ZonalShift::away_from("use1-az5") },
+    ];
+    let cloud = FakeCloud::start(Script { shifts, ..Script::default() }).await.expect("a port");
+    let aws = async |arn: Option<String>| {
+        let settings = Settings { zonal_shift: arn, ..settings(&cloud) };
+        Aws::connect(settings, Catalog::embedded().clone()).await
+    };
+    assert!(aws(None).await.shifts().is_none(), "it is not wanted");
+    assert_eq!(cloud.with(|world| world.count("GetManagedResource")), 0);
+    let demo = aws(cluster("demo")).await;
+    let ask = async || demo.shifts().expect("it is wanted").await;
+    let found = ask().await.expect("shifts");
+    let zones: Vec<(&str, bool)> =
+        found.iter().map(|one| (one.zone_id.as_str(), one.ends.is_some())).collect();
+    assert_eq!(zones, [("use1-az1", true), ("use1-az2", false)]);
+    let ends = found[0].ends.expect("an end").0;
+    assert_eq!(ends, cloud.with(|world| world.clock(3_600_000)) / 1000 * 1000, "to the second");
+    cloud.with(|world| world.set_shifts(Vec::new()));
+    assert_eq!(ask().await, Ok(Vec::new()));
+    // What ARC does not know, refuses, and does not get done.
+    let other = aws(cluster("other")).await;
+    let error = other.shifts().expect("it is wanted").await.expect_err("it is not managed").0;
+    assert!(error.contains("not a managed resource") && error.contains("hint: "), "{error}");
+    let refuse = |code: &str, status| Effect::Refuse { code: code.to_owned(), status };
+    let fault = |effect, times| {
+        cloud.with(|world| world.add_fault(Fault::new("GetManagedResource", effect).times(times)))
+    };
+    fault(refuse("AccessDeniedException", 403), 1);
+    let error = ask().await.expect_err("denied").0;
+    assert!(error.contains("AccessDeniedException") && !error.contains("hint: "), "{error}");
+    fault(refuse("ThrottlingException", 429), 2);
+    assert_eq!(ask().await, Ok(Vec::new()), "it is asked again");
+    fault(refuse("InternalServerException", 500), 9);
+    assert!(ask().await.expect_err("three times").0.contains("InternalServerException"));
 }

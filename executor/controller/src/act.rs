@@ -6,6 +6,7 @@ use crate::conditions::{Step, conditions};
 use crate::events::{About, Events, Weight};
 use crate::lease::{LOST, Leadership, WRITE};
 use crate::metrics::Metrics;
+use crate::shifts::Shifts;
 use crate::{objects, removing, review, successors, telling};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -30,6 +31,7 @@ pub(crate) struct Ports {
     pub(crate) events: Events,
     pub(crate) brake: Brake,
     pub(crate) rooms: Rooms,
+    pub(crate) shifts: Shifts,
     /// Where the controller runs.
     pub(crate) namespace: String,
     pub(crate) said: successors::Said,
@@ -65,7 +67,8 @@ impl Ports {
         namespace: String,
     ) -> Ports {
         let (brake, rooms, said) = Default::default();
-        Ports { client, cloud, leadership, metrics, events, brake, rooms, namespace, said }
+        let shifts = Shifts::new(cloud.shifts().is_some());
+        Ports { client, cloud, leadership, metrics, events, brake, rooms, shifts, namespace, said }
     }
 
     /// Carries a request out, with the lease held and within its deadline. A stop refuses what has not begun and ends what has: whether it

@@ -25,6 +25,9 @@ With review and auto; with shadow, types and prices are then those of EC2 instea
   --cluster-ca-bundle TEXT  Certificate of its authority, in base64 [env: CLUSTER_CA_BUNDLE]
   --service-cidr CIDR       Addresses of services, for AL2023 [env: CLUSTER_SERVICE_CIDR]
   --interruption-queue NAME SQS queue with what EventBridge says of machines [env: INTERRUPTION_QUEUE; default: none]
+  --enable-zonal-shift      Launch nothing in zones that ARC shifts the cluster away from, and keep nodes there
+                            [env: ENABLE_ZONAL_SHIFT; default: false]
+  --cluster-arn ARN         ARN of the cluster, for that [env: CLUSTER_ARN]
   --region REGION           Region [default: where the AWS SDK finds it, AWS_REGION first]
   --aws-endpoint URL        Asked instead of AWS, for tests and labs; what is sent there is signed with a made-up key
 
@@ -79,6 +82,9 @@ impl Arguments {
         settings.ca_bundle = from("CLUSTER_CA_BUNDLE").unwrap_or_default();
         settings.service_cidr = from("CLUSTER_SERVICE_CIDR");
         settings.queue = from("INTERRUPTION_QUEUE");
+        let mut arn = from("CLUSTER_ARN");
+        let mut shifts =
+            from("ENABLE_ZONAL_SHIFT").map_or(Ok(false), |value| switch("ENABLE_ZONAL_SHIFT", &value))?;
         while let Some(argument) = given.next() {
             let (name, inline) = match argument.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -86,6 +92,11 @@ impl Arguments {
             };
             if matches!(name.as_str(), "-h" | "--help") {
                 return Ok(None);
+            }
+            if name == "--enable-zonal-shift" {
+                // A switch: what follows is the next argument.
+                shifts = inline.map_or(Ok(true), |value| switch(&name, &value))?;
+                continue;
             }
             let value = inline
                 .or_else(|| given.next())
@@ -113,6 +124,7 @@ impl Arguments {
                 "--cluster-ca-bundle" => settings.ca_bundle = value,
                 "--service-cidr" => settings.service_cidr = Some(value),
                 "--interruption-queue" => settings.queue = Some(value).filter(|name| !name.is_empty()),
+                "--cluster-arn" => arn = Some(value),
                 "--region" => settings.region = Some(value),
                 "--aws-endpoint" => {
                     settings.fake_credentials = true;
@@ -125,10 +137,40 @@ impl Arguments {
             let text = "a mode that launches needs the name of the cluster\n  hint: --cluster-name NAME, or CLUSTER_NAME";
             return Err(text.to_owned());
         }
+        if shifts {
+            settings.zonal_shift = Some(cluster_arn(arn.as_deref(), &settings.cluster)?);
+        }
         if !settings.cluster.is_empty() {
             found.aws = Some(settings);
         }
         Ok(Some(found))
+    }
+}
+
+/// Yes or no, as Karpenter's flags spell it.
+fn switch(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{name}: {value} is neither true nor false\n  hint: use true or false")),
+    }
+}
+
+/// The ARN of the cluster of that name. Nothing else asks EKS for anything, so it is not asked for that either; but the shifts of another cluster
+/// would close the wrong zones.
+fn cluster_arn(arn: Option<&str>, cluster: &str) -> Result<String, String> {
+    let hint =
+        "--cluster-arn ARN, or CLUSTER_ARN: `aws eks describe-cluster --name NAME --query cluster.arn`";
+    let Some(arn) = arn.filter(|arn| !arn.is_empty()) else {
+        return Err(format!("zonal shifts are asked for by the ARN of the cluster\n  hint: {hint}"));
+    };
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let is_it = matches!(parts[..], ["arn", _, "eks", _, _, resource]
+        if resource.strip_prefix("cluster/").is_some_and(|name| !name.is_empty() && name == cluster));
+    if is_it {
+        Ok(arn.to_owned())
+    } else {
+        Err(format!("{arn} is not the ARN of cluster {cluster:?}\n  hint: {hint}"))
     }
 }
 
@@ -167,6 +209,37 @@ mod tests {
         assert_eq!((shadow.mode, shadow.aws.is_some()), (Mode::Shadow, true));
         let lab = parse("--mode auto --cluster-name a --aws-endpoint http://127.0.0.1:1", &[]);
         assert!(lab.expect("arguments").expect("no help").aws.expect("a cloud").fake_credentials);
+    }
+
+    #[test]
+    fn zonal_shifts_are_asked_for_where_that_is_said_and_of_this_cluster() {
+        const ARN: &str = "arn:aws:eks:us-east-1:111122223333:cluster/demo";
+        let shifts = |text: &str, environment: &[(&str, &str)]| {
+            let environment = [&[("CLUSTER_NAME", "demo"), ("CLUSTER_ARN", ARN)], environment].concat();
+            parse(text, &environment).map(|found| found.expect("no help").aws.expect("a cloud").zonal_shift)
+        };
+        let on = Ok(Some(ARN.to_owned()));
+        assert_eq!(shifts("", &[]), Ok(None), "an ARN alone asks for nothing");
+        assert_eq!(shifts("", &[("ENABLE_ZONAL_SHIFT", "true")]), on);
+        assert_eq!(shifts("", &[("ENABLE_ZONAL_SHIFT", "false")]), Ok(None));
+        assert_eq!(shifts("--enable-zonal-shift --mode auto", &[]), on);
+        assert_eq!(shifts("--enable-zonal-shift=true --mode auto", &[]), on);
+        assert_eq!(shifts("--enable-zonal-shift=false", &[("ENABLE_ZONAL_SHIFT", "true")]), Ok(None));
+        assert!(shifts("--enable-zonal-shift=perhaps", &[]).is_err());
+        assert!(shifts("", &[("ENABLE_ZONAL_SHIFT", "yes")]).is_err());
+        let other = |arn: &str| shifts(&format!("--enable-zonal-shift --cluster-arn {arn}"), &[]);
+        assert_eq!(other("arn:aws-cn:eks:cn-north-1:1:cluster/demo").map(|arn| arn.is_some()), Ok(true));
+        for wrong in [
+            "arn:aws:eks:us-east-1:111122223333:cluster/other",
+            "arn:aws:eks:us-east-1:111122223333:cluster/",
+            "arn:aws:iam::111122223333:role/demo",
+            "demo",
+        ] {
+            assert!(other(wrong).expect_err(wrong).contains("hint:"), "{wrong}");
+        }
+        let none = parse("--enable-zonal-shift", &[("CLUSTER_NAME", "demo")]);
+        assert!(none.expect_err("no ARN").contains("--cluster-arn"));
+        assert!(parse("--enable-zonal-shift", &[("CLUSTER_ARN", ARN)]).is_err(), "of no cluster");
     }
 
     #[test]

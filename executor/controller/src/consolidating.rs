@@ -2,6 +2,7 @@
 
 use crate::act::Ports;
 use crate::classes::Classes;
+use crate::closing;
 use crate::kept::Kept;
 use crate::policy::{self, dollars};
 use crate::review::{self, Proposals};
@@ -161,6 +162,7 @@ pub(crate) async fn plan_now(
     let (facts, versions) = (view.facts(), view.versions());
     let mut snapshot = snapshot_with(ports, view, classes, &options, Unready::Stay)?;
     only_ours(&mut snapshot, &facts.claims);
+    let shifted = closing::nodes_in(&snapshot.nodes, &ports.shifts.zones(view)?);
     let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| facts.nodes.contains_key(name));
     if !snapshot.node_claims.iter().any(|claim| ours(&claim.node)) {
         return Ok(PlannedBatch::default());
@@ -185,7 +187,9 @@ pub(crate) async fn plan_now(
     // A plan of what goes by force alone says nothing of the others.
     if full {
         savings::tell(&ports.metrics, &consolidation.summary);
-        kept.tell(&ports.events, &versions, &consolidation.nodes);
+        let mut nodes = consolidation.nodes.clone();
+        closing::explain(&mut nodes, &shifted);
+        kept.tell(&ports.events, &versions, &nodes);
     }
     telling::removals_planned(&ports.metrics, consolidation, full, begun.elapsed());
     if consolidation.waves.is_empty() {

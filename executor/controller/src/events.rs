@@ -68,6 +68,10 @@ impl About {
         About { kind: "Node", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
     }
 
+    pub(crate) fn pool(name: &str, uid: &str) -> About {
+        About { kind: "NodePool", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
+    }
+
     pub(crate) fn plan(name: &str, uid: &str) -> About {
         About { kind: "Plan", namespace: None, name: name.to_owned(), uid: uid.to_owned() }
     }
@@ -189,9 +193,26 @@ impl Events {
         self.acting.store(acting, Ordering::Relaxed);
     }
 
+    /// Whether anything is.
+    pub(crate) fn is_acting(&self) -> bool {
+        self.acting.load(Ordering::Relaxed)
+    }
+
     /// Tells something, unless it was told lately or there is too much to tell.
     pub(crate) fn tell(&self, about: About, weight: Weight, reason: &'static str, note: &str) {
-        if !self.acting.load(Ordering::Relaxed) {
+        self.tell_each(about, weight, (reason, reason), note);
+    }
+
+    /// The same with an action. What is told again of an object under one reason and action within minutes becomes one event that was seen several
+    /// times, with the note it had first: where the notes are what matters, their actions differ.
+    pub(crate) fn tell_each(
+        &self,
+        about: About,
+        weight: Weight,
+        (reason, action): (&'static str, &str),
+        note: &str,
+    ) {
+        if !self.is_acting() {
             return;
         }
         let note = crate::telling::cut(note, NOTE_MAX).to_owned();
@@ -203,7 +224,7 @@ impl Events {
                 type_: if weight == Weight::Normal { EventType::Normal } else { EventType::Warning },
                 reason: reason.to_owned(),
                 note: Some(note),
-                action: reason.to_owned(),
+                action: action.to_owned(),
                 secondary: None,
             };
             self.sender.try_send((about.reference(), event)).map_or("too many", |()| "told")

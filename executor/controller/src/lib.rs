@@ -32,6 +32,7 @@ mod review;
 mod run;
 mod savings;
 mod serve;
+mod shifts;
 mod successors;
 mod tasks;
 mod telling;

@@ -19,6 +19,7 @@ use crate::publish;
 use crate::removing;
 use crate::review::{self, Proposals};
 use crate::savings;
+use crate::shifts;
 use crate::tasks::{AbortOnDrop, Permits};
 use crate::telling;
 use crate::unwell;
@@ -67,6 +68,8 @@ pub struct Options {
     pub plan_time: Duration,
     /// How often the cloud is asked which machines are not well.
     pub status_every: Duration,
+    /// How often it is asked which zones the cluster is shifted away from.
+    pub shifts_every: Duration,
     /// Threads of the planner.
     pub threads: usize,
     /// Namespace in which the controller runs.
@@ -85,6 +88,7 @@ impl Options {
             unavailable_zones: BTreeSet::new(),
             plan_time: Duration::from_secs(2),
             status_every: unwell::EVERY,
+            shifts_every: shifts::EVERY,
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             namespace: "stowage-system".to_owned(),
         }
@@ -206,6 +210,13 @@ impl Controller {
         let listener = Listener::new(self.ports.clone(), self.view.clone(), self.health.clone());
         let listening = AbortOnDrop(tokio::spawn(listener.clone().run()));
         let asking = AbortOnDrop(tokio::spawn(unwell::watch(listener.clone(), self.options.status_every)));
+        let shifting = shifts::watch(
+            self.ports.clone(),
+            self.view.clone(),
+            self.health.clone(),
+            self.options.shifts_every,
+        );
+        let shifting = AbortOnDrop(tokio::spawn(shifting));
         let (mut classes_due, mut tidy_due) = (Instant::now(), Instant::now() + TIDY_EVERY);
         loop {
             tokio::select! {
@@ -213,7 +224,7 @@ impl Controller {
                 answer = receiver.recv() => answers.extend(answer),
                 () = tokio::time::sleep(TICK) => {}
                 () = &mut stop => {
-                    drop((self.told, braking, listening, asking));
+                    drop((self.told, braking, listening, asking, shifting));
                     let under_way = async {
                         permits.all().await;
                         // It ends when nobody tells any more.
@@ -232,6 +243,7 @@ impl Controller {
             let freshness = self.view.freshness();
             let mut seen = self.view.facts();
             seen.now = self.now();
+            self.ports.shifts.see(&self.view, &mut seen);
             seen.synced = freshness.is_good();
             seen.leader = self.ports.leadership.epoch().is_some();
             if led != seen.leader {
@@ -534,6 +546,7 @@ pub(crate) fn snapshot_with(
     for one in snapshot.node_classes.iter_mut().flat_map(|class| &mut class.capacity_reservations) {
         one.available = reserved.get(&one.id).copied().or(one.available);
     }
-    closing::close(&mut snapshot, &options.unavailable_zones, Timestamp::now());
+    let shifted = ports.shifts.zones(view)?;
+    closing::close(&mut snapshot, &options.unavailable_zones, &shifted, Timestamp::now());
     Ok(snapshot)
 }

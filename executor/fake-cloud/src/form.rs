@@ -100,7 +100,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     reach[text.len()]
 }
 
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -46,11 +46,16 @@ pub struct Script {
     pub faults: Vec<Fault>,
     /// Notices to some of the instances that run at a time.
     pub notices: Vec<Notice>,
+    /// ARNs of what ARC manages: what may be shifted away from a zone.
+    pub managed: Vec<String>,
+    /// Shifts of all of these away from zones.
+    pub shifts: Vec<ZonalShift>,
 }
 
 impl Default for Script {
     /// `us-east-1` with three zones, a subnet of each with 4,091 free addresses, a security group and the images of EKS 1.36,
-    /// all tagged `karpenter.sh/discovery=test`, a queue `stowage`, and no faults. Instances run after 100 ms and boot in a second.
+    /// all tagged `karpenter.sh/discovery=test`, a queue `stowage`, a cluster `demo` that ARC manages, and no faults. Instances run after 100 ms
+    /// and boot in a second.
     fn default() -> Script {
         let discovery = || BTreeMap::from([("karpenter.sh/discovery".to_owned(), "test".to_owned())]);
         let zones = [("us-east-1a", "use1-az1"), ("us-east-1b", "use1-az2"), ("us-east-1c", "use1-az4")];
@@ -144,6 +149,8 @@ impl Default for Script {
             limits: Limits::Ec2,
             faults: Vec::new(),
             notices: Vec::new(),
+            managed: vec!["arn:aws:eks:us-east-1:111122223333:cluster/demo".to_owned()],
+            shifts: Vec::new(),
         }
     }
 }
@@ -425,4 +432,38 @@ pub enum NoticeKind {
     Rebalance,
     /// Its state has changed: it is being shut down, at once.
     StateChange,
+}
+
+/// A shift away from a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZonalShift {
+    /// Id of the zone.
+    pub away_from: String,
+    /// Since when.
+    #[serde(default)]
+    pub from: u64,
+    /// Until when. People say so when they begin it; of an autoshift nobody is told.
+    #[serde(default = "forever")]
+    pub until: u64,
+    /// AWS has begun it.
+    #[serde(default)]
+    pub autoshift: bool,
+    /// Another shift goes before it: it is active, and not in effect.
+    #[serde(default)]
+    pub outdone: bool,
+}
+
+impl ZonalShift {
+    /// One that people have begun, and that lasts.
+    #[must_use]
+    pub fn away_from(zone_id: &str) -> ZonalShift {
+        ZonalShift {
+            away_from: zone_id.to_owned(),
+            from: 0,
+            until: forever(),
+            autoshift: false,
+            outdone: false,
+        }
+    }
 }

@@ -123,13 +123,17 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let target =
         request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let path = request.uri().path().to_owned();
     let (service, kind) = match &target {
         Some(_) => (Service::Json, "application/x-amz-json-1.1"),
+        None if path.len() > 1 => (Service::Rest, "application/json"),
         None => (Service::Ec2, "text/xml;charset=UTF-8"),
     };
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let body = String::from_utf8_lossy(&body).into_owned();
-    let target = target.unwrap_or_default();
+    let (body, target) = match service {
+        Service::Rest => (path, "GetManagedResource".to_owned()),
+        _ => (String::from_utf8_lossy(&body).into_owned(), target.unwrap_or_default()),
+    };
     let mut reply = shared.world().call(shared.now(), service, &target, &body);
     if target == "AmazonSQS.ReceiveMessage" {
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();

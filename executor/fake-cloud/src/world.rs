@@ -1,7 +1,7 @@
 //! The cloud: a pure state machine.
 
 use crate::bucket::Bucket;
-use crate::form::{Form, glob};
+use crate::form::{Form, decode, glob};
 use crate::instances::Machine;
 use crate::queue::Queue;
 use crate::script::{Effect, Limits, Script, at};
@@ -18,6 +18,8 @@ pub enum Service {
     Ec2,
     /// One of those that speak JSON; the target is in the action, such as `AmazonSSM.GetParameter`.
     Json,
+    /// One that speaks REST: the path is the body, JSON comes out.
+    Rest,
 }
 
 /// A call, as it came.
@@ -27,7 +29,7 @@ pub struct Call {
     pub at: u64,
     /// Action, such as `CreateFleet`.
     pub action: String,
-    /// Parameters: of a form by their paths; of JSON the body, under `body`.
+    /// Parameters: of a form by their paths; of JSON the body, under `body`; of REST the path, under `path`.
     pub parameters: BTreeMap<String, String>,
     /// `ok`, or the code of the refusal.
     pub outcome: String,
@@ -137,6 +139,11 @@ impl World {
         self.script.notices.push(notice);
     }
 
+    /// Sets what is shifted away from zones from now on.
+    pub fn set_shifts(&mut self, shifts: Vec<crate::script::ZonalShift>) {
+        self.script.shifts = shifts;
+    }
+
     /// Sets capacity and price of offerings from now on; it comes before other rules.
     pub fn add_pool(&mut self, rule: crate::script::PoolRule) {
         self.script.pools.insert(0, rule);
@@ -182,12 +189,13 @@ impl World {
     /// DescribeInstanceStatus, DescribeInstanceTypes, DescribeInstanceTypeOfferings, DescribeSpotPriceHistory, DescribeSubnets, DescribeSecurityGroups,
     /// DescribeImages, DescribeAvailabilityZones, DescribeCapacityReservations, CreateLaunchTemplate, DescribeLaunchTemplates,
     /// DeleteLaunchTemplate. JSON: SSM GetParameter and GetParameters, SQS GetQueueUrl, SendMessage, ReceiveMessage, DeleteMessage and
-    /// DeleteMessageBatch, Pricing GetProducts.
+    /// DeleteMessageBatch, Pricing GetProducts. REST: ARC GetManagedResource.
     pub fn call(&mut self, now: u64, service: Service, action: &str, body: &str) -> Reply {
         self.advance(now);
         let form = match service {
             Service::Ec2 => Form::parse(body),
             Service::Json => Form(BTreeMap::from([("body".to_owned(), body.to_owned())])),
+            Service::Rest => Form(BTreeMap::from([("path".to_owned(), decode(body))])),
         };
         let action = if action.is_empty() { form.get("Action").unwrap_or_default() } else { action };
         let fault = self.fault(action);
@@ -205,6 +213,9 @@ impl World {
                 status: 503,
             }),
             _ if service == Service::Json => self.json(action, body).map(|value| vec![value.to_string()]),
+            _ if service == Service::Rest => {
+                self.rest(form.get("path").unwrap_or_default()).map(|value| vec![value.to_string()])
+            }
             _ => self.ec2(action, &form),
         };
         let request = format!("{:08x}-0000-4000-8000-{:012x}", self.script.seed, self.calls.len());
@@ -214,8 +225,8 @@ impl World {
             (Service::Ec2, Err(refusal)) => {
                 (refusal.status, xml::refusal(&refusal.code, &refusal.message, &request))
             }
-            (Service::Json, Ok(inner)) => (200, inner.concat()),
-            (Service::Json, Err(refusal)) => {
+            (Service::Json | Service::Rest, Ok(inner)) => (200, inner.concat()),
+            (Service::Json | Service::Rest, Err(refusal)) => {
                 let body = serde_json::json!({ "__type": refusal.code, "message": refusal.message });
                 (refusal.status, body.to_string())
             }

@@ -12,6 +12,10 @@ const IMPLIED: [(&str, &str); 3] = [
     ("iam:PassRole", "ec2:CreateFleet"),
 ];
 
+/// Clients, and what actions of their services begin with.
+const CLIENTS: [(&str, &str); 5] =
+    [("ec2", "ec2"), ("ssm", "ssm"), ("sqs", "sqs"), ("pricing", "pricing"), ("arc", "arc-zonal-shift")];
+
 /// Calls that another action allows.
 const NAMED: [(&str, &str); 1] = [("sqs:DeleteMessageBatch", "sqs:DeleteMessage")];
 
@@ -21,8 +25,8 @@ fn called() -> BTreeSet<String> {
     for entry in std::fs::read_dir(stowage_tests::root().join("executor/aws/src")).expect("the source") {
         let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
         let text: String = text.split_whitespace().collect();
-        for service in ["ec2", "ssm", "sqs", "pricing"] {
-            for rest in text.split(&format!("self.{service}.")).skip(1) {
+        for (client, service) in CLIENTS {
+            for rest in text.split(&format!("self.{client}.")).skip(1) {
                 let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
                 let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
                 let call = format!("{service}:{}", words.collect::<String>());

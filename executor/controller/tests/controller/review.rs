@@ -3,6 +3,7 @@
 
 use crate::common::scene::{Scene, USER, until};
 use crate::common::{LATER, all_bound, pods};
+use crate::telling::told;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -272,6 +273,37 @@ async fn what_is_too_old_is_not_begun_and_a_stop_holds_what_was_approved() {
     policy(json!({ "review": { "aboveDollarsPerHour": "100" } })).await;
     pods(&scene.client, "second", 8).await;
     eventually("all pods bound", LATER, || all_bound(&scene.client, 12)).await.expect("they are bound");
+    scene.seen();
+    replica.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_fits_nothing_is_told_so_although_an_equal_plan_waits() {
+    let (scene, replica) = in_review(Review::default()).await;
+    pods(&scene.client, "first", 4).await;
+    let first = proposed(&scene, |pods| pods.len() == 4).await;
+    let container =
+        json!({ "name": "main", "image": "none", "resources": { "requests": { "cpu": "1000" } } });
+    let huge = json!({ "metadata": { "name": "huge" }, "spec": { "containers": [container] } });
+    let huge = serde_json::from_value(huge).expect("a pod");
+    let api: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
+    api.create(&PostParams::default(), &huge).await.expect("a pod");
+    let failed = async || {
+        let told = told(&scene, "Pod", "huge").await;
+        told.into_iter().filter(|(reason, _)| reason == "FailedScheduling").collect::<Vec<_>>()
+    };
+    until("it is told", async || match failed().await {
+        notes if notes.is_empty() => Err("nobody has told it".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let notes = failed().await;
+    assert!(notes.len() == 1 && notes[0].1.starts_with("Failed to schedule pod, "), "{notes:?}");
+    // What is launched for the others is as before, so there is nothing new to read: no other plan says it.
+    let plans: Vec<String> = scene.plans().await.iter().map(|plan| plan.name_any()).collect();
+    assert_eq!(plans, [first.name_any()]);
+    assert_eq!(scene.reasons("huge").await, Vec::<String>::new());
+    assert_eq!(phase(&becomes(&scene, &first.name_any(), "Proposed").await), "Proposed");
     scene.seen();
     replica.task.abort();
 }

@@ -16,7 +16,7 @@ use stowage_executor::Settings;
 use stowage_fake_cloud::{PoolRule, Script};
 
 /// Reason and note of our events about an object, once for each time they were told.
-async fn told(scene: &Scene, kind: &str, name: &str) -> Vec<(String, String)> {
+pub(crate) async fn told(scene: &Scene, kind: &str, name: &str) -> Vec<(String, String)> {
     let events: Api<Event> = Api::all(scene.client.clone());
     let all = events.list(&ListParams::default()).await.expect("events").items;
     let ours = all.into_iter().filter(|event| {
