@@ -38,8 +38,10 @@ const SHARP_PODS_MAX: i64 = 14;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns, and little is searched before branching and at
 /// leaves: branching then finds better plans than the search does, at 100 pods and more it no longer does (20 seeds of each).
 const PATTERN_PODS_MAX: i64 = 60;
-/// Work of the search beside each fork: as much as the last fork took, and no less than this.
+/// Work of the search beside each fork: a third of what the last fork took, because a unit of it takes the solver less time, and no less
+/// than this.
 const BESIDE_WORK_MIN: u64 = 100_000;
+const BESIDE_SHARE: u64 = 3;
 /// What tells its seed from that of the search before.
 const BESIDE_SEED: u64 = 0x5bd1_e995_0000_0001;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
@@ -466,7 +468,9 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         }
         let until = Until { bound: effort.enough(cost), stop: &|| run.stopped().is_some() };
         let forked = match &mut beside {
-            Some(beside) => beside.during(used.max(BESIDE_WORK_MIN), || tree.fork(next, until)),
+            Some(beside) => {
+                beside.during((used / BESIDE_SHARE).max(BESIDE_WORK_MIN), || tree.fork(next, until))
+            }
             None => tree.fork(next, until),
         };
         let sides = match forked {
