@@ -61,6 +61,8 @@ pub struct State {
     pub(crate) removals_asked: Option<Time>,
     /// Plans in a row that were asked for, and left a node that has to go by force without one.
     pub(crate) urgent_asked: u32,
+    /// Nodes that the last plan for those that go by force knew.
+    pub(crate) urgent_known: BTreeSet<String>,
     /// Plans whose removals were last looked at, by claim.
     pub(crate) looked: BTreeMap<String, String>,
     /// Removals in a row that came to nothing.

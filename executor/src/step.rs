@@ -288,7 +288,7 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     let ticket = state.tickets + 1;
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
         if removals {
-            removal::asked(state, seen.now);
+            removal::asked(state, seen);
         } else {
             state.put_off = for_pods && gives;
         }

@@ -5,7 +5,7 @@ use crate::claims::node_of;
 use crate::request::PlanInput;
 use crate::slots;
 use crate::state::State;
-use crate::time::{MINUTE, Time};
+use crate::time::MINUTE;
 use crate::view::{Claim, Observation};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +62,30 @@ pub(crate) fn spoken_for<'a>(
 pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
     let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else { return false };
     let due = *state.removals_due.get_or_insert(seen.now.plus(every));
+    let urgent = urgent(seen);
+    if urgent.is_empty() {
+        state.urgent_asked = 0;
+        state.urgent_known.clear();
+    } else if state.course.as_ref().is_none_or(|course| course.launched)
+        // Notices of one event come over some tenths of a second: those that came too late for the last plan do not wait as long as those it
+        // had no answer for.
+        && (!urgent.is_subset(&state.urgent_known)
+            || state
+                .removals_asked
+                .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1)))
+    {
+        return true;
+    }
+    // What is approved goes on first.
+    let busy = state.course.is_some()
+        || !state.rests.is_empty()
+        || on_its_way(seen).any(|(claim, _)| !claim.deleting);
+    let late = seen.now.since(due) >= every;
+    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+}
+
+/// Nodes that go by force and are not on their way.
+fn urgent(seen: &Observation) -> BTreeSet<String> {
     let planned = |node: &String| {
         let mut nodes = on_its_way(seen).map(|(_, removal)| removal).filter(|removal| removal.forced);
         nodes.any(|removal| removal.node == *node)
@@ -77,28 +101,15 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         .filter(|claim| claim.notices.is_final() && !seen.statics.contains_key(&claim.pool));
     let noticed =
         noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
-    if !seen.urgent.iter().chain(noticed).any(|node| leaves(node) && !planned(node)) {
-        state.urgent_asked = 0;
-    } else if state.course.as_ref().is_none_or(|course| course.launched)
-        && state
-            .removals_asked
-            .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1))
-    {
-        return true;
-    }
-    // What is approved goes on first.
-    let busy = state.course.is_some()
-        || !state.rests.is_empty()
-        || on_its_way(seen).any(|(claim, _)| !claim.deleting);
-    let late = seen.now.since(due) >= every;
-    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+    seen.urgent.iter().chain(noticed).filter(|node| leaves(node) && !planned(node)).cloned().collect()
 }
 
 /// Nodes that could go were asked for.
-pub(crate) fn asked(state: &mut State, now: Time) {
+pub(crate) fn asked(state: &mut State, seen: &Observation) {
     let every = state.settings.remove_every.unwrap_or(MINUTE);
-    state.removals_due = Some(now.plus(every << state.setbacks));
-    state.removals_asked = Some(now);
+    state.removals_due = Some(seen.now.plus(every << state.setbacks));
+    state.removals_asked = Some(seen.now);
     // A node that cannot be planned for must not keep pods waiting for ever.
     state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
+    state.urgent_known = urgent(seen);
 }
