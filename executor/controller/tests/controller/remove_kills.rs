@@ -62,7 +62,7 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     replica.task.abort();
     at_a_time(&scene, "1").await;
     let trap = Trap::default();
-    trap.set(Method::PATCH, "/nodes/", When::After);
+    trap.set_for(Method::PATCH, "/nodes/", "karpenter.sh/disrupted", When::After);
     replica = follow(&scene, replica.lease, &trap).await;
     set_consolidation(&scene, "auto").await;
     trap.caught("it is closed").await;
