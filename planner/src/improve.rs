@@ -147,7 +147,8 @@ impl<'a> Beside<'a> {
         Beside { core, search: Search::new(core, guide, packing, seed), schedule }
     }
 
-    /// Does `other` and, meanwhile, this much of the search.
+    /// Does `other` on this thread, and meanwhile this much of the search in the pool; one after the other where that has one thread, because
+    /// no more than it were asked for.
     pub(crate) fn during<T>(&mut self, work: u64, other: impl FnOnce() -> T) -> T {
         let core = self.core;
         if core.pool.current_num_threads() < 2 {

@@ -86,14 +86,14 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
 
 /// Nodes that go by force and are not on their way.
 fn urgent(seen: &Observation) -> BTreeSet<String> {
-    let planned = |node: &String| {
-        let mut nodes = on_its_way(seen).map(|(_, removal)| removal).filter(|removal| removal.forced);
-        nodes.any(|removal| removal.node == *node)
-    };
-    let leaves = |node: &String| {
-        let claim = seen.nodes.get(node).and_then(|node| node.instance.as_ref());
-        seen.claims.values().any(|one| one.ours && !one.deleting && one.instance.as_ref() == claim)
-    };
+    let planned: BTreeSet<&String> = on_its_way(seen)
+        .map(|(_, removal)| removal)
+        .filter(|removal| removal.forced)
+        .map(|removal| &removal.node)
+        .collect();
+    let ours = seen.claims.values().filter(|claim| claim.ours && !claim.deleting);
+    let ours: BTreeSet<Option<&String>> = ours.map(|claim| claim.instance.as_ref()).collect();
+    let leaves = |node: &String| ours.contains(&seen.nodes.get(node).and_then(|node| node.instance.as_ref()));
     // No plan removes nodes of static pools: they are drained by themselves.
     let noticed = seen
         .claims
@@ -101,7 +101,8 @@ fn urgent(seen: &Observation) -> BTreeSet<String> {
         .filter(|claim| claim.notices.is_final() && !seen.statics.contains_key(&claim.pool));
     let noticed =
         noticed.filter_map(|claim| node_of(seen, claim.instance.as_deref()?)).map(|node| &node.name);
-    seen.urgent.iter().chain(noticed).filter(|node| leaves(node) && !planned(node)).cloned().collect()
+    let all = seen.urgent.iter().chain(noticed);
+    all.filter(|node| leaves(node) && !planned.contains(node)).cloned().collect()
 }
 
 /// Nodes that could go were asked for.
@@ -109,7 +110,9 @@ pub(crate) fn asked(state: &mut State, seen: &Observation) {
     let every = state.settings.remove_every.unwrap_or(MINUTE);
     state.removals_due = Some(seen.now.plus(every << state.setbacks));
     state.removals_asked = Some(seen.now);
-    // A node that cannot be planned for must not keep pods waiting for ever.
-    state.urgent_asked = (state.urgent_asked + 1).min(URGENT_DOUBLINGS);
-    state.urgent_known = urgent(seen);
+    let urgent = urgent(seen);
+    // A node that cannot be planned for must not keep pods waiting for ever. One that is new begins anew.
+    let again = if urgent.is_subset(&state.urgent_known) { state.urgent_asked } else { 0 };
+    state.urgent_asked = (again + 1).min(URGENT_DOUBLINGS);
+    state.urgent_known = urgent;
 }

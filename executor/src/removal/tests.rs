@@ -421,14 +421,20 @@ fn nodes_are_looked_for_when_nothing_waits_and_at_once_when_one_has_to_go() {
     urgent.now = urgent.now.plus(1_000);
     assert!(!asks(&urgent, &mut state));
     urgent.answers.clear();
-    // One that it did not know does not wait, and waits like all others once it is known.
-    urgent.urgent.insert("b".to_owned());
+    urgent.now = urgent.now.plus(URGENT);
     assert!(asks(&urgent, &mut state));
+    // One that the last plan did not know does not wait, and waits like the first once it is known.
     urgent.answers = vec![Answer::Planned(2, Box::default())];
     urgent.now = urgent.now.plus(1_000);
     assert!(!asks(&urgent, &mut state));
+    urgent.urgent.insert("b".to_owned());
     urgent.answers.clear();
-    urgent.now = urgent.now.plus(2 * URGENT);
+    assert!(asks(&urgent, &mut state));
+    urgent.answers = vec![Answer::Planned(3, Box::default())];
+    urgent.now = urgent.now.plus(1_000);
+    assert!(!asks(&urgent, &mut state));
+    urgent.answers.clear();
+    urgent.now = urgent.now.plus(URGENT);
     assert!(asks(&urgent, &mut state));
     let mut state = State::new(Settings { stop: true, ..settings() });
     assert!(!asks(&urgent, &mut state));

@@ -65,10 +65,19 @@ async fn half_of_the_spot_machines_are_taken_away() {
     let count = eventually("pods are safe", NOTICE, safe).await.expect("before their machines end");
     let took = told.elapsed();
     let lost = taken();
+    let mut called: Vec<u64> = scene.cloud.with(|world| {
+        let new = world.machines().values().filter(|one| !before.contains(&one.id));
+        new.map(|one| one.launched.saturating_sub(now)).collect()
+    });
+    called.sort_unstable();
+    let seconds = |at: Option<&u64>| at.map_or(f64::NAN, |at| *at as f64 / 1e3);
     eprintln!(
-        "{} of {} machines: {count} of {all} pods safe after {:.0} s",
+        "{} of {} machines: {} launched instead, after p50 {:.1} s, the last {:.1} s; {count} of {all} pods safe after {:.0} s",
         lost.len(),
         before.len(),
+        called.len(),
+        seconds(called.get(called.len() / 2)),
+        seconds(called.last()),
         took.as_secs_f64()
     );
     assert!(took < NOTICE, "{took:?}");

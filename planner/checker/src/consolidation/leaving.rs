@@ -56,7 +56,8 @@ fn obstacle(reason: NodeReason, text: String) -> Option<Obstacle> {
 
 /// Judges whether nodes may still go, all of those before them in the list gone: the rules of sections 5.1 and 5.2 as they are now, and a
 /// place, by kube-scheduler's own filters, for every pod that is on them, whether it was planned to move or has come since. A pod whose planned
-/// place is taken may have another, unless its node's removal is [`exact`](Leaving::exact). One entry for each, in order; `None`: nothing stands against it. Their own taint `karpenter.sh/disrupted` is no reason against them, nor is it asked again whether going pays.
+/// place is taken may have another, unless its node's removal is [`exact`](Leaving::exact). One entry for each, in order; `None`: nothing
+/// stands against it. Their own taint `karpenter.sh/disrupted` is no reason against them, nor is it asked again whether going pays.
 #[must_use]
 pub fn check_removals(
     snapshot: &Snapshot,
