@@ -42,6 +42,10 @@ const FORCED_LEAD: i64 = 75 * SECOND;
 const FORCED_WAIT: i64 = 2 * MINUTE;
 /// Nodes that go by force are planned this long apart at least: a plan may have no answer, and pods wait meanwhile.
 const URGENT: i64 = 5 * SECOND;
+/// Notices of one event come over some tenths of a second: a plan waits for the next one this long, and for all of them no longer than that. One
+/// plan for all is cheaper, and sooner than two in a row.
+const GATHER_IDLE: i64 = 200;
+const GATHER_MAX: i64 = 600;
 /// Doublings of that pause while plans have no answer.
 const URGENT_DOUBLINGS: u32 = 5;
 /// Doublings of the pause after removals that came to nothing.
@@ -558,7 +562,9 @@ mod course;
 mod looking;
 
 pub(crate) use course::Course;
-pub(crate) use looking::{asked, input, is_due, on_its_way, spoken_for};
+pub(crate) use looking::{
+    asked, input, is_due, is_gathering, is_pressing, is_urgent, on_its_way, spoken_for,
+};
 
 #[cfg(test)]
 mod tests;

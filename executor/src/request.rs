@@ -215,6 +215,8 @@ pub struct PlanInput {
     pub leaving: BTreeSet<String>,
     /// Pods that are still on such nodes, by the node or claim where they are to go: their room there is spoken for.
     pub moving: Vec<Moving>,
+    /// Nodes go by force: a good plan now is worth more than the best one later.
+    pub urgent: bool,
 }
 
 /// What a request does.

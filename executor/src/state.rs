@@ -63,6 +63,10 @@ pub struct State {
     pub(crate) urgent_asked: u32,
     /// Nodes that the last plan for those that go by force knew.
     pub(crate) urgent_known: BTreeSet<String>,
+    /// Nodes that go by force and that the last plan did not know: how many, since when, and since when so many.
+    pub(crate) gathered: Option<(usize, Time, Time)>,
+    /// The plan that is being made knows of nodes that go by force.
+    pub(crate) pressing: bool,
     /// Plans whose removals were last looked at, by claim.
     pub(crate) looked: BTreeMap<String, String>,
     /// Removals in a row that came to nothing.

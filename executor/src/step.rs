@@ -91,6 +91,11 @@ fn take(state: &mut State, answer: &Answer, seen: &Observation, requests: &mut V
                 state.failed(key(Verb::Plan, ""), now);
             }
         }
+        Answer::GivenUp(ticket) => {
+            if state.planning.take_if(|planning| planning == ticket).is_some() {
+                state.over(&key(Verb::Plan, ""));
+            }
+        }
         Answer::Launched { claim, launched } => {
             state.over(&key(Verb::Launch, claim));
             let instance = &launched.instance;
@@ -269,6 +274,9 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
         return;
     }
     let removals = removal::is_due(state, seen, !waiting.is_empty());
+    if removal::is_gathering(state) && !removals {
+        return;
+    }
     // Pods that wait and nodes that go are one plan; where no node goes, the pods are planned by themselves, right after.
     if !removals && !state.window.look(&waiting, seen.now, idle, max) {
         return;
@@ -285,7 +293,8 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     }
     let given = input.returns.keys().filter_map(|claim| Some(&seen.claims.get(claim)?.pool));
     let looked_at = input.statics.keys().chain(given).cloned().collect();
-    let ticket = state.tickets + 1;
+    input.urgent = removals && removal::is_urgent(seen);
+    let (ticket, urgent) = (state.tickets + 1, input.urgent);
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
         if removals {
             removal::asked(state, seen);
@@ -299,11 +308,24 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
         state.hold(&Key { verb: Verb::Plan, object: String::new() }, seen.now.plus(PLANNING_MAX));
         state.looked_at = looked_at;
         state.tickets = ticket;
-        state.planning = Some(ticket);
+        (state.planning, state.pressing) = (Some(ticket), urgent);
     }
 }
 
 impl State {
+    /// Whether the plan that is being made is in the way of nodes that go by force: they have seconds, and it knows nothing of them. What is
+    /// then given up ([`Answer::GivenUp`]) is planned with them.
+    #[must_use]
+    pub fn presses(&self, seen: &Observation) -> bool {
+        self.planning.is_some() && !self.pressing && removal::is_pressing(self, seen)
+    }
+
+    /// Whether a step is due in a moment even if nothing changes.
+    #[must_use]
+    pub fn hurries(&self) -> bool {
+        removal::is_gathering(self)
+    }
+
     /// A pod was looked at and needs no launch: not again for a while, and each time for longer.
     pub(crate) fn settle(&mut self, uid: &str, now: Time) {
         let pause = self.again.get(uid).map_or(AGAIN_MIN, |again| (2 * again.pause).min(AGAIN_MAX));

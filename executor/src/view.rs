@@ -250,6 +250,8 @@ pub enum Answer {
     Planned(u64, Box<PlannedBatch>),
     /// No plan, with the reason.
     NotPlanned(u64, String),
+    /// No plan, because nodes that go by force do not wait for it ([`crate::State::presses`]): what it was about is planned with them.
+    GivenUp(u64),
     /// Actions of a plan in review: what to launch for them, or what is in the way.
     Verified {
         /// Digest of the plan.

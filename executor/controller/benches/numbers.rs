@@ -1,4 +1,4 @@
-//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory shrink day` prints them as rows of the table in
+//! The executor's numbers: `cargo bench -p stowage-controller --bench numbers -- 500 5000 memory shrink notices day` prints them as rows of the table in
 //! `benchmarks/results/executor.md`. Without arguments all of them.
 
 #[path = "../tests/controller/common/mod.rs"]
@@ -6,6 +6,8 @@
 mod common;
 #[path = "numbers/day.rs"]
 mod day;
+#[path = "numbers/notices.rs"]
+mod notices;
 
 use crate::common::outcome::{paid, settled};
 use crate::common::pods;
@@ -296,7 +298,7 @@ async fn apps(scene: &Scene, replicas: usize) {
 }
 
 /// Measurements by name, each in its own control plane.
-const NAMES: [&str; 5] = ["500", "5000", "memory", "shrink", "day"];
+const NAMES: [&str; 6] = ["500", "5000", "memory", "shrink", "notices", "day"];
 /// Nodes of the cluster that shrinks.
 const SHRINK: usize = 200;
 
@@ -313,6 +315,7 @@ fn main() {
         match name.as_str() {
             "memory" => runtime.block_on(memory()),
             "day" => runtime.block_on(day::day()),
+            "notices" => runtime.block_on(notices::notices()),
             "shrink" => runtime.block_on(shrink(SHRINK)),
             pods => runtime.block_on(launch(pods.parse().expect("a number of pods"))),
         }

@@ -4,6 +4,7 @@ use crate::act::Ports;
 use crate::classes::Classes;
 use crate::closing;
 use crate::kept::Kept;
+use crate::planning::is_wanted;
 use crate::policy::{self, dollars};
 use crate::review::{self, Proposals};
 use crate::run::{Options, Unready, snapshot_with};
@@ -22,7 +23,7 @@ use stowage_models::schedule;
 use stowage_models::snapshot::Snapshot;
 use stowage_models::units::Ppm;
 use stowage_observe::View;
-use stowage_planner::consolidate;
+use stowage_planner::{Limits, consolidate};
 
 /// More than there is to save: nodes go only because they have to.
 const NOTHING: Ppm = Ppm(2 * Ppm::ONE);
@@ -114,7 +115,7 @@ type Decided = Result<(Plan, PlanningView), String>;
 /// Decides which nodes go, of all or of `only` these, with the pods that wait, or without where only some may go: these are planned for
 /// beside.
 fn decide(
-    options: &Options,
+    (options, limits): (&Options, &Limits),
     snapshot: &Snapshot,
     catalog: &Catalog,
     known: &PlanInput,
@@ -127,10 +128,11 @@ fn decide(
         view.snapshot.node_claims.retain(may);
         view.snapshot.pods.retain(|pod| !pod.is_pending());
     }
-    let limits = options.limits();
     let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
-    let planned = consolidate(&view.snapshot, &view.catalog, &policy, &limits, &mut |_| {});
-    let plan = planned.map_err(|error| error.to_string())?.plan;
+    let planned = consolidate(&view.snapshot, &view.catalog, &policy, limits, &mut |_| {});
+    let planned = planned.map_err(|error| error.to_string())?;
+    is_wanted(limits)?;
+    let plan = planned.plan;
     let findings = stowage_checker::check(&view.snapshot, &view.catalog, &plan);
     if let Some(finding) = findings.first() {
         return Err(format!("the referee refuses the plan: {finding:?}"));
@@ -155,7 +157,7 @@ pub(crate) async fn plan_now(
     ports: &Ports,
     view: &View,
     (classes, kept, proposals): (&Classes, &Kept, &Mutex<Proposals>),
-    options: Arc<Options>,
+    (options, limits): (Arc<Options>, Limits),
     input: PlanInput,
 ) -> Result<PlannedBatch, String> {
     // What is read first can only be older than what is planned.
@@ -172,12 +174,12 @@ pub(crate) async fn plan_now(
     let begun = Instant::now();
     let work = move || -> Result<(Plan, PlanningView, bool), String> {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
-        let (plan, view) = decide(&options, &snapshot, catalog, &known, None)?;
+        let (plan, view) = decide((&options, &limits), &snapshot, catalog, &known, None)?;
         let forced = unasked(&options.settings, &plan);
         if forced.is_empty() {
             return Ok((plan, view, true));
         }
-        let (plan, view) = decide(&options, &snapshot, catalog, &known, Some(&forced))?;
+        let (plan, view) = decide((&options, &limits), &snapshot, catalog, &known, Some(&forced))?;
         Ok((plan, view, false))
     };
     let (plan, view, full) = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())??;

@@ -11,12 +11,21 @@ use crate::telling;
 use crate::waves;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use stowage_executor::{PlanInput, PlannedBatch, Time, planning_view};
 use stowage_observe::View;
-use stowage_planner::plan;
+use stowage_planner::{Limits, plan};
 use stowage_review::Body;
+
+/// An error if a plan has been given up meanwhile: it is worse than it could be.
+pub(crate) fn is_wanted(limits: &Limits) -> Result<(), String> {
+    match &limits.cancel {
+        Some(given_up) if given_up.load(Ordering::Relaxed) => Err("it was given up".to_owned()),
+        _ => Ok(()),
+    }
+}
 
 /// Plans what waits, has the referee check it, and publishes it.
 pub(crate) async fn plan_now(
@@ -24,7 +33,7 @@ pub(crate) async fn plan_now(
     view: &View,
     classes: &Classes,
     proposals: &Mutex<Proposals>,
-    options: Arc<Options>,
+    (options, limits): (Arc<Options>, Limits),
     input: PlanInput,
 ) -> Result<PlannedBatch, String> {
     // What is read first can only be older than what is planned: a change in between is found when the plan is to be carried out.
@@ -38,9 +47,9 @@ pub(crate) async fn plan_now(
     let work = move || -> Result<_, String> {
         let catalog = live.as_deref().unwrap_or(&options.catalog);
         let view = planning_view(&snapshot, catalog, &input);
-        let limits = options.limits();
         let planned = plan(&view.snapshot, &view.catalog, &options.policy, &limits, &mut |_| {})
             .map_err(|error| error.to_string())?;
+        is_wanted(&limits)?;
         let findings = stowage_checker::check(&view.snapshot, &view.catalog, &planned.plan);
         if let Some(finding) = findings.first() {
             return Err(format!("the referee refuses the plan: {finding:?}"));

@@ -26,6 +26,7 @@ use crate::unwell;
 use jiff::Timestamp;
 use kube::Client;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{
@@ -42,6 +43,8 @@ use tokio::task::JoinHandle;
 
 /// Steps are at least this far apart, so that a burst of changes is one step.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A plan of nodes that go by force takes this long at most: they have two minutes, and machines take one to boot.
+const URGENT_TIME: Duration = Duration::from_millis(300);
 /// A step is due after this long in any case: time-outs have to be noticed.
 const TICK: Duration = Duration::from_millis(500);
 /// How long a stopped controller waits for what is under way; Kubernetes gives it 30 s.
@@ -95,10 +98,11 @@ impl Options {
     }
 
     /// Limits of a plan that is made now.
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self, urgent: bool) -> Limits {
         let begun = Instant::now();
         let clock = Arc::new(move || begun.elapsed());
-        Limits { time: self.plan_time, threads: self.threads, clock, cancel: None }
+        let time = if urgent { self.plan_time.min(URGENT_TIME) } else { self.plan_time };
+        Limits { time, threads: self.threads, clock, cancel: None }
     }
 }
 
@@ -199,7 +203,7 @@ impl Controller {
         let mut answers = Vec::new();
         let (mut led, mut stopped) = (false, false);
         let (mut force, mut nominated, mut undrained) = (None, BTreeSet::new(), BTreeSet::new());
-        let mut planning_mode = None;
+        let (mut planning_mode, mut given_up): (_, Arc<AtomicBool>) = (None, Arc::default());
         let mut plans_due = Instant::now() + CLASSES_EVERY;
         // Not while everything starts.
         let mut savings_due = Instant::now() + CLASSES_EVERY;
@@ -222,7 +226,7 @@ impl Controller {
             tokio::select! {
                 () = self.view.changed() => {}
                 answer = receiver.recv() => answers.extend(answer),
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(if state.hurries() { PAUSE } else { TICK }) => {}
                 () = &mut stop => {
                     drop((self.told, braking, listening, asking, shifting));
                     let under_way = async {
@@ -288,18 +292,22 @@ impl Controller {
             lock(&self.proposals).look(&self.view, &mut seen);
             self.health.round(seen.synced);
             let (next, requests) = step(state, &seen);
+            if next.presses(&seen) {
+                given_up.store(true, Ordering::Relaxed);
+            }
             telling::seen(&self.metrics, &seen);
             telling::launching(&self.metrics, &next, seen.now);
             state = next;
             for request in requests {
                 if matches!(request, Request::Plan { .. }) {
                     planning_mode = Some((options.settings.mode, options.settings.review));
+                    given_up = Arc::default();
                 }
                 if let Request::Judge { plan, verdict: Verdict::Executing } = &request {
                     let all = seen.proposals.get(plan).map_or(0, |one| one.count());
                     self.plans().published(plan, all, Instant::now());
                 }
-                self.start(request, &options, &sender, &permits);
+                self.start(request, &options, &sender, (&permits, &given_up));
             }
             // Where nodes go, the plans of that say it.
             let goes = !shadow && options.settings.remove_every.is_some();
@@ -365,7 +373,7 @@ impl Controller {
         request: Request,
         options: &Arc<Options>,
         sender: &mpsc::UnboundedSender<Answer>,
-        permits: &Permits,
+        (permits, given_up): (&Permits, &Arc<AtomicBool>),
     ) {
         let (ports, sender, now) = (self.ports.clone(), sender.clone(), self.now());
         let permits = permits.of(&request);
@@ -380,15 +388,18 @@ impl Controller {
         if let Request::Plan { ticket, input, removals } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             let (proposals, kept) = (self.proposals.clone(), self.kept.clone());
+            let limits = Limits { cancel: Some(given_up.clone()), ..options.limits(input.urgent) };
+            let given_up = given_up.clone();
             tokio::spawn(async move {
                 let planned = if removals {
-                    consolidating::plan_now(&ports, &view, (&classes, &kept, &proposals), options, *input)
-                        .await
+                    let known = (&*classes, &*kept, &*proposals);
+                    consolidating::plan_now(&ports, &view, known, (options, limits), *input).await
                 } else {
-                    plan_now(&ports, &view, &classes, &proposals, options, *input).await
+                    plan_now(&ports, &view, &classes, &proposals, (options, limits), *input).await
                 };
                 let answer = match planned {
                     Ok(batch) => Answer::Planned(ticket, Box::new(batch)),
+                    Err(_) if given_up.load(Ordering::Relaxed) => Answer::GivenUp(ticket),
                     Err(error) => Answer::NotPlanned(ticket, error),
                 };
                 // The loop has ended if nobody listens.

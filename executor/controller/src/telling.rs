@@ -173,6 +173,10 @@ pub(crate) fn answer(metrics: &Metrics, answer: &Answer, seen: &Observation) {
             metrics.count(PLANS, &[("outcome", "none")], 1);
             tracing::warn!(error, "no plan");
         }
+        Answer::GivenUp(_) => {
+            metrics.count(PLANS, &[("outcome", "given_up")], 1);
+            tracing::info!("the plan that was being made is given up: nodes go by force");
+        }
         Answer::Planned(_, batch) => {
             metrics.count(PLANS, &[("outcome", "planned")], 1);
             let pods: usize = batch.launches.iter().map(|launch| launch.pods.len()).sum();

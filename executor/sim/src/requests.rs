@@ -63,6 +63,12 @@ impl World {
     fn outcome_of(&mut self, request: &Request) -> Option<Answer> {
         let done = request.key().map(Answer::Done);
         match request {
+            Request::Plan { ticket, input, .. }
+                if !input.urgent && !self.urgent.is_empty() && self.rng.per_mille(300) =>
+            {
+                // Their machines were taken away while it was made.
+                return Some(Answer::GivenUp(*ticket));
+            }
             Request::Plan { ticket, input, removals } => {
                 self.number += 1;
                 let id = format!("sha256:{:064x}", self.number);

@@ -1,6 +1,8 @@
 //! When nodes that could go are looked for, and what the planner must know of those on their way.
 
-use super::{Moving, Place, Removal, URGENT, URGENT_DOUBLINGS, acts, is_still_there};
+use super::{
+    GATHER_IDLE, GATHER_MAX, Moving, Place, Removal, URGENT, URGENT_DOUBLINGS, acts, is_still_there,
+};
 use crate::claims::node_of;
 use crate::request::PlanInput;
 use crate::slots;
@@ -21,6 +23,7 @@ pub(crate) fn input(state: &State, seen: &Observation) -> PlanInput {
         returns: BTreeMap::new(),
         leaving,
         moving,
+        urgent: false,
     }
 }
 
@@ -60,21 +63,21 @@ pub(crate) fn spoken_for<'a>(
 /// Whether nodes that could go are looked for now. Pods that wait have precedence, unless that would go on for ever; nodes that go by
 /// force have precedence over them.
 pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
-    let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else { return false };
+    let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else {
+        state.gathered = None;
+        return false;
+    };
     let due = *state.removals_due.get_or_insert(seen.now.plus(every));
     let urgent = urgent(seen);
     if urgent.is_empty() {
         state.urgent_asked = 0;
         state.urgent_known.clear();
-    } else if state.course.as_ref().is_none_or(|course| course.launched)
-        // Notices of one event come over some tenths of a second: those that came too late for the last plan do not wait as long as those it
-        // had no answer for.
-        && (!urgent.is_subset(&state.urgent_known)
-            || state
-                .removals_asked
-                .is_none_or(|asked| seen.now.since(asked) >= URGENT << state.urgent_asked.saturating_sub(1)))
-    {
+        state.gathered = None;
+    } else if is_now(state, seen, &urgent) {
         return true;
+    }
+    if is_gathering(state) {
+        return false;
     }
     // What is approved goes on first.
     let busy = state.course.is_some()
@@ -82,6 +85,45 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         || on_its_way(seen).any(|(claim, _)| !claim.deleting);
     let late = seen.now.since(due) >= every;
     !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+}
+
+/// Whether these that go by force are planned for now.
+fn is_now(state: &mut State, seen: &Observation, urgent: &BTreeSet<String>) -> bool {
+    let now = seen.now;
+    let new = urgent.difference(&state.urgent_known).count();
+    state.gathered = match state.gathered {
+        _ if new == 0 => None,
+        Some((count, first, last)) if count == new => Some((new, first, last)),
+        Some((_, first, _)) => Some((new, first, now)),
+        None => Some((new, now, now)),
+    };
+    let pause = URGENT << state.urgent_asked.saturating_sub(1);
+    is_free(state)
+        && match state.gathered {
+            // Those that came too late for the last plan do not wait as long as those it had no answer for.
+            Some((_, first, last)) => now.since(last) >= GATHER_IDLE || now.since(first) >= GATHER_MAX,
+            None => state.removals_asked.is_none_or(|asked| now.since(asked) >= pause),
+        }
+}
+
+/// Whether nodes that go by force wait for others to come, and for nothing else: no other plan is begun meanwhile.
+pub(crate) fn is_gathering(state: &State) -> bool {
+    state.planning.is_none() && state.gathered.is_some() && is_free(state)
+}
+
+/// Whether no plan is just beginning.
+fn is_free(state: &State) -> bool {
+    state.course.as_ref().is_none_or(|course| course.launched)
+}
+
+/// Whether nodes go by force that are not on their way.
+pub(crate) fn is_urgent(seen: &Observation) -> bool {
+    !urgent(seen).is_empty()
+}
+
+/// Whether there are such that no plan knew, and they would be planned for at once.
+pub(crate) fn is_pressing(state: &State, seen: &Observation) -> bool {
+    acts(state) && is_free(state) && !urgent(seen).is_subset(&state.urgent_known)
 }
 
 /// Nodes that go by force and are not on their way.
@@ -115,4 +157,5 @@ pub(crate) fn asked(state: &mut State, seen: &Observation) {
     let again = if urgent.is_subset(&state.urgent_known) { state.urgent_asked } else { 0 };
     state.urgent_asked = (again + 1).min(URGENT_DOUBLINGS);
     state.urgent_known = urgent;
+    state.gathered = None;
 }

@@ -415,6 +415,9 @@ fn nodes_are_looked_for_when_nothing_waits_and_at_once_when_one_has_to_go() {
     let mut state = State::new(settings());
     let mut urgent = scene();
     urgent.urgent = ["a".to_owned()].into();
+    assert!(!asks(&urgent, &mut state), "others may come in the same moment");
+    assert!(state.hurries());
+    urgent.now = urgent.now.plus(GATHER_IDLE);
     assert!(asks(&urgent, &mut state));
     // A plan that has nothing to say of it is not made again and again.
     urgent.answers = vec![Answer::Planned(1, Box::default())];
@@ -429,6 +432,8 @@ fn nodes_are_looked_for_when_nothing_waits_and_at_once_when_one_has_to_go() {
     assert!(!asks(&urgent, &mut state));
     urgent.urgent.insert("b".to_owned());
     urgent.answers.clear();
+    assert!(!asks(&urgent, &mut state));
+    urgent.now = urgent.now.plus(GATHER_IDLE);
     assert!(asks(&urgent, &mut state));
     urgent.answers = vec![Answer::Planned(3, Box::default())];
     urgent.now = urgent.now.plus(1_000);
@@ -438,4 +443,67 @@ fn nodes_are_looked_for_when_nothing_waits_and_at_once_when_one_has_to_go() {
     assert!(asks(&urgent, &mut state));
     let mut state = State::new(Settings { stop: true, ..settings() });
     assert!(!asks(&urgent, &mut state));
+}
+
+/// Goal: notices that come one after the other are one plan, and the first of them does not wait for ever.
+#[test]
+fn nodes_that_go_by_force_in_the_same_moment_are_one_plan() {
+    let all = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    // One more at each look.
+    let asked_after = |count: usize| {
+        let mut seen = nodes(Time(START), &all);
+        let mut state = State::new(settings());
+        for look in 0.. {
+            seen.urgent = all.iter().take(count.min(look + 1)).map(|&name| name.to_owned()).collect();
+            let (next, requests) = step(state, &seen);
+            state = next;
+            if requests.iter().any(|request| matches!(request, Request::Plan { .. })) {
+                break;
+            }
+            seen.now = seen.now.plus(GATHER_IDLE / 2);
+        }
+        seen.now.since(Time(START))
+    };
+    assert_eq!(asked_after(1), GATHER_IDLE);
+    assert_eq!(asked_after(3), 2 * GATHER_IDLE);
+    assert_eq!(asked_after(10), GATHER_MAX);
+}
+
+/// Goal: a node that goes by force does not wait for a plan that knows nothing of it; what that was about is planned with the node.
+#[test]
+fn a_plan_that_is_being_made_is_given_up_for_a_node_that_goes_by_force() {
+    let mut seen = scene();
+    let mut state = State::new(settings());
+    let mut ask = |seen: &Observation| {
+        let (next, requests) = step(std::mem::take(&mut state), seen);
+        state = next;
+        let plan = requests.into_iter().find_map(|request| match request {
+            Request::Plan { ticket, input, removals } => Some((ticket, input.urgent, removals)),
+            _ => None,
+        });
+        (plan, state.presses(seen))
+    };
+    assert_eq!(ask(&seen), (None, false));
+    seen.now = seen.now.plus(MINUTE);
+    assert_eq!(ask(&seen), (Some((1, false, true)), false));
+    // The second one has two minutes to live, and the plan is still being made.
+    seen.urgent = ["a".to_owned()].into();
+    assert_eq!(ask(&seen), (None, true));
+    seen.answers = vec![Answer::GivenUp(1)];
+    assert_eq!(ask(&seen), (None, false));
+    seen.answers.clear();
+    seen.now = seen.now.plus(GATHER_IDLE);
+    assert_eq!(ask(&seen), (Some((2, true, true)), false), "at once, and in a hurry itself");
+    // Whoever comes now is planned for right after it: it takes no time.
+    seen.answers.clear();
+    seen.urgent.insert("b".to_owned());
+    assert_eq!(ask(&seen), (None, false));
+    // What is known and has no answer gives nothing up.
+    seen.answers = vec![Answer::Planned(2, Box::default())];
+    assert_eq!(ask(&seen), (None, false));
+    seen.now = seen.now.plus(GATHER_IDLE);
+    seen.answers.clear();
+    assert_eq!(ask(&seen), (Some((3, true, true)), false));
+    seen.answers = vec![Answer::GivenUp(1)];
+    assert_eq!(ask(&seen), (None, false), "an old ticket");
 }
