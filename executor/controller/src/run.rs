@@ -408,7 +408,12 @@ impl Controller {
             return;
         }
         if let Request::Verify { plan, actions, input } = request {
-            let Some(body) = lock(&self.proposals).body(&plan) else { return };
+            let Some(body) = lock(&self.proposals).body(&plan) else {
+                // It was deleted a moment ago. Without an answer the plan's next version would wait for a deadline.
+                let gone = "its plan is gone".to_owned();
+                let _ = sender.send(Answer::Failed(Key { verb: Verb::Verify, object: plan }, gone));
+                return;
+            };
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             tokio::spawn(async move {
                 let what = (plan.clone(), body, actions);
