@@ -14,7 +14,7 @@ use stowage_executor::Settings;
 use stowage_fake_cloud::{PoolRule, Script};
 
 /// How long an offering without capacity is left out.
-const PAUSE: i64 = 40_000;
+const PAUSE: i64 = 90_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_no_capacity_is_left_out_until_it_may_have_some_again() {

@@ -3,7 +3,7 @@
 
 use crate::common::outcome::settled;
 use crate::common::scene::{Scene, until};
-use crate::common::{LATER, all_bound, create, pods};
+use crate::common::{LATER, SOON, all_bound, create, pods};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use stowage_fake_cloud::Script;
 /// Reasons for drift by claim, empty where there is none; and how many claims are stamped.
 async fn drifts(scene: &Scene) -> (BTreeMap<String, String>, usize) {
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
-    let all = claims.list(&ListParams::default()).await.expect("claims").items;
+    let list = || async { claims.list(&ListParams::default()).await.map_err(|error| error.to_string()) };
+    let all = eventually("list of claims", SOON, list).await.expect("claims").items;
     let reason = |claim: &NodeClaim| {
         let conditions = claim.status.clone().unwrap_or_default().conditions.unwrap_or_default();
         let drifted = conditions.into_iter().find(|one| one.type_ == "Drifted" && one.status == "True");

@@ -3,7 +3,7 @@
 
 use crate::common::outcome::settled;
 use crate::common::scene::{SPACE, Scene, USER, until};
-use crate::common::{LATER, all_bound, create, pods};
+use crate::common::{LATER, SOON, all_bound, create, pods};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
@@ -54,7 +54,9 @@ async fn running(scene: &Scene, name: &str) -> Running {
 
 async fn notices(scene: &Scene) -> BTreeMap<String, String> {
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
-    let all = claims.list_metadata(&ListParams::default()).await.expect("claims").items;
+    let list =
+        || async { claims.list_metadata(&ListParams::default()).await.map_err(|error| error.to_string()) };
+    let all = eventually("list of claims", SOON, list).await.expect("claims").items;
     let noted = |claim: &kube::core::PartialObjectMeta<NodeClaim>| {
         Some((claim.name_any(), claim.annotations().get(NOTICES)?.clone()))
     };
@@ -98,6 +100,14 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
     let claims = claims.expect("it settles");
     assert!(claims.len() >= 3 && notices(&scene).await.is_empty());
 
+    // Nothing is done about it, so that it can be looked at: what is announced would be drained within seconds. A stop deafens nobody.
+    scene.create_policy(json!({ "stop": true })).await;
+    until("everything is stopped", async || {
+        let text = first.metrics.render();
+        text.contains("stowage_stopped 1\n").then_some(()).ok_or_else(String::new)
+    })
+    .await;
+
     // A warning among what does not matter: twice, and after what it announces.
     let (taken, spared) = (&claims[0], &claims[1]);
     let id = instance(taken);
@@ -124,7 +134,9 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
     .await;
     let took = sent.elapsed();
     eprintln!("noted after {:.3} s", took.as_secs_f64());
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    // It takes well below two seconds where nothing else runs. Here other clusters do, so the limit is what shows that the queue is listened to:
+    // nothing that merely asks does so as often.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     until("the queue is empty", async || emptied(&scene).await).await;
     assert_eq!(notices(&scene).await.len(), 2);
 
@@ -150,8 +162,7 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
         if all { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
-    let numbers = first.metrics.render();
-    for line in [
+    let lines = [
         "karpenter_interruption_received_messages_total{message_type=\"spot_interrupted\"} 3\n",
         "karpenter_interruption_received_messages_total{message_type=\"no_op\"} 1\n",
         "karpenter_interruption_deleted_messages_total 7\n",
@@ -159,9 +170,14 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
         "stowage_interruption_malformed_messages_total 1\n",
         "stowage_interruption_notices_total{message_type=\"spot_interrupted\"} 1\n",
         "stowage_interruption_queue_available 1\n",
-    ] {
-        assert!(numbers.contains(line), "{line}{numbers}");
-    }
+    ];
+    // What was deleted is counted once the queue has answered, which is empty by then.
+    until("numbers", async || {
+        let numbers = first.metrics.render();
+        let lacking: Vec<&str> = lines.into_iter().filter(|line| !numbers.contains(line)).collect();
+        if lacking.is_empty() { Ok(()) } else { Err(format!("{lacking:?} {numbers}")) }
+    })
+    .await;
 
     // Plans find it: the node goes now, and its pods have a place.
     let snapshot = recorded(&scene).await;
@@ -203,7 +219,8 @@ async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
     // A queue that refuses is said, and heard again.
     let denied = Effect::Refuse { code: "AccessDenied".to_owned(), status: 403 };
     let now = scene.cloud.now();
-    let fault = Fault { until: now + 30_000, ..Fault::new("AmazonSQS.ReceiveMessage", denied) };
+    // A question that was asked before may wait for 20 s until it is answered.
+    let fault = Fault { until: now + 45_000, ..Fault::new("AmazonSQS.ReceiveMessage", denied) };
     scene.cloud.with(|world| world.add_fault(fault));
     until("degraded", async || {
         let degraded = second.health.degraded();

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stowage_api::NodeClaim;
 use stowage_executor::Settings;
 
@@ -66,6 +66,9 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     replica = follow(&scene, replica.lease, &trap).await;
     set_consolidation(&scene, "auto").await;
     trap.caught("it is closed").await;
+    // Two seconds after that its claim may be deleted, and a busy machine may need longer than that to make the pod.
+    let closing = trap.sent().expect("it was caught");
+    trap.set(Method::DELETE, "/nodeclaims/", When::Before);
     // As if it had been bound before: nobody asks the scheduler.
     let closed = nodes(&scene).await.into_iter().find(is_closed).expect("a closed node").name_any();
     let pod = json!({
@@ -74,6 +77,7 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     });
     let pod = serde_json::from_value(pod).expect("a pod");
     pods.create(&PostParams::default(), &pod).await.expect("it is bound");
+    let bound = Instant::now();
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
     let of_node = async || -> Result<NodeClaim, String> {
         let found = claims.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
@@ -88,6 +92,14 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     })
     .await;
     assert_eq!(of_node().await.expect("its claim").metadata.deletion_timestamp, None);
+    trap.lift();
+    // If it was to be deleted, then not before those two seconds were over, and not for long after the pod had come: what it was looked at for
+    // the last time may be older than the pod.
+    if let Some(sent) = trap.sent() {
+        let (waited, late) = (sent.duration_since(closing), sent.saturating_duration_since(bound));
+        assert!(waited >= Duration::from_secs(2) && late < Duration::from_secs(5), "{waited:?} {late:?}");
+        eprintln!("it was to be deleted {waited:?} after it was closed, the pod had come {late:?} before");
+    }
     let events: Api<Event> = Api::all(scene.client.clone());
     until("it is said", async || {
         let found = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;

@@ -1,8 +1,9 @@
 //! A cluster that has become too large, and what of it several tests look at while it shrinks.
 
-use crate::common::LATER;
+use crate::common::outcome::settled;
 use crate::common::scene::{Replica, Scene, USER};
 use crate::common::trap::Trap;
+use crate::common::{LATER, SOON};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -61,26 +62,29 @@ pub(crate) async fn scale(scene: &Scene, replicas: usize) {
     }
 }
 
-/// Pods that are ready and not on their way out.
-pub(crate) async fn ready(pods: &Api<Pod>) -> Vec<Pod> {
-    let mut found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-    found.retain(|pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_ready =
-            conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-        is_ready && pod.metadata.deletion_timestamp.is_none()
-    });
-    found
+/// Whether it is ready and not on its way out.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is_ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+    is_ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Pods that are. A list that failed is not one of no pods.
+pub(crate) async fn ready(pods: &Api<Pod>) -> Result<Vec<Pod>, String> {
+    let mut found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+    found.retain(is_ready);
+    Ok(found)
 }
 
 pub(crate) async fn all_ready(pods: &Api<Pod>, count: usize) -> Result<(), String> {
-    let found = ready(pods).await.len();
+    let found = ready(pods).await?.len();
     if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
 }
 
 pub(crate) async fn nodes(scene: &Scene) -> Vec<Node> {
     let nodes: Api<Node> = Api::all(scene.client.clone());
-    nodes.list(&ListParams::default()).await.expect("nodes").items
+    let list = || async { nodes.list(&ListParams::default()).await.map_err(|error| error.to_string()) };
+    eventually("list of nodes", SOON, list).await.expect("nodes").items
 }
 
 pub(crate) fn is_closed(node: &Node) -> bool {
@@ -97,6 +101,8 @@ pub(crate) async fn too_large(scene: &Scene, pods: &Api<Pod>) -> usize {
     let before = nodes(scene).await.len();
     scale(scene, REPLICAS * 6 / 10).await;
     eventually("fewer", LATER, || all_ready(pods, WANTED)).await.expect("they are fewer");
+    // The first plan is of a cluster in which nothing is on its way: no node is still kept for pods.
+    eventually("settled", LATER, || settled(&scene.client, &scene.cloud)).await.expect("it settles");
     before
 }
 
@@ -117,10 +123,13 @@ pub(crate) async fn at_rest(scene: &Scene) -> Result<usize, String> {
     }
 }
 
+/// Plans have time enough on a busy machine.
+const TIME: &str = "10s";
+
 /// A control plane where no node goes for its cost until that is asked for.
 pub(crate) async fn at_first_none_goes() -> (Scene, Api<Pod>) {
     let (scene, pods) = start().await;
-    scene.create_policy(json!({ "consolidation": none_goes() })).await;
+    scene.create_policy(json!({ "consolidation": none_goes(), "timeLimit": TIME })).await;
     (scene, pods)
 }
 
@@ -128,7 +137,9 @@ pub(crate) async fn at_first_none_goes() -> (Scene, Api<Pod>) {
 pub(crate) async fn in_review() -> (Scene, Api<Pod>) {
     let (scene, pods) = start().await;
     let rules = json!({ "launches": "auto", "removals": "approve", "expireAfter": "10m" });
-    scene.create_policy(json!({ "mode": "review", "review": rules, "consolidation": none_goes() })).await;
+    let policy =
+        json!({ "mode": "review", "review": rules, "consolidation": none_goes(), "timeLimit": TIME });
+    scene.create_policy(policy).await;
     (scene, pods)
 }
 

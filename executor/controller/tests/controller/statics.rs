@@ -2,7 +2,7 @@
 //! replaced when one is lost; nothing that plans make of it is seen on nodes, and pods that wait get nodes of other pools.
 
 use crate::common::outcome::settled;
-use crate::common::scene::Scene;
+use crate::common::scene::{Scene, until};
 use crate::common::{LATER, all_bound, create};
 use crate::review::{JANE, approver, becomes, phase};
 use k8s_openapi::api::autoscaling::v1::Scale;
@@ -91,13 +91,13 @@ async fn a_static_pool_has_as_many_nodes_as_it_says() {
 }
 
 /// Claims of the static pool by name, and how many nodes of it are ready and open.
-async fn of_base(scene: &Scene) -> (BTreeSet<String>, usize) {
+async fn of_base(scene: &Scene) -> Result<(BTreeSet<String>, usize), String> {
     let claims: Api<NodeClaim> = Api::all(scene.client.clone());
-    let found = claims.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let found = claims.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
     let own =
         found.iter().filter(|claim| claim.labels().get("karpenter.sh/nodepool") == Some(&"base".to_owned()));
     let nodes: Api<Node> = Api::all(scene.client.clone());
-    let nodes = nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let nodes = nodes.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
     let is_open = |node: &&Node| {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -105,7 +105,7 @@ async fn of_base(scene: &Scene) -> (BTreeSet<String>, usize) {
             && taints.is_none_or(Vec::is_empty)
             && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
     };
-    (own.map(|claim| claim.name_any()).collect(), nodes.iter().filter(is_open).count())
+    Ok((own.map(|claim| claim.name_any()).collect(), nodes.iter().filter(is_open).count()))
 }
 
 /// A static pool of two nodes, of which one may be replaced at a time.
@@ -180,7 +180,12 @@ async fn in_review_a_static_pool_changes_as_it_was_approved_and_not_otherwise() 
     let gone = approve_next(&scene, "+0/-1").await;
     machines(&scene, 1, 0).await;
     assert_eq!(before.difference(&nodes().await).cloned().collect::<BTreeSet<_>>(), gone);
-    assert_eq!(scene.plans().await.iter().filter(|plan| phase(plan) == "Proposed").count(), 0);
+    until("nothing is proposed any more", async || {
+        let plans = scene.plans().await;
+        let waiting = plans.iter().filter(|plan| phase(plan) == "Proposed").count();
+        if waiting == 0 { Ok(()) } else { Err(format!("{waiting} plans")) }
+    })
+    .await;
     scene.seen();
     replica.task.abort();
 }
@@ -191,13 +196,13 @@ async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
     create(&scene.client, "nodepools", one_at_a_time()).await;
     let replica = scene.replica("one", Settings::default()).await;
     machines(&scene, 2, 0).await;
-    let (first, _) = of_base(&scene).await;
+    let (first, _) = of_base(&scene).await.expect("claims and nodes");
     let change = async |spec: Value| change(&scene, spec).await;
     // Other labels: one after the other, and never fewer than two that are ready.
     change(json!({ "spec": { "template": { "metadata": { "labels": { "kind": "second" } } } } })).await;
     let seen = Mutex::new((2, 2));
     eventually("both have drifted and are replaced", LATER, async || {
-        let (claims, open) = of_base(&scene).await;
+        let (claims, open) = of_base(&scene).await?;
         {
             let mut seen = seen.lock().expect("what was seen");
             *seen = (seen.0.min(open), seen.1.max(claims.len()));
@@ -219,10 +224,10 @@ async fn nodes_of_a_static_pool_that_have_drifted_or_expire_are_replaced() {
     }
     // Nodes that live a minute: drifted first, because that is a change; then each new one is replaced when its time comes.
     change(json!({ "spec": { "template": { "spec": { "expireAfter": "60s" } } } })).await;
-    let (second, _) = of_base(&scene).await;
+    let (second, _) = of_base(&scene).await.expect("claims and nodes");
     let known = Mutex::new((second.clone(), 2));
-    eventually("four generations", LATER, async || {
-        let (claims, open) = of_base(&scene).await;
+    eventually("four generations", 2 * LATER, async || {
+        let (claims, open) = of_base(&scene).await?;
         let mut known = known.lock().expect("what was seen");
         known.1 = known.1.max(claims.len());
         known.0.extend(claims);

@@ -2,7 +2,7 @@
 
 use crate::common::outcome::settled;
 use crate::common::scene::{Scene, USER, until};
-use crate::common::{LATER, pods};
+use crate::common::{LATER, SOON, pods};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -18,7 +18,8 @@ use stowage_fake_cloud::{PoolRule, Script};
 /// Reason and note of our events about an object, once for each time they were told.
 pub(crate) async fn told(scene: &Scene, kind: &str, name: &str) -> Vec<(String, String)> {
     let events: Api<Event> = Api::all(scene.client.clone());
-    let all = events.list(&ListParams::default()).await.expect("events").items;
+    let list = || async { events.list(&ListParams::default()).await.map_err(|error| error.to_string()) };
+    let all = eventually("list of events", SOON, list).await.expect("events").items;
     let ours = all.into_iter().filter(|event| {
         let about = event.regarding.clone().unwrap_or_default();
         event.reporting_controller.as_deref() == Some("stowage")
@@ -44,7 +45,9 @@ async fn phases(scene: &Scene) -> Vec<(String, String)> {
 async fn users_are_told_what_they_know_and_once() {
     let scene = Scene::start(Script::default()).await;
     scene.types(&["m6a.xlarge", "c6a.xlarge"]).await;
-    let replica = scene.replica("one", Settings::default()).await;
+    // All pods are one batch, however long it takes until they are there.
+    let settings = Settings { batch_idle: 5_000, batch_max: 20_000, ..Settings::default() };
+    let replica = scene.replica("one", settings).await;
     pods(&scene.client, "pod", 12).await;
     let api: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
     let container =
@@ -119,14 +122,14 @@ async fn users_are_told_what_they_know_and_once() {
     assert!(explained.contains("expires: "), "{explained}");
     let unknown = stowage_review::explain(&scene.client, "nobody").await.expect_err("no such node");
     assert!(unknown.text.contains("hint:"), "{}", unknown.text);
-    let ended = phases(&scene).await;
-    assert!(
-        ended
-            .iter()
-            .any(|(phase, actions)| phase == "Completed" && actions.starts_with(&claims.len().to_string())),
-        "{ended:?}"
-    );
-    assert!(ended.iter().all(|(phase, _)| phase == "Completed"), "{ended:?}");
+    until("all plans are completed", async || {
+        let ended = phases(&scene).await;
+        let all = claims.len().to_string();
+        let whole = ended.iter().any(|(phase, actions)| phase == "Completed" && actions.starts_with(&all));
+        let over = ended.iter().all(|(phase, _)| phase == "Completed");
+        if whole && over { Ok(()) } else { Err(format!("{ended:?}")) }
+    })
+    .await;
 
     // A deletion that has to wait says so: for pods that are protected.
     let protected =

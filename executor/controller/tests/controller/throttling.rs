@@ -1,9 +1,11 @@
 //! Goal: when EC2 throttles everything for a while, we do not make it worse, and go on when it is over.
 
 use crate::common::outcome::settled;
-use crate::common::scene::Scene;
+use crate::common::scene::{Scene, until};
 use crate::common::{LATER, all_bound, pods};
+use kube::Api;
 use std::time::{Duration, Instant};
+use stowage_api::Ec2NodeClass;
 use stowage_cluster::eventually;
 use stowage_executor::Settings;
 use stowage_fake_cloud::{Effect, Fault, Script};
@@ -20,7 +22,14 @@ async fn throttling_is_waited_for_and_not_made_worse() {
     scene.types(&["m6a.xlarge", "c6a.xlarge", "r6a.xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     // Node classes have been looked at; launching is what is throttled.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let classes: Api<Ec2NodeClass> = Api::all(scene.client.clone());
+    until("the node class is ready", async || {
+        let class = classes.get("default").await.map_err(|error| error.to_string())?;
+        let conditions = class.status.unwrap_or_default().conditions.unwrap_or_default();
+        let ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        if ready { Ok(()) } else { Err(format!("{conditions:?}")) }
+    })
+    .await;
     let from = scene.cloud.now();
     scene.cloud.with(|world| {
         world.add_fault(Fault { until: from + ALL, ..Fault::new("*", Effect::throttle()) });

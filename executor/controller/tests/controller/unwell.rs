@@ -31,7 +31,7 @@ async fn unwell_machines_are_replaced_and_a_missing_queue_is_no_end() {
     let options = Options { status_every: Duration::from_secs(2), ..options(settings) };
     let controller =
         Controller::new(scene.cluster.client_as(USER), Arc::new(aws), lease.leadership(), options);
-    let health = controller.health();
+    let (health, metrics) = (controller.health(), controller.metrics());
     let task = tokio::spawn(controller.run());
 
     // Degraded, and at work.
@@ -62,7 +62,10 @@ async fn unwell_machines_are_replaced_and_a_missing_queue_is_no_end() {
     let names: BTreeSet<String> = [before[0].name_any(), before[1].name_any()].into();
     // Not at once, so that their notes are seen.
     scene.change_policy(json!({ "spec": { "stop": true } })).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until("everything is stopped", async || {
+        metrics.render().contains("stowage_stopped 1\n").then_some(()).ok_or_else(String::new)
+    })
+    .await;
     scene.cloud.with(|world| {
         world.ail(&impaired, Ailment { system: true, ..Ailment::default() });
         let start = world.calls().last().map_or(0, |call| call.at) + 600_000;

@@ -154,7 +154,8 @@ async fn a_zone_that_is_shifted_away_gets_no_machine_and_keeps_those_it_has() {
     scene.cloud.with(|world| world.set_shifts(vec![ZonalShift::away_from("use1-az1")]));
     until("it is shifted away", async || shows("us-east-1a").then_some(()).ok_or_else(String::new)).await;
     let denied = Effect::Refuse { code: "AccessDeniedException".to_owned(), status: 403 };
-    let end = scene.cloud.now() + 40_000;
+    // Long enough that it is seen and said, however busy the machine is.
+    let end = scene.cloud.now() + 90_000;
     let refusals = Fault { until: end, ..Fault::new("GetManagedResource", denied) };
     scene.cloud.with(|world| world.add_fault(refusals));
     until("it is degraded", async || {

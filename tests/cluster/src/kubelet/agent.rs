@@ -30,8 +30,8 @@ const TERMINATED: i32 = 143;
 /// The first address of pods, 10.128.0.0: half of 10.0.0.0/8, far from services.
 const ADDRESSES: u32 = 0x0a80_0000;
 
-/// How often a refused report is repeated, and after which pause: five seconds of an API server that restarts.
-const REPEATS_MAX: usize = 25;
+/// How often a refused report is repeated, and after which pause: two minutes of an API server that restarts. A real kubelet never gives up.
+const REPEATS_MAX: usize = 600;
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 /// How far a pod is, so that no event is acted on twice.

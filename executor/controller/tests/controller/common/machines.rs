@@ -13,6 +13,8 @@ use stowage_models::catalog::Catalog;
 pub(crate) struct Whims {
     /// Instances whose kubelet never registers.
     pub(crate) dead: BTreeSet<String>,
+    /// The first one that is none of these never registers, either. Known before it boots: nobody has to be quicker than it is.
+    pub(crate) dead_after: Option<BTreeSet<String>>,
     /// Thousandths of the catalogue's allocatable that a node turns out to have, by resource.
     pub(crate) permille: BTreeMap<String, i64>,
 }
@@ -40,7 +42,13 @@ pub(crate) async fn boot(cloud: Arc<FakeCloud>, kubelet: Kubelet, whims: Arc<Mut
     loop {
         let now = cloud.now();
         for machine in cloud.with(|world| world.booted(now)) {
-            let whims = whims.lock().expect("the whims").clone();
+            let whims = {
+                let mut whims = whims.lock().expect("the whims");
+                if whims.dead_after.take_if(|known| !known.contains(&machine.id)).is_some() {
+                    whims.dead.insert(machine.id.clone());
+                }
+                whims.clone()
+            };
             if whims.dead.contains(&machine.id) || !up.insert(machine.id.clone()) {
                 continue;
             }

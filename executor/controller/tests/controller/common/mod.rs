@@ -23,11 +23,18 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// What takes a while on a busy machine.
 pub(crate) const LATER: Duration = Duration::from_secs(240);
 
-/// Two control planes at a time: each is half a gigabyte, and what a test waits for must not wait for many others.
+/// Control planes at a time: each is half a gigabyte, and what a test waits for must not wait for many others.
+const TURNS: u32 = 2;
+
+/// The turn of a control plane.
 pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    turns(1).await
+}
+
+async fn turns(count: u32) -> SemaphorePermit<'static> {
     logs::start(logs::Format::Text, logs::LevelFilter::INFO);
-    static TURN: Semaphore = Semaphore::const_new(2);
-    TURN.acquire().await.expect("it is never closed")
+    static TURN: Semaphore = Semaphore::const_new(TURNS as usize);
+    TURN.acquire_many(count).await.expect("it is never closed")
 }
 
 /// The fake cloud as AWS.

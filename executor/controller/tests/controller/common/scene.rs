@@ -1,7 +1,7 @@
 //! A control plane with the chart's rights, a fake cloud, and controllers on them.
 
 use super::machines::{Whims, boot, doubled};
-use super::{SOON, alone, aws_settings, class, create, options, prepare};
+use super::{SOON, TURNS, aws_settings, class, create, options, prepare, turns};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -55,7 +55,15 @@ pub(crate) struct Replica {
 
 impl Scene {
     pub(crate) async fn start(script: Script) -> Scene {
-        let turn = alone().await;
+        Scene::start_with(script, turns(1).await).await
+    }
+
+    /// The same with no other control plane beside it, for what is measured by the clock.
+    pub(crate) async fn start_alone(script: Script) -> Scene {
+        Scene::start_with(script, turns(TURNS).await).await
+    }
+
+    async fn start_with(script: Script, turn: SemaphorePermit<'static>) -> Scene {
         let builder = Cluster::builder().controller_manager(true).scheduler(true).audit(true);
         let cluster = builder.start().await.expect("the cluster starts");
         prepare(&cluster, class()).await;
