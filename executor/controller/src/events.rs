@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_executor::{Observation, PlannedPod};
+use stowage_models::digest;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::Plan;
 use stowage_models::snapshot::Snapshot;
@@ -158,6 +159,15 @@ impl Filter {
     }
 }
 
+/// One for each note: what is told again of an object under the same reason and action within minutes becomes one event that was seen several
+/// times, with the note it had first. A pod that waits for another reason by now would be shown with the old one. No more than 128 characters are
+/// taken.
+fn action(reason: &str, note: &str) -> String {
+    let digest = digest::of_bytes(note.as_bytes());
+    let short: String = digest.trim_start_matches("sha256:").chars().take(16).collect();
+    format!("{reason}/{short}")
+}
+
 /// Where events are told. In shadow mode nothing is.
 pub(crate) struct Events {
     filter: Mutex<Filter>,
@@ -200,18 +210,6 @@ impl Events {
 
     /// Tells something, unless it was told lately or there is too much to tell.
     pub(crate) fn tell(&self, about: About, weight: Weight, reason: &'static str, note: &str) {
-        self.tell_each(about, weight, (reason, reason), note);
-    }
-
-    /// The same with an action. What is told again of an object under one reason and action within minutes becomes one event that was seen several
-    /// times, with the note it had first: where the notes are what matters, their actions differ.
-    pub(crate) fn tell_each(
-        &self,
-        about: About,
-        weight: Weight,
-        (reason, action): (&'static str, &str),
-        note: &str,
-    ) {
         if !self.is_acting() {
             return;
         }
@@ -223,8 +221,8 @@ impl Events {
             let event = Event {
                 type_: if weight == Weight::Normal { EventType::Normal } else { EventType::Warning },
                 reason: reason.to_owned(),
+                action: action(reason, &note),
                 note: Some(note),
-                action: action.to_owned(),
                 secondary: None,
             };
             self.sender.try_send((about.reference(), event)).map_or("too many", |()| "told")
@@ -309,6 +307,22 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_note_is_an_event_of_its_own() {
+        let young = action("Unconsolidatable", "it is not initialized");
+        assert_eq!(
+            young,
+            action("Unconsolidatable", "it is not initialized"),
+            "the same is one event, seen again"
+        );
+        assert_ne!(young, action("Unconsolidatable", "the cluster is shifted away from its zone us-east-1a"));
+        for action in
+            [young, action("Unconsolidatable", ""), action("Unconsolidatable", &"long ".repeat(500))]
+        {
+            assert!(action.starts_with("Unconsolidatable/") && action.len() <= 128, "{action}");
+        }
+    }
 
     #[test]
     fn the_same_is_told_once_and_not_too_much_at_all() {

@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stowage_models::consolidation::{NodeDecision, NodeReason};
-use stowage_models::digest;
 
 /// The same is told again after this long: events are kept for an hour.
 const AGAIN: Duration = Duration::from_secs(1800);
 /// Nodes told of in one look: half of what events may be at once. The others follow in the next.
 const MOST: usize = 50;
-/// What events of nodes that stay are known by.
-const REASON: &str = "Unconsolidatable";
 
 /// What was told, by node, and when.
 #[derive(Debug, Default)]
@@ -29,20 +26,12 @@ pub(crate) fn sentence(decision: &NodeDecision) -> String {
     if decision.message.is_empty() { format!("{:?}", decision.reason) } else { decision.message.clone() }
 }
 
-/// One for each sentence: what is told again under the same action would keep its first note for minutes, and a node that stays for another
-/// reason by now would be shown with the old one. Events take no more than 128 characters of it.
-fn action(why: &str) -> String {
-    let digest = digest::of_bytes(why.as_bytes());
-    let short: String = digest.trim_start_matches("sha256:").chars().take(16).collect();
-    format!("{REASON}/{short}")
-}
-
 impl Kept {
     /// Tells why nodes stay. `versions` has their uids, as a view gives them.
     pub(crate) fn tell(&self, events: &Events, versions: &BTreeMap<String, String>, nodes: &[NodeDecision]) {
         for (node, why) in self.due(nodes, Instant::now()) {
             if let Some(uid) = versions.get(&format!("Node/{node}")) {
-                events.tell_each(About::node(&node, uid), Weight::Normal, (REASON, &action(&why)), &why);
+                events.tell(About::node(&node, uid), Weight::Normal, "Unconsolidatable", &why);
             }
         }
     }
@@ -72,16 +61,6 @@ mod tests {
     fn decision(node: usize, reason: NodeReason, message: &str) -> NodeDecision {
         let (node, message) = (format!("node-{node:03}"), message.to_owned());
         NodeDecision { node, reason, pod: None, budget: None, departure: None, message, price: None }
-    }
-
-    #[test]
-    fn each_sentence_is_an_event_of_its_own() {
-        let young = action("it is not initialized");
-        assert_eq!(young, action("it is not initialized"), "the same is one event, seen again");
-        assert_ne!(young, action("the cluster is shifted away from its zone us-east-1a"));
-        for action in [young, action(""), action(&"long ".repeat(500))] {
-            assert!(action.starts_with("Unconsolidatable/") && action.len() <= 128, "{action}");
-        }
     }
 
     #[test]

@@ -207,8 +207,7 @@ fn tell(ports: &Ports, view: &View, before: &Zones, after: &Zones) {
         let tell = |zone: (&String, &String), weight, reason, what: &str| {
             if is_about(&pool, &class, zone) {
                 let note = format!("Zone {} ({}) {what}", zone.0, zone.1);
-                let action = format!("{reason}/{}", zone.0);
-                ports.events.tell_each(About::pool(&name, uid), weight, (reason, &action), &note);
+                ports.events.tell(About::pool(&name, uid), weight, reason, &note);
             }
         };
         for zone in after.iter().filter(|(zone, _)| !before.contains_key(*zone)) {
