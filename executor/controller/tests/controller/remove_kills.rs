@@ -97,7 +97,7 @@ async fn what_must_stay_and_came_a_moment_before_the_taint_keeps_the_node() {
     // the last time may be older than the pod.
     if let Some(sent) = trap.sent() {
         let (waited, late) = (sent.duration_since(closing), sent.saturating_duration_since(bound));
-        assert!(waited >= Duration::from_secs(2) && late < Duration::from_secs(5), "{waited:?} {late:?}");
+        assert!(waited >= Duration::from_secs(2) && late < Duration::from_secs(15), "{waited:?} {late:?}");
         eprintln!("it was to be deleted {waited:?} after it was closed, the pod had come {late:?} before");
     }
     let events: Api<Event> = Api::all(scene.client.clone());
