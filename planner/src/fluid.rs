@@ -6,6 +6,7 @@
 //! (capacity) sum_g w_gr x_go <= C_or n_o                     each offer o, resource r [y_or]
 //! (spare)    sum_g w_gr x_gk <= sum_{i in k} F_ir            each class k of existing nodes
 //! (limit)    sum_o usage_or n_o <= L_r                       each limit               [mu_r]
+//! (copies)   x_go <= u_go n_o                                where it is violated     u: whole pods of g that fit
 //! ```
 //!
 //! It is a relaxation of the pattern model, its optimum is a lower bound, and its duals price the patterns. Only the
@@ -279,7 +280,12 @@ impl<'a> Fluid<'a> {
                 .map(|o| (list.offers[o].value / full_price(self.core, o, &multipliers), o))
                 .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
                 .collect();
-            let capped = if self.core.has_caps() { self.cap(&solution, true) } else { 0 };
+            let mut capped = if self.core.has_caps() { self.cap(&solution, true) } else { 0 };
+            // Of pods that take just over half a node a mix holds nearly two. Such rows change nearly nothing where many pods fit, so they
+            // wait until the offers are there.
+            if violated.is_empty() && capped == 0 {
+                capped = self.cap(&solution, false);
+            }
             if violated.is_empty() && capped == 0 {
                 break;
             }
@@ -353,7 +359,7 @@ impl<'a> Fluid<'a> {
     }
 
     /// Adds the rows `x_go <= u_go n_o` that the solution violates; returns how many.
-    /// Only those of groups with a cap of their own, if `constrained`: the others are implied by capacity but for rounding.
+    /// Only those of groups with a cap of their own, if `constrained`: the others are implied by capacity but for rounding to whole pods.
     fn cap(&mut self, solution: &Solution, constrained: bool) -> usize {
         let mut added = 0;
         for active in &self.active {
@@ -400,5 +406,59 @@ impl<'a> Fluid<'a> {
             mixes.push(Mix { offer: active.offer, nodes, pods });
         }
         FluidPoint { multipliers: self.multipliers(solution), mixes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constraints::nodes::Rules;
+    use crate::core::Offer;
+    use std::sync::Arc;
+
+    fn offer(price: i64, capacity: [i64; 2], items: Vec<(u32, i64)>) -> Offer {
+        Offer {
+            offering: 0,
+            price,
+            cost: price as f64 / 1e6,
+            cap: capacity.iter().map(|c| *c as f64).collect(),
+            capacity: capacity.to_vec(),
+            items,
+            fines: Fined::default(),
+            usage: Vec::new(),
+        }
+    }
+
+    /// Two pods of eight cores and 64 GiB nearly fit a node of 16 cores and 128 GiB, so each needs one of its own, which has room for all
+    /// others. A mix of 1.96 pods a node halves that.
+    #[test]
+    fn pods_of_just_over_half_a_node_need_one_each() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        let weights = vec![8_000, 64, 1_000, 4];
+        let core = Core {
+            pool: Arc::new(pool),
+            resources: vec![0, 1],
+            scale: vec![1.0; 2],
+            shift: vec![0; 2],
+            w: weights.iter().map(|w| *w as f64).collect(),
+            weights,
+            demand: vec![83, 500],
+            wanted: vec![83, 500],
+            cap: vec![i64::MAX; 2],
+            families: Vec::new(),
+            rules: Rules::default(),
+            priority: vec![0; 2],
+            offers: vec![
+                offer(612_000, [15_700, 29], vec![(1, 7)]),
+                offer(904_000, [15_700, 126], vec![(0, 1), (1, 15)]),
+            ],
+            spares: Vec::new(),
+            limits: Vec::new(),
+            dominator: Vec::new(),
+        };
+        let (point, list) = Fluid::new(&core).solve(&|| 60.0).expect("a small program");
+        let nodes: f64 = point.mixes.iter().map(|mix| mix.nodes).sum();
+        assert!((nodes - 83.0).abs() < 1e-6, "{:?}", point.mixes);
+        assert!((list.bound - 83.0 * 0.904).abs() < 1e-6, "{}", list.bound);
     }
 }
