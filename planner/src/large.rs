@@ -1,11 +1,14 @@
 //! Parts with many nodes: plans woven from patterns and the bound that patterns prove, each with the columns of the other.
 
 use crate::certificate::BlockProof;
+use crate::core::Core;
 use crate::engine::Run;
-use crate::fluid::Fluid;
+use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::hybrid::{self, Allowed, Tightener};
+use crate::improve::Schedule;
+use crate::pack::Guide;
 use crate::pricing::Multipliers;
-use crate::solve::{Effort, ITERATIONS_PER_SECOND, Part};
+use crate::solve::{Effort, ITERATIONS_PER_SECOND, Part, search};
 use crate::weave::{self, Weaver};
 use std::time::Duration;
 
@@ -17,6 +20,10 @@ const FIRST_ITERATIONS: usize = 12;
 const TABLE_CELLS_PER_SECOND: f64 = 75_000_000.0;
 /// Per cent of the time after which no further plan is woven: the search gains more from the rest.
 const AGAIN_UNTIL: u32 = 60;
+/// Where nodes hold many pods on average, the bound is worth the time if mixes of few pods a node are at least this share of its price.
+const SMALL_SHARE: f64 = 0.1;
+/// Share of the work, out of ten, that the search has first there: often it is enough.
+const SEARCH_FIRST: u64 = 4;
 /// What is left of the time is divided by this for the bound.
 const TIGHTEN_SHARE: u32 = 2;
 
@@ -26,12 +33,20 @@ const TIGHTEN_SHARE: u32 = 2;
 /// soon there for whoever watches or stops early, and the best patterns that the bound is about are what the cheap columns lack.
 pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
-    let (start, list) = (part.relaxed.multipliers.clone(), part.relaxed.list.clone());
-    let Some(mut fluid) = part.relaxed.fluid.take() else { return };
     let pods: i64 = core.demand.iter().sum();
     let few = |bins: usize| pods <= hybrid::PODS_PER_NODE_MAX * bins as i64 && part.relaxed.point.is_some();
     let weaves = few(part.packing.nodes.len()) && core.spares.is_empty() && part.packing.left_out() == 0;
-    let tightens = few(part.packing.nodes.len() + core.spares.len());
+    let mut tightens = few(part.packing.nodes.len() + core.spares.len());
+    if !tightens && part.relaxed.point.as_ref().is_some_and(|point| small_share(core, point) >= SMALL_SHARE) {
+        tightens = true;
+        let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
+        let rest = effort.work - effort.work / 10 * SEARCH_FIRST;
+        effort.work -= rest;
+        search(part, &guide, Schedule::default(), effort, run);
+        effort.work += rest;
+    }
+    let (start, list) = (part.relaxed.multipliers.clone(), part.relaxed.list.clone());
+    let Some(mut fluid) = part.relaxed.fluid.take() else { return };
     let mut large = Large {
         weaver: weaves.then(|| Weaver::new(core, &start, &list)),
         tightener: None,
@@ -64,6 +79,17 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
     }
     drop(large);
     part.relaxed.fluid = Some(fluid);
+}
+
+/// What mixes of few pods a node cost, as a share of the fluid optimum.
+fn small_share(core: &Core, point: &FluidPoint) -> f64 {
+    let cost = |mix: &&Mix| mix.nodes * core.offers[mix.offer].cost;
+    let is_small = |mix: &&Mix| {
+        let pods: f64 = mix.pods.iter().map(|(_, pods)| pods).sum();
+        pods <= hybrid::PODS_PER_NODE_MAX as f64 * mix.nodes
+    };
+    let all: f64 = point.mixes.iter().map(|mix| cost(&mix)).sum();
+    point.mixes.iter().filter(is_small).map(|mix| cost(&mix)).sum::<f64>() / all.max(1e-9)
 }
 
 /// What is done next.

@@ -242,7 +242,7 @@ fn greedy(core: &Core, guide: &Guide) -> Packing {
 pub(crate) struct Effort {
     gap: Ppm,
     /// Work left.
-    work: u64,
+    pub(crate) work: u64,
     seed: u64,
     /// Cost and bound of the other parts.
     others: (i64, f64),
@@ -368,7 +368,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
 }
 
 /// Improves the plan of a part by search.
-fn search(
+pub(crate) fn search(
     part: &mut Part<'_>,
     guide: &Guide,
     schedule: Schedule,
