@@ -11,8 +11,15 @@ use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete,
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
 
-/// Packs everything, guided by the fluid program.
-pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide: &Guide) -> Packing {
+/// Packs everything, guided by the fluid program. What a pod is worth where nodes are filled up counts as more by `size_bias` times the
+/// share of the node that it takes: at the multipliers of the optimum nearly all pods of a mix are worth their room alike.
+pub(crate) fn dive(
+    core: &Core,
+    fluid: &mut Fluid<'_>,
+    first: &FluidPoint,
+    guide: &Guide,
+    size_bias: f64,
+) -> Packing {
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
@@ -20,7 +27,7 @@ pub(crate) fn dive(core: &Core, fluid: &mut Fluid<'_>, first: &FluidPoint, guide
         if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
     for _ in 0..ROUNDS_MAX {
         let Some(current) = point.take() else { break };
-        let built = build_whole_nodes(core, guide, &current, &mut packing, &mut filler);
+        let built = build_whole_nodes(core, (guide, size_bias), &current, &mut packing, &mut filler);
         if built == 0 || packing.left_out() == 0 {
             break;
         }
@@ -38,7 +45,7 @@ const ALIKE_SHARE: usize = 32;
 /// Builds `floor(nodes)` nodes of each mix; returns how many were built.
 fn build_whole_nodes(
     core: &Core,
-    guide: &Guide,
+    (guide, size_bias): (&Guide, f64),
     point: &FluidPoint,
     packing: &mut Packing,
     filler: &mut Filler,
@@ -68,7 +75,8 @@ fn build_whole_nodes(
                     start[position] = each.min(most).max(0);
                 }
             }
-            let bias = vec![1.0; candidates.len()];
+            let size = |g: u32| share(core, g, &core.offers[*o].capacity);
+            let bias: Vec<f64> = candidates.iter().map(|(g, _)| 1.0 + size_bias * size(*g)).collect();
             filler.fill(core, guide, BinRef::Offer(*o), &candidates, &bias, Some(&start));
             let pattern = filler.pattern(&candidates);
             if pattern.is_empty() || filler.value < 0.95 * guide.price[*o] {
@@ -91,6 +99,12 @@ fn build_whole_nodes(
         }
     }
     packing.nodes.len() - before
+}
+
+/// The largest share of any resource that a pod takes.
+fn share(core: &Core, g: u32, capacity: &[i64]) -> f64 {
+    let shares = core.weight(g as usize).iter().zip(capacity);
+    shares.map(|(weight, capacity)| *weight as f64 / (*capacity).max(1) as f64).fold(0.0, f64::max)
 }
 
 /// When each group of a mix has its turn, as a share of a pod. Of a hundred groups with less than a pod a node none has a whole pod due on the

@@ -189,7 +189,7 @@ fn first<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> Part<'
     let mut relaxed = relax(core, run, MINIMUM_TIME);
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let packing = match (&relaxed.point, &mut relaxed.fluid) {
-        (Some(point), Some(fluid)) => dive(core, fluid, point, &guide),
+        (Some(point), Some(fluid)) => dive(core, fluid, point, &guide, 0.0),
         _ => greedy(core, &guide),
     };
     let proof = BlockProof::Flat(relaxed.multipliers.clone(), relaxed.list.clone());
@@ -311,6 +311,10 @@ fn micros(dollars: f64) -> UsdMicros {
 fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     let core = part.core;
     let done = |part: &Part<'_>, effort: &Effort| effort.is_done(part.packing.cost(core), part.proof.bound());
+    if done(part, effort) {
+        return Stop::GapReached;
+    }
+    large::dive_again(part, effort, run);
     if done(part, effort) {
         return Stop::GapReached;
     }
