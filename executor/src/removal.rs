@@ -562,9 +562,7 @@ mod course;
 mod looking;
 
 pub(crate) use course::Course;
-pub(crate) use looking::{
-    asked, input, is_due, is_gathering, is_pressing, is_urgent, on_its_way, spoken_for,
-};
+pub(crate) use looking::{Look, asked, input, is_gathering, is_pressing, look, on_its_way, spoken_for};
 
 #[cfg(test)]
 mod tests;

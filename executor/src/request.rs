@@ -105,7 +105,7 @@ pub struct Draft {
 #[must_use]
 pub fn client_token(plan: &str, action: &str) -> String {
     let digest = digest::of_bytes(format!("stowage launch\n{plan}\n{action}").as_bytes());
-    digest.trim_start_matches("sha256:").to_owned()
+    digest::short(&digest, 64).to_owned()
 }
 
 /// The name of the claim of an action.

@@ -242,7 +242,7 @@ fn what_is_taken_away_is_drained_and_lacks_from_then_on() {
     for (forced, count) in [(false, 1), (true, 0)] {
         let review = crate::Review { forced, ..crate::Review::default() };
         let mut state = State::new(Settings { mode: Mode::Review, review, ..Settings::default() });
-        assert!(!crate::removal::is_due(&mut state, &seen, false));
+        assert_eq!(crate::removal::look(&mut state, &seen, false), crate::removal::Look::No);
         let (_, requests) = step(state, &seen);
         assert_eq!(requests.iter().filter(taken).count(), count, "{requests:?}");
     }

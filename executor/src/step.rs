@@ -1,5 +1,6 @@
 //! One step: answers first, then everything that is seen, then what to ask for.
 
+use crate::removal::Look;
 use crate::request::{Failure, Key, Request, Verb};
 use crate::settings::Mode;
 use crate::state::State;
@@ -273,10 +274,12 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     if state.planning.is_some() {
         return;
     }
-    let removals = removal::is_due(state, seen, !waiting.is_empty());
-    if removal::is_gathering(state) && !removals {
-        return;
-    }
+    let forced = match removal::look(state, seen, !waiting.is_empty()) {
+        Look::Gathering => return,
+        Look::No => None,
+        Look::Due(forced) => Some(forced),
+    };
+    let removals = forced.is_some();
     // Pods that wait and nodes that go are one plan; where no node goes, the pods are planned by themselves, right after.
     if !removals && !state.window.look(&waiting, seen.now, idle, max) {
         return;
@@ -293,11 +296,11 @@ fn plan(state: &mut State, seen: &Observation, requests: &mut Vec<Request>) {
     }
     let given = input.returns.keys().filter_map(|claim| Some(&seen.claims.get(claim)?.pool));
     let looked_at = input.statics.keys().chain(given).cloned().collect();
-    input.urgent = removals && removal::is_urgent(seen);
+    input.urgent = forced.as_ref().is_some_and(|forced| !forced.is_empty());
     let (ticket, urgent) = (state.tickets + 1, input.urgent);
     if state.ask(Request::Plan { ticket, input, removals }, seen.now, requests) {
-        if removals {
-            removal::asked(state, seen);
+        if let Some(forced) = forced {
+            removal::asked(state, seen, forced);
         } else {
             state.put_off = for_pods && gives;
         }

@@ -11,6 +11,13 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     text_of(Sha256::new_with_prefix(bytes))
 }
 
+/// The first hex digits of a digest: enough to tell it from others by.
+#[must_use]
+pub fn short(digest: &str, digits: usize) -> &str {
+    let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
+    hex.get(..digits).unwrap_or(hex)
+}
+
 fn text_of(hash: Sha256) -> String {
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
@@ -45,5 +52,21 @@ impl Write for Hashed {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_digest_is_its_first_digits() {
+        let digest = of_bytes(b"");
+        assert_eq!(short(&digest, 12), "e3b0c44298fc");
+        assert_eq!(short(&digest, 64), &digest[7..]);
+        assert_eq!(short("e3b0c44298fc", 4), "e3b0");
+        // Digests of people's files may be no digests.
+        assert_eq!(short("sha256:a", 12), "a");
+        assert_eq!(short("sha256:ä", 1), "ä");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::catalog::Catalog;
+use stowage_models::digest;
 use stowage_models::labels;
 use stowage_models::objects::{Node, NodeClaim, PodPhase};
 use stowage_models::plan::{Launch, Plan};
@@ -11,8 +12,7 @@ use stowage_models::snapshot::Snapshot;
 /// The name a launch's node gets: slots are named anew in every plan, nodes are not.
 #[must_use]
 pub fn node_name(plan: &Plan, slot: &str) -> String {
-    let digest = plan.id.split_once(':').map_or(plan.id.as_str(), |(_, hex)| hex);
-    format!("{slot}-{}", digest.get(..8).unwrap_or(digest))
+    format!("{slot}-{}", digest::short(&plan.id, 8))
 }
 
 /// The cluster after the plan: launches are nodes, nodes that go are gone, pods are where the plan puts them and run.

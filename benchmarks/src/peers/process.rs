@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use stowage_models::digest;
 
 /// A peer's command.
 #[derive(Clone, Debug)]
@@ -71,9 +72,8 @@ fn python(peer: Peer) -> Result<Program> {
     let requirements = source.join("requirements.txt");
     let text = std::fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
-    let digest = stowage_models::digest::of_bytes(text.as_bytes());
-    let short: String = digest.trim_start_matches("sha256:").chars().take(12).collect();
-    let venv = cache()?.join(format!("solvers-{short}"));
+    let digest = digest::of_bytes(text.as_bytes());
+    let venv = cache()?.join(format!("solvers-{}", digest::short(&digest, 12)));
     let python = venv.join("bin/python");
     let complete = venv.join("complete");
     if !complete.exists() {

@@ -124,8 +124,7 @@ impl Template {
         let text = serde_json::to_string(self).unwrap_or_default();
         let digest = digest::of_bytes(text.as_bytes());
         // Names have at most 128 characters, those of EKS clusters 100 at most.
-        let hash: String = digest.trim_start_matches("sha256:").chars().take(19).collect();
-        format!("stowage/{cluster}/{hash}")
+        format!("stowage/{cluster}/{}", digest::short(&digest, 19))
     }
 
     /// As the SDK wants it.

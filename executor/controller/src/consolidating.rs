@@ -4,7 +4,7 @@ use crate::act::Ports;
 use crate::classes::Classes;
 use crate::closing;
 use crate::kept::Kept;
-use crate::planning::is_wanted;
+use crate::planning::still_wanted;
 use crate::policy::{self, dollars};
 use crate::review::{self, Proposals};
 use crate::run::{Options, Unready, snapshot_with};
@@ -131,7 +131,7 @@ fn decide(
     let policy = Policy { consolidation: Some(options.consolidation.clone()), ..options.policy.clone() };
     let planned = consolidate(&view.snapshot, &view.catalog, &policy, limits, &mut |_| {});
     let planned = planned.map_err(|error| error.to_string())?;
-    is_wanted(limits)?;
+    still_wanted(limits)?;
     let plan = planned.plan;
     let findings = stowage_checker::check(&view.snapshot, &view.catalog, &plan);
     if let Some(finding) = findings.first() {

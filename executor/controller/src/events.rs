@@ -164,8 +164,7 @@ impl Filter {
 /// taken.
 fn action(reason: &str, note: &str) -> String {
     let digest = digest::of_bytes(note.as_bytes());
-    let short: String = digest.trim_start_matches("sha256:").chars().take(16).collect();
-    format!("{reason}/{short}")
+    format!("{reason}/{}", digest::short(&digest, 16))
 }
 
 /// Where events are told. In shadow mode nothing is.

@@ -20,7 +20,7 @@ use stowage_planner::{Limits, plan};
 use stowage_review::Body;
 
 /// An error if a plan has been given up meanwhile: it is worse than it could be.
-pub(crate) fn is_wanted(limits: &Limits) -> Result<(), String> {
+pub(crate) fn still_wanted(limits: &Limits) -> Result<(), String> {
     match &limits.cancel {
         Some(given_up) if given_up.load(Ordering::Relaxed) => Err("it was given up".to_owned()),
         _ => Ok(()),
@@ -49,7 +49,7 @@ pub(crate) async fn plan_now(
         let view = planning_view(&snapshot, catalog, &input);
         let planned = plan(&view.snapshot, &view.catalog, &options.policy, &limits, &mut |_| {})
             .map_err(|error| error.to_string())?;
-        is_wanted(&limits)?;
+        still_wanted(&limits)?;
         let findings = stowage_checker::check(&view.snapshot, &view.catalog, &planned.plan);
         if let Some(finding) = findings.first() {
             return Err(format!("the referee refuses the plan: {finding:?}"));

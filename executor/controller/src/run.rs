@@ -97,12 +97,12 @@ impl Options {
         }
     }
 
-    /// Limits of a plan that is made now.
-    pub(crate) fn limits(&self, urgent: bool) -> Limits {
+    /// Limits of a plan that is made now, until it is given up.
+    pub(crate) fn limits(&self, urgent: bool, given_up: Arc<AtomicBool>) -> Limits {
         let begun = Instant::now();
         let clock = Arc::new(move || begun.elapsed());
         let time = if urgent { self.plan_time.min(URGENT_TIME) } else { self.plan_time };
-        Limits { time, threads: self.threads, clock, cancel: None }
+        Limits { time, threads: self.threads, clock, cancel: Some(given_up) }
     }
 }
 
@@ -388,7 +388,7 @@ impl Controller {
         if let Request::Plan { ticket, input, removals } = request {
             let (view, options, classes) = (self.view.clone(), options.clone(), self.classes.clone());
             let (proposals, kept) = (self.proposals.clone(), self.kept.clone());
-            let limits = Limits { cancel: Some(given_up.clone()), ..options.limits(input.urgent) };
+            let limits = options.limits(input.urgent, given_up.clone());
             let given_up = given_up.clone();
             tokio::spawn(async move {
                 let planned = if removals {

@@ -57,8 +57,7 @@ pub struct Reads {
 /// The name of a plan's object.
 #[must_use]
 pub fn name(digest: &str) -> String {
-    let digest = digest.trim_start_matches("sha256:");
-    format!("plan-{}", digest.get(..16).unwrap_or(digest))
+    format!("plan-{}", digest::short(digest, 16))
 }
 
 /// The digest of a spec: of all its other fields.

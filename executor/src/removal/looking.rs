@@ -60,12 +60,23 @@ pub(crate) fn spoken_for<'a>(
     (leaving, moving)
 }
 
+/// Whether nodes that could go are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Not now.
+    No,
+    /// Not yet: those that go by force wait for others to come ([`is_gathering`]).
+    Gathering,
+    /// Now, and these go by force and are not on their way.
+    Due(BTreeSet<String>),
+}
+
 /// Whether nodes that could go are looked for now. Pods that wait have precedence, unless that would go on for ever; nodes that go by
 /// force have precedence over them.
-pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> bool {
+pub(crate) fn look(state: &mut State, seen: &Observation, pods_wait: bool) -> Look {
     let Some(every) = state.settings.remove_every.filter(|_| acts(state)) else {
         state.gathered = None;
-        return false;
+        return Look::No;
     };
     let due = *state.removals_due.get_or_insert(seen.now.plus(every));
     let urgent = urgent(seen);
@@ -74,17 +85,18 @@ pub(crate) fn is_due(state: &mut State, seen: &Observation, pods_wait: bool) -> 
         state.urgent_known.clear();
         state.gathered = None;
     } else if is_now(state, seen, &urgent) {
-        return true;
+        return Look::Due(urgent);
     }
     if is_gathering(state) {
-        return false;
+        return Look::Gathering;
     }
     // What is approved goes on first.
     let busy = state.course.is_some()
         || !state.rests.is_empty()
         || on_its_way(seen).any(|(claim, _)| !claim.deleting);
     let late = seen.now.since(due) >= every;
-    !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none()
+    let is_due = !busy && seen.now >= due && (!pods_wait || late) && state.no_launching(seen.now).is_none();
+    if is_due { Look::Due(urgent) } else { Look::No }
 }
 
 /// Whether these that go by force are planned for now.
@@ -116,12 +128,7 @@ fn is_free(state: &State) -> bool {
     state.course.as_ref().is_none_or(|course| course.launched)
 }
 
-/// Whether nodes go by force that are not on their way.
-pub(crate) fn is_urgent(seen: &Observation) -> bool {
-    !urgent(seen).is_empty()
-}
-
-/// Whether there are such that no plan knew, and they would be planned for at once.
+/// Whether nodes go by force that are not on their way and that no plan knew, and they would be planned for at once.
 pub(crate) fn is_pressing(state: &State, seen: &Observation) -> bool {
     acts(state) && is_free(state) && !urgent(seen).is_subset(&state.urgent_known)
 }
@@ -147,12 +154,11 @@ fn urgent(seen: &Observation) -> BTreeSet<String> {
     all.filter(|node| leaves(node) && !planned.contains(node)).cloned().collect()
 }
 
-/// Nodes that could go were asked for.
-pub(crate) fn asked(state: &mut State, seen: &Observation) {
+/// Nodes that could go were asked for, and these go by force.
+pub(crate) fn asked(state: &mut State, seen: &Observation, urgent: BTreeSet<String>) {
     let every = state.settings.remove_every.unwrap_or(MINUTE);
     state.removals_due = Some(seen.now.plus(every << state.setbacks));
     state.removals_asked = Some(seen.now);
-    let urgent = urgent(seen);
     // A node that cannot be planned for must not keep pods waiting for ever. One that is new begins anew.
     let again = if urgent.is_subset(&state.urgent_known) { state.urgent_asked } else { 0 };
     state.urgent_asked = (again + 1).min(URGENT_DOUBLINGS);

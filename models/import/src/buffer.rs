@@ -240,7 +240,7 @@ fn virtual_pods(buffer: &Meta, count: i64, labels: &Labels, spec: PodSpec) -> Ve
     let spec = alone(spec, labels, &buffer.name);
     // Another shape is another pod: what was said of the old one is not true of it.
     let shape = digest::of_json(&spec);
-    let shape = shape.trim_start_matches("sha256:").get(..8).unwrap_or_default().to_owned();
+    let shape = digest::short(&shape, 8).to_owned();
     let namespace = buffer.namespace();
     let annotations = [(BUFFER_POD, "true"), (BUFFER_NAME, &buffer.name), (BUFFER_NAMESPACE, &namespace)];
     let annotations: Labels =

@@ -1,6 +1,7 @@
 //! How figures are written: the same everywhere, exact integers until the last character.
 
 use std::time::Duration;
+use stowage_models::digest;
 use stowage_models::plan::Plan;
 use stowage_models::quantity::{CPU, MEMORY, PODS, Resources, display_amount};
 use stowage_models::units::{Ppm, UsdMicros};
@@ -98,8 +99,7 @@ pub fn seconds(time: Duration) -> String {
 /// The first twelve hex digits of a digest: enough to tell plans apart by eye.
 #[must_use]
 pub fn short_digest(digest: &str) -> &str {
-    let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
-    hex.get(..12).unwrap_or(hex)
+    digest::short(digest, 12)
 }
 
 /// How full something is, in parts per million, rounded down; a positive use of nothing is full.
