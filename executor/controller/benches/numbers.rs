@@ -9,7 +9,7 @@ mod day;
 #[path = "numbers/notices.rs"]
 mod notices;
 
-use crate::common::outcome::{paid, settled};
+use crate::common::outcome::{all_ready, paid, settled};
 use crate::common::pods;
 use crate::common::scene::{SPACE, Scene, USER};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -202,14 +202,7 @@ async fn shrink(wanted: usize) {
     let ready = async |count: usize| {
         // A list of hundreds is not asked for twenty times a second.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-        let is_ready = |pod: &&Pod| {
-            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            pod.metadata.deletion_timestamp.is_none()
-                && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
-        };
-        let found = found.iter().filter(is_ready).count();
-        if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
+        all_ready(&pods, count).await
     };
     eventually("all ready", LONG, || ready(APPS * replicas)).await.expect("they are ready");
     let fewer = replicas * 6 / 10;

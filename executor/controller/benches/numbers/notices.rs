@@ -1,12 +1,11 @@
 //! Half of the spot machines are named among 15,000 messages that come at once: how long until each is closed and until what takes its place is
 //! asked for.
 
-use crate::common::outcome::settled;
+use crate::common::outcome::{all_ready, settled};
 use crate::common::scene::{Scene, USER};
-use crate::{LONG, apps, percentile};
+use crate::{apps, percentile};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::ListParams;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +16,8 @@ use stowage_fake_cloud::Script;
 /// Pods of each of the ten Deployments; a machine takes two pods.
 const REPLICAS: usize = 8;
 const MESSAGES: usize = 15_000;
+/// What a step takes at most. It is of 80 pods, not of thousands, and a step that hangs is to be told of soon.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A message as EventBridge writes it.
 fn message(kind: &str, instance: &str) -> String {
@@ -47,29 +48,15 @@ fn closed(scene: &Scene, since: i64) -> BTreeMap<String, i64> {
 pub(crate) async fn notices() {
     let scene = Scene::start(Script::default()).await;
     scene.create_policy(json!({ "consolidation": { "mode": "off" } })).await;
-    let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
-    let requirements = [
-        one_of("karpenter.sh/capacity-type", &["spot"]),
-        one_of("node.kubernetes.io/instance-type", &["m6a.xlarge", "c6a.xlarge", "r6a.xlarge", "m6i.xlarge"]),
-    ];
-    scene.pool(json!({ "spec": { "template": { "spec": { "requirements": requirements } } } })).await;
+    scene.spot(&["m6a.xlarge", "c6a.xlarge", "r6a.xlarge", "m6i.xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     apps(&scene, REPLICAS).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    let ready = async || {
-        let found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-        let is_ready = |pod: &&Pod| {
-            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            pod.metadata.deletion_timestamp.is_none()
-                && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
-        };
-        let found = found.iter().filter(is_ready).count();
-        if found == crate::APPS * REPLICAS { Ok(()) } else { Err(format!("{found} ready")) }
-    };
-    eventually("all ready", LONG, ready).await.expect("they are ready");
+    let ready = async || all_ready(&pods, crate::APPS * REPLICAS).await;
+    eventually("all ready", LIMIT, ready).await.expect("they are ready");
     // Nothing else is on its way.
     let settled = async || settled(&scene.client, &scene.cloud).await.map(drop);
-    eventually("everything settled", LONG, settled).await.expect("it settles");
+    eventually("everything settled", LIMIT, settled).await.expect("it settles");
     tokio::time::sleep(Duration::from_secs(5)).await;
     let all: Vec<String> = scene.cloud.with(|world| world.machines().keys().cloned().collect());
     // Each named some times, spread over the queue; the rest is of machines of others, of no consequence, or no message at all.
@@ -95,13 +82,13 @@ pub(crate) async fn notices() {
         0 => Ok(jiff::Timestamp::now().as_millisecond()),
         left => Err(format!("{left} messages")),
     };
-    let emptied = eventually("the queue is empty", LONG, emptied).await.expect("it is emptied");
+    let emptied = eventually("the queue is empty", LIMIT, emptied).await.expect("it is emptied");
     let gone = async || {
         let left =
             scene.cloud.with(|world| lost.iter().filter(|id| world.machines()[**id].ended.is_none()).count());
         if left == 0 { ready().await } else { Err(format!("{left} of them run")) }
     };
-    eventually("they are replaced", LONG, gone).await.expect("they are replaced");
+    eventually("they are replaced", LIMIT, gone).await.expect("they are replaced");
     let safe = jiff::Timestamp::now().as_millisecond();
     let closed = closed(&scene, at);
     let mut closings: Vec<i64> =

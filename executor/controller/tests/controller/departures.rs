@@ -2,9 +2,10 @@
 //! first; expired ones at their end, whatever a blocked budget says, and their pods when the grace period of the node ends, not before; unhealthy
 //! ones, unless so many look so that it is the network. Shown along the way, and by the API server's audit log.
 
+use crate::common::outcome::{all_ready, ready};
 use crate::common::scene::{Scene, until};
 use crate::common::{LATER, SOON};
-use crate::shrinking::{all_ready, at_rest, done_to_pods, is_closed, nodes, ready};
+use crate::shrinking::{at_rest, done_to_pods, is_closed, nodes};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

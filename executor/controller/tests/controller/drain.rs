@@ -2,9 +2,8 @@
 //! last of all, and its pods run elsewhere.
 
 use crate::common::LATER;
-use crate::common::outcome::settled;
+use crate::common::outcome::{all_ready, ready, settled};
 use crate::common::scene::{Scene, USER, until};
-use crate::shrinking::ready;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -49,11 +48,7 @@ async fn a_node_is_emptied_within_budgets_before_it_goes() {
     let budget = serde_json::from_value(budget).expect("a budget");
     budgets.create(&PostParams::default(), &budget).await.expect("it is created");
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
-    let all_ready = async || {
-        let count = ready(&pods).await?.len();
-        if count == REPLICAS { Ok(()) } else { Err(format!("{count} ready")) }
-    };
-    eventually("all ready", LATER, all_ready).await.expect("they are ready");
+    eventually("all ready", LATER, || all_ready(&pods, REPLICAS)).await.expect("they are ready");
     let before =
         eventually("settled", LATER, || settled(&scene.client, &scene.cloud)).await.expect("it settles");
 
@@ -121,7 +116,7 @@ async fn a_node_is_emptied_within_budgets_before_it_goes() {
         other => Err(format!("{:?}", other.map(|found| found.map(|one| one.metadata.deletion_timestamp)))),
     };
     until("the claim gone", gone).await;
-    eventually("all ready", LATER, all_ready).await.expect("they run elsewhere");
+    eventually("all ready", LATER, || all_ready(&pods, REPLICAS)).await.expect("they run elsewhere");
     eventually("settled", LATER, || settled(&scene.client, &scene.cloud)).await.expect("it settles");
     watching.abort();
     assert!(

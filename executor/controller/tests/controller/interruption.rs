@@ -87,12 +87,7 @@ async fn recorded(scene: &Scene) -> Snapshot {
 async fn a_notice_is_written_at_once_survives_and_is_planned_with() {
     const PODS: usize = 24;
     let scene = Scene::start(Script::default()).await;
-    let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
-    let requirements = [
-        one_of("karpenter.sh/capacity-type", &["spot"]),
-        one_of("node.kubernetes.io/instance-type", &["m6a.xlarge", "c6a.xlarge", "r6a.xlarge"]),
-    ];
-    scene.pool(json!({ "spec": { "template": { "spec": { "requirements": requirements } } } })).await;
+    scene.spot(&["m6a.xlarge", "c6a.xlarge", "r6a.xlarge"]).await;
     let first = running(&scene, "one").await;
     pods(&scene.client, "pod", PODS).await;
     eventually("all pods bound", LATER, || all_bound(&scene.client, PODS)).await.expect("they are bound");

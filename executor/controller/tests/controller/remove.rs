@@ -2,10 +2,11 @@
 //! within their budgets, what is protected stays; a stop in the middle leaves no node closed. Shown by the API server's own audit log.
 
 use crate::common::LATER;
+use crate::common::outcome::{all_ready, is_ready, ready};
 use crate::common::scene::{Scene, until};
 use crate::shrinking::{
-    APPS, REPLICAS, WANTED, all_ready, app, at_first_none_goes, at_rest, done_to_pods, is_closed, is_ready,
-    nodes, ready, set_consolidation, shrinks, too_large,
+    APPS, REPLICAS, WANTED, app, at_first_none_goes, at_rest, done_to_pods, is_closed, nodes,
+    set_consolidation, shrinks, too_large,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};

@@ -2,12 +2,13 @@
 //! refused with what has changed; a plan file that removes nodes goes the same way; and a machine that is taken away is left without asking.
 
 use crate::common::LATER;
+use crate::common::outcome::all_ready;
 use crate::common::scene::{Scene, until};
 use crate::common::trap::{Trap, When};
 use crate::review::{JANE, approver, becomes, phase, why};
 use crate::shrinking::{
-    APPS, REPLICAS, WANTED, all_ready, at_a_time, at_rest, done_to_pods, follow, in_review, is_closed, nodes,
-    scale, set_consolidation, too_large,
+    APPS, REPLICAS, WANTED, at_a_time, at_rest, done_to_pods, follow, in_review, is_closed, nodes, scale,
+    set_consolidation, too_large,
 };
 use http::Method;
 use kube::api::{DeleteParams, ListParams, PostParams};

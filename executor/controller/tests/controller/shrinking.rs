@@ -1,6 +1,6 @@
 //! A cluster that has become too large, and what of it several tests look at while it shrinks.
 
-use crate::common::outcome::settled;
+use crate::common::outcome::{all_ready, settled};
 use crate::common::scene::{Replica, Scene, USER};
 use crate::common::trap::Trap;
 use crate::common::{LATER, SOON};
@@ -60,25 +60,6 @@ pub(crate) async fn scale(scene: &Scene, replicas: usize) {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         deployments.patch(&app(n), &PatchParams::default(), &patch).await.expect("it is scaled");
     }
-}
-
-/// Whether it is ready and not on its way out.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let is_ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-    is_ready && pod.metadata.deletion_timestamp.is_none()
-}
-
-/// Pods that are. A list that failed is not one of no pods.
-pub(crate) async fn ready(pods: &Api<Pod>) -> Result<Vec<Pod>, String> {
-    let mut found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
-    found.retain(is_ready);
-    Ok(found)
-}
-
-pub(crate) async fn all_ready(pods: &Api<Pod>, count: usize) -> Result<(), String> {
-    let found = ready(pods).await?.len();
-    if found == count { Ok(()) } else { Err(format!("{found} of {count} ready")) }
 }
 
 pub(crate) async fn nodes(scene: &Scene) -> Vec<Node> {

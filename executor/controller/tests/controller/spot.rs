@@ -2,8 +2,9 @@
 //! machines take 45 seconds to boot; and nothing else is touched.
 
 use crate::common::LATER;
+use crate::common::outcome::{all_ready, is_ready};
 use crate::common::scene::{Scene, until};
-use crate::shrinking::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
+use crate::shrinking::{APPS, REPLICAS, at_rest, deploy, done_to_pods};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -23,12 +24,7 @@ async fn half_of_the_spot_machines_are_taken_away() {
     // What EC2 gives is by the clock, and so is what machines take to boot.
     let scene = Scene::start_alone(Script { boot: BOOT, ..Script::default() }).await;
     scene.create_policy(json!({ "consolidation": { "mode": "off" } })).await;
-    let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
-    let requirements = [
-        one_of("karpenter.sh/capacity-type", &["spot"]),
-        one_of("node.kubernetes.io/instance-type", &["m6a.xlarge", "c6a.xlarge", "r6a.xlarge", "m6i.xlarge"]),
-    ];
-    scene.pool(json!({ "spec": { "template": { "spec": { "requirements": requirements } } } })).await;
+    scene.spot(&["m6a.xlarge", "c6a.xlarge", "r6a.xlarge", "m6i.xlarge"]).await;
     let replica = scene.replica("one", Settings::default()).await;
     deploy(&scene).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), "test");
@@ -60,11 +56,8 @@ async fn half_of_the_spot_machines_are_taken_away() {
         let lost = taken();
         let on_lost = |node: &str| lost.iter().any(|id| node.ends_with(&id[2..]));
         let is_safe = |pod: &&Pod| {
-            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            let ready =
-                conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
-            ready && pod.metadata.deletion_timestamp.is_none() && !on_lost(node)
+            is_ready(pod) && !on_lost(node)
         };
         let count = found.iter().filter(is_safe).count();
         // 95 % of the pods.

@@ -2,11 +2,11 @@
 //! where there is room and everything else is as before; and wherever the controller ends, no pod waits for it for ever.
 
 use crate::common::LATER;
+use crate::common::outcome::all_ready;
 use crate::common::scene::{SPACE, Scene, USER, until};
 use crate::common::trap::{Trap, When};
 use crate::shrinking::{
-    WANTED, all_ready, at_a_time, at_first_none_goes, done_to_pods, follow, set_consolidation, shrinks,
-    too_large,
+    WANTED, at_a_time, at_first_none_goes, done_to_pods, follow, set_consolidation, shrinks, too_large,
 };
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};

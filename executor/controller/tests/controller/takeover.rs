@@ -1,11 +1,12 @@
 //! Goal: started over a cluster that Karpenter made, with its NodePools, NodeClaims and nodes, the controller disrupts nothing: no node of Karpenter's
 //! is closed, drained or ended, whatever its pools and classes say by now; pods without room get machines of its own.
 
+use crate::common::LATER;
+use crate::common::outcome::{all_ready, settled};
 use crate::common::scene::{Scene, until};
-use crate::common::{LATER, outcome::settled};
 use crate::departures::{app, claims};
 use crate::drift::karpenters;
-use crate::shrinking::{all_ready, done_to_pods, is_closed, nodes};
+use crate::shrinking::{done_to_pods, is_closed, nodes};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;

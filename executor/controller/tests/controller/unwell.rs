@@ -1,9 +1,10 @@
 //! Goal: without its queue the controller is degraded, says so, and works; machines whose status checks fail and machines with scheduled events are
 //! found by asking, noted once, and replaced; the others are left alone.
 
+use crate::common::outcome::all_ready;
 use crate::common::scene::{SPACE, Scene, USER, until};
 use crate::common::{LATER, aws_settings, options};
-use crate::shrinking::{APPS, REPLICAS, all_ready, at_rest, deploy, done_to_pods};
+use crate::shrinking::{APPS, REPLICAS, at_rest, deploy, done_to_pods};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;

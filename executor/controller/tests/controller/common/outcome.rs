@@ -1,7 +1,7 @@
 //! How things ended.
 
 use super::machines::one_each;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use std::collections::BTreeSet;
@@ -40,6 +40,49 @@ pub(crate) async fn settled(client: &Client, cloud: &FakeCloud) -> Result<Vec<No
         named.len(),
         nodes.len()
     ))
+}
+
+/// Whether it is ready and not on its way out.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|one| one.status == "True")
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|one| one.type_ == kind)
+}
+
+/// Pods that are. A list that failed is not one of no pods.
+pub(crate) async fn ready(pods: &Api<Pod>) -> Result<Vec<Pod>, String> {
+    let mut found = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+    found.retain(is_ready);
+    Ok(found)
+}
+
+/// Whether so many pods are, and no more. If not, those that are not are named: who reads it asks why they wait.
+pub(crate) async fn all_ready(pods: &Api<Pod>, count: usize) -> Result<(), String> {
+    let all = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+    let (ready, others): (Vec<&Pod>, Vec<&Pod>) = all.iter().partition(|pod| is_ready(pod));
+    if ready.len() == count {
+        return Ok(());
+    }
+    let others: Vec<String> = others.into_iter().map(whereabouts).collect();
+    Err(format!("{} of {count} ready; not ready: [{}]", ready.len(), others.join("; ")))
+}
+
+/// How far a pod is: its node and its phase, or why it has no node.
+fn whereabouts(pod: &Pod) -> String {
+    let spec = pod.spec.as_ref();
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("no phase");
+    let leaves = if pod.metadata.deletion_timestamp.is_some() { ", is deleted" } else { "" };
+    let name = pod.name_any();
+    if let Some(node) = spec.and_then(|spec| spec.node_name.as_deref()) {
+        return format!("{name} on {node}, {phase}{leaves}");
+    }
+    let gates = spec.and_then(|spec| spec.scheduling_gates.as_ref());
+    let gates: Vec<&str> = gates.into_iter().flatten().map(|gate| gate.name.as_str()).collect();
+    let scheduled = condition(pod, "PodScheduled").and_then(|one| one.message.as_deref()).unwrap_or_default();
+    format!("{name} on no node, {phase}{leaves}, gates {gates:?}, PodScheduled {scheduled:?}")
 }
 
 /// Each claim's machine is one of its plan's offerings at the planned price; what was paid and what the first choices cost.

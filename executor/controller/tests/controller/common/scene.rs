@@ -102,9 +102,18 @@ impl Scene {
 
     /// The pool has instances of these types only, on demand.
     pub(crate) async fn types(&self, names: &[&str]) {
+        self.offers("on-demand", names).await;
+    }
+
+    /// The same, spot.
+    pub(crate) async fn spot(&self, names: &[&str]) {
+        self.offers("spot", names).await;
+    }
+
+    async fn offers(&self, capacity_type: &str, names: &[&str]) {
         let one_of = |key: &str, values: &[&str]| json!({ "key": key, "operator": "In", "values": values });
         let requirements = [
-            one_of("karpenter.sh/capacity-type", &["on-demand"]),
+            one_of("karpenter.sh/capacity-type", &[capacity_type]),
             one_of("node.kubernetes.io/instance-type", names),
         ];
         self.pool(json!({ "spec": { "template": { "spec": { "requirements": requirements } } } })).await;
