@@ -220,6 +220,9 @@ impl Agent {
 
     /// Repeats a request until it is done or there is nothing to do it to. Giving up is said on stderr: a test that
     /// waits for it will fail, and its reader will want to know.
+    ///
+    /// A conflict is no end: reports name no version of the object, so each is applied to what is there by then, and what is refused
+    /// nevertheless is still to be reported.
     async fn insist<Answer>(&self, what: &str, request: impl Fn() -> Answer)
     where
         Answer: Future<Output = Result<(), kube::Error>>,
@@ -232,7 +235,7 @@ impl Agent {
             };
             match answer {
                 Ok(()) => return,
-                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => return,
+                Err(kube::Error::Api(status)) if status.code == 404 => return,
                 Err(error) => last = Some(error),
             }
             tokio::time::sleep(REPEAT_AFTER).await;

@@ -4,7 +4,7 @@ use crate::support::{SOON, has, phase, pod, until};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
@@ -94,4 +94,42 @@ async fn nodes_and_pods_come_and_go_as_told() {
     assert!(nodes.get_opt("node-a").await.expect("an answer").is_none());
     assert!(leases.get_opt("node-a").await.expect("an answer").is_none());
     kubelet.remove("node-a").await.expect("and again");
+}
+
+/// A report names the pod by its uid and no version of it, so it is never refused for what others write meanwhile: none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_beside_other_writes_are_not_refused() {
+    const WRITERS: usize = 16;
+    const WRITES: usize = 20;
+    let cluster = Cluster::builder().start().await.expect("the cluster starts");
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+    let mut pod = pod("busy", "100m", json!({}));
+    pod.spec.as_mut().expect("a spec").node_name = Some("node-a".to_owned());
+    let pod = pods.create(&PostParams::default(), &pod).await.expect("a pod");
+    let status = |uid: Option<String>, kind: String, status: &str| {
+        let condition =
+            json!({ "type": kind, "status": status, "lastTransitionTime": jiff::Timestamp::now() });
+        Patch::Strategic(json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } }))
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (pods, uid) = (pods.clone(), pod.uid());
+        tasks.spawn(async move {
+            for n in 0..WRITES {
+                let said = if n % 2 == 0 { "False" } else { "True" };
+                let patch = status(uid.clone(), format!("example.com/{writer}"), said);
+                pods.patch_status("busy", &PatchParams::default(), &patch).await.expect("it is written");
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("all are written");
+    }
+    let found = pods.get("busy").await.expect("the pod");
+    assert!((0..WRITERS).all(|writer| has(&found, &format!("example.com/{writer}"), "True")), "{found:?}");
+
+    // A report of an earlier pod of the name is not taken for one of this.
+    let stale = status(Some("00000000-0000-0000-0000-000000000000".to_owned()), "Ready".to_owned(), "True");
+    let refused = pods.patch_status("busy", &PatchParams::default(), &stale).await.expect_err("another pod");
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 422), "{refused:?}");
 }
