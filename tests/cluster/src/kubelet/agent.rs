@@ -1,6 +1,6 @@
 //! The working part of the fake kubelet, shared by its tasks.
 
-use super::node::NodeSpec;
+use super::node::{self, NodeSpec};
 use super::{Behaviour, KubeletBuilder, pod};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,6 +68,7 @@ impl Agent {
             tasks: Mutex::default(),
         });
         agent.spawn(Agent::send_heartbeats);
+        agent.spawn(Agent::watch_nodes);
         agent.spawn(Agent::watch_pods);
         agent
     }
@@ -121,22 +122,57 @@ impl Agent {
         }
     }
 
-    /// Reports a node's status.
-    pub(super) async fn report_node(&self, node: &NodeSpec, ready: bool) -> Result<(), kube::Error> {
+    /// Reports a node's status as it is known here; of one that is not alive, nothing. With a version of the object, only that is changed.
+    async fn report_node(&self, name: &str, version: Option<&str>) -> Result<(), kube::Error> {
+        let Some(mut status) = self.nodes().get(name).map(NodeSpec::status) else { return Ok(()) };
+        if let Some(version) = version {
+            status["metadata"] = json!({ "resourceVersion": version });
+        }
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let status = Patch::Strategic(node.status(ready));
-        nodes.patch_status(&node.name, &PatchParams::default(), &status).await.map(drop)
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.map(drop)
+    }
+
+    /// From now on a node is ready; reports it.
+    pub(super) async fn report_ready(&self, name: &str) -> Result<(), kube::Error> {
+        if let Some(node) = self.nodes().get_mut(name) {
+            node.is_ready = true;
+        }
+        self.report_node(name, None).await
     }
 
     /// Reports a node as ready after a while, if it is still alive then.
-    pub(super) fn ready_later(self: &Arc<Agent>, node: NodeSpec, delay: Duration) {
-        self.spawn(|agent| async move {
+    pub(super) fn ready_later(self: &Arc<Agent>, name: String, delay: Duration) {
+        self.spawn(move |agent| async move {
             tokio::time::sleep(delay).await;
-            if agent.nodes().contains_key(&node.name) {
-                let what = format!("report the node {} as ready", node.name);
-                agent.insist(&what, || agent.report_node(&node, true)).await;
-            }
+            let what = format!("report the node {name} as ready");
+            agent.insist(&what, || agent.report_ready(&name)).await;
         });
+    }
+
+    /// Reports nodes again that were taken for lost and are not.
+    async fn watch_nodes(self: Arc<Agent>) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let mut events = watcher(nodes, watcher::Config::default()).default_backoff().boxed();
+        loop {
+            match events.try_next().await {
+                Ok(Some(Event::Apply(node) | Event::InitApply(node))) => {
+                    if node::is_taken_for_lost(&node) && self.nodes().contains_key(&node.name_any()) {
+                        self.spawn(move |agent| async move { agent.repeat_node(&node).await });
+                    }
+                }
+                Ok(Some(Event::Delete(_) | Event::Init | Event::InitDone)) => {}
+                // The watcher starts again by itself, after a pause.
+                Err(error) => eprintln!("fake kubelet: watching nodes: {error}"),
+                Ok(None) => return,
+            }
+        }
+    }
+
+    /// A node that has changed meanwhile is left to the event that says so.
+    async fn repeat_node(&self, node: &Node) {
+        let (name, version) = (node.name_any(), node.resource_version());
+        let again = || async { gone(self.report_node(&name, version.as_deref()).await) };
+        self.insist("report a node again", again).await;
     }
 
     async fn watch_pods(self: Arc<Agent>) {
@@ -166,6 +202,11 @@ impl Agent {
         let deleted = pod.metadata.deletion_timestamp.is_some();
         let stage = if deleted { Stage::Deleted } else { Stage::Bound };
         let before = lock(&self.pods).get(&pod.uid().unwrap_or_default()).copied();
+        if !deleted && before == Some(Stage::Bound) && phase(pod) == "Running" && !pod::is_ready(pod) {
+            let pod = pod.clone();
+            self.spawn(move |agent| async move { agent.repeat(&pod).await });
+            return;
+        }
         if before.is_some_and(|before| before >= stage) || (!deleted && phase(pod) != "Pending") {
             return;
         }
@@ -192,6 +233,20 @@ impl Agent {
         }
     }
 
+    /// Reports a pod as ready again that was, and that others have written over: the node lifecycle controller does when it takes a node for lost. A
+    /// pod that has changed meanwhile, for example has ended, is left to the event that says so.
+    async fn repeat(&self, pod: &Pod) {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let mut status = pod::ready();
+        status["metadata"] = json!({ "resourceVersion": pod.resource_version() });
+        let again = || async {
+            // A node that fell silent says nothing more.
+            let alive = self.nodes().contains_key(node);
+            if alive { gone(self.report(pod, &status).await) } else { Ok(()) }
+        };
+        self.insist("report a pod as ready again", again).await;
+    }
+
     /// From deleted to gone: as the kubelet does, the containers' end is reported before the object is removed.
     async fn end(&self, pod: &Pod) {
         let Some(delay) = (self.settings.terminate)(pod) else { return };
@@ -214,15 +269,15 @@ impl Agent {
     pub(super) async fn report(&self, pod: &Pod, status: &Value) -> Result<(), kube::Error> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let mut patch = status.clone();
-        patch["metadata"] = serde_json::json!({ "uid": pod.uid() });
+        patch["metadata"]["uid"] = json!(pod.uid());
         pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
     }
 
     /// Repeats a request until it is done or there is nothing to do it to. Giving up is said on stderr: a test that
     /// waits for it will fail, and its reader will want to know.
     ///
-    /// A conflict is no end: reports name no version of the object, so each is applied to what is there by then, and what is refused
-    /// nevertheless is still to be reported.
+    /// A conflict is no end: but for those that repeat what was said, reports name no version of the object, so each is applied to what is there
+    /// by then, and what is refused nevertheless is still to be reported.
     async fn insist<Answer>(&self, what: &str, request: impl Fn() -> Answer)
     where
         Answer: Future<Output = Result<(), kube::Error>>,
@@ -250,7 +305,7 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
-/// The answer to a deletion; what is gone or was replaced is fine.
+/// The answer to a deletion, or to what is for one version of an object; what is gone or was replaced is fine.
 pub(super) fn gone<T>(answer: Result<T, kube::Error>) -> Result<(), kube::Error> {
     match answer {
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),

@@ -3,6 +3,10 @@
 //! It registers nodes, renews their leases, and for pods bound to them reports what a kubelet would: running and ready, or
 //! ended. A pod that is being deleted it ends and removes, as the real one does when all containers are gone. It does not
 //! start containers, probe, mount, restart, or evict.
+//!
+//! When heartbeats are late, the node lifecycle controller takes a node for lost and its pods for not ready, and never says otherwise by itself. Of
+//! nodes that are alive the kubelet then reports again what it knows. A test that wants a node to look unwell gives the node's condition a reason of
+//! its own; that is left alone. Pods that run are always reported again.
 
 mod agent;
 mod node;
@@ -129,11 +133,10 @@ impl Kubelet {
         let leased = || async { agent.renew(&node).await.map_err(|error| error.to_string()) };
         eventually(&format!("lease of the node {name}"), LEASES, leased).await?;
         agent.nodes().insert(name.clone(), node.clone());
-        let at_once = node.ready_after == Some(Duration::ZERO);
-        if at_once {
-            agent.report_node(&node, true).await.map_err(Error::api(action.clone()))?;
+        if node.ready_after == Some(Duration::ZERO) {
+            agent.report_ready(&name).await.map_err(Error::api(action.clone()))?;
         } else if let Some(delay) = node.ready_after {
-            agent.ready_later(node, delay);
+            agent.ready_later(name.clone(), delay);
         }
         // Pods may have been bound to the name before there was a node.
         let bound = ListParams::default().fields(&format!("spec.nodeName={name}"));

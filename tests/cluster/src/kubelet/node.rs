@@ -15,6 +15,9 @@ const LEASE_SECONDS: i32 = 40;
 /// The pods a node takes if nothing else is said; the kubelet's default.
 const PODS: &str = "110";
 
+/// The reasons the node lifecycle controller gives for a condition that it has set to `Unknown`.
+const LOST: [&str; 2] = ["NodeStatusUnknown", "NodeStatusNeverUpdated"];
+
 /// A node to register.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
@@ -26,6 +29,8 @@ pub struct NodeSpec {
     provider_id: Option<String>,
     /// `None`: never.
     pub(crate) ready_after: Option<Duration>,
+    /// Whether it is by now.
+    pub(crate) is_ready: bool,
 }
 
 impl NodeSpec {
@@ -46,6 +51,7 @@ impl NodeSpec {
             allocatable: BTreeMap::new(),
             provider_id: None,
             ready_after: Some(Duration::ZERO),
+            is_ready: false,
             name,
         }
     }
@@ -113,13 +119,14 @@ impl NodeSpec {
             taints: Some(self.taints.clone()).filter(|taints| !taints.is_empty()),
             ..ApiNodeSpec::default()
         };
-        let status = serde_json::from_value(self.status(false)["status"].take()).expect("a status of a node");
+        let status = serde_json::from_value(self.status()["status"].take()).expect("a status of a node");
         Node { metadata, spec: Some(spec), status: Some(status) }
     }
 
     /// The status to report.
-    pub(crate) fn status(&self, ready: bool) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let now = Timestamp::now();
+        let ready = self.is_ready;
         let condition = |kind: &str, holds: bool, reason: &str| {
             let status = if holds { "True" } else { "False" };
             json!({
@@ -153,4 +160,13 @@ impl NodeSpec {
         };
         Lease { metadata, spec: Some(spec) }
     }
+}
+
+/// Whether the node lifecycle controller has missed its heartbeats.
+pub(crate) fn is_taken_for_lost(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|one| {
+        let reason = one.reason.as_deref().unwrap_or_default();
+        one.type_ == "Ready" && one.status == "Unknown" && LOST.contains(&reason)
+    })
 }

@@ -5,6 +5,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
+/// The conditions of a pod whose containers are ready.
+const READY: [&str; 2] = ["ContainersReady", "Ready"];
+
 /// All containers run and are ready: the status to merge into a pod's own.
 pub(crate) fn running(pod: &Pod, address: Ipv4Addr) -> Value {
     let now = Timestamp::now();
@@ -28,6 +31,17 @@ pub(crate) fn running(pod: &Pod, address: Ipv4Addr) -> Value {
     }})
 }
 
+/// A pod that runs is ready: the status to merge into its own.
+pub(crate) fn ready() -> Value {
+    json!({ "status": { "conditions": conditions(true, "", &READY) } })
+}
+
+/// Whether a pod's status says what [`ready`] does.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let all = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    READY.iter().all(|kind| all.iter().any(|one| one.type_ == *kind && one.status == "True"))
+}
+
 /// All containers have ended with `code`: the status to merge into a pod's own.
 pub(crate) fn ended(pod: &Pod, code: i32) -> Value {
     let (phase, reason) = if code == 0 { ("Succeeded", "Completed") } else { ("Failed", "Error") };
@@ -37,7 +51,7 @@ pub(crate) fn ended(pod: &Pod, code: i32) -> Value {
     let condition = if code == 0 { "PodCompleted" } else { "PodFailed" };
     json!({ "status": {
         "phase": phase,
-        "conditions": conditions(false, condition, &["ContainersReady", "Ready"]),
+        "conditions": conditions(false, condition, &READY),
         "containerStatuses":
             containers.iter().map(|one| container(one, false, state.clone())).collect::<Vec<_>>(),
     }})

@@ -1,15 +1,16 @@
-//! Goal: scheduler, controllers, API server and fake kubelet together do what a cluster does. One cluster for all of
-//! it, because starting one is what takes time.
+//! Goal: scheduler, controllers, API server and fake kubelet together do what a cluster does. One cluster for nearly
+//! all of it, because starting one is what takes time.
 
 use crate::support::{SOON, has, is_alive, node_of, phase, pod, until};
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{DeleteParams, EvictParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use std::time::Duration;
-use stowage_cluster::{Behaviour, Cluster, Kubelet, NodeSpec, eventually};
+use stowage_cluster::{Behaviour, Cluster, Kubelet, NodeSpec, Program, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_works_and_is_gone_after_drop() {
@@ -142,4 +143,41 @@ async fn nodes(client: Client) {
     assert_eq!(amount(status.allocatable, "pods").as_deref(), Some("110"));
     let never = nodes.get("node-c").await.expect("node-c is registered");
     assert!(taints(&never).contains(&"node.kubernetes.io/not-ready".to_owned()), "{:?}", taints(&never));
+}
+
+/// The node lifecycle controller takes a node without heartbeats for lost, and its pods for not ready. That is not for ever. A cluster of its own: here
+/// nodes are lost within seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_taken_for_lost_is_back_with_its_pods() {
+    let grace = "--node-monitor-grace-period=5s";
+    let builder = Cluster::builder().controller_manager(true).argument(Program::ControllerManager, grace);
+    let cluster = builder.start().await.expect("the cluster starts");
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+    let kubelet = Kubelet::builder().heartbeat(Duration::from_secs(3600)).start(cluster.client());
+    kubelet.add(NodeSpec::new("node-a")).await.expect("node-a");
+    let mut pod = pod("runs", "100m", json!({}));
+    pod.spec.as_mut().expect("a spec").node_name = Some("node-a".to_owned());
+    let pod = pods.create(&PostParams::default(), &pod).await.expect("a pod");
+    until(&pods, "runs", |pod| has(pod, "Ready", "True")).await;
+
+    // It goes to and fro from now on: whoever looks now and then may see neither.
+    let watch = WatchParams::default().timeout(120);
+    let since = pod.resource_version().expect("a version");
+    let mut seen = pods.watch(&watch, &since).await.expect("a watch").boxed();
+    let mut states = Vec::new();
+    while states != ["True", "False", "True"] {
+        let event = seen.try_next().await.expect("events").expect("it is ready again");
+        if let WatchEvent::Modified(pod) = event {
+            let state = ["True", "False"].into_iter().find(|status| has(&pod, "Ready", status));
+            states.extend(state.filter(|state| states.last() != Some(state)));
+        }
+    }
+    let look = async || {
+        let node = nodes.get("node-a").await.map_err(|error| error.to_string())?;
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        let ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+        if ready { Ok(()) } else { Err(format!("{conditions:?}")) }
+    };
+    eventually("ready node", SOON, look).await.expect("it is reported again");
 }

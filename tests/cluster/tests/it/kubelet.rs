@@ -133,3 +133,91 @@ async fn reports_beside_other_writes_are_not_refused() {
     let refused = pods.patch_status("busy", &PatchParams::default(), &stale).await.expect_err("another pod");
     assert!(matches!(&refused, kube::Error::Api(status) if status.code == 422), "{refused:?}");
 }
+
+/// As a real kubelet does, it says again what the node lifecycle controller wrote over when it took a living node for lost. What others say of a
+/// node, what was told to end, and what a silent node had stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_over_is_reported_again() {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let cluster = Cluster::builder().start().await.expect("the cluster starts");
+    let client = cluster.client();
+    let nodes: Api<Node> = Api::all(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let kubelet = Kubelet::builder()
+        .termination(|pod| (pod.name_any() != "hangs").then_some(Duration::ZERO))
+        .start(client.clone());
+    for name in ["node-a", "node-b", "node-c"] {
+        kubelet.add(NodeSpec::new(name)).await.expect(name);
+    }
+    kubelet.add(NodeSpec::new("node-d").never_ready()).await.expect("node-d");
+    for (name, node) in [("runs", "node-a"), ("hangs", "node-a"), ("ended", "node-a"), ("lost", "node-b")] {
+        let mut pod = pod(name, "100m", json!({}));
+        pod.spec.as_mut().expect("a spec").node_name = Some(node.to_owned());
+        pods.create(&PostParams::default(), &pod).await.expect(name);
+        until(&pods, name, |pod| has(pod, "Ready", "True")).await;
+    }
+    pods.delete("hangs", &DeleteParams::default()).await.expect("it is told to end");
+    kubelet.finish(&pods.get("ended").await.expect("ended"), 0).await.expect("it ends");
+    kubelet.silence("node-b");
+
+    let condition = |kind: &str, status: &str, reason: &str| {
+        let now = jiff::Timestamp::now();
+        let condition =
+            json!({ "type": kind, "status": status, "reason": reason, "lastTransitionTime": now });
+        Patch::Strategic(json!({ "status": { "conditions": [condition] } }))
+    };
+    let plain = PatchParams::default();
+    let of = |node: &Node| {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let ready =
+            conditions.and_then(|all| all.iter().find(|one| one.type_ == "Ready")).expect("a condition");
+        (ready.status.clone(), ready.reason.clone().unwrap_or_default())
+    };
+    let becomes = async |name: &str, status: &str| {
+        let look = async || {
+            let found = of(&nodes.get(name).await.map_err(|error| error.to_string())?);
+            if found.0 == status { Ok(()) } else { Err(format!("{found:?}")) }
+        };
+        eventually(&format!("{name} as it was"), LIMIT, look).await.expect("it is reported again");
+    };
+    // Twice: what was reported again may be written over again.
+    for _ in 0..2 {
+        for name in ["ended", "hangs", "lost", "runs"] {
+            for kind in ["ContainersReady", "Ready"] {
+                let change = condition(kind, "False", "");
+                pods.patch_status(name, &plain, &change).await.expect("it is written over");
+            }
+        }
+        let is_ready = |pod: &Pod| has(pod, "Ready", "True") && has(pod, "ContainersReady", "True");
+        let look = async || {
+            let pod = pods.get("runs").await.map_err(|error| error.to_string())?;
+            if is_ready(&pod) { Ok(pod) } else { Err(format!("{:?}", pod.status)) }
+        };
+        let ready = eventually("ready pod", LIMIT, look).await.expect("it is reported again");
+
+        for (node, reason) in [
+            ("node-b", "NodeStatusUnknown"),
+            ("node-c", "Test"),
+            ("node-d", "NodeStatusUnknown"),
+            ("node-a", "NodeStatusUnknown"),
+        ] {
+            let change = condition("Ready", "Unknown", reason);
+            nodes.patch_status(node, &plain, &change).await.expect("it is written over");
+        }
+        becomes("node-a", "True").await;
+        becomes("node-d", "False").await;
+
+        tokio::time::sleep(A_WHILE).await;
+        for name in ["ended", "hangs", "lost"] {
+            let pod = pods.get(name).await.expect(name);
+            assert!(has(&pod, "Ready", "False") && has(&pod, "ContainersReady", "False"), "{pod:?}");
+        }
+        for (name, reason) in [("node-b", "NodeStatusUnknown"), ("node-c", "Test")] {
+            let found = of(&nodes.get(name).await.expect(name));
+            assert_eq!(found, ("Unknown".to_owned(), reason.to_owned()), "{name}");
+        }
+        // Said once.
+        let later = pods.get("runs").await.expect("the pod");
+        assert_eq!(later.resource_version(), ready.resource_version());
+    }
+}
