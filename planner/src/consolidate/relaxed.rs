@@ -5,7 +5,6 @@
 //! (cover)  sum_i own_ig k_i + sum_c x_gc + sum_o x_go + s_g >= q_g       each group              [pi_g]
 //! (room)   sum_g w_gr x_gc - sum_{i in c} F_ir k_i <= F_cr               each kind c of nodes    F_c: room of nodes that stay
 //! (offer)  sum_g w_gr x_go <= C_or n_o                                   each offer
-//! (copies) x_go <= u_go n_o                                              where it is violated     u_go: whole pods of g that fit
 //! 0 <= k_i <= 1
 //! ```
 //!
@@ -16,7 +15,7 @@ use super::model::Model;
 use crate::core::Core;
 use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, price_all};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Sifting ends when no offer is worth more than its price by this share.
 const SIFT_TOLERANCE: f64 = 1e-5;
@@ -54,12 +53,9 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
     let class_of = add_room(&mut program, model);
     let first = program_columns(&mut program, model, &class_of);
     let mut active: Vec<bool> = vec![false; core.offers.len()];
-    let mut bought: Vec<Bought> = Vec::new();
-    let mut capped: BTreeSet<(usize, u32)> = BTreeSet::new();
     let mut offers = first_offers(core);
     let mut best: Option<Solution> = None;
     for _ in 0..SIFT_ROUNDS_MAX {
-        let is_wider = !offers.is_empty();
         for o in offers.drain(..) {
             active[o] = true;
             let offer = &core.offers[o];
@@ -69,27 +65,26 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
             for (g, _) in &offer.items {
                 columns.push(0.0, INFINITY, entries(core, *g as usize, row));
             }
-            bought.push(Bought { offer: o, nodes: program.add_columns(&columns) });
+            program.add_columns(&columns);
         }
         let least = if best.is_none() { FIRST_PROGRAM_SECONDS } else { 0.0 };
         program.set_time_limit(seconds_left().max(least));
-        // The first basis, of slacks, is dual feasible (nodes cheaper than leaving them aside), and one that rows were added to is;
-        // columns that come later find a primal feasible one.
-        let simplex = if best.is_some() && is_wider { Simplex::Primal } else { Simplex::Dual };
+        // The first basis, of slacks, is dual feasible (nodes cheaper than leaving them aside); columns that come later find a primal
+        // feasible one.
+        let simplex = if best.is_none() { Simplex::Dual } else { Simplex::Primal };
         match program.run(simplex, i32::MAX) {
             Ok(solution) => best = Some(solution),
             Err(fault) if best.is_none() => return Err(fault),
             Err(_) => break,
         }
-        let solution = best.as_ref().expect("just solved");
-        let multipliers = multipliers(core, solution);
+        let multipliers = multipliers(core, best.as_ref().expect("just solved"));
         let list = price_all(core, &multipliers);
         let mut violated: Vec<(f64, usize)> = (0..core.offers.len())
             .filter(|o| !active[*o])
             .map(|o| (list.offers[o].value / core.offers[o].cost.max(1e-9), o))
             .filter(|(ratio, _)| *ratio > 1.0 + SIFT_TOLERANCE)
             .collect();
-        if violated.is_empty() && cap(core, &mut program, &bought, solution, &mut capped) == 0 {
+        if violated.is_empty() {
             break;
         }
         violated.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -102,35 +97,6 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
         kept: (0..model.removable.len()).map(|i| solution.primal[first + i]).collect(),
         iterations: program.iterations(),
     })
-}
-
-/// An offer in the program.
-struct Bought {
-    offer: usize,
-    /// Column of its nodes; those of its groups follow, in the order of `Offer::items`.
-    nodes: usize,
-}
-
-/// Adds the rows `x_go <= u_go n_o` that the solution violates; returns how many.
-fn cap(
-    core: &Core,
-    program: &mut Program,
-    bought: &[Bought],
-    solution: &Solution,
-    capped: &mut BTreeSet<(usize, u32)>,
-) -> usize {
-    let before = capped.len();
-    for one in bought {
-        for (k, (g, copies)) in core.offers[one.offer].items.iter().enumerate() {
-            let (pods, copies) = (one.nodes + 1 + k, *copies as f64);
-            if solution.primal[pods] > solution.primal[one.nodes] * copies + 1e-6
-                && capped.insert((one.offer, *g))
-            {
-                program.add_row(-INFINITY, 0.0, &[(pods, 1.0), (one.nodes, -copies)]);
-            }
-        }
-    }
-    capped.len() - before
 }
 
 /// The offers that are cheapest for most groups alone. Each has a row a resource and a column a group: with all of them the first program
