@@ -6,8 +6,10 @@
 
 use crate::core::Core;
 use crate::fluid::{Fluid, FluidPoint, Mix};
-use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size};
-
+use crate::pack::{
+    ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
+    times,
+};
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
 
@@ -23,24 +25,42 @@ pub(crate) fn dive(
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    let mut point =
-        if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
-    for _ in 0..ROUNDS_MAX {
-        let Some(current) = point.take() else { break };
-        let built = build_whole_nodes(core, (guide, size_bias), &current, &mut packing, &mut filler);
-        if built == 0 || packing.left_out() == 0 {
-            break;
-        }
-        point = fluid.resolve(&packing.left).ok();
-    }
+    let point = if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
+    build(core, fluid, point, (guide, size_bias), &mut packing, &mut filler);
     let bias = vec![1.0; core.demand.len()];
     complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);
     packing
 }
 
-/// A mix with more nodes to build than this has several built alike at a time, each time this share of them: filling nodes one by one
-/// takes longer than all the rest where there are thousands, and the next round mends what is off.
-const ALIKE_SHARE: usize = 32;
+/// Builds whole nodes of the mixes of `point`, solves again for what is left, and so on until no mix has a whole node.
+pub(crate) fn build(
+    core: &Core,
+    fluid: &mut Fluid<'_>,
+    mut point: Option<FluidPoint>,
+    guide: (&Guide, f64),
+    packing: &mut Packing,
+    filler: &mut Filler,
+) {
+    for _ in 0..ROUNDS_MAX {
+        let Some(current) = point.take() else { break };
+        let built = build_whole_nodes(core, guide, &current, packing, filler);
+        if built == 0 || packing.left_out() == 0 {
+            break;
+        }
+        point = fluid.resolve(&packing.left).ok();
+    }
+}
+
+/// Below so many pods the search makes better plans than the fluid optimum does.
+pub(crate) const MANY_PODS: i64 = 2_000;
+/// A node is built if its pods are worth this share of its price,
+const WORTHWHILE: f64 = 0.95;
+/// and filled anew from less until they are worth this.
+const WELL: f64 = 0.995;
+/// Shares of what is due that a node starts from, until it is filled well. Whole pods may leave it short of one resource with the other to
+/// spare and nothing left to put that right; what starts from less is balanced while it fills.
+/// In small batches the search does that better.
+const STARTS: [f64; 6] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.5];
 
 /// Builds `floor(nodes)` nodes of each mix; returns how many were built.
 fn build_whole_nodes(
@@ -51,39 +71,50 @@ fn build_whole_nodes(
     filler: &mut Filler,
 ) -> usize {
     let before = packing.nodes.len();
+    let starts = if core.demand.iter().sum::<i64>() < MANY_PODS { 1 } else { STARTS.len() };
     for Mix { offer: o, nodes, pods: mix } in &point.mixes {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         let mut built = 0;
         // One node has nobody to take turns with.
         let phases = if whole > 1 { phases(core, *o, mix) } else { vec![0.0; mix.len()] };
+        let planned = &core.offers[*o];
+        let bias: Vec<f64> =
+            planned.items.iter().map(|(g, _)| 1.0 + size_bias * share(core, *g, &planned.capacity)).collect();
         while built < whole && packing.allows(core, *o) {
-            let candidates: Vec<(u32, i64)> = core.offers[*o]
+            let (candidates, bias): (Vec<(u32, i64)>, Vec<f64>) = planned
                 .items
                 .iter()
-                .map(|(g, _)| (*g, packing.left[*g as usize]))
-                .filter(|(_, left)| *left > 0)
-                .collect();
+                .zip(&bias)
+                .map(|((g, _), bias)| ((*g, packing.left[*g as usize]), *bias))
+                .filter(|((_, left), _)| *left > 0)
+                .unzip();
             let alike = ((whole - built) / ALIKE_SHARE).max(1);
-            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
-            let mut start = vec![0_i64; candidates.len()];
-            for (i, (g, pods)) in mix.iter().enumerate() {
-                let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
-                let most = (pods.floor() as i64 - placed[i]) / alike as i64;
-                let each = (due / alike as f64 + phases[i]).floor() as i64;
-                if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
-                    start[position] = each.min(most).max(0);
+            let mut pattern = Pattern::new();
+            let mut value = f64::MIN;
+            for part in STARTS.into_iter().take(starts) {
+                // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
+                let mut start = vec![0_i64; candidates.len()];
+                for (i, (g, pods)) in mix.iter().enumerate() {
+                    let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
+                    let most = (pods.floor() as i64 - placed[i]) / alike as i64;
+                    let each = (due / alike as f64 * part + phases[i]).floor() as i64;
+                    if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
+                        start[position] = each.min(most).max(0);
+                    }
+                }
+                filler.fill(core, guide, BinRef::Offer(*o), &candidates, &bias, Some(&start));
+                if filler.value > value {
+                    (pattern, value) = (filler.pattern(&candidates), filler.value);
+                }
+                if value >= WELL * guide.price[*o] {
+                    break;
                 }
             }
-            let size = |g: u32| share(core, g, &core.offers[*o].capacity);
-            let bias: Vec<f64> = candidates.iter().map(|(g, _)| 1.0 + size_bias * size(*g)).collect();
-            filler.fill(core, guide, BinRef::Offer(*o), &candidates, &bias, Some(&start));
-            let pattern = filler.pattern(&candidates);
-            if pattern.is_empty() || filler.value < 0.95 * guide.price[*o] {
+            if pattern.is_empty() || value < WORTHWHILE * guide.price[*o] {
                 break;
             }
-            let enough = pattern.iter().map(|(g, count)| packing.left[*g as usize] / count).min();
-            let alike = alike.min(enough.map_or(1, |enough| usize::try_from(enough).unwrap_or(1))).max(1);
+            let alike = alike.min(times(packing, &pattern)).max(1);
             // What is right for the first is right for all of them, as long as limits allow it.
             let offer = right_size(core, guide, &pattern, packing, *o);
             let already = built;

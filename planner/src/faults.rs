@@ -11,6 +11,8 @@ pub enum Injected {
     NotANumber,
     /// The basis of the last run is lost.
     LostBasis,
+    /// It goes in circles until its iterations are used up.
+    Circles,
     /// It says optimal, and primal and duals are those of nothing.
     WrongOptimum,
 }

@@ -16,6 +16,7 @@ use crate::core::{Core, Fined};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
 use crate::rows::{Decision, Ranges, Rows};
+use crate::solve::BRANCH_NODES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
@@ -24,8 +25,6 @@ const SIFT_TOLERANCE: f64 = 1e-4;
 const SIFT_ROUNDS_MAX: usize = 60;
 /// Offers added per round at most. Few, because a better price list often makes the others unnecessary.
 const SIFT_OFFERS_PER_ROUND: usize = 40;
-/// Nodes of the optimum beyond which it is held to whole copies: where there is no branching on numbers of nodes, which adds such rows itself.
-const CAPPED_NODES_MIN: f64 = 60.0;
 /// Leaving a pod out costs this many times the cheapest homogeneous price of the pod, times four per priority tier.
 const LEAVE_OUT_FACTOR: f64 = 20.0;
 
@@ -229,6 +228,11 @@ impl<'a> Fluid<'a> {
         self.program.add_columns(&columns);
     }
 
+    /// Seconds that each of the next solutions may take.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.program.set_time_limit(seconds);
+    }
+
     /// Multipliers and value of the program as it is.
     ///
     /// # Errors
@@ -286,7 +290,7 @@ impl<'a> Fluid<'a> {
             // Of pods that take just over half a node a mix holds nearly two. Such rows change nearly nothing where many pods fit, so they
             // wait until the offers are there; in small batches until branching, whose plans are better without: 250 random ones with
             // constraints and preferences cost up to 14 % more with them.
-            if violated.is_empty() && capped == 0 && self.nodes(&solution) > CAPPED_NODES_MIN {
+            if violated.is_empty() && capped == 0 && self.nodes(&solution) > BRANCH_NODES_MAX as f64 {
                 capped = self.cap(&solution, false);
             }
             if violated.is_empty() && capped == 0 {

@@ -161,6 +161,11 @@ impl<'a, 'f> Tightener<'a, 'f> {
         self.fluid.iterations()
     }
 
+    /// Seconds that each of the next programs may take.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.fluid.set_time_limit(seconds);
+    }
+
     /// Looks for a better bound within what is allowed and before `watch`, which is told of better bounds, says that it is enough; the
     /// best one since the last call, if there is one.
     ///

@@ -43,6 +43,7 @@ mod preferences;
 mod pricing;
 mod problem;
 mod reasons;
+mod rebuild;
 mod rng;
 mod rows;
 mod search;

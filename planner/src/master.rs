@@ -329,6 +329,11 @@ impl<'a> Master<'a> {
         self.program.set_basis(basis);
     }
 
+    /// Seconds that each of the next solutions may take.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.program.set_time_limit(seconds);
+    }
+
     /// Multipliers and value of the program as it is.
     ///
     /// # Errors

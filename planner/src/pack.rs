@@ -166,11 +166,13 @@ pub(crate) struct Filler {
     free: Vec<i64>,
     price: Vec<f64>,
     tally: Tally,
+    /// Candidates that may still be taken, as (position, copies at most): what does not fit now does not fit later.
+    open: Vec<(u32, i64)>,
     /// Counts of the last fill, parallel to the candidate list given.
     pub(crate) counts: Vec<i64>,
     /// Value of the last fill at the guide's multipliers.
     pub(crate) value: f64,
-    /// Candidates looked at since creation: the deterministic measure of work.
+    /// Candidates since creation, as if all were looked at for each choice: the deterministic measure of work.
     pub(crate) work: u64,
 }
 
@@ -225,6 +227,15 @@ impl Filler {
         }
         self.price.clear();
         self.price.resize(r, 0.0);
+        self.open.clear();
+        for (k, (g, available)) in candidates.iter().enumerate() {
+            // What is there already takes nobody whom a place elsewhere costs less; elsewhere is a new node.
+            let unwanted = is_spare && guide.fined && guide.pi[*g as usize] - fines.dollars(*g) <= 0.0;
+            let most = if unwanted { 0 } else { (*available).min(most(*g)) };
+            if self.counts[k] < most {
+                self.open.push((u32::try_from(k).expect("candidates fit 32 bits"), most));
+            }
+        }
         loop {
             for k in 0..r {
                 // Scarcity in [1, 20]: beyond that the last crumbs of a resource would decide everything.
@@ -232,41 +243,39 @@ impl Filler {
                 self.price[k] = y[k] * scarcity / core.scale[k];
             }
             self.work += candidates.len() as u64;
-            let mut best: Option<(f64, usize, i64)> = None;
-            for (k, (g, available)) in candidates.iter().enumerate() {
-                if self.counts[k] >= (*available).min(most(*g)) {
-                    continue;
-                }
-                let weights = core.weight(*g as usize);
-                let mut fits = true;
+            // Value and room of the best by value per room, which is compared without a division: this is the innermost loop of all.
+            let mut best: Option<(f64, f64, usize, i64)> = None;
+            let mut kept = 0;
+            for at in 0..self.open.len() {
+                let (position, most) = self.open[at];
+                let k = position as usize;
+                let g = candidates[k].0;
+                let mut fits = self.counts[k] < most;
                 let mut room = 0.0;
-                for ((weight, free), price) in weights.iter().zip(&self.free).zip(&self.price) {
+                for ((weight, free), price) in core.weight(g as usize).iter().zip(&self.free).zip(&self.price)
+                {
                     fits &= weight <= free;
                     room += price * *weight as f64;
                 }
                 if !fits {
                     continue;
                 }
-                let mut worth = guide.pi[*g as usize];
+                self.open[kept] = (position, most);
+                kept += 1;
+                let mut worth = guide.pi[g as usize];
                 if guide.fined {
-                    worth -= fines.dollars(*g);
-                    if worth <= 0.0 {
-                        // What is there already takes nobody whom a place elsewhere costs less; elsewhere is a new node.
-                        if is_spare {
-                            continue;
-                        }
-                        worth = WORTH_MIN;
-                    }
+                    worth = (worth - fines.dollars(g)).max(WORTH_MIN);
                 }
-                let score = worth * bias[k] / room.max(1e-12);
-                if best.is_none_or(|(have, ..)| score > have) {
-                    let room = core.rules.room(&self.tally, *g);
-                    if room > 0 {
-                        best = Some((score, k, ((*available).min(most(*g)) - self.counts[k]).min(room)));
+                let (worth, room) = (worth * bias[k], room.max(1e-12));
+                if best.is_none_or(|(value, taken, ..)| worth * taken > value * room) {
+                    let copies = core.rules.room(&self.tally, g);
+                    if copies > 0 {
+                        best = Some((worth, room, k, (most - self.counts[k]).min(copies)));
                     }
                 }
             }
-            let Some((_, k, available)) = best else { break };
+            self.open.truncate(kept);
+            let Some((.., k, available)) = best else { break };
             let g = candidates[k].0;
             // A third of what would fit at once: large groups fill fast, and the balance is still re-judged on the way.
             let copies = core.copies(g as usize, &self.free).min(available);
@@ -390,6 +399,9 @@ pub(crate) fn best_on_spare(
     }
 }
 
+/// Where more nodes than this can be filled alike, several are at a time, each time this share of them: filling nodes one by one takes longer
+/// than all the rest where there are thousands, and what is off is mended by those that follow.
+pub(crate) const ALIKE_SHARE: usize = 32;
 /// Candidate looks per node while completing a plan: 300 offers at 200 groups.
 const FILL_LOOKS: usize = 60_000;
 
@@ -427,8 +439,21 @@ pub(crate) fn complete(
             });
         let Some((offer, pattern)) = best else { return };
         let offer = right_size(core, guide, &pattern, packing, offer);
-        packing.push(core, PackedNode { offer: offer as u32, pattern });
+        let alike = times(packing, &pattern) / ALIKE_SHARE;
+        let node = PackedNode { offer: offer as u32, pattern };
+        packing.push(core, node.clone());
+        for _ in 1..alike {
+            if packing.allows(core, offer) {
+                packing.push(core, node.clone());
+            }
+        }
     }
+}
+
+/// How many nodes could be filled like this with what is left.
+pub(crate) fn times(packing: &Packing, pattern: &Pattern) -> usize {
+    let times = pattern.iter().map(|(g, count)| packing.left[*g as usize] / count).min();
+    usize::try_from(times.unwrap_or(0)).unwrap_or(usize::MAX)
 }
 
 fn best_fill(

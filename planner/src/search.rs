@@ -366,7 +366,8 @@ fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
     left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
 }
 
-fn loss(core: &Core, guide: &Guide, node: &PackedNode) -> f64 {
+/// What a node wastes: its price and what its pods miss less what they are worth, dollars per hour.
+pub(crate) fn loss(core: &Core, guide: &Guide, node: &PackedNode) -> f64 {
     let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
     let missed = core.offers[node.offer as usize].fines.sum(&node.pattern) as f64 / 1e6;
     guide.price[node.offer as usize] + missed - value

@@ -31,8 +31,9 @@ const BOUND_TIME: Duration = Duration::from_millis(1_000);
 /// Iterations of column generation per second of time limit.
 pub(crate) const ITERATIONS_PER_SECOND: f64 = 25.0;
 
-/// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap.
-const BRANCH_NODES_MAX: usize = 60;
+/// Branching pays where the best plan has at most this many nodes; beyond, fractions of nodes are within the gap, and the fluid program is
+/// held to whole copies from the start, by rows that branching adds itself.
+pub(crate) const BRANCH_NODES_MAX: usize = 60;
 /// Pods up to which the tree is about patterns from its root.
 const SHARP_PODS_MAX: i64 = 14;
 /// Pods up to which leaves of integer numbers of nodes are solved over patterns, and little is searched before branching and at
@@ -47,7 +48,7 @@ const BESIDE_SEED: u64 = 0x5bd1_e995_0000_0001;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
-const ITERATION_WORK: u64 = 30;
+pub(crate) const ITERATION_WORK: u64 = 30;
 /// After this many new leaves the search goes down from the worst of them to integer numbers of nodes.
 const PLUNGE_EVERY: usize = 12;
 /// Plans made from a leaf are improved by search if within this share of the best.
@@ -243,7 +244,7 @@ pub(crate) struct Effort {
     gap: Ppm,
     /// Work left.
     pub(crate) work: u64,
-    seed: u64,
+    pub(crate) seed: u64,
     /// Cost and bound of the other parts.
     others: (i64, f64),
     /// A plan that costs no more needs no more work.
@@ -314,7 +315,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     if done(part, effort) {
         return Stop::GapReached;
     }
-    large::dive_again(part, effort, run);
+    large::improve(part, effort, run);
     if done(part, effort) {
         return Stop::GapReached;
     }

@@ -89,6 +89,11 @@ impl<'a> Weaver<'a> {
         self.master.iterations()
     }
 
+    /// Seconds that each of the next programs may take.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.master.set_time_limit(seconds);
+    }
+
     /// A plan along the columns and along those that improve on them, as many rounds in all as fit `time`. Columns are looked for until
     /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`.
     pub(crate) fn weave(

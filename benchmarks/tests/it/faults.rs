@@ -11,8 +11,13 @@ use stowage_models::snapshot::Snapshot;
 use stowage_planner::Planned;
 use stowage_planner::faults::{Injected, with};
 
-const KINDS: [Injected; 4] =
-    [Injected::Status(13), Injected::NotANumber, Injected::LostBasis, Injected::WrongOptimum];
+const KINDS: [Injected; 5] = [
+    Injected::Status(13),
+    Injected::NotANumber,
+    Injected::LostBasis,
+    Injected::Circles,
+    Injected::WrongOptimum,
+];
 
 fn composed(name: &str) -> Snapshot {
     let composition = Composition::named(name).expect("a composition");
