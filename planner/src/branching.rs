@@ -10,6 +10,7 @@
 //! over patterns (`patterns.rs`), as are the sides of its forks from then on. Where a handful of pods wait, the root is.
 
 use crate::core::Core;
+use crate::dive::MANY_PODS;
 use crate::fluid::{Decided, Fluid, FluidPoint};
 use crate::knapsack::Knapsack;
 use crate::lp::{Basis, Fault};
@@ -35,6 +36,35 @@ pub(crate) struct Until<'s> {
     pub(crate) bound: f64,
     /// Whether the run is to stop.
     pub(crate) stop: &'s dyn Fn() -> bool,
+}
+
+/// Where there are many pods, branching ends when so many leaves
+const RISE_LEAVES: usize = 48;
+/// have not closed this share of the gap: they take memory and time for nothing then.
+const RISE_SHARE: f64 = 0.01;
+
+/// How the bound rises.
+pub(crate) struct Rise {
+    is_watched: bool,
+    /// Leaves and bound at the last look.
+    last: (usize, f64),
+}
+
+impl Rise {
+    /// Starts from the bound of the root.
+    pub(crate) fn new(pods: i64, bound: f64) -> Rise {
+        Rise { is_watched: pods >= MANY_PODS, last: (1, bound) }
+    }
+
+    /// Whether to stop, with so many leaves, this bound in dollars and the best cost in micro-dollars per hour.
+    pub(crate) fn is_over(&mut self, leaves: usize, bound: f64, cost: i64) -> bool {
+        let (before, start) = self.last;
+        if !self.is_watched || leaves < before + RISE_LEAVES {
+            return false;
+        }
+        self.last = (leaves, bound);
+        bound - start < RISE_SHARE * (cost as f64 / 1e6 - start)
+    }
 }
 
 /// A price range whose number of nodes is fractional.

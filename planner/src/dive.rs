@@ -10,8 +10,13 @@ use crate::pack::{
     ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
     times,
 };
+
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
+
+/// How much more large pods are worth while nodes are filled up. Which is best differs from batch to batch, by up to two per cent; the first
+/// plan is made with the first.
+pub(crate) const SIZE_BIASES: [f64; 4] = [0.0, 0.5, 2.0, 0.1];
 
 /// Packs everything, guided by the fluid program. What a pod is worth where nodes are filled up counts as more by `size_bias` times the
 /// share of the node that it takes: at the multipliers of the optimum nearly all pods of a mix are worth their room alike.
@@ -62,6 +67,43 @@ const WELL: f64 = 0.995;
 /// In small batches the search does that better.
 const STARTS: [f64; 6] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.5];
 
+/// What the next node of a mix is due of a group.
+struct Due {
+    /// Of the group among the candidates.
+    position: usize,
+    /// Pods, in fractions; what has come together by its turn is added before they are cut off.
+    each: f64,
+    phase: f64,
+    /// Whole pods of the mix that are left for each node.
+    most: i64,
+}
+
+/// The best filling of an offer from what it is due, or from less of it where that leaves room it cannot fill.
+fn fill_well(
+    core: &Core,
+    guide: &Guide,
+    offer: usize,
+    (candidates, bias): (&[(u32, i64)], &[f64]),
+    (dues, starts): (&[Due], &[f64]),
+    filler: &mut Filler,
+) -> (Pattern, f64) {
+    let mut best = (Pattern::new(), f64::MIN);
+    let mut start = vec![0_i64; candidates.len()];
+    for part in starts {
+        for due in dues {
+            start[due.position] = ((due.each * part + due.phase).floor() as i64).min(due.most).max(0);
+        }
+        filler.fill(core, guide, BinRef::Offer(offer), candidates, bias, Some(&start));
+        if filler.value > best.1 {
+            best = (filler.pattern(candidates), filler.value);
+        }
+        if best.1 >= WELL * guide.price[offer] {
+            break;
+        }
+    }
+    best
+}
+
 /// Builds `floor(nodes)` nodes of each mix; returns how many were built.
 fn build_whole_nodes(
     core: &Core,
@@ -71,7 +113,7 @@ fn build_whole_nodes(
     filler: &mut Filler,
 ) -> usize {
     let before = packing.nodes.len();
-    let starts = if core.demand.iter().sum::<i64>() < MANY_PODS { 1 } else { STARTS.len() };
+    let starts = if core.demand.iter().sum::<i64>() < MANY_PODS { &STARTS[..1] } else { &STARTS[..] };
     for Mix { offer: o, nodes, pods: mix } in &point.mixes {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
@@ -90,27 +132,16 @@ fn build_whole_nodes(
                 .filter(|((_, left), _)| *left > 0)
                 .unzip();
             let alike = ((whole - built) / ALIKE_SHARE).max(1);
-            let mut pattern = Pattern::new();
-            let mut value = f64::MIN;
-            for part in STARTS.into_iter().take(starts) {
-                // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
-                let mut start = vec![0_i64; candidates.len()];
-                for (i, (g, pods)) in mix.iter().enumerate() {
+            // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
+            let mut dues = Vec::with_capacity(mix.len());
+            for (i, (g, pods)) in mix.iter().enumerate() {
+                if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
                     let due = pods * (built + alike) as f64 / nodes - placed[i] as f64;
                     let most = (pods.floor() as i64 - placed[i]) / alike as i64;
-                    let each = (due / alike as f64 * part + phases[i]).floor() as i64;
-                    if let Ok(position) = candidates.binary_search_by_key(g, |(g, _)| *g) {
-                        start[position] = each.min(most).max(0);
-                    }
-                }
-                filler.fill(core, guide, BinRef::Offer(*o), &candidates, &bias, Some(&start));
-                if filler.value > value {
-                    (pattern, value) = (filler.pattern(&candidates), filler.value);
-                }
-                if value >= WELL * guide.price[*o] {
-                    break;
+                    dues.push(Due { position, each: due / alike as f64, phase: phases[i], most });
                 }
             }
+            let (pattern, value) = fill_well(core, guide, *o, (&candidates, &bias), (&dues, starts), filler);
             if pattern.is_empty() || value < WORTHWHILE * guide.price[*o] {
                 break;
             }

@@ -15,9 +15,6 @@ use std::time::Duration;
 use stowage_models::plan::Certificate;
 use stowage_models::units::UsdMicros;
 
-/// What a linear program gets even when time is up: it may be about to end.
-const SOLVER_LEAST: Duration = Duration::from_millis(50);
-
 /// What a search found.
 pub(crate) struct Found {
     /// What goes where.
@@ -83,9 +80,9 @@ impl<'a> Run<'a> {
         if self.elapsed().is_zero() { f64::INFINITY } else { seconds }
     }
 
-    /// Seconds that the solver may take before the time is up, and a little even then.
-    pub(crate) fn solver_left(&self) -> f64 {
-        self.solver_seconds(self.time.saturating_sub(self.elapsed()).max(SOLVER_LEAST).as_secs_f64())
+    /// Seconds that the solver may take before the time is up, and at least so much even then.
+    pub(crate) fn solver_left(&self, least: Duration) -> f64 {
+        self.solver_seconds(self.time.saturating_sub(self.elapsed()).max(least).as_secs_f64())
     }
 
     /// Tells the observer of an improvement, in the figures of the whole plan.

@@ -13,6 +13,7 @@
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
 use crate::core::{Core, Fined};
+use crate::dive::MANY_PODS;
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
 use crate::rows::{Decision, Ranges, Rows};
@@ -238,7 +239,7 @@ impl<'a> Fluid<'a> {
     /// # Errors
     /// [`Fault`] of the solver.
     pub(crate) fn optimum(&mut self) -> Result<(Multipliers, f64), Fault> {
-        let solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        let solution = self.program.run(Simplex::Primal)?;
         Ok((self.multipliers(&solution), solution.objective))
     }
 
@@ -277,7 +278,7 @@ impl<'a> Fluid<'a> {
     /// before each run of the solver.
     pub(crate) fn solve(&mut self, seconds_left: &dyn Fn() -> f64) -> Result<(FluidPoint, PriceList), Fault> {
         self.program.set_time_limit(seconds_left());
-        let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        let mut solution = self.program.run(Simplex::Primal)?;
         for _ in 0..SIFT_ROUNDS_MAX {
             let multipliers = self.multipliers(&solution);
             let list = price_all(self.core, &multipliers);
@@ -290,7 +291,9 @@ impl<'a> Fluid<'a> {
             // Of pods that take just over half a node a mix holds nearly two. Such rows change nearly nothing where many pods fit, so they
             // wait until the offers are there; in small batches until branching, whose plans are better without: 250 random ones with
             // constraints and preferences cost up to 14 % more with them.
-            if violated.is_empty() && capped == 0 && self.nodes(&solution) > BRANCH_NODES_MAX as f64 {
+            let many = self.core.demand.iter().sum::<i64>() >= MANY_PODS;
+            if violated.is_empty() && capped == 0 && (many || self.nodes(&solution) > BRANCH_NODES_MAX as f64)
+            {
                 capped = self.cap(&solution, false);
             }
             if violated.is_empty() && capped == 0 {
@@ -302,7 +305,7 @@ impl<'a> Fluid<'a> {
             self.activate(&offers);
             self.program.set_time_limit(seconds_left());
             let simplex = if offers.is_empty() { Simplex::Dual } else { Simplex::Primal };
-            match self.program.run(simplex, i32::MAX) {
+            match self.program.run(simplex) {
                 Ok(better) => solution = better,
                 Err(_) => break,
             }
@@ -317,7 +320,7 @@ impl<'a> Fluid<'a> {
         for (g, d) in demand.iter().enumerate() {
             self.program.set_row(g, self.core.fluid_demand(g, *d), INFINITY);
         }
-        let solution = self.program.run(Simplex::Dual, i32::MAX)?;
+        let solution = self.program.run(Simplex::Dual)?;
         Ok(self.point(&solution))
     }
 
@@ -337,7 +340,7 @@ impl<'a> Fluid<'a> {
         }
         let mut simplex = Simplex::Dual;
         for _ in 0..SIFT_ROUNDS_MAX {
-            let solution = self.program.run(simplex, i32::MAX)?;
+            let solution = self.program.run(simplex)?;
             let capped = self.cap(&solution, false);
             let decided = Decided {
                 multipliers: self.multipliers(&solution),

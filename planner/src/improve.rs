@@ -144,7 +144,8 @@ impl<'a> Beside<'a> {
     /// Starts from a packing.
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Beside<'a> {
         let schedule = Schedule::cycles(nodes(core, packing.nodes.len()));
-        Beside { core, search: Search::new(core, guide, packing, seed), schedule }
+        let search = Search::new(core, guide, packing, seed).beside();
+        Beside { core, search, schedule }
     }
 
     /// Does `other` on this thread, and meanwhile this much of the search in the pool; one after the other where that has one thread, because

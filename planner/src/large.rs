@@ -2,7 +2,7 @@
 
 use crate::certificate::BlockProof;
 use crate::core::Core;
-use crate::dive::{MANY_PODS, dive};
+use crate::dive::{MANY_PODS, SIZE_BIASES, dive};
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::hybrid::{self, Allowed, Tightener};
@@ -10,7 +10,7 @@ use crate::improve::{Beside, Schedule};
 use crate::pack::Guide;
 use crate::pricing::Multipliers;
 use crate::rebuild::Rebuilder;
-use crate::solve::{Effort, ITERATION_WORK, ITERATIONS_PER_SECOND, Part, search};
+use crate::solve::{Effort, ITERATIONS_PER_SECOND, MINIMUM_TIME, Part, search};
 use crate::weave::{self, Weaver};
 use std::time::Duration;
 
@@ -29,21 +29,23 @@ const SEARCH_FIRST: u64 = 4;
 /// What is left of the time is divided by this for the bound.
 const TIGHTEN_SHARE: u32 = 2;
 
-/// How much more large pods are worth where nodes are filled up along the fluid optimum again. Which is best differs from batch to batch,
-/// by up to two per cent; the first plan is made with none.
-const SIZE_BIASES: [f64; 3] = [0.5, 2.0, 0.1];
-
-/// Work of building nodes again, as a multiple of what the search after it has: half the time on two cores of 2026, and it gains more.
-const REBUILD_WORK: u64 = 3;
-/// Work of the search beside the first round; beside each of the others it is what the last round took.
+/// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and take two thirds of the time limit
+/// on two cores of 2026.
+const REBUILD_WORK: u64 = 5;
+/// Offers that nodes are built of again, those of the best value for money: with all that are in the fluid program it takes twice as long to
+/// solve, and the plans are no better.
+const REBUILD_OFFERS: usize = 20;
+/// What the first round is taken to be, for the search beside it, which has so much less work than the last round took: then neither waits
+/// for the other.
 const FIRST_ROUND_WORK: u64 = 1_000_000;
+const BESIDE_SHARE: u64 = 2;
 /// Rounds without a better plan after which there is nothing more to gain.
 const FRUITLESS_MAX: u32 = 300;
 /// What tells its seeds from those of other searches.
 const REBUILD_SEED: u64 = 0x7e2c_a1d5_0000_0007;
 
 /// Makes better plans where nodes hold many pods: the first plan again in other ways, then nodes of the best one.
-pub(crate) fn improve(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
+pub(crate) fn improve(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     if holds_many(part) && part.packing.left_out() == 0 {
         dive_again(part, effort, run);
         rebuild(part, effort, run);
@@ -55,7 +57,7 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     let core = part.core;
     let (Some(fluid), Some(point)) = (&mut part.relaxed.fluid, &part.relaxed.point) else { return };
     let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-    for size_bias in SIZE_BIASES {
+    for size_bias in SIZE_BIASES.into_iter().skip(1) {
         if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
             break;
         }
@@ -68,16 +70,21 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
 }
 
 /// Builds some nodes of a plan again, and others, and so on. The search goes on beside it.
-fn rebuild(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
+fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
     // The fluid program would count on room of existing nodes that is taken.
     if !core.spares.is_empty() {
         return;
     }
-    let Some(fluid) = &mut part.relaxed.fluid else { return };
+    if part.relaxed.fluid.is_none() {
+        return;
+    }
     let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-    fluid.set_time_limit(run.solver_left());
-    let mut rebuilder = Rebuilder::new(core, fluid, &guide, effort.seed ^ REBUILD_SEED);
+    let mut offers: Vec<usize> = guide.near.iter().take(REBUILD_OFFERS).map(|o| *o as usize).collect();
+    offers.sort_unstable();
+    let mut fluid = Fluid::with_offers(core, &offers);
+    fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
+    let mut rebuilder = Rebuilder::new(core, &mut fluid, &guide, effort.seed ^ REBUILD_SEED);
     let mut beside =
         Beside::new(core, &guide, part.packing.clone(), effort.seed ^ REBUILD_SEED.rotate_left(1));
     let mut left = REBUILD_WORK * effort.work;
@@ -90,11 +97,9 @@ fn rebuild(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
         && run.stopped().is_none()
     {
         let before = part.packing.cost(core);
-        if let Some(packing) = beside.during(round, || rebuilder.round(&part.packing)) {
-            part.packing = packing;
-        }
+        beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut part.packing));
         beside.exchange(&mut part.packing);
-        let work = rebuilder.looks() + rebuilder.iterations() * ITERATION_WORK * core.demand.len() as u64;
+        let work = rebuilder.work();
         round = work - std::mem::replace(&mut counted, work);
         left = left.saturating_sub(round);
         fruitless += 1;
@@ -104,6 +109,7 @@ fn rebuild(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
         }
     }
     run.iterations += rebuilder.iterations();
+    effort.work = left / REBUILD_WORK;
 }
 
 /// Whether a part has many pods, and many to a node.
@@ -221,7 +227,7 @@ impl<'a, 'f> Large<'a, 'f> {
             }
         }
         let Some(tightener) = &mut self.tightener else { return };
-        tightener.set_time_limit(run.solver_left());
+        tightener.set_time_limit(run.solver_left(MINIMUM_TIME));
         let cost = part.packing.cost(core);
         let cells = (TABLE_CELLS_PER_SECOND * run.time.as_secs_f64()) as u64;
         let rounds = match &self.weaver {
@@ -265,7 +271,7 @@ impl<'a, 'f> Large<'a, 'f> {
         let before = weaver.iterations();
         weaver.add(weave::columns(&part.packing));
         weaver.add(self.tightener.iter().flat_map(|tightener| tightener.columns().iter().cloned()));
-        weaver.set_time_limit(run.solver_left());
+        weaver.set_time_limit(run.solver_left(MINIMUM_TIME));
         let woven = weaver.weave(part.proof.bound(), time, (&late, &stop));
         run.iterations += weaver.iterations() - before;
         match woven {

@@ -148,7 +148,7 @@ impl<'a> Master<'a> {
         let mut best_bound = at_least;
         let mut alpha = SMOOTHING;
         for _ in 0..iterations.min(ITERATIONS_MAX) {
-            let solution = match self.program.run(Simplex::Primal, i32::MAX) {
+            let solution = match self.program.run(Simplex::Primal) {
                 Ok(solution) => solution,
                 Err(fault) => {
                     self.fault = Some(fault);
@@ -339,7 +339,7 @@ impl<'a> Master<'a> {
     /// # Errors
     /// [`Fault`] of the solver.
     pub(crate) fn optimum(&mut self) -> Result<(Multipliers, f64), Fault> {
-        let solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        let solution = self.program.run(Simplex::Primal)?;
         Ok((self.rows.shared.multipliers(self.core, &solution), solution.objective))
     }
 
@@ -357,7 +357,7 @@ impl<'a> Master<'a> {
         let core = self.core;
         let mut packing = Packing::empty(core);
         let mut filler = Filler::default();
-        let mut solution = self.program.run(Simplex::Primal, i32::MAX)?;
+        let mut solution = self.program.run(Simplex::Primal)?;
         let (mut trims, mut looked) = (false, false);
         while packing.left_out() > 0 && !stop() {
             let amount = |k: usize| solution.primal[self.first_column + k];
@@ -388,20 +388,20 @@ impl<'a> Master<'a> {
                 (trims, looked) = (true, true);
                 let own = self.rows.shared.multipliers(core, &solution);
                 self.add(find(&own, &packing.left));
-                solution = self.program.run(Simplex::Primal, i32::MAX)?;
+                solution = self.program.run(Simplex::Primal)?;
                 continue;
             }
             looked = false;
             for (g, left) in packing.left.iter().enumerate() {
                 self.program.set_row(g, core.fluid_demand(g, *left), INFINITY);
             }
-            solution = self.program.run(Simplex::Dual, i32::MAX)?;
+            solution = self.program.run(Simplex::Dual)?;
             let own = self.rows.shared.multipliers(core, &solution);
             let answers = self.price(&own, Some(&packing.left), DIVE_BRANCHES_MAX);
             let new = self.improving(answers, &own, &[]);
             if !new.is_empty() {
                 self.add(new);
-                solution = self.program.run(Simplex::Primal, i32::MAX)?;
+                solution = self.program.run(Simplex::Primal)?;
             }
         }
         let bias = vec![1.0; core.demand.len()];

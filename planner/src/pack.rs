@@ -11,6 +11,8 @@ use crate::exact::{Best, best_pattern};
 use crate::knapsack::Item;
 use crate::pricing::{Multipliers, PriceList, full_price};
 use crate::problem::Bits;
+use crate::rng::unit;
+use stowage_models::random::Random;
 
 /// Pods by group: (group, count), sorted by group, counts positive.
 pub(crate) type Pattern = Vec<(u32, i64)>;
@@ -101,6 +103,10 @@ pub(crate) struct Guide {
     fined: bool,
     /// Price of each offer including its share of limits.
     pub(crate) price: Vec<f64>,
+    /// What the best pattern of each offer is worth, at most.
+    most: Vec<f64>,
+    /// No pods cost less than this share of what they are worth; zero where that is not known.
+    floor: f64,
     /// Offers whose best pattern is worth nearly their price, best first.
     pub(crate) near: Vec<u32>,
 }
@@ -111,6 +117,11 @@ const WORTH_MIN: f64 = 1e-9;
 const NEAR: f64 = 0.93;
 /// ... but for this many, which are kept in any case.
 const NEAR_MIN: usize = 12;
+/// Offers tried for the pods of nodes taken apart, beside those of these nodes.
+const NEAR_DRAWN: usize = 12;
+/// What rounding may add to a value per price, and take from a cost per value.
+const RATIO_EPS: f64 = 1e-6;
+const FLOOR: f64 = 1e6 * (1.0 - 1e-6);
 
 impl Guide {
     /// Prepares packing by `multipliers`, with the price list computed at them.
@@ -141,8 +152,43 @@ impl Guide {
             takes,
             fined: core.has_fines(),
             price: (0..core.offers.len()).map(|o| full_price(core, o, multipliers)).collect(),
+            most: list.offers.iter().map(|priced| priced.value).collect(),
+            floor: if core.limits.is_empty() && multipliers.surcharge.is_empty() {
+                FLOOR / list.theta.max(1.0)
+            } else {
+                0.0
+            },
             near: near.into_iter().map(|(_, o)| o).collect(),
         }
+    }
+
+    /// Value of pods by group.
+    pub(crate) fn worth(&self, pods: impl Iterator<Item = (u32, i64)>) -> f64 {
+        pods.map(|(g, count)| self.pi[g as usize] * count as f64).sum()
+    }
+
+    /// What these pods cost on new nodes at least, micro-dollars per hour.
+    pub(crate) fn least(&self, pods: impl Iterator<Item = (u32, i64)>) -> i64 {
+        (self.floor * self.worth(pods)) as i64
+    }
+
+    /// How much value per price each of these offers can have at most when pods worth `all` are packed: the most promising first.
+    pub(crate) fn promising(&self, offers: impl Iterator<Item = u32>, all: f64) -> Vec<(f64, usize)> {
+        let ratio = |o: usize| (self.most[o].min(all) / self.price[o].max(1e-12) + RATIO_EPS, o);
+        let mut offers: Vec<(f64, usize)> = offers.map(|o| ratio(o as usize)).collect();
+        offers.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        offers
+    }
+
+    /// Adds some offers to those of nodes taken apart, to pack their pods on; each once, ascending.
+    pub(crate) fn add_near(&self, offers: &mut Vec<u32>, random: &mut Random) {
+        for _ in 0..NEAR_DRAWN {
+            // Squaring prefers the front of the list, where the best value for money stands.
+            let at = unit(random);
+            offers.push(self.near[(at * at * self.near.len() as f64) as usize]);
+        }
+        offers.sort_unstable();
+        offers.dedup();
     }
 
     /// Whether offer `o` takes group `g`.
@@ -167,7 +213,7 @@ pub(crate) struct Filler {
     price: Vec<f64>,
     tally: Tally,
     /// Candidates that may still be taken, as (position, copies at most): what does not fit now does not fit later.
-    open: Vec<(u32, i64)>,
+    open: Vec<(usize, i64)>,
     /// Counts of the last fill, parallel to the candidate list given.
     pub(crate) counts: Vec<i64>,
     /// Value of the last fill at the guide's multipliers.
@@ -233,7 +279,7 @@ impl Filler {
             let unwanted = is_spare && guide.fined && guide.pi[*g as usize] - fines.dollars(*g) <= 0.0;
             let most = if unwanted { 0 } else { (*available).min(most(*g)) };
             if self.counts[k] < most {
-                self.open.push((u32::try_from(k).expect("candidates fit 32 bits"), most));
+                self.open.push((k, most));
             }
         }
         loop {
@@ -247,8 +293,7 @@ impl Filler {
             let mut best: Option<(f64, f64, usize, i64)> = None;
             let mut kept = 0;
             for at in 0..self.open.len() {
-                let (position, most) = self.open[at];
-                let k = position as usize;
+                let (k, most) = self.open[at];
                 let g = candidates[k].0;
                 let mut fits = self.counts[k] < most;
                 let mut room = 0.0;
@@ -260,7 +305,7 @@ impl Filler {
                 if !fits {
                     continue;
                 }
-                self.open[kept] = (position, most);
+                self.open[kept] = (k, most);
                 kept += 1;
                 let mut worth = guide.pi[g as usize];
                 if guide.fined {
@@ -417,6 +462,18 @@ pub(crate) fn complete(
     bias: &[f64],
     filler: &mut Filler,
 ) {
+    complete_within(core, guide, packing, (offers, bias), i64::MAX, filler);
+}
+
+/// The same, but gives up once it is clear that new nodes will cost more than `budget`, micro-dollars per hour.
+pub(crate) fn complete_within(
+    core: &Core,
+    guide: &Guide,
+    packing: &mut Packing,
+    (offers, bias): (&[u32], &[f64]),
+    mut budget: i64,
+    filler: &mut Filler,
+) {
     let mut candidates: Vec<(u32, i64)> = Vec::new();
     let mut biases: Vec<f64> = Vec::new();
     loop {
@@ -424,7 +481,7 @@ pub(crate) fn complete(
         candidates.extend(
             packing.left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)),
         );
-        if candidates.is_empty() {
+        if candidates.is_empty() || guide.least(candidates.iter().copied()) > budget {
             return;
         }
         // With thousands of distinct groups each look at an offer is dear; the first in the list are the best anyway.
@@ -441,10 +498,13 @@ pub(crate) fn complete(
         let offer = right_size(core, guide, &pattern, packing, offer);
         let alike = times(packing, &pattern) / ALIKE_SHARE;
         let node = PackedNode { offer: offer as u32, pattern };
+        let cost = node.cost(core);
         packing.push(core, node.clone());
+        budget -= cost;
         for _ in 1..alike {
             if packing.allows(core, offer) {
                 packing.push(core, node.clone());
+                budget -= cost;
             }
         }
     }
@@ -466,7 +526,14 @@ fn best_fill(
     filler: &mut Filler,
 ) -> Option<(usize, Pattern)> {
     let mut best: Option<(f64, usize, Pattern)> = None;
-    for o in offers.map(|o| o as usize).filter(|o| packing.allows(core, *o)) {
+    let offers = guide.promising(offers, guide.worth(candidates.iter().copied()));
+    for (most, o) in offers {
+        if best.as_ref().is_some_and(|(have, ..)| most <= *have) {
+            break;
+        }
+        if !packing.allows(core, o) {
+            continue;
+        }
         filler.fill(core, guide, BinRef::Offer(o), candidates, biases, None);
         if filler.counts.iter().all(|count| *count == 0) {
             continue;

@@ -233,7 +233,7 @@ impl<'a> PatternProgram<'a> {
         let mut seeds: Vec<Vec<f64>> = Vec::new();
         let mut last = None;
         for _ in 0..ROUNDS_MAX {
-            let solution = match self.program.run(simplex, i32::MAX) {
+            let solution = match self.program.run(simplex) {
                 Ok(solution) => solution,
                 Err(fault) if best.is_none() => return Err(fault),
                 Err(_) => break,

@@ -4,11 +4,12 @@
 //! kind fit together, and that is what the fluid optimum of a handful of nodes tells; whole nodes of it are filled nearly without loss.
 
 use crate::core::Core;
-use crate::dive::build;
+use crate::dive::{SIZE_BIASES, build};
 use crate::fluid::Fluid;
-use crate::pack::{Filler, Guide, Packing, complete};
+use crate::pack::{Filler, Guide, Packing, complete_within};
 use crate::rng::unit;
-use crate::search::loss;
+use crate::search::{draw_by_loss, loss};
+use crate::solve::ITERATION_WORK;
 use stowage_models::random::Random;
 
 /// Nodes taken apart: at least so many, and up to so many more.
@@ -16,14 +17,10 @@ const TAKEN_MIN: usize = 4;
 const TAKEN_SPREAD: usize = 20;
 /// Share of them that is drawn by what they waste; the others are drawn evenly.
 const BY_LOSS: f64 = 0.6;
-/// What large pods are worth more while whole nodes are filled; one is drawn.
-const SIZE_BIASES: [f64; 4] = [0.0, 0.1, 0.5, 2.0];
 /// Ways to pack what is left after whole nodes; the cheapest is kept.
 const COMPLETIONS: usize = 4;
 /// How far what pods are worth differs between these ways.
 const NOISE: f64 = 0.1;
-/// Offers tried there beside those of the nodes taken apart.
-const OFFERS_DRAWN: usize = 12;
 
 /// Rounds on one packing.
 pub(crate) struct Rebuilder<'a, 'f> {
@@ -47,50 +44,60 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         self.fluid.iterations() - self.before
     }
 
-    /// Candidates looked at since the start.
-    pub(crate) fn looks(&self) -> u64 {
-        self.filler.work
+    /// Work since the start: candidates looked at, and what its iterations count for.
+    pub(crate) fn work(&self) -> u64 {
+        self.filler.work + self.iterations() * ITERATION_WORK * self.core.demand.len() as u64
     }
 
-    /// Builds some nodes of `packing` again. The packing this gives, if it is no dearer and whole.
-    pub(crate) fn round(&mut self, packing: &Packing) -> Option<Packing> {
+    /// Builds some nodes of a packing that is whole again, and keeps what is no dearer.
+    pub(crate) fn round(&mut self, packing: &mut Packing) {
+        let core = self.core;
         let chosen = self.draw(packing);
-        let mut trial = Packing { nodes: Vec::new(), ..packing.clone() };
+        let mut trial = Packing {
+            nodes: Vec::new(),
+            spares: Vec::new(),
+            left: vec![0; core.demand.len()],
+            limits: packing.limits.clone(),
+        };
         let mut offers = Vec::new();
-        for (node, chosen) in packing.nodes.iter().zip(chosen) {
-            if !chosen {
-                trial.nodes.push(node.clone());
-                continue;
-            }
-            let usage = &self.core.offers[node.offer as usize].usage;
+        let mut before = 0;
+        for (node, _) in packing.nodes.iter().zip(&chosen).filter(|(_, chosen)| **chosen) {
+            let usage = &core.offers[node.offer as usize].usage;
             usage.iter().for_each(|(row, amount)| trial.limits[*row] += amount);
             node.pattern.iter().for_each(|(g, count)| trial.left[*g as usize] += count);
             offers.push(node.offer);
+            before += node.cost(core);
         }
         let size_bias = SIZE_BIASES[self.random.index(SIZE_BIASES.len())];
         let point = self.fluid.resolve(&trial.left).ok();
-        build(self.core, self.fluid, point, (self.guide, size_bias), &mut trial, &mut self.filler);
-        let core = self.core;
-        let best = (0..COMPLETIONS)
-            .filter_map(|k| self.completed(&trial, &offers, if k == 0 { 0.0 } else { NOISE }))
-            .min_by_key(|packing| packing.cost(core));
-        best.filter(|best| best.cost(core) <= packing.cost(core))
+        build(core, self.fluid, point, (self.guide, size_bias), &mut trial, &mut self.filler);
+        let built: i64 = trial.nodes.iter().map(|node| node.cost(core)).sum();
+        let mut best = None;
+        let mut budget = before - built;
+        for k in 0..COMPLETIONS {
+            let noise = if k == 0 { 0.0 } else { NOISE };
+            if let Some((cost, completed)) = self.completed(&trial, &offers, noise, budget) {
+                best = Some(completed);
+                budget = cost - 1;
+            }
+        }
+        if let Some(best) = best {
+            let mut chosen = chosen.into_iter();
+            packing.nodes.retain(|_| chosen.next() == Some(false));
+            packing.nodes.extend(best.nodes);
+            packing.limits = best.limits;
+        }
     }
 
     /// Which nodes are taken apart.
     fn draw(&mut self, packing: &Packing) -> Vec<bool> {
         let n = packing.nodes.len();
         let mut losses: Vec<f64> =
-            packing.nodes.iter().map(|node| loss(self.core, self.guide, node).max(1e-6)).collect();
+            packing.nodes.iter().map(|node| loss(self.core, self.guide, node)).collect();
         let mut chosen = vec![false; n];
         for _ in 0..(TAKEN_MIN + self.random.index(TAKEN_SPREAD)).min(n) {
             let k = if unit(&mut self.random) < BY_LOSS {
-                let mut at = unit(&mut self.random) * losses.iter().sum::<f64>();
-                let reached = |loss: &f64| {
-                    at -= loss;
-                    at <= 0.0
-                };
-                losses.iter().position(reached).unwrap_or(n - 1)
+                draw_by_loss(&losses, &mut self.random)
             } else {
                 self.random.index(n)
             };
@@ -100,21 +107,22 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         chosen
     }
 
-    /// A copy with what is left packed on these offers and some more; nothing if that leaves pods out.
-    fn completed(&mut self, trial: &Packing, offers: &[u32], noise: f64) -> Option<Packing> {
+    /// A copy with what is left packed on these offers and some more, and what that costs; nothing if it is more than `budget`.
+    fn completed(
+        &mut self,
+        trial: &Packing,
+        offers: &[u32],
+        noise: f64,
+        budget: i64,
+    ) -> Option<(i64, Packing)> {
+        let core = self.core;
         let mut packing = trial.clone();
         let mut offers = offers.to_vec();
-        let near = &self.guide.near;
-        for _ in 0..OFFERS_DRAWN {
-            // Squaring prefers the front of the list, where the best value for money stands.
-            let at = unit(&mut self.random);
-            offers.push(near[(at * at * near.len() as f64) as usize]);
-        }
-        offers.sort_unstable();
-        offers.dedup();
+        self.guide.add_near(&mut offers, &mut self.random);
         let bias: Vec<f64> =
-            self.core.demand.iter().map(|_| 1.0 + noise * (unit(&mut self.random) - 0.5)).collect();
-        complete(self.core, self.guide, &mut packing, &offers, &bias, &mut self.filler);
-        (packing.left_out() == 0).then_some(packing)
+            core.demand.iter().map(|_| 1.0 + noise * (unit(&mut self.random) - 0.5)).collect();
+        complete_within(core, self.guide, &mut packing, (&offers, &bias), budget, &mut self.filler);
+        let cost: i64 = packing.nodes[trial.nodes.len()..].iter().map(|node| node.cost(core)).sum();
+        (packing.left_out() == 0 && cost <= budget).then_some((cost, packing))
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Search<'a> {
     loss: Vec<f64>,
     /// Existing nodes this search may refill, ascending.
     open: Vec<usize>,
+    /// Other work goes on beside it: it keeps to one thread.
+    is_beside: bool,
 }
 
 /// Below this many nodes halves would be too small to exchange anything.
@@ -45,7 +47,13 @@ impl<'a> Search<'a> {
             heat: 0.0,
             loss,
             open,
+            is_beside: false,
         }
+    }
+
+    /// Keeps to one thread, for other work beside it.
+    pub(crate) fn beside(self) -> Search<'a> {
+        Search { is_beside: true, ..self }
     }
 
     /// Works off `work` units (candidates looked at), on two halves of the plan side by side; true if it got cheaper.
@@ -54,7 +62,7 @@ impl<'a> Search<'a> {
     /// depend on how many threads there are.
     pub(crate) fn run(&mut self, work: u64, heat: f64) -> bool {
         self.heat = heat;
-        if self.packing.nodes.len() < HALVES_MIN {
+        if self.packing.nodes.len() < HALVES_MIN || self.is_beside {
             self.work_off(work);
         } else {
             let mut other = self.split();
@@ -145,6 +153,7 @@ impl<'a> Search<'a> {
             heat: self.heat,
             loss: self.loss.split_off(n / 2),
             open: Vec::new(),
+            is_beside: true,
         };
         let (mine, theirs) = self.open.iter().partition(|s| *s % 2 == parity);
         self.open = mine;
@@ -170,18 +179,6 @@ impl<'a> Search<'a> {
         self.filler.work += other.filler.work;
     }
 
-    fn draw_by_loss(&mut self) -> usize {
-        let total: f64 = self.loss.iter().map(|loss| loss.max(1e-6)).sum();
-        let mut at = unit(&mut self.rng) * total;
-        for (i, loss) in self.loss.iter().enumerate() {
-            at -= loss.max(1e-6);
-            if at <= 0.0 {
-                return i;
-            }
-        }
-        self.loss.len() - 1
-    }
-
     fn draw(&mut self) -> Vec<usize> {
         let n = self.packing.nodes.len();
         // Now and then a wide neighbourhood: with few nodes, sizes fit together only if most of them may change.
@@ -189,7 +186,11 @@ impl<'a> Search<'a> {
         let size = (2 + self.rng.index(spread)).min(n);
         let mut chosen = Vec::with_capacity(size);
         for _ in 0..4 * size {
-            let i = if unit(&mut self.rng) < 0.6 { self.draw_by_loss() } else { self.rng.index(n) };
+            let i = if unit(&mut self.rng) < 0.6 {
+                draw_by_loss(&self.loss, &mut self.rng)
+            } else {
+                self.rng.index(n)
+            };
             if !chosen.contains(&i) {
                 chosen.push(i);
             }
@@ -262,13 +263,7 @@ impl<'a> Search<'a> {
         let missed = |s: usize, pattern: &Pattern| self.core.spares[s].fines.sum(pattern);
         let missed_before: i64 = chosen_spares.iter().map(|s| missed(*s, &self.packing.spares[*s])).sum();
         let mut offers: Vec<u32> = chosen.iter().map(|i| self.packing.nodes[*i].offer).collect();
-        for _ in 0..12 {
-            // Squaring prefers the front of the list, where the best value for money stands.
-            let at = unit(&mut self.rng);
-            offers.push(self.guide.near[(at * at * self.guide.near.len() as f64) as usize]);
-        }
-        offers.sort_unstable();
-        offers.dedup();
+        self.guide.add_near(&mut offers, &mut self.rng);
         let noise = 0.1 * unit(&mut self.rng);
         self.refill_spares(&mut trial, &chosen_spares, noise);
         let missed = |s: usize, pattern: &Pattern| self.core.spares[s].fines.sum(pattern);
@@ -319,7 +314,11 @@ impl<'a> Search<'a> {
         let mut cost = 0;
         while !candidates.is_empty() {
             let mut best: Option<(f64, usize, Vec<i64>)> = None;
-            for o in offers.iter().map(|o| *o as usize) {
+            let all = self.guide.worth(candidates.iter().copied());
+            for (most, o) in self.guide.promising(offers.iter().copied(), all) {
+                if best.as_ref().is_some_and(|(have, ..)| most <= *have) {
+                    break;
+                }
                 if cost + self.core.offers[o].price > budget + self.core.offers[o].price / 2
                     || !trial.allows(self.core, o)
                 {
@@ -357,6 +356,9 @@ impl<'a> Search<'a> {
             }
             candidates.truncate(kept);
             bias.truncate(kept);
+            if cost + self.guide.least(candidates.iter().copied()) > budget {
+                return false;
+            }
         }
         true
     }
@@ -364,6 +366,17 @@ impl<'a> Search<'a> {
 
 fn candidates(left: &[i64]) -> Vec<(u32, i64)> {
     left.iter().enumerate().filter(|(_, left)| **left > 0).map(|(g, left)| (g as u32, *left)).collect()
+}
+
+/// One of some nodes, the more likely the more it wastes.
+pub(crate) fn draw_by_loss(losses: &[f64], random: &mut Random) -> usize {
+    let total: f64 = losses.iter().map(|loss| loss.max(1e-6)).sum();
+    let mut at = unit(random) * total;
+    let reached = |loss: &f64| {
+        at -= loss.max(1e-6);
+        at <= 0.0
+    };
+    losses.iter().position(reached).unwrap_or(losses.len() - 1)
 }
 
 /// What a node wastes: its price and what its pods miss less what they are worth, dollars per hour.

@@ -2,7 +2,7 @@
 
 use crate::Stop;
 use crate::blocks::Block;
-use crate::branching::{Tree, Until};
+use crate::branching::{Rise, Tree, Until};
 use crate::certificate::BlockProof;
 use crate::core::Core;
 use crate::dive::{dive, follow};
@@ -25,7 +25,7 @@ const WORK_PER_SECOND: u64 = 25_000_000;
 /// Share of the work left that branching may use, out of ten.
 const BRANCH_SHARE: u64 = 6;
 /// What a linear program gets even when time is up: a plan without any bound is worth little.
-const MINIMUM_TIME: Duration = Duration::from_millis(50);
+pub(crate) const MINIMUM_TIME: Duration = Duration::from_millis(50);
 /// The same where the bound is all that is asked for.
 const BOUND_TIME: Duration = Duration::from_millis(1_000);
 /// Iterations of column generation per second of time limit.
@@ -167,9 +167,7 @@ pub(crate) struct Relaxed<'c> {
 
 fn relax<'c>(core: &'c Core, run: &mut Run<'_>, least: Duration) -> Relaxed<'c> {
     let mut fluid = Fluid::new(core);
-    let left =
-        |run: &Run<'_>| run.solver_seconds(run.time.saturating_sub(run.elapsed()).max(least).as_secs_f64());
-    let (multipliers, list, point) = match fluid.solve(&|| left(run)) {
+    let (multipliers, list, point) = match fluid.solve(&|| run.solver_left(least)) {
         Ok((point, list)) => (point.multipliers.clone(), list, Some(point)),
         Err(fault) => {
             run.faults.push(format!("fluid program: {fault}"));
@@ -445,6 +443,7 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     };
     let mut iterations = tree.iterations();
     let pods: i64 = core.demand.iter().sum();
+    let mut rise = Rise::new(pods, part.proof.bound());
     let has_patterns = has_patterns(core, effort);
     if pods <= SHARP_PODS_MAX && has_patterns {
         sharpen(part, &mut tree, 0, effort, run);
@@ -467,6 +466,7 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         if effort.is_done(cost, bound)
             || tree.leaves() >= LEAVES_MAX
             || effort.work <= keep
+            || rise.is_over(tree.leaves(), bound, cost)
             || run.stopped().is_some()
         {
             break;

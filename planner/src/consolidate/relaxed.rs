@@ -72,7 +72,7 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
         // The first basis, of slacks, is dual feasible (nodes cheaper than leaving them aside); columns that come later find a primal
         // feasible one.
         let simplex = if best.is_none() { Simplex::Dual } else { Simplex::Primal };
-        match program.run(simplex, i32::MAX) {
+        match program.run(simplex) {
             Ok(solution) => best = Some(solution),
             Err(fault) if best.is_none() => return Err(fault),
             Err(_) => break,
