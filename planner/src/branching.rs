@@ -10,7 +10,6 @@
 //! over patterns (`patterns.rs`), as are the sides of its forks from then on. Where a handful of pods wait, the root is.
 
 use crate::core::Core;
-use crate::dive::MANY_PODS;
 use crate::fluid::{Decided, Fluid, FluidPoint};
 use crate::knapsack::Knapsack;
 use crate::lp::{Basis, Fault};
@@ -28,6 +27,11 @@ const NEAR: f64 = 0.999;
 const SIFT_TOLERANCE: f64 = 1e-6;
 /// Numbers of nodes this near to an integer count as one.
 const INTEGRAL: f64 = 1e-3;
+/// Where there are many pods, branching ends when this many more leaves have not closed [`RISE_SHARE`] of the gap: they take memory and time
+/// for nothing then.
+const RISE_LEAVES: usize = 48;
+/// Share of the gap, see [`RISE_LEAVES`].
+const RISE_SHARE: f64 = 0.01;
 
 /// When a leaf need not be solved further.
 #[derive(Clone, Copy)]
@@ -36,35 +40,6 @@ pub(crate) struct Until<'s> {
     pub(crate) bound: f64,
     /// Whether the run is to stop.
     pub(crate) stop: &'s dyn Fn() -> bool,
-}
-
-/// Where there are many pods, branching ends when so many leaves
-const RISE_LEAVES: usize = 48;
-/// have not closed this share of the gap: they take memory and time for nothing then.
-const RISE_SHARE: f64 = 0.01;
-
-/// How the bound rises.
-pub(crate) struct Rise {
-    is_watched: bool,
-    /// Leaves and bound at the last look.
-    last: (usize, f64),
-}
-
-impl Rise {
-    /// Starts from the bound of the root.
-    pub(crate) fn new(pods: i64, bound: f64) -> Rise {
-        Rise { is_watched: pods >= MANY_PODS, last: (1, bound) }
-    }
-
-    /// Whether to stop, with so many leaves, this bound in dollars and the best cost in micro-dollars per hour.
-    pub(crate) fn is_over(&mut self, leaves: usize, bound: f64, cost: i64) -> bool {
-        let (before, start) = self.last;
-        if !self.is_watched || leaves < before + RISE_LEAVES {
-            return false;
-        }
-        self.last = (leaves, bound);
-        bound - start < RISE_SHARE * (cost as f64 / 1e6 - start)
-    }
 }
 
 /// A price range whose number of nodes is fractional.
@@ -307,6 +282,30 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// How the bound of a tree rises: where there are many pods, branching that closes nothing is ended.
+pub(crate) struct Rise {
+    is_watched: bool,
+    /// Leaves and bound at the last look.
+    last: (usize, f64),
+}
+
+impl Rise {
+    /// Starts from the bound of the root.
+    pub(crate) fn new(core: &Core, bound: f64) -> Rise {
+        Rise { is_watched: core.has_many_pods(), last: (1, bound) }
+    }
+
+    /// Whether to stop, with so many leaves, this bound in dollars and the best cost in micro-dollars per hour.
+    pub(crate) fn is_over(&mut self, leaves: usize, bound: f64, cost: i64) -> bool {
+        let (before, start) = self.last;
+        if !self.is_watched || leaves < before + RISE_LEAVES {
+            return false;
+        }
+        self.last = (leaves, bound);
+        bound - start < RISE_SHARE * (cost as f64 / 1e6 - start)
+    }
+}
+
 /// What each offer costs more because of the decisions.
 pub(crate) fn surcharge(core: &Core, decisions: &[Decision], duals: &[f64]) -> Vec<f64> {
     let of = |price: i64| {
@@ -381,4 +380,21 @@ fn choose(fractional: &[Fractional]) -> Option<Fractional> {
         let (a, b) = (score(a), score(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branching_of_many_pods_ends_when_leaves_close_nothing() {
+        let cost = 110_000_000;
+        let mut rise = Rise { is_watched: true, last: (1, 100.0) };
+        assert!(!rise.is_over(RISE_LEAVES, 100.0, cost), "too few leaves to tell");
+        assert!(!rise.is_over(1 + RISE_LEAVES, 100.11, cost), "a hundredth of the gap was closed");
+        assert!(!rise.is_over(2 * RISE_LEAVES, 100.11, cost), "too few leaves since");
+        assert!(rise.is_over(1 + 2 * RISE_LEAVES, 100.19, cost), "less than a hundredth of what is left");
+        let mut small = Rise { is_watched: false, last: (1, 100.0) };
+        assert!(!small.is_over(10 * RISE_LEAVES, 100.0, cost), "small batches go on");
+    }
 }

@@ -40,6 +40,9 @@ impl Fined {
     }
 }
 
+/// See [`Core::has_many_pods`]: a round number, not a tuned one.
+const MANY_PODS: i64 = 2_000;
+
 /// A bin that may be bought any number of times.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
@@ -232,6 +235,18 @@ impl Core {
         self.cap.iter().any(|cap| *cap < i64::MAX)
     }
 
+    /// Pods to place.
+    pub(crate) fn pods(&self) -> i64 {
+        self.demand.iter().sum()
+    }
+
+    /// Whether there are so many pods that the fluid optimum is worth following closely: from here on its rows for whole copies, nodes
+    /// filled anew from less of their mix, and nodes built again along it gain more than they cost. In smaller batches the search makes
+    /// better plans.
+    pub(crate) fn has_many_pods(&self) -> bool {
+        self.pods() >= MANY_PODS
+    }
+
     /// Resources per vector.
     pub(crate) fn r(&self) -> usize {
         self.resources.len()
@@ -398,4 +413,48 @@ fn allowed_sets(problem: &Problem<'_>, demand: &[i64]) -> Vec<Bits> {
         }
     }
     sets
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Cores without a problem.
+    use super::*;
+
+    /// An offer of these groups, each with how many fit.
+    pub(crate) fn offer(price: i64, capacity: [i64; 2], items: Vec<(u32, i64)>) -> Offer {
+        Offer {
+            offering: 0,
+            price,
+            cost: price as f64 / 1e6,
+            cap: capacity.iter().map(|c| *c as f64).collect(),
+            capacity: capacity.to_vec(),
+            items,
+            fines: Fined::default(),
+            usage: Vec::new(),
+        }
+    }
+
+    /// Groups of these requests and numbers of pods, offers by rising price, and limits.
+    pub(crate) fn core(weights: &[[i64; 2]], demand: &[i64], offers: Vec<Offer>, limits: Vec<i64>) -> Core {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        let n = demand.len();
+        Core {
+            pool: Arc::new(pool),
+            resources: vec![0, 1],
+            scale: vec![1.0; 2],
+            shift: vec![0; 2],
+            w: weights.iter().flatten().map(|w| *w as f64).collect(),
+            weights: weights.concat(),
+            demand: demand.to_vec(),
+            wanted: demand.to_vec(),
+            cap: vec![i64::MAX; n],
+            families: Vec::new(),
+            rules: Rules::default(),
+            priority: vec![0; n],
+            offers,
+            spares: Vec::new(),
+            limits,
+            dominator: Vec::new(),
+        }
+    }
 }

@@ -6,6 +6,8 @@
 
 use crate::core::Core;
 use crate::fluid::{Fluid, FluidPoint, Mix};
+use crate::hybrid;
+use crate::lp::Fault;
 use crate::pack::{
     ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
     times,
@@ -19,49 +21,54 @@ const ROUNDS_MAX: usize = 12;
 pub(crate) const SIZE_BIASES: [f64; 4] = [0.0, 0.5, 2.0, 0.1];
 
 /// Packs everything, guided by the fluid program. What a pod is worth where nodes are filled up counts as more by `size_bias` times the
-/// share of the node that it takes: at the multipliers of the optimum nearly all pods of a mix are worth their room alike.
+/// share of the node that it takes: at the multipliers of the optimum nearly all pods of a mix are worth their room alike. A fault of the
+/// solver leaves more to pack by value per price.
 pub(crate) fn dive(
     core: &Core,
     fluid: &mut Fluid<'_>,
     first: &FluidPoint,
     guide: &Guide,
     size_bias: f64,
-) -> Packing {
+) -> (Packing, Result<(), Fault>) {
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    let point = if core.spares.is_empty() { Some(first.clone()) } else { fluid.resolve(&packing.left).ok() };
-    build(core, fluid, point, (guide, size_bias), &mut packing, &mut filler);
+    let point = if core.spares.is_empty() { Ok(first.clone()) } else { fluid.resolve(&packing.left) };
+    let built =
+        point.and_then(|point| build(core, fluid, point, (guide, size_bias), &mut packing, &mut filler));
     let bias = vec![1.0; core.demand.len()];
     complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);
-    packing
+    (packing, built)
 }
 
 /// Builds whole nodes of the mixes of `point`, solves again for what is left, and so on until no mix has a whole node.
+///
+/// # Errors
+/// [`Fault`] of the solver; what was built before stays.
 pub(crate) fn build(
     core: &Core,
     fluid: &mut Fluid<'_>,
-    mut point: Option<FluidPoint>,
+    mut point: FluidPoint,
     guide: (&Guide, f64),
     packing: &mut Packing,
     filler: &mut Filler,
-) {
+) -> Result<(), Fault> {
     for _ in 0..ROUNDS_MAX {
-        let Some(current) = point.take() else { break };
-        let built = build_whole_nodes(core, guide, &current, packing, filler);
+        let built = build_whole_nodes(core, guide, &point, packing, filler);
         if built == 0 || packing.left_out() == 0 {
             break;
         }
-        point = fluid.resolve(&packing.left).ok();
+        point = fluid.resolve(&packing.left)?;
     }
+    Ok(())
 }
 
-/// Below so many pods the search makes better plans than the fluid optimum does.
-pub(crate) const MANY_PODS: i64 = 2_000;
-/// A node is built if its pods are worth this share of its price,
+/// A node is built if its pods are worth this share of its price: what is left by those that are not is packed by value per price.
 const WORTHWHILE: f64 = 0.95;
-/// and filled anew from less until they are worth this.
+/// A node is filled anew from less of its share until its pods are worth this share of its price.
 const WELL: f64 = 0.995;
+/// Pods per node above which nodes of a mix are alike enough to fill several at a time.
+const MANY_TO_A_NODE: f64 = hybrid::PODS_PER_NODE_MAX as f64;
 /// Shares of what is due that a node starts from, until it is filled well. Whole pods may leave it short of one resource with the other to
 /// spare and nothing left to put that right; what starts from less is balanced while it fills.
 /// In small batches the search does that better.
@@ -71,8 +78,9 @@ const STARTS: [f64; 6] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.5];
 struct Due {
     /// Of the group among the candidates.
     position: usize,
-    /// Pods, in fractions; what has come together by its turn is added before they are cut off.
+    /// Pods, in fractions.
     each: f64,
+    /// What is added before fractions are cut off, below one: it decides on which node of several the group has its turn.
     phase: f64,
     /// Whole pods of the mix that are left for each node.
     most: i64,
@@ -113,11 +121,13 @@ fn build_whole_nodes(
     filler: &mut Filler,
 ) -> usize {
     let before = packing.nodes.len();
-    let starts = if core.demand.iter().sum::<i64>() < MANY_PODS { &STARTS[..1] } else { &STARTS[..] };
+    let starts = if core.has_many_pods() { &STARTS[..] } else { &STARTS[..1] };
     for Mix { offer: o, nodes, pods: mix } in &point.mixes {
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         let mut built = 0;
+        // Where a node holds three pods of a mix, the next one holds other three; and filling it takes no time.
+        let holds_many = mix.iter().map(|(_, pods)| pods).sum::<f64>() > MANY_TO_A_NODE * nodes;
         // One node has nobody to take turns with.
         let phases = if whole > 1 { phases(core, *o, mix) } else { vec![0.0; mix.len()] };
         let planned = &core.offers[*o];
@@ -131,7 +141,7 @@ fn build_whole_nodes(
                 .map(|((g, _), bias)| ((*g, packing.left[*g as usize]), *bias))
                 .filter(|((_, left), _)| *left > 0)
                 .unzip();
-            let alike = ((whole - built) / ALIKE_SHARE).max(1);
+            let alike = if holds_many { ((whole - built) / ALIKE_SHARE).max(1) } else { 1 };
             // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
             let mut dues = Vec::with_capacity(mix.len());
             for (i, (g, pods)) in mix.iter().enumerate() {

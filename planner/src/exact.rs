@@ -17,10 +17,41 @@ pub(crate) enum Best {
     Limit(Option<(Vec<i64>, f64)>),
 }
 
+/// What searches with the same items have in common, but for how many copies of each there may be.
+pub(crate) struct Shape {
+    /// Items by falling value per room. What follows is in this order, because it is walked through again and again.
+    order: Vec<usize>,
+    /// Requests, by resource.
+    weights: Vec<f64>,
+    /// What one copy takes of the room, priced.
+    takes: Vec<f64>,
+    /// Value per room.
+    density: Vec<f64>,
+}
+
+impl Shape {
+    /// Of items and what room is worth, by resource; those without a copy are left out.
+    pub(crate) fn new(items: &[Item], w: &[f64], y: &[f64]) -> Shape {
+        let r = y.len();
+        let room = |item: &Item| -> f64 { w[item.group * r..][..r].iter().zip(y).map(|(w, y)| w * y).sum() };
+        let density = |j: usize, room: f64| items[j].profit / room.max(1e-12);
+        let rooms = (0..items.len()).filter(|j| items[*j].copies >= 1.0).map(|j| (j, room(&items[j])));
+        let mut by_density: Vec<(f64, usize, f64)> =
+            rooms.map(|(j, room)| (density(j, room), j, room)).collect();
+        by_density.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let weights = by_density.iter().flat_map(|(_, j, _)| &w[items[*j].group * r..][..r]);
+        Shape {
+            weights: weights.copied().collect(),
+            order: by_density.iter().map(|(_, j, _)| *j).collect(),
+            takes: by_density.iter().map(|(.., room)| *room).collect(),
+            density: by_density.iter().map(|(density, ..)| *density).collect(),
+        }
+    }
+}
+
 struct Search<'a> {
     items: &'a [Item],
-    order: Vec<usize>,
-    w: &'a [f64],
+    shape: &'a Shape,
     y: &'a [f64],
     counts: Vec<i64>,
     best: Option<(Vec<i64>, f64)>,
@@ -28,9 +59,6 @@ struct Search<'a> {
     slack: f64,
     pruning: Pruning,
     branches: usize,
-    /// What one copy takes of the room, priced.
-    takes: Vec<f64>,
-    density: Vec<f64>,
 }
 
 /// Tolerance of the room test: weights are scaled integers, sums of some hundreds of them are exact to about 1e-12.
@@ -45,7 +73,19 @@ pub(crate) fn best_pattern(
     threshold: f64,
     branches_max: usize,
 ) -> Best {
-    search(items, w, capacity, y, (threshold, 0.0, Pruning::Quick), branches_max)
+    best_of_shape(&Shape::new(items, w, y), items, capacity, y, threshold, branches_max)
+}
+
+/// The same where the shape is known: `items` may have fewer copies than those it was made of.
+pub(crate) fn best_of_shape(
+    shape: &Shape,
+    items: &[Item],
+    capacity: &[f64],
+    y: &[f64],
+    threshold: f64,
+    branches_max: usize,
+) -> Best {
+    search(shape, items, capacity, y, (threshold, 0.0, Pruning::Quick), branches_max)
 }
 
 /// The same up to a `slack`: no pattern is worth more than what is found (or `threshold`) plus that. Few branches, each of
@@ -58,7 +98,8 @@ pub(crate) fn best_pattern_within(
     (threshold, slack): (f64, f64),
     branches_max: usize,
 ) -> Best {
-    search(items, w, capacity, y, (threshold, slack, Pruning::Tight), branches_max)
+    let shape = Shape::new(items, w, y);
+    search(&shape, items, capacity, y, (threshold, slack, Pruning::Tight), branches_max)
 }
 
 /// What cuts a branch.
@@ -71,24 +112,16 @@ enum Pruning {
 }
 
 fn search(
+    shape: &Shape,
     items: &[Item],
-    w: &[f64],
     capacity: &[f64],
     y: &[f64],
     (threshold, slack, pruning): (f64, f64, Pruning),
     branches_max: usize,
 ) -> Best {
-    let r = capacity.len();
-    let room = |item: &Item| -> f64 { w[item.group * r..][..r].iter().zip(y).map(|(w, y)| w * y).sum() };
-    let mut order: Vec<usize> = (0..items.len()).filter(|j| items[*j].copies >= 1.0).collect();
-    let density: Vec<f64> = items.iter().map(|item| item.profit / room(item).max(1e-12)).collect();
-    order.sort_by(|a, b| density[*b].total_cmp(&density[*a]).then(a.cmp(b)));
     let mut search = Search {
-        takes: items.iter().map(room).collect(),
-        density,
         items,
-        order,
-        w,
+        shape,
         y,
         counts: vec![0; items.len()],
         best: None,
@@ -107,15 +140,15 @@ fn search(
 }
 
 impl Search<'_> {
-    /// Copies of item `j` that fit `free`.
-    fn fit(&self, j: usize, free: &[f64]) -> f64 {
+    /// Copies of the item at a position that fit `free`.
+    fn fit(&self, at: usize, free: &[f64]) -> f64 {
         let r = free.len();
-        let weights = &self.w[self.items[j].group * r..][..r];
+        let weights = &self.shape.weights[at * r..][..r];
         // Most of what is asked about does not fit: that is known without a division.
         if weights.iter().zip(free).any(|(w, f)| *w > f + ROOM_EPS) {
             return 0.0;
         }
-        let mut fit = self.items[j].copies;
+        let mut fit = self.items[self.shape.order[at]].copies;
         for (w, f) in weights.iter().zip(free) {
             if *w > 0.0 {
                 fit = fit.min(((f + ROOM_EPS) / w).floor());
@@ -124,43 +157,51 @@ impl Search<'_> {
         fit.max(0.0)
     }
 
+    fn profit(&self, at: usize) -> f64 {
+        self.items[self.shape.order[at]].profit
+    }
+
+    /// What `free` room is worth.
+    fn room(&self, free: &[f64]) -> f64 {
+        self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum()
+    }
+
     /// What the items from `depth` on may add: the knapsack bound at `y`; or, where none of them is worth more than the room it
     /// takes, all the room at the value the densest has for it, which falls with depth.
     fn quick_bound(&self, depth: usize, room: f64, free: &[f64]) -> f64 {
-        let densest = self.density[self.order[depth]];
+        let densest = self.shape.density[depth];
         if densest <= 1.0 {
             return densest * room;
         }
         let mut total = room;
-        for &j in &self.order[depth..] {
-            let reduced = self.items[j].profit - self.takes[j];
+        for at in depth..self.shape.order.len() {
+            let reduced = self.profit(at) - self.shape.takes[at];
             if reduced <= 0.0 {
                 break;
             }
-            total += reduced * self.fit(j, free);
+            total += reduced * self.fit(at, free);
         }
         total
     }
 
-    /// What the items from `depth` on may add to a bin with `free` room: with all room priced at `y`, the densest first, as
-    /// many as fit each alone, until the room is used up, the last of them in part.
-    fn bound(&self, depth: usize, free: &[f64]) -> f64 {
-        let mut room: f64 = self.y.iter().zip(free).map(|(y, f)| y * f.max(0.0)).sum();
+    /// What the items from `depth` on may add to a bin with `free` room, worth `room`: with all room priced at `y`, the densest first,
+    /// as many as fit each alone, until the room is used up, the last of them in part.
+    fn bound(&self, depth: usize, mut room: f64, free: &[f64]) -> f64 {
         if self.pruning == Pruning::Quick {
             return self.quick_bound(depth, room, free);
         }
         let mut total = 0.0;
-        for &j in &self.order[depth..] {
-            let fit = self.fit(j, free);
+        for at in depth..self.shape.order.len() {
+            let fit = self.fit(at, free);
             if fit <= 0.0 {
                 continue;
             }
-            let takes = self.takes[j] * fit;
+            let takes = self.shape.takes[at] * fit;
             if takes > room {
-                return total + self.density[j] * room;
+                return total + self.shape.density[at] * room;
             }
             room -= takes;
-            total += self.items[j].profit * fit;
+            total += self.profit(at) * fit;
         }
         total
     }
@@ -176,17 +217,17 @@ impl Search<'_> {
             self.best = Some((self.counts.clone(), value));
         }
         let r = free.len();
-        for next in depth..self.order.len() {
-            if value + self.bound(next, free) <= self.threshold + self.slack {
+        let worth = self.room(free);
+        for next in depth..self.shape.order.len() {
+            if value + self.bound(next, worth, free) <= self.threshold + self.slack {
                 return true;
             }
-            let j = self.order[next];
-            let most = self.fit(j, free) as i64;
+            let most = self.fit(next, free) as i64;
             if most == 0 {
                 continue;
             }
-            let w = self.w;
-            let weights = &w[self.items[j].group * r..][..r];
+            let j = self.shape.order[next];
+            let weights = &self.shape.weights[next * r..][..r];
             let mut room = [0.0_f64; RESOURCES_MAX];
             let before = &mut room[..r];
             before.copy_from_slice(free);

@@ -13,7 +13,6 @@
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
 use crate::core::{Core, Fined};
-use crate::dive::MANY_PODS;
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
 use crate::rows::{Decision, Ranges, Rows};
@@ -119,7 +118,21 @@ impl<'a> Fluid<'a> {
         fluid
     }
 
+    /// Sets up cover and limit rows and the given offers, as if there were no existing nodes.
+    pub(crate) fn of_new_nodes(core: &'a Core, offers: &[usize]) -> Fluid<'a> {
+        let mut fluid = Fluid::bare(core);
+        fluid.activate(offers);
+        fluid
+    }
+
     fn empty(core: &'a Core) -> Fluid<'a> {
+        let mut fluid = Fluid::bare(core);
+        fluid.add_spares(core.spares.len() <= SINGLE_SPARES_MAX);
+        fluid
+    }
+
+    /// Without any node.
+    fn bare(core: &'a Core) -> Fluid<'a> {
         let mut program = Program::new();
         let rows = Rows::new(core, &mut program);
         let mut fluid = Fluid {
@@ -133,7 +146,6 @@ impl<'a> Fluid<'a> {
         };
         let best = fluid.best_offers();
         fluid.add_slacks(&best);
-        fluid.add_spares(core.spares.len() <= SINGLE_SPARES_MAX);
         fluid
     }
 
@@ -291,9 +303,8 @@ impl<'a> Fluid<'a> {
             // Of pods that take just over half a node a mix holds nearly two. Such rows change nearly nothing where many pods fit, so they
             // wait until the offers are there; in small batches until branching, whose plans are better without: 250 random ones with
             // constraints and preferences cost up to 14 % more with them.
-            let many = self.core.demand.iter().sum::<i64>() >= MANY_PODS;
-            if violated.is_empty() && capped == 0 && (many || self.nodes(&solution) > BRANCH_NODES_MAX as f64)
-            {
+            let wanted = self.core.has_many_pods() || self.nodes(&solution) > BRANCH_NODES_MAX as f64;
+            if violated.is_empty() && capped == 0 && wanted {
                 capped = self.cap(&solution, false);
             }
             if violated.is_empty() && capped == 0 {
@@ -315,12 +326,16 @@ impl<'a> Fluid<'a> {
         Ok((point, list))
     }
 
-    /// Solves again for other demands with the offers that are in (dual simplex from the last basis).
+    /// Solves again for other demands with the offers that are in (dual simplex from the last basis), and once more if groups with a cap
+    /// of their own are above it.
     pub(crate) fn resolve(&mut self, demand: &[i64]) -> Result<FluidPoint, Fault> {
         for (g, d) in demand.iter().enumerate() {
             self.program.set_row(g, self.core.fluid_demand(g, *d), INFINITY);
         }
-        let solution = self.program.run(Simplex::Dual)?;
+        let mut solution = self.program.run(Simplex::Dual)?;
+        if self.core.has_caps() && self.cap(&solution, true) > 0 {
+            solution = self.program.run(Simplex::Dual)?;
+        }
         Ok(self.point(&solution))
     }
 
@@ -426,53 +441,20 @@ impl<'a> Fluid<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::constraints::nodes::Rules;
-    use crate::core::Offer;
-    use std::sync::Arc;
-
-    fn offer(price: i64, capacity: [i64; 2], items: Vec<(u32, i64)>) -> Offer {
-        Offer {
-            offering: 0,
-            price,
-            cost: price as f64 / 1e6,
-            cap: capacity.iter().map(|c| *c as f64).collect(),
-            capacity: capacity.to_vec(),
-            items,
-            fines: Fined::default(),
-            usage: Vec::new(),
-        }
-    }
+    use crate::core::testing::{core, offer};
 
     /// Two pods of eight cores and 64 GiB nearly fit a node of 16 cores and 128 GiB, so each needs one of its own, which has room for all
     /// others. A mix of 1.96 pods a node halves that.
     #[test]
     fn pods_of_just_over_half_a_node_need_one_each() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-        let weights = vec![8_000, 64, 1_000, 4];
-        let core = Core {
-            pool: Arc::new(pool),
-            resources: vec![0, 1],
-            scale: vec![1.0; 2],
-            shift: vec![0; 2],
-            w: weights.iter().map(|w| *w as f64).collect(),
-            weights,
-            demand: vec![83, 500],
-            wanted: vec![83, 500],
-            cap: vec![i64::MAX; 2],
-            families: Vec::new(),
-            rules: Rules::default(),
-            priority: vec![0; 2],
-            offers: vec![
-                offer(612_000, [15_700, 29], vec![(1, 7)]),
-                offer(904_000, [15_700, 126], vec![(0, 1), (1, 15)]),
-            ],
-            spares: Vec::new(),
-            limits: Vec::new(),
-            dominator: Vec::new(),
-        };
+        let offers = vec![
+            offer(612_000, [15_700, 29], vec![(1, 7)]),
+            offer(904_000, [15_700, 126], vec![(0, 1), (1, 15)]),
+        ];
+        let core = core(&[[8_000, 64], [1_000, 4]], &[83, 2_000], offers, Vec::new());
         let (point, list) = Fluid::new(&core).solve(&|| 60.0).expect("a small program");
-        let nodes: f64 = point.mixes.iter().map(|mix| mix.nodes).sum();
-        assert!((nodes - 83.0).abs() < 1e-6, "{:?}", point.mixes);
-        assert!((list.bound - 83.0 * 0.904).abs() < 1e-6, "{}", list.bound);
+        let large: f64 = point.mixes.iter().filter(|mix| mix.offer == 1).map(|mix| mix.nodes).sum();
+        assert!(large > 83.0 - 1e-6, "{:?}", point.mixes);
+        assert!(list.bound > 83.0 * 0.904 - 1e-6, "{}", list.bound);
     }
 }

@@ -16,6 +16,8 @@ const CYCLE_WORK_PER_NODE: u64 = 400_000;
 
 /// The same beside branching, where there is less work in all.
 const BESIDE_WORK_PER_NODE: u64 = 100_000;
+/// Work beside one step of other work at most: some forty milliseconds.
+const BESIDE_WORK_MAX: u64 = 4 * WORK_PER_SLICE;
 
 /// When the search is greedy and when it may lose a little: descend until nothing improves, then heat up and cool down
 /// again and again from the best plan, until several such cycles find nothing.
@@ -144,14 +146,15 @@ impl<'a> Beside<'a> {
     /// Starts from a packing.
     pub(crate) fn new(core: &'a Core, guide: &'a Guide, packing: Packing, seed: u64) -> Beside<'a> {
         let schedule = Schedule::cycles(nodes(core, packing.nodes.len()));
-        let search = Search::new(core, guide, packing, seed).beside();
+        let search = Search::new(core, guide, packing, seed).single();
         Beside { core, search, schedule }
     }
 
-    /// Does `other` on this thread, and meanwhile this much of the search in the pool; one after the other where that has one thread, because
-    /// no more than it were asked for.
+    /// Does `other` on this thread, and meanwhile this much of the search in the pool, within reason, because nobody looks at the clock then;
+    /// one after the other where the pool has one thread, because no more than it were asked for.
     pub(crate) fn during<T>(&mut self, work: u64, other: impl FnOnce() -> T) -> T {
         let core = self.core;
+        let work = work.min(BESIDE_WORK_MAX);
         if core.pool.current_num_threads() < 2 {
             self.run(work);
             return other();

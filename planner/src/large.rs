@@ -2,7 +2,8 @@
 
 use crate::certificate::BlockProof;
 use crate::core::Core;
-use crate::dive::{MANY_PODS, SIZE_BIASES, dive};
+use crate::dive::{SIZE_BIASES, dive};
+use crate::effort::Effort;
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::hybrid::{self, Allowed, Tightener};
@@ -10,12 +11,13 @@ use crate::improve::{Beside, Schedule};
 use crate::pack::Guide;
 use crate::pricing::Multipliers;
 use crate::rebuild::Rebuilder;
-use crate::solve::{Effort, ITERATIONS_PER_SECOND, MINIMUM_TIME, Part, search};
-use crate::weave::{self, Weaver};
+use crate::solve::{ITERATIONS_PER_SECOND, MINIMUM_TIME, Part, search};
+use crate::weave::{self, End, Weaver};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Plans woven from patterns are made as if these were the time limit, and again if it is longer.
-const WEAVES: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(2_500)];
+/// Plans woven from patterns are sketched as if these were the time limit, and made with care for the whole of it.
+const SKETCHES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// Iterations for the bound between the second plan and the next: what brings most of the best patterns.
 const FIRST_ITERATIONS: usize = 12;
 /// Cells of tables per second of time limit: about a sixth of what two cores fill.
@@ -29,15 +31,15 @@ const SEARCH_FIRST: u64 = 4;
 /// What is left of the time is divided by this for the bound.
 const TIGHTEN_SHARE: u32 = 2;
 
-/// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and take two thirds of the time limit
-/// on two cores of 2026.
+/// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and fill most of the time limit on
+/// two cores of 2026.
 const REBUILD_WORK: u64 = 5;
-/// Offers that nodes are built of again, those of the best value for money: with all that are in the fluid program it takes twice as long to
-/// solve, and the plans are no better.
+/// Offers that nodes are built of again besides those of the fluid optimum, the best value for money first: with all that are in the fluid
+/// program it takes twice as long to solve, and the plans are no better.
 const REBUILD_OFFERS: usize = 20;
-/// What the first round is taken to be, for the search beside it, which has so much less work than the last round took: then neither waits
-/// for the other.
+/// What the first round is taken to be, for the search beside it.
 const FIRST_ROUND_WORK: u64 = 1_000_000;
+/// The search beside a round has the work of the round before divided by this: then neither waits for the other.
 const BESIDE_SHARE: u64 = 2;
 /// Rounds without a better plan after which there is nothing more to gain.
 const FRUITLESS_MAX: u32 = 300;
@@ -61,7 +63,9 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
         if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
             break;
         }
-        let packing = dive(core, fluid, point, &guide, size_bias);
+        fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
+        let (packing, built) = dive(core, fluid, point, &guide, size_bias);
+        run.faults.extend(built.err().map(|fault| format!("another plan: {fault}")));
         if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) {
             part.packing = packing;
             effort.note("dive", part.packing.cost(core), part.proof.bound(), run);
@@ -72,17 +76,12 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
 /// Builds some nodes of a plan again, and others, and so on. The search goes on beside it.
 fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
-    // The fluid program would count on room of existing nodes that is taken.
-    if !core.spares.is_empty() {
-        return;
-    }
-    if part.relaxed.fluid.is_none() {
-        return;
-    }
+    // Who goes on from remembered prices wants no linear program.
+    let Some(point) = &part.relaxed.point else { return };
     let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-    let mut offers: Vec<usize> = guide.near.iter().take(REBUILD_OFFERS).map(|o| *o as usize).collect();
-    offers.sort_unstable();
-    let mut fluid = Fluid::with_offers(core, &offers);
+    let near = guide.near.iter().take(REBUILD_OFFERS).map(|o| *o as usize);
+    let offers: BTreeSet<usize> = point.mixes.iter().map(|mix| mix.offer).chain(near).collect();
+    let mut fluid = Fluid::of_new_nodes(core, &offers.into_iter().collect::<Vec<_>>());
     fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
     let mut rebuilder = Rebuilder::new(core, &mut fluid, &guide, effort.seed ^ REBUILD_SEED);
     let mut beside =
@@ -97,8 +96,12 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
         && run.stopped().is_none()
     {
         let before = part.packing.cost(core);
-        beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut part.packing));
+        let built = beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut part.packing));
         beside.exchange(&mut part.packing);
+        if let Err(fault) = built {
+            run.faults.push(format!("building nodes again: {fault}"));
+            break;
+        }
         let work = rebuilder.work();
         round = work - std::mem::replace(&mut counted, work);
         left = left.saturating_sub(round);
@@ -114,8 +117,8 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
 
 /// Whether a part has many pods, and many to a node.
 fn holds_many(part: &Part<'_>) -> bool {
-    let pods: i64 = part.core.demand.iter().sum();
-    pods >= MANY_PODS && pods > hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64
+    part.core.has_many_pods()
+        && part.core.pods() > hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64
 }
 
 /// Works on a part until its gap is closed or there is nothing more to do here.
@@ -124,7 +127,7 @@ fn holds_many(part: &Part<'_>) -> bool {
 /// soon there for whoever watches or stops early, and the best patterns that the bound is about are what the cheap columns lack.
 pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
-    let pods: i64 = core.demand.iter().sum();
+    let pods = core.pods();
     let few = |bins: usize| pods <= hybrid::PODS_PER_NODE_MAX * bins as i64 && part.relaxed.point.is_some();
     let weaves = few(part.packing.nodes.len()) && core.spares.is_empty() && part.packing.left_out() == 0;
     let mut tightens = few(part.packing.nodes.len() + core.spares.len());
@@ -143,17 +146,17 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
         tightener: None,
         begun: !tightens,
         before: fluid.iterations(),
-        woven: Duration::ZERO,
+        woven: NOT_WOVEN,
     };
     let whole = run.time;
     let iterations = (ITERATIONS_PER_SECOND * whole.as_secs_f64()).clamp(20.0, 1e6) as usize;
     let mut source = Some((&mut fluid, (&start, part.proof.bound())));
-    let weave = |time: Duration| Turn::Weave(time.min(whole));
+    let sketch = |time: Duration| Turn::Weave(time.min(whole), End::Sketch);
     let turns = [
-        weave(WEAVES[0]),
-        weave(WEAVES[1]),
+        sketch(SKETCHES[0]),
+        sketch(SKETCHES[1]),
         Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
-        weave(whole),
+        Turn::Weave(whole, End::Careful),
         Turn::Tighten(iterations),
         Turn::WeaveAgain,
     ];
@@ -162,9 +165,9 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
             break;
         }
         match turn {
-            Turn::Weave(time) => large.weave(part, time, effort, run),
+            Turn::Weave(time, end) => large.weave(part, (time, end), effort, run),
             Turn::WeaveAgain if run.elapsed() > whole * AGAIN_UNTIL / 100 => {}
-            Turn::WeaveAgain => large.weave(part, whole, effort, run),
+            Turn::WeaveAgain => large.weave(part, (whole, End::Careful), effort, run),
             Turn::Tighten(iterations) => large.tighten(part, &mut source, iterations, effort, run),
         }
     }
@@ -186,7 +189,7 @@ fn small_share(core: &Core, point: &FluidPoint) -> f64 {
 /// What is done next.
 enum Turn {
     /// A plan, as if that were the time limit.
-    Weave(Duration),
+    Weave(Duration, End),
     /// So many iterations for the bound.
     Tighten(usize),
     /// A plan with all columns, if that leaves time for the search.
@@ -201,9 +204,12 @@ struct Large<'a, 'f> {
     begun: bool,
     /// Simplex iterations of the bound that are counted already.
     before: u64,
-    /// The longest time that the plan was woven for with the columns there are; zero once the bound has found more of them.
-    woven: Duration,
+    /// The longest time that the plan was woven for with the columns there are, and how; nothing once the bound has found more of them.
+    woven: (Duration, End),
 }
+
+/// Of [`Large::woven`].
+const NOT_WOVEN: (Duration, End) = (Duration::ZERO, End::Sketch);
 
 type Source<'a, 'f> = Option<(&'f mut Fluid<'a>, (&'f Multipliers, f64))>;
 
@@ -221,6 +227,7 @@ impl<'a, 'f> Large<'a, 'f> {
         if !std::mem::replace(&mut self.begun, true)
             && let Some((fluid, start)) = source.take()
         {
+            fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
             match Tightener::new(core, fluid, start) {
                 Ok(tightener) => self.tightener = Some(tightener),
                 Err(fault) => run.faults.push(format!("patterns: {fault}")),
@@ -245,7 +252,7 @@ impl<'a, 'f> Large<'a, 'f> {
         let known = tightener.columns().len();
         let (found, outcome) = tightener.run(Allowed { iterations, rounds, cells }, &mut watch);
         if tightener.columns().len() > known {
-            self.woven = Duration::ZERO;
+            self.woven = NOT_WOVEN;
         }
         let counted = tightener.simplex_iterations();
         run.iterations += counted - self.before;
@@ -257,13 +264,13 @@ impl<'a, 'f> Large<'a, 'f> {
     }
 
     /// A plan made of patterns, for a part with many nodes that hold few pods each.
-    fn weave(&mut self, part: &mut Part<'a>, time: Duration, effort: &Effort, run: &mut Run<'_>) {
+    fn weave(&mut self, part: &mut Part<'a>, how: (Duration, End), effort: &Effort, run: &mut Run<'_>) {
         let core = part.core;
         let Some(weaver) = &mut self.weaver else { return };
-        if time <= self.woven {
+        if how <= self.woven {
             return;
         }
-        self.woven = time;
+        self.woven = how;
         // Half of what remains of the time is for columns, the other half for the plan along them and for the search after it.
         let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
         let stop = || run.stopped().is_some();
@@ -272,7 +279,7 @@ impl<'a, 'f> Large<'a, 'f> {
         weaver.add(weave::columns(&part.packing));
         weaver.add(self.tightener.iter().flat_map(|tightener| tightener.columns().iter().cloned()));
         weaver.set_time_limit(run.solver_left(MINIMUM_TIME));
-        let woven = weaver.weave(part.proof.bound(), time, (&late, &stop));
+        let woven = weaver.weave(part.proof.bound(), how, (&late, &stop));
         run.iterations += weaver.iterations() - before;
         match woven {
             Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {

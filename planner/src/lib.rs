@@ -13,6 +13,7 @@ mod constraints;
 mod core;
 mod dive;
 mod diversity;
+mod effort;
 mod engine;
 mod exact;
 mod existing;

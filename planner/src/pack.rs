@@ -105,7 +105,7 @@ pub(crate) struct Guide {
     pub(crate) price: Vec<f64>,
     /// What the best pattern of each offer is worth, at most.
     most: Vec<f64>,
-    /// No pods cost less than this share of what they are worth; zero where that is not known.
+    /// What pods cost at least for each dollar that they are worth, micro-dollars; zero where that is not known.
     floor: f64,
     /// Offers whose best pattern is worth nearly their price, best first.
     pub(crate) near: Vec<u32>,
@@ -119,19 +119,17 @@ const NEAR: f64 = 0.93;
 const NEAR_MIN: usize = 12;
 /// Offers tried for the pods of nodes taken apart, beside those of these nodes.
 const NEAR_DRAWN: usize = 12;
-/// What rounding may add to a value per price, and take from a cost per value.
+/// What rounding may add to a value per price, as a share.
 const RATIO_EPS: f64 = 1e-6;
-const FLOOR: f64 = 1e6 * (1.0 - 1e-6);
+/// What pods cost at least for each dollar that they are worth at feasible multipliers, micro-dollars; less what rounding may take.
+const FLOOR: f64 = 1e6 * (1.0 - RATIO_EPS);
 
 impl Guide {
     /// Prepares packing by `multipliers`, with the price list computed at them.
     pub(crate) fn new(core: &Core, multipliers: &Multipliers, list: &PriceList) -> Guide {
-        let mut near: Vec<(f64, u32)> = list
-            .offers
-            .iter()
-            .enumerate()
-            .map(|(o, priced)| (priced.value / full_price(core, o, multipliers).max(1e-9), o as u32))
-            .collect();
+        let price: Vec<f64> = (0..core.offers.len()).map(|o| full_price(core, o, multipliers)).collect();
+        let ratios = list.offers.iter().zip(&price).map(|(priced, price)| ratio(priced.value, *price));
+        let mut near: Vec<(f64, u32)> = ratios.zip(0..).collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let enough = near.iter().take_while(|(ratio, _)| *ratio >= NEAR * list.theta).count();
         near.truncate(enough.max(NEAR_MIN));
@@ -151,7 +149,7 @@ impl Guide {
             spare_y: list.spares.iter().flat_map(|priced| priced.y.iter().map(|y| floor(*y))).collect(),
             takes,
             fined: core.has_fines(),
-            price: (0..core.offers.len()).map(|o| full_price(core, o, multipliers)).collect(),
+            price,
             most: list.offers.iter().map(|priced| priced.value).collect(),
             floor: if core.limits.is_empty() && multipliers.surcharge.is_empty() {
                 FLOOR / list.theta.max(1.0)
@@ -174,10 +172,15 @@ impl Guide {
 
     /// How much value per price each of these offers can have at most when pods worth `all` are packed: the most promising first.
     pub(crate) fn promising(&self, offers: impl Iterator<Item = u32>, all: f64) -> Vec<(f64, usize)> {
-        let ratio = |o: usize| (self.most[o].min(all) / self.price[o].max(1e-12) + RATIO_EPS, o);
-        let mut offers: Vec<(f64, usize)> = offers.map(|o| ratio(o as usize)).collect();
+        let most = |o: usize| (self.ratio(o, self.most[o].min(all)) * (1.0 + RATIO_EPS), o);
+        let mut offers: Vec<(f64, usize)> = offers.map(|o| most(o as usize)).collect();
         offers.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         offers
+    }
+
+    /// Value per price of a node of offer `o` whose pods are worth `value`.
+    pub(crate) fn ratio(&self, o: usize, value: f64) -> f64 {
+        ratio(value, self.price[o])
     }
 
     /// Adds some offers to those of nodes taken apart, to pack their pods on; each once, ascending.
@@ -195,6 +198,11 @@ impl Guide {
     pub(crate) fn takes(&self, o: usize, g: u32) -> bool {
         self.takes[o].contains(g as usize)
     }
+}
+
+/// Decisions of a leaf may leave a price of nothing.
+fn ratio(value: f64, price: f64) -> f64 {
+    value / price.max(1e-9)
 }
 
 /// Which bin is filled.
@@ -484,15 +492,15 @@ pub(crate) fn complete_within(
         if candidates.is_empty() || guide.least(candidates.iter().copied()) > budget {
             return;
         }
-        // With thousands of distinct groups each look at an offer is dear; the first in the list are the best anyway.
-        let most = (FILL_LOOKS / candidates.len()).max(8).min(offers.len());
-        let offers = &offers[..most];
+        // With thousands of distinct groups each look at an offer is dear, and the most promising are looked at first.
+        let looks = (FILL_LOOKS / candidates.len()).max(8);
         biases.clear();
         biases.extend(candidates.iter().map(|(g, _)| bias[*g as usize]));
-        let best = best_fill(core, guide, packing, offers.iter().copied(), &candidates, &biases, filler)
-            .or_else(|| {
+        let pods = (&candidates[..], &biases[..]);
+        let best =
+            best_fill(core, guide, packing, (offers.iter().copied(), looks), pods, filler).or_else(|| {
                 let all = 0..u32::try_from(core.offers.len()).expect("offers fit 32 bits");
-                best_fill(core, guide, packing, all, &candidates, &biases, filler)
+                best_fill(core, guide, packing, (all, usize::MAX), pods, filler)
             });
         let Some((offer, pattern)) = best else { return };
         let offer = right_size(core, guide, &pattern, packing, offer);
@@ -516,29 +524,30 @@ pub(crate) fn times(packing: &Packing, pattern: &Pattern) -> usize {
     usize::try_from(times.unwrap_or(0)).unwrap_or(usize::MAX)
 }
 
+/// The offer and the filling of it with the most value per price, of so many offers as are looked at most.
 fn best_fill(
     core: &Core,
     guide: &Guide,
     packing: &Packing,
-    offers: impl Iterator<Item = u32>,
-    candidates: &[(u32, i64)],
-    biases: &[f64],
+    (offers, mut looks): (impl Iterator<Item = u32>, usize),
+    (candidates, biases): (&[(u32, i64)], &[f64]),
     filler: &mut Filler,
 ) -> Option<(usize, Pattern)> {
     let mut best: Option<(f64, usize, Pattern)> = None;
     let offers = guide.promising(offers, guide.worth(candidates.iter().copied()));
     for (most, o) in offers {
-        if best.as_ref().is_some_and(|(have, ..)| most <= *have) {
+        if looks == 0 || best.as_ref().is_some_and(|(have, ..)| most <= *have) {
             break;
         }
         if !packing.allows(core, o) {
             continue;
         }
+        looks -= 1;
         filler.fill(core, guide, BinRef::Offer(o), candidates, biases, None);
         if filler.counts.iter().all(|count| *count == 0) {
             continue;
         }
-        let ratio = filler.value / guide.price[o].max(1e-12);
+        let ratio = guide.ratio(o, filler.value);
         if best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
             best = Some((ratio, o, filler.pattern(candidates)));
         }

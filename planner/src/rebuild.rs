@@ -6,13 +6,14 @@
 use crate::core::Core;
 use crate::dive::{SIZE_BIASES, build};
 use crate::fluid::Fluid;
+use crate::lp::Fault;
 use crate::pack::{Filler, Guide, Packing, complete_within};
 use crate::rng::unit;
 use crate::search::{draw_by_loss, loss};
 use crate::solve::ITERATION_WORK;
 use stowage_models::random::Random;
 
-/// Nodes taken apart: at least so many, and up to so many more.
+/// Nodes drawn to be taken apart: at least so many, and up to so many more. Who is drawn twice counts once.
 const TAKEN_MIN: usize = 4;
 const TAKEN_SPREAD: usize = 20;
 /// Share of them that is drawn by what they waste; the others are drawn evenly.
@@ -29,6 +30,7 @@ pub(crate) struct Rebuilder<'a, 'f> {
     guide: &'f Guide,
     random: Random,
     filler: Filler,
+    /// Simplex iterations of the program before the first round.
     before: u64,
 }
 
@@ -44,13 +46,16 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         self.fluid.iterations() - self.before
     }
 
-    /// Work since the start: candidates looked at, and what its iterations count for.
+    /// Work since the start: that of filling, and what its iterations count for.
     pub(crate) fn work(&self) -> u64 {
         self.filler.work + self.iterations() * ITERATION_WORK * self.core.demand.len() as u64
     }
 
     /// Builds some nodes of a packing that is whole again, and keeps what is no dearer.
-    pub(crate) fn round(&mut self, packing: &mut Packing) {
+    ///
+    /// # Errors
+    /// [`Fault`] of the solver; the packing then stays as it is.
+    pub(crate) fn round(&mut self, packing: &mut Packing) -> Result<(), Fault> {
         let core = self.core;
         let chosen = self.draw(packing);
         let mut trial = Packing {
@@ -69,8 +74,8 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
             before += node.cost(core);
         }
         let size_bias = SIZE_BIASES[self.random.index(SIZE_BIASES.len())];
-        let point = self.fluid.resolve(&trial.left).ok();
-        build(core, self.fluid, point, (self.guide, size_bias), &mut trial, &mut self.filler);
+        let point = self.fluid.resolve(&trial.left)?;
+        build(core, self.fluid, point, (self.guide, size_bias), &mut trial, &mut self.filler)?;
         let built: i64 = trial.nodes.iter().map(|node| node.cost(core)).sum();
         let mut best = None;
         let mut budget = before - built;
@@ -87,6 +92,7 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
             packing.nodes.extend(best.nodes);
             packing.limits = best.limits;
         }
+        Ok(())
     }
 
     /// Which nodes are taken apart.
@@ -124,5 +130,85 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         complete_within(core, self.guide, &mut packing, (&offers, &bias), budget, &mut self.filler);
         let cost: i64 = packing.nodes[trial.nodes.len()..].iter().map(|node| node.cost(core)).sum();
         (packing.left_out() == 0 && cost <= budget).then_some((cost, packing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing;
+    use crate::dive::dive;
+
+    /// Two thousand pods of a dozen shapes, and offers of six sizes with more or less memory, of which the dearest have a limit.
+    fn random_core(random: &mut Random, is_limited: bool) -> Core {
+        let weights: Vec<[i64; 2]> =
+            (0..12).map(|_| [50 + random.index(400) as i64, 100 + random.index(1_500) as i64]).collect();
+        let demand: Vec<i64> = (0..12).map(|_| 180 + random.index(100) as i64).collect();
+        let mut offers = Vec::new();
+        for size in 1..=6 {
+            for memory in [2_i64, 4, 8] {
+                let capacity = [size * 4_000, size * memory * 4_096];
+                let price = size * (100_000 + 15_000 * memory) + random.index(9_000) as i64;
+                let fits = |(g, [cpu, bytes]): (usize, &[i64; 2])| {
+                    (g as u32, (capacity[0] / cpu).min(capacity[1] / bytes))
+                };
+                let mut offer =
+                    testing::offer(price, capacity, weights.iter().enumerate().map(fits).collect());
+                if is_limited && size > 3 {
+                    offer.usage = vec![(0, size)];
+                }
+                offers.push(offer);
+            }
+        }
+        offers.sort_by_key(|offer| offer.price);
+        let limits = if is_limited { vec![30] } else { Vec::new() };
+        testing::core(&weights, &demand, offers, limits)
+    }
+
+    fn assert_whole(core: &Core, guide: &Guide, packing: &Packing) {
+        let mut placed = vec![0; core.demand.len()];
+        let mut limits = packing.limits.clone();
+        for node in &packing.nodes {
+            let offer = &core.offers[node.offer as usize];
+            offer.usage.iter().for_each(|(row, amount)| limits[*row] += amount);
+            for (k, capacity) in offer.capacity.iter().enumerate() {
+                let load: i64 = node.pattern.iter().map(|(g, n)| core.weight(*g as usize)[k] * n).sum();
+                assert!(load <= *capacity, "{node:?}");
+            }
+            node.pattern.iter().for_each(|(g, count)| placed[*g as usize] += count);
+            assert!(guide.least(node.pattern.iter().copied()) <= node.cost(core), "{node:?}");
+        }
+        assert_eq!(placed, core.demand);
+        assert_eq!(limits, core.limits);
+        assert!(packing.limits.iter().all(|left| *left >= 0));
+    }
+
+    #[test]
+    fn rounds_keep_all_pods_and_limits_and_cost_no_more() {
+        let mut random = Random::new(11);
+        let mut gained = 0;
+        for k in 0..6 {
+            let core = random_core(&mut random, k % 2 == 1);
+            let mut fluid = Fluid::new(&core);
+            let (point, list) = fluid.solve(&|| 60.0).expect("a small program");
+            let guide = Guide::new(&core, &point.multipliers, &list);
+            let (mut packing, built) = dive(&core, &mut fluid, &point, &guide, 0.0);
+            assert_eq!(built, Ok(()));
+            assert_whole(&core, &guide, &packing);
+            let offers: Vec<usize> = (0..core.offers.len()).collect();
+            let mut program = Fluid::of_new_nodes(&core, &offers);
+            let mut rebuilder = Rebuilder::new(&core, &mut program, &guide, k);
+            let mut cost = packing.cost(&core);
+            for _ in 0..60 {
+                rebuilder.round(&mut packing).expect("a small program");
+                assert_whole(&core, &guide, &packing);
+                assert!(packing.cost(&core) <= cost);
+                gained += cost - packing.cost(&core);
+                cost = packing.cost(&core);
+            }
+            assert!(cost >= (list.bound * 1e6) as i64, "below the bound");
+            assert!(rebuilder.work() > 0);
+        }
+        assert!(gained > 0, "no round gained anything");
     }
 }

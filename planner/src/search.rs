@@ -21,8 +21,8 @@ pub(crate) struct Search<'a> {
     loss: Vec<f64>,
     /// Existing nodes this search may refill, ascending.
     open: Vec<usize>,
-    /// Other work goes on beside it: it keeps to one thread.
-    is_beside: bool,
+    /// It keeps to one thread: it is itself one half of a search, or other work goes on beside it.
+    single: bool,
 }
 
 /// Below this many nodes halves would be too small to exchange anything.
@@ -47,13 +47,13 @@ impl<'a> Search<'a> {
             heat: 0.0,
             loss,
             open,
-            is_beside: false,
+            single: false,
         }
     }
 
     /// Keeps to one thread, for other work beside it.
-    pub(crate) fn beside(self) -> Search<'a> {
-        Search { is_beside: true, ..self }
+    pub(crate) fn single(self) -> Search<'a> {
+        Search { single: true, ..self }
     }
 
     /// Works off `work` units (candidates looked at), on two halves of the plan side by side; true if it got cheaper.
@@ -62,7 +62,7 @@ impl<'a> Search<'a> {
     /// depend on how many threads there are.
     pub(crate) fn run(&mut self, work: u64, heat: f64) -> bool {
         self.heat = heat;
-        if self.packing.nodes.len() < HALVES_MIN || self.is_beside {
+        if self.packing.nodes.len() < HALVES_MIN || self.single {
             self.work_off(work);
         } else {
             let mut other = self.split();
@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
             heat: self.heat,
             loss: self.loss.split_off(n / 2),
             open: Vec::new(),
-            is_beside: true,
+            single: true,
         };
         let (mine, theirs) = self.open.iter().partition(|s| *s % 2 == parity);
         self.open = mine;
@@ -283,9 +283,7 @@ impl<'a> Search<'a> {
             return false;
         }
         // At equal cost, what moved to existing nodes makes room on those that are paid for.
-        let worth = |pattern: &Pattern| -> f64 {
-            pattern.iter().map(|(g, count)| self.guide.pi[*g as usize] * *count as f64).sum()
-        };
+        let worth = |pattern: &Pattern| self.guide.worth(pattern.iter().copied());
         let free_before: f64 = chosen_spares.iter().map(|s| worth(&self.packing.spares[*s])).sum();
         let free_after: f64 = trial.spares.iter().map(worth).sum();
         if new_cost == old_cost && free_after < free_before - 1e-9 {
@@ -325,7 +323,7 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 self.filler.fill(self.core, self.guide, BinRef::Offer(o), &candidates, &bias, None);
-                let ratio = self.filler.value / self.guide.price[o];
+                let ratio = self.guide.ratio(o, self.filler.value);
                 if self.filler.value > 0.0 && best.as_ref().is_none_or(|(have, ..)| ratio > *have) {
                     best = Some((ratio, o, self.filler.counts.clone()));
                 }
@@ -381,7 +379,6 @@ pub(crate) fn draw_by_loss(losses: &[f64], random: &mut Random) -> usize {
 
 /// What a node wastes: its price and what its pods miss less what they are worth, dollars per hour.
 pub(crate) fn loss(core: &Core, guide: &Guide, node: &PackedNode) -> f64 {
-    let value: f64 = node.pattern.iter().map(|(g, count)| guide.pi[*g as usize] * *count as f64).sum();
     let missed = core.offers[node.offer as usize].fines.sum(&node.pattern) as f64 / 1e6;
-    guide.price[node.offer as usize] + missed - value
+    guide.price[node.offer as usize] + missed - guide.worth(node.pattern.iter().copied())
 }

@@ -6,6 +6,7 @@ use crate::branching::{Rise, Tree, Until};
 use crate::certificate::BlockProof;
 use crate::core::Core;
 use crate::dive::{dive, follow};
+use crate::effort::{Effort, micros};
 use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint};
 use crate::improve::{Beside, Schedule, improve};
@@ -19,9 +20,6 @@ use crate::vectors::price_list;
 use std::time::Duration;
 use stowage_models::units::{Ppm, UsdMicros};
 
-/// Work per second of time limit: about a quarter of what two cores of 2026 do, so that the work budget normally ends the
-/// search before the clock does and equal inputs give equal plans on every machine.
-const WORK_PER_SECOND: u64 = 25_000_000;
 /// Share of the work left that branching may use, out of ten.
 const BRANCH_SHARE: u64 = 6;
 /// What a linear program gets even when time is up: a plan without any bound is worth little.
@@ -104,7 +102,7 @@ pub(crate) fn blocks<'b>(
     let mut effort = Effort::new(problem, run);
     effort.tell(&parts, None, "dive", run);
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|k| (parts[*k].core.demand.iter().sum::<i64>(), *k));
+    order.sort_by_key(|k| (parts[*k].core.pods(), *k));
     let mut stop = Stop::GapReached;
     // Pods left out for limits are planned for again by other means, and all others with them.
     let complete = parts.iter().all(|part| part.packing.left_out() == 0);
@@ -188,7 +186,11 @@ fn first<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> Part<'
     let mut relaxed = relax(core, run, MINIMUM_TIME);
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
     let packing = match (&relaxed.point, &mut relaxed.fluid) {
-        (Some(point), Some(fluid)) => dive(core, fluid, point, &guide, 0.0),
+        (Some(point), Some(fluid)) => {
+            let (packing, built) = dive(core, fluid, point, &guide, 0.0);
+            run.faults.extend(built.err().map(|fault| format!("first plan: {fault}")));
+            packing
+        }
         _ => greedy(core, &guide),
     };
     let proof = BlockProof::Flat(relaxed.multipliers.clone(), relaxed.list.clone());
@@ -236,76 +238,6 @@ fn greedy(core: &Core, guide: &Guide) -> Packing {
     packing
 }
 
-/// What may still be done, and the figures of the parts that are not worked on.
-#[derive(Clone, Copy)]
-pub(crate) struct Effort {
-    gap: Ppm,
-    /// Work left.
-    pub(crate) work: u64,
-    pub(crate) seed: u64,
-    /// Cost and bound of the other parts.
-    others: (i64, f64),
-    /// A plan that costs no more needs no more work.
-    enough: Option<i64>,
-    /// Nodes are removed as well. Then leaves are not solved over patterns: of two simulated days with it one node was removed within an
-    /// hour of its launch, without it none.
-    consolidates: bool,
-}
-
-impl Effort {
-    fn new(problem: &Problem<'_>, run: &Run<'_>) -> Effort {
-        let millis = u64::try_from(run.time.as_millis()).unwrap_or(u64::MAX);
-        Effort {
-            gap: problem.policy.gap,
-            work: millis.saturating_mul(WORK_PER_SECOND) / 1000,
-            seed: problem.snapshot.seed ^ problem.policy.seed.rotate_left(32) ^ 0x5704_A6E0,
-            others: (0, 0.0),
-            enough: run.enough,
-            consolidates: problem.policy.consolidation.is_some(),
-        }
-    }
-
-    fn sum<'p, 'b: 'p>(parts: impl Iterator<Item = &'p Part<'b>>) -> (i64, f64) {
-        parts.fold((0, 0.0), |(cost, bound), part| {
-            (cost + part.packing.cost(part.core), bound + part.proof.bound())
-        })
-    }
-
-    fn is_whole_done(&self, parts: &[Part<'_>]) -> bool {
-        let (cost, bound) = Effort::sum(parts.iter());
-        self.is_cheap(cost) || Ppm::gap(UsdMicros(cost), micros(bound)) <= self.gap
-    }
-
-    /// Whether a whole plan of this cost needs no more work, whatever its own bound.
-    fn is_cheap(&self, cost: i64) -> bool {
-        self.enough.is_some_and(|enough| cost <= enough)
-    }
-
-    /// Whether a part with these figures needs no more work: it is within the gap, or the whole is.
-    pub(crate) fn is_done(&self, cost: i64, bound: f64) -> bool {
-        let whole = Ppm::gap(UsdMicros(cost + self.others.0), micros(bound + self.others.1));
-        self.is_cheap(cost + self.others.0) || Ppm::gap(UsdMicros(cost), micros(bound)).min(whole) <= self.gap
-    }
-
-    /// The bound in dollars per hour at which a part of this cost needs no more work.
-    fn enough(&self, cost: i64) -> f64 {
-        cost as f64 / (1e6 + self.gap.0 as f64) * (1.0 + 1e-9)
-    }
-
-    pub(crate) fn note(&self, stage: &'static str, cost: i64, bound: f64, run: &mut Run<'_>) {
-        run.note(stage, Some(cost + self.others.0), bound + self.others.1);
-    }
-
-    fn tell(&self, parts: &[Part<'_>], cost: Option<i64>, stage: &'static str, run: &mut Run<'_>) {
-        let (all, bound) = Effort::sum(parts.iter());
-        run.note(stage, Some(cost.unwrap_or(all)), bound);
-    }
-}
-
-fn micros(dollars: f64) -> UsdMicros {
-    UsdMicros((dollars * 1e6) as i64)
-}
-
 /// Works on one block until its gap is closed or the effort is used up.
 fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     let core = part.core;
@@ -338,9 +270,8 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
         if !done(part, effort) {
             branch(part, effort, run);
         }
-        let pods: i64 = core.demand.iter().sum();
         let bins = part.packing.nodes.len() + core.spares.len();
-        if !done(part, effort) && pods <= master::PODS_PER_NODE_MAX * bins as i64 {
+        if !done(part, effort) && core.pods() <= master::PODS_PER_NODE_MAX * bins as i64 {
             generate(part, effort, run);
         }
     }
@@ -393,7 +324,7 @@ pub(crate) fn search(
 
 /// Whether leaves may be solved over patterns: a small batch and no existing nodes.
 fn has_patterns(core: &Core, effort: &Effort) -> bool {
-    !effort.consolidates && core.demand.iter().sum::<i64>() <= PATTERN_PODS_MAX && core.spares.is_empty()
+    !effort.consolidates && core.pods() <= PATTERN_PODS_MAX && core.spares.is_empty()
 }
 
 /// Solves a leaf over patterns.
@@ -434,6 +365,9 @@ fn combine(part: &mut Part<'_>, tree: &mut Tree<'_>, effort: &Effort, run: &mut 
 /// Raises the bound of a part by branching, and looks for better plans where numbers of nodes are integer.
 fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
+    if effort.work == 0 {
+        return;
+    }
     let mut tree = match Tree::new(core, &part.relaxed.multipliers, &part.relaxed.list) {
         Ok(tree) => tree,
         Err(fault) => {
@@ -442,10 +376,9 @@ fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
         }
     };
     let mut iterations = tree.iterations();
-    let pods: i64 = core.demand.iter().sum();
-    let mut rise = Rise::new(pods, part.proof.bound());
+    let mut rise = Rise::new(core, tree.worst().0);
     let has_patterns = has_patterns(core, effort);
-    if pods <= SHARP_PODS_MAX && has_patterns {
+    if core.pods() <= SHARP_PODS_MAX && has_patterns {
         sharpen(part, &mut tree, 0, effort, run);
         if !part.exact && !effort.is_done(part.packing.cost(core), tree.worst().0) {
             combine(part, &mut tree, effort, run);

@@ -7,7 +7,7 @@
 //! is proven here: a search that ends early finds a worse pattern, no wrong one.
 
 use crate::core::Core;
-use crate::exact::{Best, best_pattern};
+use crate::exact::{Best, Shape, best_of_shape};
 use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Basis, Fault};
 use crate::master::{Bin, Column, Find, Master, pattern_of, worth};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Searches for columns per second of time limit: about a quarter of it.
-const SEARCHES_PER_SECOND: f64 = 15_000.0;
+const SEARCHES_PER_SECOND: f64 = 12_000.0;
 /// Offers worth this share of their price are near enough to be looked at.
 pub(crate) const NEAR: f64 = 0.97;
 /// Rounds, at least and at most.
@@ -31,8 +31,10 @@ const STALLED_ROUNDS: usize = 5;
 const STALLED_GAIN: f64 = 2e-4;
 /// Offers that each group looks at: the nearest to their price of those that take it.
 const OFFERS: usize = 12;
-/// Branches per search.
-const BRANCHES: usize = 60;
+/// Branches per search. Fewer find patterns so much worse that twice as many rounds do not make up for it.
+const BRANCHES: usize = 400;
+/// Share of the fluid optimum's multipliers in the first round's, less and less later: the duals of few columns swing.
+const SMOOTHING: f64 = 0.3;
 /// A pattern may be worth this share less than its price where it is searched for; what counts is its worth at the program's duals.
 const SLACK: f64 = 0.01;
 /// Patterns per group and round.
@@ -49,6 +51,15 @@ pub(crate) fn rounds(core: &Core, near: usize, time: Duration) -> f64 {
 /// The columns of a packing.
 pub(crate) fn columns(packing: &Packing) -> impl Iterator<Item = Column> + '_ {
     packing.nodes.iter().map(|node| (Bin::Offer(node.offer), node.pattern.clone()))
+}
+
+/// How a plan is woven to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    /// With the columns there are.
+    Sketch,
+    /// With columns that are looked for where those there are do not fit what is left.
+    Careful,
 }
 
 /// A program over columns that grows from plan to plan, for a core without existing nodes.
@@ -95,16 +106,16 @@ impl<'a> Weaver<'a> {
     }
 
     /// A plan along the columns and along those that improve on them, as many rounds in all as fit `time`. Columns are looked for until
-    /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`.
+    /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`. A sketch takes a fifth of the
+    /// time for what is not nearly a whole column, and wastes a little.
     pub(crate) fn weave(
         &mut self,
         bound: f64,
-        time: Duration,
+        (time, end): (Duration, End),
         (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
     ) -> Result<Packing, Fault> {
         let core = self.core;
         let rounds = rounds(core, self.guide.near.len(), time) as usize;
-        let again = self.basis.is_some();
         if let Some(basis) = self.basis.take() {
             self.master.renew(&basis);
         }
@@ -118,8 +129,7 @@ impl<'a> Weaver<'a> {
             if objective <= bound * (1.0 + NEAR_ENOUGH) || stalled > STALLED_ROUNDS || late() {
                 break;
             }
-            // The duals of few columns swing; the multipliers of the fluid optimum hold them, less and less.
-            let alpha = 0.5 * (1.0 - round as f64 / rounds as f64);
+            let alpha = SMOOTHING * (1.0 - round as f64 / rounds as f64);
             let mut new =
                 seeded(core, &own.mix(&self.start, alpha), &own, &self.guide.near, &self.known, None);
             if new.is_empty() {
@@ -137,8 +147,7 @@ impl<'a> Weaver<'a> {
         let find = |own: &Multipliers, left: &[i64]| {
             seeded(core, own, own, &self.guide.near, &self.known, Some(left))
         };
-        // The first plan is a quick one.
-        let find: Option<&Find<'_>> = if again { Some(&find) } else { None };
+        let find: Option<&Find<'_>> = if end == End::Careful { Some(&find) } else { None };
         let packing = self.master.dive(&self.guide, find, stop);
         let found = self.master.columns().filter(|column| !self.known.contains(column)).cloned();
         let found: Vec<Column> = found.collect();
@@ -151,6 +160,7 @@ impl<'a> Weaver<'a> {
 struct Searched {
     offer: u32,
     items: Vec<Item>,
+    shape: Shape,
     y: Vec<f64>,
     /// Price at the multipliers of the search, and at the program's.
     price: f64,
@@ -174,7 +184,8 @@ pub(crate) fn seeded(
         }
         knapsack.solve(&items, &core.w, &core.offers[o].cap);
         let (price, own_price) = (full_price(core, o, multipliers), full_price(core, o, own));
-        Searched { offer: *offer, items, y: knapsack.y.clone(), price, own_price }
+        let shape = Shape::new(&items, &core.w, &knapsack.y);
+        Searched { offer: *offer, items, shape, y: knapsack.y.clone(), price, own_price }
     };
     let all = || {
         let bins: Vec<Searched> = near.par_iter().map_init(Knapsack::default, prepare).collect();
@@ -193,14 +204,16 @@ pub(crate) fn seeded(
 fn of_group(core: &Core, g: usize, bins: &[Searched], own: &Multipliers) -> Vec<(Column, f64)> {
     let mut found: Vec<(Column, f64)> = Vec::new();
     let weights = &core.w[g * core.r()..][..core.r()];
-    let takes = bins.iter().filter_map(|bin| Some((bin, bin.items.iter().position(|item| item.group == g)?)));
+    let takes = bins
+        .iter()
+        .filter_map(|bin| Some((bin, bin.items.binary_search_by_key(&g, |item| item.group).ok()?)));
     for (bin, at) in takes.take(OFFERS) {
         let mut rest = bin.items.clone();
         rest[at].copies -= 1.0;
         let cap = &core.offers[bin.offer as usize].cap;
         let room: Vec<f64> = cap.iter().zip(weights).map(|(cap, w)| cap - w).collect();
         let threshold = (bin.price - rest[at].profit).max(0.0) * (1.0 - SLACK);
-        let best = best_pattern(&rest, &core.w, &room, &bin.y, threshold, BRANCHES);
+        let best = best_of_shape(&bin.shape, &rest, &room, &bin.y, threshold, BRANCHES);
         let (Best::Pattern(mut counts, _) | Best::Limit(Some((mut counts, _)))) = best else { continue };
         counts[at] += 1;
         let column = (Bin::Offer(bin.offer), core.rules.kept(&pattern_of(&rest, &counts), &[]));

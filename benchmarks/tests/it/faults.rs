@@ -8,6 +8,7 @@ use stowage_bench::trial::by_work;
 use stowage_models::catalog::Catalog;
 use stowage_models::plan::Policy;
 use stowage_models::snapshot::Snapshot;
+use stowage_models::units::Ppm;
 use stowage_planner::Planned;
 use stowage_planner::faults::{Injected, with};
 
@@ -26,10 +27,17 @@ fn composed(name: &str) -> Snapshot {
 
 /// A plan under a clock that stands still: only work ends the search.
 fn plan(snapshot: &Snapshot, threads: usize) -> Planned {
-    let limits = by_work(Duration::from_millis(200), threads);
-    stowage_planner::plan(snapshot, Catalog::embedded(), &Policy::default(), &limits, &mut |_| {})
-        .expect("a plan")
+    plan_within(snapshot, threads, Policy::default().gap)
 }
+
+fn plan_within(snapshot: &Snapshot, threads: usize, gap: Ppm) -> Planned {
+    let limits = by_work(Duration::from_millis(200), threads);
+    let policy = Policy { gap, ..Policy::default() };
+    stowage_planner::plan(snapshot, Catalog::embedded(), &policy, &limits, &mut |_| {}).expect("a plan")
+}
+
+/// A gap that no plan of thousands of pods reaches: nodes are built again until the work is done.
+const OUT_OF_REACH: Ppm = Ppm(100);
 
 fn assert_right(snapshot: &Snapshot, planned: &Planned, case: &str) {
     let findings = stowage_checker::check(snapshot, Catalog::embedded(), &planned.plan);
@@ -72,12 +80,48 @@ fn a_solver_that_never_works_leaves_a_plan_with_a_bound_and_says_so() {
     }
 }
 
-/// Fifty runs while the machine is busy with other things, on one to three threads: the same bytes.
+/// Programs of nodes that are built again are the last ones of a plan of many pods.
+#[test]
+fn a_fault_while_nodes_are_built_again_leaves_the_plan_and_is_told() {
+    let snapshot = composed("mixed-5k");
+    let (undisturbed, runs) = with(|_| None, || plan_within(&snapshot, 2, OUT_OF_REACH));
+    assert_eq!(undisturbed.report.faults, Vec::<String>::new());
+    assert!(
+        undisturbed.report.timeline.iter().any(|moment| moment.stage == "rebuilt"),
+        "nothing was built again"
+    );
+    for kind in [Injected::Status(13), Injected::NotANumber] {
+        let script = move |run| (run == runs / 2).then_some(kind);
+        let (planned, _) = with(script, || plan_within(&snapshot, 2, OUT_OF_REACH));
+        assert_right(&snapshot, &planned, &format!("{kind:?}"));
+        assert_eq!(planned.plan.summary.pods_unplaced, 0);
+        let told = planned.report.faults.iter().any(|fault| fault.starts_with("building nodes again"));
+        assert!(told, "{kind:?}: {:?}", planned.report.faults);
+    }
+}
+
+#[test]
+fn programs_in_circles_are_solved_all_the_same() {
+    for name in ["mixed-100", "constrained-1k"] {
+        let snapshot = composed(name);
+        let (planned, _) = with(|_| Some(Injected::Circles), || plan(&snapshot, 2));
+        assert_right(&snapshot, &planned, name);
+        assert_eq!(planned.report.faults, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// Fifty runs while the machine is busy with other things, on one to three threads: the same bytes. Ten of a plan whose nodes are built
+/// again.
 #[test]
 fn a_busy_machine_changes_no_byte() {
-    let snapshot = composed("mixed-1k");
+    same_bytes_when_busy("mixed-1k", Policy::default().gap, 50);
+    same_bytes_when_busy("mixed-5k", OUT_OF_REACH, 10);
+}
+
+fn same_bytes_when_busy(name: &str, gap: Ppm, runs: usize) {
+    let snapshot = composed(name);
     let bytes = |planned: &Planned| serde_json::to_vec(&planned.plan).expect("a document");
-    let want = bytes(&plan(&snapshot, 2));
+    let want = bytes(&plan_within(&snapshot, 2, gap));
     let done = Arc::new(AtomicBool::new(false));
     let others: Vec<_> = (0..4)
         .map(|_| {
@@ -95,10 +139,10 @@ fn a_busy_machine_changes_no_byte() {
             })
         })
         .collect();
-    let different = (0..50).filter(|run| bytes(&plan(&snapshot, 1 + run % 3)) != want).count();
+    let different = (0..runs).filter(|run| bytes(&plan_within(&snapshot, 1 + run % 3, gap)) != want).count();
     done.store(true, Ordering::Relaxed);
     for other in others {
         other.join().expect("it ends");
     }
-    assert_eq!(different, 0, "runs of 50 that differ");
+    assert_eq!(different, 0, "{name}: runs of {runs} that differ");
 }
