@@ -41,7 +41,7 @@ impl Fined {
 }
 
 /// See [`Core::has_many_pods`]: a round number, not a tuned one.
-const MANY_PODS: i64 = 2_000;
+pub(crate) const MANY_PODS: i64 = 2_000;
 
 /// A bin that may be bought any number of times.
 #[derive(Clone, Debug)]
@@ -431,6 +431,19 @@ pub(crate) mod testing {
             items,
             fines: Fined::default(),
             usage: Vec::new(),
+        }
+    }
+
+    /// An existing node with this room for these groups.
+    pub(crate) fn spare(bin: usize, capacity: [i64; 2], items: Vec<(u32, i64)>) -> Spare {
+        Spare {
+            bin,
+            kind: 0,
+            capacity: capacity.to_vec(),
+            cap: capacity.iter().map(|c| *c as f64).collect(),
+            items,
+            fines: Fined::default(),
+            held: Vec::new(),
         }
     }
 

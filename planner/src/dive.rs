@@ -12,6 +12,7 @@ use crate::pack::{
     ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
     times,
 };
+use std::collections::BTreeSet;
 
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
@@ -33,9 +34,18 @@ pub(crate) fn dive(
     let mut packing = Packing::empty(core);
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
-    let point = if core.spares.is_empty() { Ok(first.clone()) } else { fluid.resolve(&packing.left) };
-    let built =
-        point.and_then(|point| build(core, fluid, point, (guide, size_bias), &mut packing, &mut filler));
+    let how = (guide, size_bias);
+    let built = if core.spares.is_empty() {
+        build(core, fluid, first.clone(), how, &mut packing, &mut filler)
+    } else {
+        // What was on existing nodes is full now: a program that still counts on them would build too little.
+        let near = guide.near.iter().map(|o| *o as usize);
+        let offers: BTreeSet<usize> = first.mixes.iter().map(|mix| mix.offer).chain(near).collect();
+        let mut program = Fluid::of_new_nodes(core, &offers.into_iter().collect::<Vec<_>>());
+        program.set_time_limit(fluid.time_limit());
+        let point = program.resolve(&packing.left, &packing.limits);
+        point.and_then(|point| build(core, &mut program, point, how, &mut packing, &mut filler))
+    };
     let bias = vec![1.0; core.demand.len()];
     complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);
     (packing, built)
@@ -58,7 +68,7 @@ pub(crate) fn build(
         if built == 0 || packing.left_out() == 0 {
             break;
         }
-        point = fluid.resolve(&packing.left)?;
+        point = fluid.resolve(&packing.left, &packing.limits)?;
     }
     Ok(())
 }
@@ -69,6 +79,8 @@ const WORTHWHILE: f64 = 0.95;
 const WELL: f64 = 0.995;
 /// Pods per node above which nodes of a mix are alike enough to fill several at a time.
 const MANY_TO_A_NODE: f64 = hybrid::PODS_PER_NODE_MAX as f64;
+/// Of mixes of fewer pods a node, this share of the nodes is filled alike at a time: only where there are thousands.
+const FEW_ALIKE_SHARE: usize = 1_024;
 /// Shares of what is due that a node starts from, until it is filled well. Whole pods may leave it short of one resource with the other to
 /// spare and nothing left to put that right; what starts from less is balanced while it fills.
 /// In small batches the search does that better.
@@ -126,7 +138,7 @@ fn build_whole_nodes(
         let whole = (*nodes + 1e-6).floor() as usize;
         let mut placed = vec![0_i64; mix.len()];
         let mut built = 0;
-        // Where a node holds three pods of a mix, the next one holds other three; and filling it takes no time.
+        // Where a node holds three pods of a mix, the next one holds other three, and is soon filled.
         let holds_many = mix.iter().map(|(_, pods)| pods).sum::<f64>() > MANY_TO_A_NODE * nodes;
         // One node has nobody to take turns with.
         let phases = if whole > 1 { phases(core, *o, mix) } else { vec![0.0; mix.len()] };
@@ -141,7 +153,7 @@ fn build_whole_nodes(
                 .map(|((g, _), bias)| ((*g, packing.left[*g as usize]), *bias))
                 .filter(|((_, left), _)| *left > 0)
                 .unzip();
-            let alike = if holds_many { ((whole - built) / ALIKE_SHARE).max(1) } else { 1 };
+            let alike = ((whole - built) / if holds_many { ALIKE_SHARE } else { FEW_ALIKE_SHARE }).max(1);
             // Cumulative rounding: after k nodes, k shares of the mix are placed, to within one pod per group.
             let mut dues = Vec::with_capacity(mix.len());
             for (i, (g, pods)) in mix.iter().enumerate() {

@@ -246,6 +246,11 @@ impl<'a> Fluid<'a> {
         self.program.set_time_limit(seconds);
     }
 
+    /// Seconds that each of the next solutions may take.
+    pub(crate) fn time_limit(&self) -> f64 {
+        self.program.time_limit()
+    }
+
     /// Multipliers and value of the program as it is.
     ///
     /// # Errors
@@ -326,9 +331,13 @@ impl<'a> Fluid<'a> {
         Ok((point, list))
     }
 
-    /// Solves again for other demands with the offers that are in (dual simplex from the last basis), and once more if groups with a cap
+    /// Solves again for other demands and what is left of limits, with the offers that are in (dual simplex from the last basis), and once more if groups with a cap
     /// of their own are above it.
-    pub(crate) fn resolve(&mut self, demand: &[i64]) -> Result<FluidPoint, Fault> {
+    pub(crate) fn resolve(&mut self, demand: &[i64], limits: &[i64]) -> Result<FluidPoint, Fault> {
+        for (limit, left) in limits.iter().enumerate() {
+            let (row, most) = self.rows.limit(self.core, limit, *left);
+            self.program.set_row(row, -INFINITY, most);
+        }
         for (g, d) in demand.iter().enumerate() {
             self.program.set_row(g, self.core.fluid_demand(g, *d), INFINITY);
         }

@@ -121,7 +121,7 @@ impl<'a, 'f> Tightener<'a, 'f> {
         (start, at_least): (&'f Multipliers, f64),
     ) -> Result<Tightener<'a, 'f>, Fault> {
         // Whoever dived with the program left it at the demand of the last round.
-        fluid.resolve(&core.demand)?;
+        fluid.resolve(&core.demand, &core.limits)?;
         let mut modes = vec![Mode::Open; core.offers.len()];
         let first = price(core, start, &modes, NEAR);
         retire(fluid, &mut modes, &first);

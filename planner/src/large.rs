@@ -1,7 +1,7 @@
 //! Parts with many nodes: plans woven from patterns and the bound that patterns prove, each with the columns of the other.
 
 use crate::certificate::BlockProof;
-use crate::core::Core;
+use crate::core::{Core, MANY_PODS};
 use crate::dive::{SIZE_BIASES, dive};
 use crate::effort::Effort;
 use crate::engine::Run;
@@ -82,7 +82,6 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     let near = guide.near.iter().take(REBUILD_OFFERS).map(|o| *o as usize);
     let offers: BTreeSet<usize> = point.mixes.iter().map(|mix| mix.offer).chain(near).collect();
     let mut fluid = Fluid::of_new_nodes(core, &offers.into_iter().collect::<Vec<_>>());
-    fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
     let mut rebuilder = Rebuilder::new(core, &mut fluid, &guide, effort.seed ^ REBUILD_SEED);
     let mut beside =
         Beside::new(core, &guide, part.packing.clone(), effort.seed ^ REBUILD_SEED.rotate_left(1));
@@ -96,6 +95,7 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
         && run.stopped().is_none()
     {
         let before = part.packing.cost(core);
+        rebuilder.set_time_limit(run.solver_left(MINIMUM_TIME));
         let built = beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut part.packing));
         beside.exchange(&mut part.packing);
         if let Err(fault) = built {
@@ -115,10 +115,11 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     effort.work = left / REBUILD_WORK;
 }
 
-/// Whether a part has many pods, and many to a node.
+/// Whether new nodes hold many pods, and many each.
 fn holds_many(part: &Part<'_>) -> bool {
-    part.core.has_many_pods()
-        && part.core.pods() > hybrid::PODS_PER_NODE_MAX * part.packing.nodes.len() as i64
+    let nodes = &part.packing.nodes;
+    let pods: i64 = nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
+    pods >= MANY_PODS && pods > hybrid::PODS_PER_NODE_MAX * nodes.len() as i64
 }
 
 /// Works on a part until its gap is closed or there is nothing more to do here.

@@ -148,6 +148,11 @@ impl Program {
         self.set_double(c"time_limit", seconds);
     }
 
+    /// Seconds that each of the next runs may take.
+    pub(crate) fn time_limit(&self) -> f64 {
+        self.seconds
+    }
+
     /// Columns so far.
     pub(crate) fn columns(&self) -> usize {
         self.columns

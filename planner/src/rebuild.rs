@@ -41,6 +41,11 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         Rebuilder { core, fluid, guide, random: Random::new(seed), filler: Filler::default(), before }
     }
 
+    /// Seconds that each of the next programs may take.
+    pub(crate) fn set_time_limit(&mut self, seconds: f64) {
+        self.fluid.set_time_limit(seconds);
+    }
+
     /// Simplex iterations since the start.
     pub(crate) fn iterations(&self) -> u64 {
         self.fluid.iterations() - self.before
@@ -74,7 +79,7 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
             before += node.cost(core);
         }
         let size_bias = SIZE_BIASES[self.random.index(SIZE_BIASES.len())];
-        let point = self.fluid.resolve(&trial.left)?;
+        let point = self.fluid.resolve(&trial.left, &trial.limits)?;
         build(core, self.fluid, point, (self.guide, size_bias), &mut trial, &mut self.filler)?;
         let built: i64 = trial.nodes.iter().map(|node| node.cost(core)).sum();
         let mut best = None;
@@ -139,30 +144,49 @@ mod tests {
     use crate::core::testing;
     use crate::dive::dive;
 
-    /// Two thousand pods of a dozen shapes, and offers of six sizes with more or less memory, of which the dearest have a limit.
-    fn random_core(random: &mut Random, is_limited: bool) -> Core {
+    /// What is special about a core.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Kind {
+        Plain,
+        /// Large offers count against a limit that binds.
+        Limited,
+        /// Two groups have at most three pods on a node.
+        Capped,
+        /// Existing nodes have some room.
+        Shared,
+    }
+
+    /// Two thousand pods of a dozen shapes, and offers of six sizes with more or less memory.
+    fn random_core(random: &mut Random, kind: Kind) -> Core {
         let weights: Vec<[i64; 2]> =
             (0..12).map(|_| [50 + random.index(400) as i64, 100 + random.index(1_500) as i64]).collect();
         let demand: Vec<i64> = (0..12).map(|_| 180 + random.index(100) as i64).collect();
+        let cap = |g: usize| if kind == Kind::Capped && g < 2 { 3 } else { i64::MAX };
+        let items = |capacity: [i64; 2]| -> Vec<(u32, i64)> {
+            let fits = |[cpu, bytes]: &[i64; 2]| (capacity[0] / cpu).min(capacity[1] / bytes);
+            weights.iter().enumerate().map(|(g, weight)| (g as u32, fits(weight).min(cap(g)))).collect()
+        };
         let mut offers = Vec::new();
         for size in 1..=6 {
             for memory in [2_i64, 4, 8] {
                 let capacity = [size * 4_000, size * memory * 4_096];
                 let price = size * (100_000 + 15_000 * memory) + random.index(9_000) as i64;
-                let fits = |(g, [cpu, bytes]): (usize, &[i64; 2])| {
-                    (g as u32, (capacity[0] / cpu).min(capacity[1] / bytes))
-                };
-                let mut offer =
-                    testing::offer(price, capacity, weights.iter().enumerate().map(fits).collect());
-                if is_limited && size > 3 {
+                let mut offer = testing::offer(price, capacity, items(capacity));
+                if kind == Kind::Limited {
                     offer.usage = vec![(0, size)];
                 }
                 offers.push(offer);
             }
         }
         offers.sort_by_key(|offer| offer.price);
-        let limits = if is_limited { vec![30] } else { Vec::new() };
-        testing::core(&weights, &demand, offers, limits)
+        let limits = if kind == Kind::Limited { vec![260] } else { Vec::new() };
+        let mut core = testing::core(&weights, &demand, offers, limits);
+        core.cap = (0..12).map(cap).collect();
+        if kind == Kind::Shared {
+            core.spares =
+                (0..3).map(|bin| testing::spare(bin, [6_000, 20_000], items([6_000, 20_000]))).collect();
+        }
+        core
     }
 
     fn assert_whole(core: &Core, guide: &Guide, packing: &Packing) {
@@ -175,40 +199,46 @@ mod tests {
                 let load: i64 = node.pattern.iter().map(|(g, n)| core.weight(*g as usize)[k] * n).sum();
                 assert!(load <= *capacity, "{node:?}");
             }
-            node.pattern.iter().for_each(|(g, count)| placed[*g as usize] += count);
+            assert!(node.pattern.iter().all(|(g, count)| *count <= core.cap[*g as usize]), "{node:?}");
             assert!(guide.least(node.pattern.iter().copied()) <= node.cost(core), "{node:?}");
         }
+        let nodes = packing.nodes.iter().flat_map(|node| &node.pattern);
+        nodes.chain(packing.spares.iter().flatten()).for_each(|(g, count)| placed[*g as usize] += count);
         assert_eq!(placed, core.demand);
         assert_eq!(limits, core.limits);
         assert!(packing.limits.iter().all(|left| *left >= 0));
     }
 
     #[test]
-    fn rounds_keep_all_pods_and_limits_and_cost_no_more() {
+    fn rounds_keep_all_pods_caps_and_limits_and_cost_no_more() {
         let mut random = Random::new(11);
-        let mut gained = 0;
-        for k in 0..6 {
-            let core = random_core(&mut random, k % 2 == 1);
-            let mut fluid = Fluid::new(&core);
-            let (point, list) = fluid.solve(&|| 60.0).expect("a small program");
-            let guide = Guide::new(&core, &point.multipliers, &list);
-            let (mut packing, built) = dive(&core, &mut fluid, &point, &guide, 0.0);
-            assert_eq!(built, Ok(()));
-            assert_whole(&core, &guide, &packing);
-            let offers: Vec<usize> = (0..core.offers.len()).collect();
-            let mut program = Fluid::of_new_nodes(&core, &offers);
-            let mut rebuilder = Rebuilder::new(&core, &mut program, &guide, k);
-            let mut cost = packing.cost(&core);
-            for _ in 0..60 {
-                rebuilder.round(&mut packing).expect("a small program");
+        for kind in [Kind::Plain, Kind::Limited, Kind::Capped, Kind::Shared] {
+            let mut gained = 0;
+            for seed in 0..3 {
+                let core = random_core(&mut random, kind);
+                let mut fluid = Fluid::new(&core);
+                let (point, list) = fluid.solve(&|| 60.0).expect("a small program");
+                let guide = Guide::new(&core, &point.multipliers, &list);
+                let (mut packing, built) = dive(&core, &mut fluid, &point, &guide, 0.0);
+                assert_eq!(built, Ok(()));
                 assert_whole(&core, &guide, &packing);
-                assert!(packing.cost(&core) <= cost);
-                gained += cost - packing.cost(&core);
-                cost = packing.cost(&core);
+                assert_eq!(packing.spares.concat().is_empty(), kind != Kind::Shared);
+                let spares = packing.spares.clone();
+                let offers: Vec<usize> = (0..core.offers.len()).collect();
+                let mut program = Fluid::of_new_nodes(&core, &offers);
+                let mut rebuilder = Rebuilder::new(&core, &mut program, &guide, seed);
+                let mut cost = packing.cost(&core);
+                for _ in 0..60 {
+                    rebuilder.round(&mut packing).expect("a small program");
+                    assert_whole(&core, &guide, &packing);
+                    assert_eq!(packing.spares, spares);
+                    assert!(packing.cost(&core) <= cost);
+                    gained += cost - packing.cost(&core);
+                    cost = packing.cost(&core);
+                }
+                assert!(cost >= (list.bound * 1e6) as i64, "below the bound");
             }
-            assert!(cost >= (list.bound * 1e6) as i64, "below the bound");
-            assert!(rebuilder.work() > 0);
+            assert!(gained > 0, "no round of {kind:?} gained anything");
         }
-        assert!(gained > 0, "no round gained anything");
     }
 }

@@ -28,6 +28,11 @@ impl Rows {
         Rows { limit: program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]) }
     }
 
+    /// The row of a limit, and what it is at most when so much of the limit is left.
+    pub(crate) fn limit(self, core: &Core, limit: usize, left: i64) -> (usize, f64) {
+        (self.limit + limit, left as f64 / scale(core, limit))
+    }
+
     /// What one node of an offer takes of the limits.
     pub(crate) fn usage<'a>(
         self,

@@ -365,7 +365,8 @@ fn combine(part: &mut Part<'_>, tree: &mut Tree<'_>, effort: &Effort, run: &mut 
 /// Raises the bound of a part by branching, and looks for better plans where numbers of nodes are integer.
 fn branch<'b>(part: &mut Part<'b>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
-    if effort.work == 0 {
+    // The root of fewer pods has rows for whole copies that the fluid optimum had not, and costs no work.
+    if effort.work == 0 && core.has_many_pods() {
         return;
     }
     let mut tree = match Tree::new(core, &part.relaxed.multipliers, &part.relaxed.list) {
