@@ -472,6 +472,10 @@ fn load_average() -> String {
 /// Measures the targets; prints the table, and writes it with the figure if a folder is named.
 fn measure_targets(arguments: &TargetArguments) -> Result<()> {
     let TargetArguments { names, seeds, threads, out } = arguments;
+    // Before half an hour of measurements, not after.
+    if let Some(out) = out {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    }
     let load_before = load_average();
     let measured = targets::measure(names, *seeds, *threads, |name| eprintln!("planning {name}"))?;
     let mut text = targets::markdown(&measured);

@@ -12,7 +12,6 @@ use crate::pack::{
     ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
     times,
 };
-use std::collections::BTreeSet;
 
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
@@ -39,9 +38,7 @@ pub(crate) fn dive(
         build(core, fluid, first.clone(), how, &mut packing, &mut filler)
     } else {
         // What was on existing nodes is full now: a program that still counts on them would build too little.
-        let near = guide.near.iter().map(|o| *o as usize);
-        let offers: BTreeSet<usize> = first.mixes.iter().map(|mix| mix.offer).chain(near).collect();
-        let mut program = Fluid::of_new_nodes(core, &offers.into_iter().collect::<Vec<_>>());
+        let mut program = Fluid::of_new_nodes(core, &first.mixes, &guide.near);
         program.set_time_limit(fluid.time_limit());
         let point = program.resolve(&packing.left, &packing.limits);
         point.and_then(|point| build(core, &mut program, point, how, &mut packing, &mut filler))

@@ -49,7 +49,7 @@ impl Effort {
         })
     }
 
-    /// Whether these are all parts and need no more work.
+    /// Whether these parts, which are all there are, need no more work.
     pub(crate) fn is_whole_done(&self, parts: &[Part<'_>]) -> bool {
         let (cost, bound) = Effort::sum(parts.iter());
         self.is_cheap(cost) || Ppm::gap(UsdMicros(cost), micros(bound)) <= self.gap

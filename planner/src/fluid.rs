@@ -118,10 +118,12 @@ impl<'a> Fluid<'a> {
         fluid
     }
 
-    /// Sets up cover and limit rows and the given offers, as if there were no existing nodes.
-    pub(crate) fn of_new_nodes(core: &'a Core, offers: &[usize]) -> Fluid<'a> {
+    /// Sets up cover and limit rows, the offers of `mixes` and those `near`, as if there were no existing nodes.
+    pub(crate) fn of_new_nodes(core: &'a Core, mixes: &[Mix], near: &[u32]) -> Fluid<'a> {
+        let near = near.iter().map(|o| *o as usize);
+        let offers: BTreeSet<usize> = mixes.iter().map(|mix| mix.offer).chain(near).collect();
         let mut fluid = Fluid::bare(core);
-        fluid.activate(offers);
+        fluid.activate(&offers.into_iter().collect::<Vec<_>>());
         fluid
     }
 

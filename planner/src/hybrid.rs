@@ -249,8 +249,8 @@ impl<'a, 'f> Tightener<'a, 'f> {
             let (own, objective) = self.fluid.optimum()?;
             stalled = if objective > least * (1.0 - STALLED_GAIN) { stalled + 1 } else { 0 };
             least = least.min(objective);
-            let alpha = 0.5 * (1.0 - round as f64 / rounds as f64);
-            let new = weave::seeded(core, &own.mix(start, alpha), &own, &near, &self.columns, None);
+            let smoothed = weave::smoothed(&own, start, round, rounds);
+            let new = weave::seeded(core, &smoothed, &own, &near, &self.columns, None);
             if new.is_empty() || stalled >= STALLED_ROUNDS || watch(None) {
                 break;
             }

@@ -1,4 +1,5 @@
-//! Parts with many nodes: plans woven from patterns and the bound that patterns prove, each with the columns of the other.
+//! Parts with many nodes: nodes built again, plans woven from patterns and the bound that patterns prove, each with the columns of the
+//! others.
 
 use crate::certificate::BlockProof;
 use crate::core::{Core, MANY_PODS};
@@ -8,17 +9,19 @@ use crate::engine::Run;
 use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::hybrid::{self, Allowed, Tightener};
 use crate::improve::{Beside, Schedule};
+use crate::master::Column;
 use crate::pack::Guide;
 use crate::pricing::Multipliers;
 use crate::rebuild::Rebuilder;
 use crate::solve::{ITERATIONS_PER_SECOND, MINIMUM_TIME, Part, search};
 use crate::weave::{self, End, Weaver};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Plans woven from patterns are sketched as if these were the time limit, and made with care for the whole of it.
 const SKETCHES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
-/// Iterations for the bound between the second plan and the next: what brings most of the best patterns.
+/// The first plan woven from what was built again, as if this were the time limit: few rounds of columns, but with care.
+const SOON: Duration = Duration::from_millis(100);
+/// Iterations for the bound between the first plans and the next: what brings most of the best patterns.
 const FIRST_ITERATIONS: usize = 12;
 /// Cells of tables per second of time limit: about a sixth of what two cores fill.
 const TABLE_CELLS_PER_SECOND: f64 = 75_000_000.0;
@@ -31,6 +34,12 @@ const SEARCH_FIRST: u64 = 4;
 /// What is left of the time is divided by this for the bound.
 const TIGHTEN_SHARE: u32 = 2;
 
+/// Where nodes hold more pods than this on average, but not so many that nothing is woven, some are built again first. Where they hold two
+/// or three, a sketch of as much time is far better (openb on demand after 1 s: 1.0 for 2.9 %).
+const REBUILD_PODS_PER_NODE: i64 = 8;
+/// Share of the work, out of a hundred, that this has: as much as the first plan woven takes. Its nodes are columns that would take many
+/// rounds to find.
+const REBUILD_FIRST: u64 = 7;
 /// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and fill most of the time limit on
 /// two cores of 2026.
 const REBUILD_WORK: u64 = 5;
@@ -46,12 +55,22 @@ const FRUITLESS_MAX: u32 = 300;
 /// What tells its seeds from those of other searches.
 const REBUILD_SEED: u64 = 0x7e2c_a1d5_0000_0007;
 
-/// Makes better plans where nodes hold many pods: the first plan again in other ways, then nodes of the best one.
-pub(crate) fn improve(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
-    if holds_many(part) && part.packing.left_out() == 0 {
-        dive_again(part, effort, run);
-        rebuild(part, effort, run);
+/// Makes better plans where nodes hold many pods: the first plan again in other ways, then nodes of the best one. Where plans are woven
+/// after that, only for a while; then it returns what was built.
+pub(crate) fn improve(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Vec<Column> {
+    let nodes = &part.packing.nodes;
+    let pods: i64 = nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
+    let hold = |per_node: i64| pods >= MANY_PODS && pods > per_node * nodes.len() as i64;
+    let (most, some) = (hold(hybrid::PODS_PER_NODE_MAX), hold(REBUILD_PODS_PER_NODE));
+    if !some || part.packing.left_out() > 0 {
+        return Vec::new();
     }
+    dive_again(part, effort, run);
+    let rest = if most { 0 } else { effort.work - effort.work / 100 * REBUILD_FIRST };
+    effort.work -= rest;
+    let built = rebuild(part, !most, effort, run);
+    effort.work += rest;
+    built
 }
 
 /// Makes the first plan of a part again in other ways.
@@ -73,16 +92,18 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
     }
 }
 
-/// Builds some nodes of a plan again, and others, and so on. The search goes on beside it.
-fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+/// Builds some nodes of a plan again, and others, and so on. The search goes on beside it. Returns what it built if it is to `keep` that.
+fn rebuild(part: &mut Part<'_>, keep: bool, effort: &mut Effort, run: &mut Run<'_>) -> Vec<Column> {
     let core = part.core;
     // Who goes on from remembered prices wants no linear program.
-    let Some(point) = &part.relaxed.point else { return };
+    let Some(point) = &part.relaxed.point else { return Vec::new() };
     let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-    let near = guide.near.iter().take(REBUILD_OFFERS).map(|o| *o as usize);
-    let offers: BTreeSet<usize> = point.mixes.iter().map(|mix| mix.offer).chain(near).collect();
-    let mut fluid = Fluid::of_new_nodes(core, &offers.into_iter().collect::<Vec<_>>());
+    let near = &guide.near[..guide.near.len().min(REBUILD_OFFERS)];
+    let mut fluid = Fluid::of_new_nodes(core, &point.mixes, near);
     let mut rebuilder = Rebuilder::new(core, &mut fluid, &guide, effort.seed ^ REBUILD_SEED);
+    if keep {
+        rebuilder.keep();
+    }
     let mut beside =
         Beside::new(core, &guide, part.packing.clone(), effort.seed ^ REBUILD_SEED.rotate_left(1));
     let mut left = REBUILD_WORK * effort.work;
@@ -113,20 +134,15 @@ fn rebuild(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
     }
     run.iterations += rebuilder.iterations();
     effort.work = left / REBUILD_WORK;
-}
-
-/// Whether new nodes hold many pods, and many each.
-fn holds_many(part: &Part<'_>) -> bool {
-    let nodes = &part.packing.nodes;
-    let pods: i64 = nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
-    pods >= MANY_PODS && pods > hybrid::PODS_PER_NODE_MAX * nodes.len() as i64
+    rebuilder.into_built()
 }
 
 /// Works on a part until its gap is closed or there is nothing more to do here.
 ///
 /// Plans and bound take turns, the cheapest first, and each starts from the columns of the other: a plan after a few rounds of columns is
-/// soon there for whoever watches or stops early, and the best patterns that the bound is about are what the cheap columns lack.
-pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) {
+/// soon there for whoever watches or stops early, and the best patterns that the bound is about are what the cheap columns lack. Where
+/// nodes were `built` again, their columns are a better beginning than any sketch.
+pub(crate) fn refine(part: &mut Part<'_>, built: Vec<Column>, effort: &mut Effort, run: &mut Run<'_>) {
     let core = part.core;
     let pods = core.pods();
     let few = |bins: usize| pods <= hybrid::PODS_PER_NODE_MAX * bins as i64 && part.relaxed.point.is_some();
@@ -152,16 +168,21 @@ pub(crate) fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>
     let whole = run.time;
     let iterations = (ITERATIONS_PER_SECOND * whole.as_secs_f64()).clamp(20.0, 1e6) as usize;
     let mut source = Some((&mut fluid, (&start, part.proof.bound())));
-    let sketch = |time: Duration| Turn::Weave(time.min(whole), End::Sketch);
-    let turns = [
-        sketch(SKETCHES[0]),
-        sketch(SKETCHES[1]),
+    let sketches = SKETCHES.map(|time| Turn::Weave(time.min(whole), End::Sketch));
+    let first = match (&mut large.weaver, built.is_empty()) {
+        (Some(weaver), false) => {
+            weaver.add(built.into_iter());
+            vec![Turn::Weave(SOON.min(whole), End::Careful)]
+        }
+        _ => Vec::from(sketches),
+    };
+    let then = [
         Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
         Turn::Weave(whole, End::Careful),
         Turn::Tighten(iterations),
         Turn::WeaveAgain,
     ];
-    for turn in turns {
+    for turn in first.into_iter().chain(then) {
         if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
             break;
         }
@@ -240,7 +261,7 @@ impl<'a, 'f> Large<'a, 'f> {
         let cells = (TABLE_CELLS_PER_SECOND * run.time.as_secs_f64()) as u64;
         let rounds = match &self.weaver {
             Some(_) => 0,
-            None => weave::rounds(core, core.offers.len(), run.time / 2) as usize,
+            None => weave::rounds(core, core.offers.len(), run.time / 2),
         };
         // On a machine so busy that the clock decides, the plan and the search need most of the time.
         let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / TIGHTEN_SHARE;

@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_circles_is_solved_with_perturbation() {
+    fn what_goes_in_circles_is_solved_once_more() {
         let mut program = Program::new();
         program.add_rows(&[(4.0, INFINITY), (2.0, INFINITY)]);
         let mut columns = Columns::default();

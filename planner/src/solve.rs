@@ -245,7 +245,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     if done(part, effort) {
         return Stop::GapReached;
     }
-    large::improve(part, effort, run);
+    let built = large::improve(part, effort, run);
     if done(part, effort) {
         return Stop::GapReached;
     }
@@ -283,7 +283,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
         effort.work += whole - whole / 10 * SETTLE_SHARE;
     }
     if !is_small && !done(part, effort) {
-        large::refine(part, effort, run);
+        large::refine(part, built, effort, run);
     }
     if part.exact || done(part, effort) {
         return if done(part, effort) { Stop::GapReached } else { Stop::WorkDone };

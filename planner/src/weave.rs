@@ -33,7 +33,7 @@ const STALLED_GAIN: f64 = 2e-4;
 const OFFERS: usize = 12;
 /// Branches per search. Fewer find patterns so much worse that twice as many rounds do not make up for it.
 const BRANCHES: usize = 400;
-/// Share of the fluid optimum's multipliers in the first round's, less and less later: the duals of few columns swing.
+/// Share of the fluid optimum's multipliers in those of the first round: the duals of few columns swing.
 const SMOOTHING: f64 = 0.3;
 /// A pattern may be worth this share less than its price where it is searched for; what counts is its worth at the program's duals.
 const SLACK: f64 = 0.01;
@@ -43,9 +43,14 @@ const PER_GROUP: usize = 2;
 const PER_ROUND: usize = 300;
 
 /// Rounds of columns in so much time.
-pub(crate) fn rounds(core: &Core, near: usize, time: Duration) -> f64 {
+pub(crate) fn rounds(core: &Core, near: usize, time: Duration) -> usize {
     let searches = core.demand.len() * near.min(OFFERS);
-    (SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64).clamp(ROUNDS_MIN, ROUNDS_MAX)
+    (SEARCHES_PER_SECOND * time.as_secs_f64() / searches.max(1) as f64).clamp(ROUNDS_MIN, ROUNDS_MAX) as usize
+}
+
+/// Multipliers of one of so many rounds: the program's `own`, and less and less of the `start`.
+pub(crate) fn smoothed(own: &Multipliers, start: &Multipliers, round: usize, rounds: usize) -> Multipliers {
+    own.mix(start, SMOOTHING * (1.0 - round as f64 / rounds as f64))
 }
 
 /// The columns of a packing.
@@ -106,8 +111,8 @@ impl<'a> Weaver<'a> {
     }
 
     /// A plan along the columns and along those that improve on them, as many rounds in all as fit `time`. Columns are looked for until
-    /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`. A sketch takes a fifth of the
-    /// time for what is not nearly a whole column, and wastes a little.
+    /// `late`, or until the program is worth hardly more than `bound`, and the plan is cut short by `stop`. A sketch is soon
+    /// done and wastes a little.
     pub(crate) fn weave(
         &mut self,
         bound: f64,
@@ -115,7 +120,7 @@ impl<'a> Weaver<'a> {
         (late, stop): (&dyn Fn() -> bool, &dyn Fn() -> bool),
     ) -> Result<Packing, Fault> {
         let core = self.core;
-        let rounds = rounds(core, self.guide.near.len(), time) as usize;
+        let rounds = rounds(core, self.guide.near.len(), time);
         if let Some(basis) = self.basis.take() {
             self.master.renew(&basis);
         }
@@ -129,9 +134,8 @@ impl<'a> Weaver<'a> {
             if objective <= bound * (1.0 + NEAR_ENOUGH) || stalled > STALLED_ROUNDS || late() {
                 break;
             }
-            let alpha = SMOOTHING * (1.0 - round as f64 / rounds as f64);
-            let mut new =
-                seeded(core, &own.mix(&self.start, alpha), &own, &self.guide.near, &self.known, None);
+            let smoothed = smoothed(&own, &self.start, round, rounds);
+            let mut new = seeded(core, &smoothed, &own, &self.guide.near, &self.known, None);
             if new.is_empty() {
                 new = seeded(core, &own, &own, &self.guide.near, &self.known, None);
             }

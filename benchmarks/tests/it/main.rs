@@ -21,4 +21,5 @@ mod reviewed;
 mod roadef;
 mod snapshots;
 mod starting;
+mod targets;
 mod warm;
