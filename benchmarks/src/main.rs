@@ -472,7 +472,6 @@ fn load_average() -> String {
 /// Measures the targets; prints the table, and writes it with the figure if a folder is named.
 fn measure_targets(arguments: &TargetArguments) -> Result<()> {
     let TargetArguments { names, seeds, threads, out } = arguments;
-    // Before half an hour of measurements, not after.
     if let Some(out) = out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     }

@@ -15,9 +15,11 @@ use crate::solve::ITERATION_WORK;
 use crate::weave;
 use stowage_models::random::Random;
 
-/// Nodes drawn to be taken apart: at least so many, and up to so many more. Who is drawn twice counts once.
-const TAKEN_MIN: usize = 4;
-const TAKEN_SPREAD: usize = 20;
+/// Nodes drawn to be taken apart: at least so many, and up to so many more. Who is drawn twice counts once. Where a node holds fewer pods
+/// on average than [`PODS_PER_NODE`], there are as many more of them: a few small nodes are as good as they can be together.
+const TAKEN_MIN: f64 = 4.0;
+const TAKEN_SPREAD: f64 = 20.0;
+const PODS_PER_NODE: f64 = 40.0;
 /// Share of them that is drawn by what they waste; the others are drawn evenly.
 const BY_LOSS: f64 = 0.6;
 /// Ways to pack what is left after whole nodes; the cheapest is kept.
@@ -123,8 +125,11 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         let n = packing.nodes.len();
         let mut losses: Vec<f64> =
             packing.nodes.iter().map(|node| loss(self.core, self.guide, node)).collect();
+        let pods: i64 = packing.nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
+        let times = (PODS_PER_NODE * n as f64 / pods.max(1) as f64).max(1.0);
+        let spread = self.random.index((TAKEN_SPREAD * times) as usize);
         let mut chosen = vec![false; n];
-        for _ in 0..(TAKEN_MIN + self.random.index(TAKEN_SPREAD)).min(n) {
+        for _ in 0..((TAKEN_MIN * times) as usize + spread).min(n) {
             let k = if unit(&mut self.random) < BY_LOSS {
                 draw_by_loss(&losses, &mut self.random)
             } else {

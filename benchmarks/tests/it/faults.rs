@@ -111,11 +111,12 @@ fn programs_in_circles_are_solved_all_the_same() {
 }
 
 /// Fifty runs while the machine is busy with other things, on one to three threads: the same bytes. Ten of a plan whose nodes are built
-/// again.
+/// again, four of one that is woven after that.
 #[test]
 fn a_busy_machine_changes_no_byte() {
     same_bytes_when_busy("mixed-1k", Policy::default().gap, 50);
     same_bytes_when_busy("mixed-5k", OUT_OF_REACH, 10);
+    same_bytes_when_busy("upto-16", OUT_OF_REACH, 4);
 }
 
 fn same_bytes_when_busy(name: &str, gap: Ppm, runs: usize) {
