@@ -42,6 +42,15 @@ impl Effort {
         }
     }
 
+    /// Does something with so much of the work at most; what it leaves and the rest remain.
+    pub(crate) fn within<T>(&mut self, most: u64, what: impl FnOnce(&mut Effort) -> T) -> T {
+        let rest = self.work.saturating_sub(most);
+        self.work -= rest;
+        let outcome = what(self);
+        self.work += rest;
+        outcome
+    }
+
     /// Cost in micro-dollars and bound in dollars per hour of these parts together.
     pub(crate) fn sum<'p, 'b: 'p>(parts: impl Iterator<Item = &'p Part<'b>>) -> (i64, f64) {
         parts.fold((0, 0.0), |(cost, bound), part| {

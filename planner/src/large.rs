@@ -37,8 +37,8 @@ const TIGHTEN_SHARE: u32 = 2;
 /// Where nodes hold more pods than this on average, but not so many that nothing is woven, some are built again first. Where they hold two
 /// or three, a sketch of as much time is far better (openb on demand after 1 s: 1.0 for 2.9 %).
 const REBUILD_PODS_PER_NODE: i64 = 8;
-/// Share of the work, out of a hundred, that this has: as much as the first plan woven takes. Its nodes are columns that would take many
-/// rounds to find.
+/// Share of the work, out of a hundred, that this has. Its nodes are columns that would take many rounds to find; more of them make the
+/// plans woven after it hardly better, and later.
 const REBUILD_FIRST: u64 = 7;
 /// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and fill most of the time limit on
 /// two cores of 2026.
@@ -58,19 +58,18 @@ const REBUILD_SEED: u64 = 0x7e2c_a1d5_0000_0007;
 /// Makes better plans where nodes hold many pods: the first plan again in other ways, then nodes of the best one. Where plans are woven
 /// after that, only for a while; then it returns what was built.
 pub(crate) fn improve(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Vec<Column> {
-    let nodes = &part.packing.nodes;
-    let pods: i64 = nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
-    let hold = |per_node: i64| pods >= MANY_PODS && pods > per_node * nodes.len() as i64;
-    let (most, some) = (hold(hybrid::PODS_PER_NODE_MAX), hold(REBUILD_PODS_PER_NODE));
-    if !some || part.packing.left_out() > 0 {
+    let (pods, nodes) = (part.packing.launched(), part.packing.nodes.len() as i64);
+    if pods < MANY_PODS || pods <= REBUILD_PODS_PER_NODE * nodes || part.packing.left_out() > 0 {
         return Vec::new();
     }
     dive_again(part, effort, run);
-    let rest = if most { 0 } else { effort.work - effort.work / 100 * REBUILD_FIRST };
-    effort.work -= rest;
-    let built = rebuild(part, !most, effort, run);
-    effort.work += rest;
-    built
+    if pods > hybrid::PODS_PER_NODE_MAX * nodes {
+        return rebuild(part, false, effort, run);
+    }
+    // Nothing is woven beside existing nodes.
+    let keep = part.core.spares.is_empty();
+    let first = effort.work / 100 * REBUILD_FIRST;
+    effort.within(first, |effort| rebuild(part, keep, effort, run))
 }
 
 /// Makes the first plan of a part again in other ways.
@@ -151,10 +150,8 @@ pub(crate) fn refine(part: &mut Part<'_>, built: Vec<Column>, effort: &mut Effor
     if !tightens && part.relaxed.point.as_ref().is_some_and(|point| small_share(core, point) >= SMALL_SHARE) {
         tightens = true;
         let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-        let rest = effort.work - effort.work / 10 * SEARCH_FIRST;
-        effort.work -= rest;
-        search(part, &guide, Schedule::default(), effort, run);
-        effort.work += rest;
+        let first = effort.work / 10 * SEARCH_FIRST;
+        effort.within(first, |effort| search(part, &guide, Schedule::default(), effort, run));
     }
     let (start, list) = (part.relaxed.multipliers.clone(), part.relaxed.list.clone());
     let Some(mut fluid) = part.relaxed.fluid.take() else { return };
@@ -168,14 +165,13 @@ pub(crate) fn refine(part: &mut Part<'_>, built: Vec<Column>, effort: &mut Effor
     let whole = run.time;
     let iterations = (ITERATIONS_PER_SECOND * whole.as_secs_f64()).clamp(20.0, 1e6) as usize;
     let mut source = Some((&mut fluid, (&start, part.proof.bound())));
-    let sketches = SKETCHES.map(|time| Turn::Weave(time.min(whole), End::Sketch));
-    let first = match (&mut large.weaver, built.is_empty()) {
-        (Some(weaver), false) => {
-            weaver.add(built.into_iter());
-            vec![Turn::Weave(SOON.min(whole), End::Careful)]
-        }
-        _ => Vec::from(sketches),
+    let first = match built.is_empty() {
+        true => Vec::from(SKETCHES.map(|time| Turn::Weave(time.min(whole), End::Sketch))),
+        false => vec![Turn::Weave(SOON.min(whole), End::Careful)],
     };
+    if let Some(weaver) = &mut large.weaver {
+        weaver.add(built.into_iter());
+    }
     let then = [
         Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
         Turn::Weave(whole, End::Careful),

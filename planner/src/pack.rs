@@ -73,6 +73,11 @@ impl Packing {
         self.left.iter().sum()
     }
 
+    /// Pods on new nodes.
+    pub(crate) fn launched(&self) -> i64 {
+        self.nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum()
+    }
+
     /// Adds a node; its pods leave `left`, its usage the limits.
     pub(crate) fn push(&mut self, core: &Core, node: PackedNode) {
         for (g, count) in &node.pattern {

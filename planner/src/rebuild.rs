@@ -6,6 +6,7 @@
 use crate::core::Core;
 use crate::dive::{SIZE_BIASES, build};
 use crate::fluid::Fluid;
+use crate::hybrid::PODS_PER_NODE_MAX;
 use crate::lp::Fault;
 use crate::master::Column;
 use crate::pack::{Filler, Guide, Packing, complete_within};
@@ -15,11 +16,10 @@ use crate::solve::ITERATION_WORK;
 use crate::weave;
 use stowage_models::random::Random;
 
-/// Nodes drawn to be taken apart: at least so many, and up to so many more. Who is drawn twice counts once. Where a node holds fewer pods
-/// on average than [`PODS_PER_NODE`], there are as many more of them: a few small nodes are as good as they can be together.
-const TAKEN_MIN: f64 = 4.0;
-const TAKEN_SPREAD: f64 = 20.0;
-const PODS_PER_NODE: f64 = 40.0;
+/// Nodes drawn to be taken apart: at least so many, and up to so many more. Who is drawn twice counts once. Where nodes hold fewer pods than
+/// [`PODS_PER_NODE_MAX`] there are as many times more, because so few pods leave little to choose.
+const TAKEN_MIN: i64 = 4;
+const TAKEN_SPREAD: i64 = 20;
 /// Share of them that is drawn by what they waste; the others are drawn evenly.
 const BY_LOSS: f64 = 0.6;
 /// Ways to pack what is left after whole nodes; the cheapest is kept.
@@ -125,11 +125,10 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
         let n = packing.nodes.len();
         let mut losses: Vec<f64> =
             packing.nodes.iter().map(|node| loss(self.core, self.guide, node)).collect();
-        let pods: i64 = packing.nodes.iter().flat_map(|node| &node.pattern).map(|(_, count)| count).sum();
-        let times = (PODS_PER_NODE * n as f64 / pods.max(1) as f64).max(1.0);
-        let spread = self.random.index((TAKEN_SPREAD * times) as usize);
+        let pods = packing.launched();
+        let taken = |nodes: i64| (nodes * pods.max(PODS_PER_NODE_MAX * n as i64) / pods.max(1)) as usize;
         let mut chosen = vec![false; n];
-        for _ in 0..((TAKEN_MIN * times) as usize + spread).min(n) {
+        for _ in 0..(taken(TAKEN_MIN) + self.random.index(taken(TAKEN_SPREAD))).min(n) {
             let k = if unit(&mut self.random) < BY_LOSS {
                 draw_by_loss(&losses, &mut self.random)
             } else {

@@ -117,11 +117,8 @@ pub(crate) fn blocks<'b>(
         effort.others =
             Effort::sum(parts.iter().enumerate().filter(|(other, _)| *other != k).map(|(_, p)| p));
         // Each part has its share of the work by what there may be to gain; what it does not use is for those after it.
-        let (work, share) = (effort.work, share(&parts, &order[position..]));
-        effort.work = (work as f64 * share) as u64;
-        let spared = work - effort.work;
-        let reason = refine(&mut parts[k], &mut effort, run);
-        effort.work += spared;
+        let most = (effort.work as f64 * share(&parts, &order[position..])) as u64;
+        let reason = effort.within(most, |effort| refine(&mut parts[k], effort, run));
         if reason != Stop::GapReached {
             stop = reason;
         }
@@ -263,9 +260,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
                 false if has_patterns(core, effort) => (FIRST_WORK.min(whole), Schedule::descent()),
                 false => (whole, Schedule::descent()),
             };
-            effort.work = first;
-            search(part, &guide, schedule, effort, run);
-            effort.work += whole - first;
+            effort.within(first, |effort| search(part, &guide, schedule, effort, run));
         }
         if !done(part, effort) {
             branch(part, effort, run);
@@ -277,10 +272,8 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     }
     if !is_small && effort.consolidates {
         let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
-        let whole = effort.work;
-        effort.work = whole / 10 * SETTLE_SHARE;
-        search(part, &guide, Schedule::default(), effort, run);
-        effort.work += whole - whole / 10 * SETTLE_SHARE;
+        let first = effort.work / 10 * SETTLE_SHARE;
+        effort.within(first, |effort| search(part, &guide, Schedule::default(), effort, run));
     }
     if !is_small && !done(part, effort) {
         large::refine(part, built, effort, run);
