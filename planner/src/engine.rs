@@ -29,12 +29,18 @@ pub(crate) struct Found {
     pub(crate) stop: Stop,
 }
 
+/// Writing a plan takes some such part of the time that preparing the problem took: both go by pods and nodes (200 pods beside 10,000
+/// that run: 3 of 8 ms; 10,000 pods: 11 of 24 ms).
+const WRITING_PART: u32 = 2;
+
 /// Runs, watched and limited.
 pub(crate) struct Run<'a> {
     /// What the caller allows.
     pub(crate) limits: &'a Limits,
     /// Time it may take, at most what the limits say.
     pub(crate) time: Duration,
+    /// How much of it is for the document and its digest.
+    writing: Duration,
     started: Duration,
     /// Everything observed so far.
     pub(crate) timeline: Vec<Moment>,
@@ -58,6 +64,7 @@ impl<'a> Run<'a> {
         Run {
             limits,
             time: limits.time,
+            writing: Duration::ZERO,
             started,
             timeline: Vec::new(),
             observer,
@@ -74,6 +81,16 @@ impl<'a> Run<'a> {
         (self.limits.clock)().saturating_sub(self.started)
     }
 
+    /// The problem is prepared: what is to be found has to be written in time, too.
+    pub(crate) fn prepared(&mut self) {
+        self.writing = self.elapsed() / WRITING_PART;
+    }
+
+    /// Time left to search.
+    fn left(&self) -> Duration {
+        self.time.saturating_sub(self.elapsed() + self.writing)
+    }
+
     /// Seconds that the solver may take by its own clock, which is the wall's: no end to them where the run's clock stands still, or a
     /// busy machine would give another plan.
     pub(crate) fn solver_seconds(&self, seconds: f64) -> f64 {
@@ -82,7 +99,7 @@ impl<'a> Run<'a> {
 
     /// Seconds that the solver may take before the time is up, and at least so much even then.
     pub(crate) fn solver_left(&self, least: Duration) -> f64 {
-        self.solver_seconds(self.time.saturating_sub(self.elapsed()).max(least).as_secs_f64())
+        self.solver_seconds(self.left().max(least).as_secs_f64())
     }
 
     /// Tells the observer of an improvement, in the figures of the whole plan.
@@ -103,7 +120,7 @@ impl<'a> Run<'a> {
             self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
         if cancelled {
             Some(Stop::Cancelled)
-        } else if self.elapsed() >= self.time {
+        } else if self.left().is_zero() {
             Some(Stop::TimeLimit)
         } else {
             None
@@ -336,4 +353,35 @@ fn bound_only(problem: &Problem<'_>, core: &Core, run: &mut Run<'_>) -> (Certifi
     let blocks = blocks::split(core, false);
     let solved = solve::bounds(core, &blocks, run);
     certify(problem, core, &solved.proofs(&blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Run;
+    use crate::{Limits, Stop};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_long_to_prepare_has_time_to_be_written() {
+        let now = Arc::new(AtomicU64::new(0));
+        let watch = now.clone();
+        let limits = Limits {
+            time: Duration::from_millis(20),
+            threads: 1,
+            clock: Arc::new(move || Duration::from_millis(watch.load(Ordering::Relaxed))),
+            cancel: None,
+        };
+        let mut observer = |_: &crate::Moment| {};
+        let mut run = Run::new(&limits, &mut observer);
+        now.store(8, Ordering::Relaxed);
+        run.prepared();
+        now.store(15, Ordering::Relaxed);
+        assert_eq!(run.stopped(), None);
+        assert_eq!(run.solver_left(Duration::ZERO), 0.001);
+        now.store(16, Ordering::Relaxed);
+        assert_eq!(run.stopped(), Some(Stop::TimeLimit));
+        assert_eq!(run.solver_left(Duration::from_millis(3)), 0.003);
+    }
 }

@@ -7,9 +7,10 @@ use crate::problem::{ExistingBin, Limit, Problem, usable};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use stowage_models::labels;
-use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, Taint};
+use stowage_models::objects::{DaemonSet, Node, NodePool, Pod, PodSpec, Taint};
 use stowage_models::plan::STOCK;
 use stowage_models::quantity::Resources;
+use stowage_models::shared::Shared;
 use stowage_models::snapshot::Snapshot;
 
 /// Whether a DaemonSet puts a pod on a node with these labels and taints.
@@ -59,11 +60,17 @@ fn is_destination(snapshot: &Snapshot, node: &Node) -> bool {
 /// Sum of the requests of pods on each node that have not ended, by node name.
 pub(crate) fn running_requests(snapshot: &Snapshot) -> BTreeMap<String, Resources> {
     let mut running: BTreeMap<&str, Resources> = BTreeMap::new();
+    // Pods are sorted by name, so those of a Deployment, which share a spec, follow each other.
+    let mut last: Option<(&Shared<PodSpec>, Resources)> = None;
     for pod in &snapshot.pods {
         if let Some(node) = pod.seat()
             && !pod.is_terminal()
         {
-            running.entry(node).or_default().add(&effective_request(&pod.spec));
+            let (_, request) = match last.take().filter(|(spec, _)| spec.is_same(&pod.spec)) {
+                Some(known) => last.insert(known),
+                None => last.insert((&pod.spec, effective_request(&pod.spec))),
+            };
+            running.entry(node).or_default().add(request);
         }
     }
     running.into_iter().map(|(node, sum)| (node.to_owned(), sum)).collect()

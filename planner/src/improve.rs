@@ -7,6 +7,8 @@ use crate::search::{HALVES_MIN, Search};
 
 /// Work between two looks at the clock and the gap: some ten milliseconds.
 const WORK_PER_SLICE: u64 = 2_000_000;
+/// How often somebody looks within a search whose work is little.
+const LOOKS_MIN: u64 = 16;
 /// A descent that finds nothing for this much work per node has seen what its neighbourhoods hold.
 const STALL_WORK_PER_NODE: u64 = 150_000;
 /// What tells the seeds of two searches apart.
@@ -32,6 +34,8 @@ pub(crate) struct Schedule {
     only_descent: bool,
     /// Work of a cycle per node, if not the usual.
     per_node: Option<u64>,
+    /// Work between two looks at the clock and the gap, if not the usual.
+    slice: Option<u64>,
 }
 
 /// Heat at the start of a cycle: a round may lose two per mille of what it takes apart.
@@ -49,6 +53,11 @@ impl Schedule {
     fn cycles(nodes: u64) -> Schedule {
         let per_node = Some(BESIDE_WORK_PER_NODE);
         Schedule { cycle: BESIDE_WORK_PER_NODE * nodes, per_node, ..Schedule::default() }
+    }
+
+    /// Looks at the clock and the gap some times within this much work.
+    pub(crate) fn looking_within(work: u64) -> Schedule {
+        Schedule { slice: Some(WORK_PER_SLICE.min(work / LOOKS_MIN)), ..Schedule::default() }
     }
 
     fn heat(&self) -> f64 {
@@ -94,7 +103,7 @@ pub(crate) fn improve(
     let twice = start.nodes.len() < HALVES_MIN;
     let mut search = Search::new(core, guide, start.clone(), seed);
     let mut other = twice.then(|| Search::new(core, guide, start, seed ^ OTHER_SEED));
-    let slice = WORK_PER_SLICE.min(budget.max(1));
+    let slice = schedule.slice.unwrap_or(WORK_PER_SLICE).min(budget).max(1);
     let mut better = false;
     let mut best = search.best_cost();
     let stop = loop {

@@ -11,6 +11,7 @@ use crate::matching::{effective_request, selects, selects_any, tolerates_all};
 use crate::open::{ANY_WORD, Asked};
 use crate::problem::{Bits, Problem, usable, vector};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use stowage_models::catalog::{InstanceType, Price};
 use stowage_models::labels;
 use stowage_models::objects::{Ec2NodeClass, NodePool, PodSpec};
@@ -185,8 +186,8 @@ impl Classes {
     }
 }
 
-/// Values of the keys in use -> signature and the requests of the DaemonSets that match.
-type Memo = BTreeMap<Vec<Option<String>>, (u32, Vec<i64>)>;
+/// Values of the keys in use, as [`write_value`] writes them -> signature and the requests of the DaemonSets that match.
+type Memo = BTreeMap<String, (u32, Vec<i64>)>;
 
 struct Enumerator<'p, 'a> {
     problem: &'p Problem<'a>,
@@ -202,6 +203,18 @@ struct Enumerator<'p, 'a> {
     classes: Classes,
     signatures: Vec<Signature>,
     no_class: Ec2NodeClass,
+    /// Room to write the values of an offering.
+    text: String,
+}
+
+/// Writes the value of a label so that no two sequences of values read alike.
+fn write_value(value: Option<&str>, text: &mut String) {
+    match value {
+        Some(value) => {
+            let _ = write!(text, "{}:{value}", value.len());
+        }
+        None => text.push('-'),
+    }
 }
 
 fn expressions(spec: &PodSpec) -> impl Iterator<Item = &Requirement> {
@@ -265,6 +278,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             classes: Classes::default(),
             signatures: Vec::new(),
             no_class: Ec2NodeClass::default(),
+            text: String::new(),
         }
     }
 
@@ -289,6 +303,8 @@ impl<'p, 'a> Enumerator<'p, 'a> {
             if !quick_accepts(pool, type_labels) {
                 continue;
             }
+            let is_open = |one: &&Requirement| !type_labels.contains_key(&one.key);
+            let open: Vec<&Requirement> = pool.requirements.iter().filter(is_open).collect();
             let allocatable = instance_type.allocatable(&self.problem.snapshot.settings, &class);
             let allocatable = overlays.applied(allocatable, pool, instance_type);
             let usable = self.usable(&allocatable, instance_type);
@@ -320,11 +336,7 @@ impl<'p, 'a> Enumerator<'p, 'a> {
                         let label = |key: &str| {
                             if key == labels::INITIALIZED { Some("true") } else { layers.get(key) }
                         };
-                        if !pool
-                            .requirements
-                            .iter()
-                            .all(|requirement| requirement.accepts(label(&requirement.key)))
-                        {
+                        if !open.iter().all(|requirement| requirement.accepts(label(&requirement.key))) {
                             continue;
                         }
                         let price = if repriced { overlays.price(label, price) } else { price };
@@ -402,8 +414,9 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         label: &impl Fn(&str) -> Option<&'b str>,
         memo: &mut Memo,
     ) -> (u32, Vec<i64>) {
-        let key: Vec<Option<String>> = self.keys.iter().map(|key| label(key).map(str::to_owned)).collect();
-        if let Some(known) = memo.get(&key) {
+        self.text.clear();
+        self.keys.iter().for_each(|key| write_value(label(key), &mut self.text));
+        if let Some(known) = memo.get(&self.text) {
             return known.clone();
         }
         let constraints = &self.problem.constraints;
@@ -429,9 +442,10 @@ impl<'p, 'a> Enumerator<'p, 'a> {
         let class = self.classes.number(set);
         let number = u32::try_from(self.signatures.len()).expect("signatures fit 32 bits");
         let pool = u32::try_from(index).expect("pools fit 32 bits");
-        self.signatures.push(Signature { pool, values: key.clone(), class });
+        let values = self.keys.iter().map(|key| label(key).map(str::to_owned)).collect();
+        self.signatures.push(Signature { pool, values, class });
         let value = (number, daemons);
-        memo.insert(key, value.clone());
+        memo.insert(self.text.clone(), value.clone());
         value
     }
 

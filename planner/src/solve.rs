@@ -289,7 +289,7 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
         BlockProof::Flat(multipliers, list) => Some(Guide::new(core, multipliers, list)),
     };
     match guide {
-        Some(guide) => search(part, &guide, Schedule::default(), effort, run),
+        Some(guide) => search(part, &guide, Schedule::looking_within(effort.work), effort, run),
         None => Stop::WorkDone,
     }
 }
