@@ -76,8 +76,9 @@ use stowage_models::units::{Ppm, UsdMicros};
 /// How long a run may take, on what, and who may stop it. Limits never change what is *valid*, only how good it gets.
 #[derive(Clone)]
 pub struct Limits {
-    /// Wall-clock budget, writing the plan included as far as that can be foreseen. The search counts work, sized so that it normally ends well before this; the clock is the
-    /// safety stop (and then the only thing that can make two runs differ, which the report says).
+    /// Wall-clock budget, writing the plan included as far as that can be foreseen. The search counts work, sized so that
+    /// it normally ends well before this; the clock is the safety stop (and then the only thing that can make two runs
+    /// differ, which the report says).
     pub time: Duration,
     /// Threads for pricing and search. The plan does not depend on it.
     pub threads: usize,
