@@ -205,9 +205,13 @@ fn remembered<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> O
     if packing.left_out() > 0 {
         return None;
     }
-    let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32);
-    let schedule = Schedule::descent();
-    improve(core, &guide, &mut packing, seed, REMEMBERED_WORK, schedule, &mut |_, _| run.stopped());
+    let hurry = run.limits.time <= PROGRAM_TIME;
+    // In a hurry these prices have to do, so what is searched may as well be searched later, by the clock.
+    if !hurry {
+        let seed = problem.snapshot.seed ^ problem.policy.seed.rotate_left(32);
+        let schedule = Schedule::descent();
+        improve(core, &guide, &mut packing, seed, REMEMBERED_WORK, schedule, &mut |_, _| run.stopped());
+    }
     // Who found room on existing nodes entirely would have found it without any multiplier (complementary slackness).
     let mut launched = vec![false; core.demand.len()];
     packing.nodes.iter().flat_map(|node| &node.pattern).for_each(|(g, _)| launched[*g as usize] = true);
@@ -219,7 +223,7 @@ fn remembered<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> O
     let priced = [(price_all(core, &multipliers), multipliers), (list, whole)];
     let (list, multipliers) = priced.into_iter().max_by(|a, b| a.0.bound.total_cmp(&b.0.bound))?;
     let near = Ppm::gap(cost, micros(list.bound)) <= problem.policy.gap;
-    if !near && run.limits.time > PROGRAM_TIME {
+    if !near && !hurry {
         return None;
     }
     run.note("remembered", Some(cost.0), list.bound);
@@ -248,6 +252,8 @@ fn refine(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_>) -> Stop {
     }
     let is_small = part.packing.nodes.len() <= BRANCH_NODES_MAX && part.relaxed.point.is_some();
     if is_small {
+        // Branching has a program of its own; for 10,000 pods either is megabytes.
+        part.relaxed.fluid = None;
         if let Some(exact) = tiny::solve(core) {
             (part.packing, part.exact) = (exact, true);
             effort.note("exact", part.packing.cost(core), part.proof.bound(), run);
