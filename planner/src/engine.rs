@@ -39,7 +39,7 @@ pub(crate) struct Run<'a> {
     pub(crate) limits: &'a Limits,
     /// Time it may take, at most what the limits say.
     pub(crate) time: Duration,
-    /// How much of it is for the document and its digest.
+    /// How much of it is for what comes after the search: certificate, document, digest.
     writing: Duration,
     started: Duration,
     /// Everything observed so far.
