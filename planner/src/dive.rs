@@ -12,6 +12,7 @@ use crate::pack::{
     ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
     times,
 };
+use crate::pricing::PriceList;
 
 /// Rounds at most. Each places most of what is left, so the rest is a few nodes after three or four.
 const ROUNDS_MAX: usize = 12;
@@ -25,8 +26,8 @@ pub(crate) const SIZE_BIASES: [f64; 4] = [0.0, 0.5, 2.0, 0.1];
 /// solver leaves more to pack by value per price.
 pub(crate) fn dive(
     core: &Core,
-    fluid: &mut Fluid<'_>,
-    first: &FluidPoint,
+    fluid: &Fluid<'_>,
+    (first, list): (&FluidPoint, &PriceList),
     guide: &Guide,
     size_bias: f64,
 ) -> (Packing, Result<(), Fault>) {
@@ -34,11 +35,14 @@ pub(crate) fn dive(
     let mut filler = Filler::default();
     fill_spares(core, guide, &mut packing, &mut filler);
     let how = (guide, size_bias);
+    let prices = (&first.multipliers, list);
     let built = if core.spares.is_empty() {
-        build(core, fluid, first.clone(), how, &mut packing, &mut filler)
+        let mut program = fluid.narrowed(prices);
+        program.set_time_limit(fluid.time_limit());
+        build(core, &mut program, first.clone(), how, &mut packing, &mut filler)
     } else {
         // What was on existing nodes is full now: a program that still counts on them would build too little.
-        let mut program = Fluid::of_new_nodes(core, &first.mixes, &guide.near);
+        let mut program = Fluid::of_new_nodes(core, &first.mixes, &guide.near, prices);
         program.set_time_limit(fluid.time_limit());
         let point = program.resolve(&packing.left, &packing.limits);
         point.and_then(|point| build(core, &mut program, point, how, &mut packing, &mut filler))

@@ -82,7 +82,7 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
             break;
         }
         fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
-        let (packing, built) = dive(core, fluid, point, &guide, size_bias);
+        let (packing, built) = dive(core, fluid, (point, &part.relaxed.list), &guide, size_bias);
         run.faults.extend(built.err().map(|fault| format!("another plan: {fault}")));
         if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) {
             part.packing = packing;
@@ -98,7 +98,7 @@ fn rebuild(part: &mut Part<'_>, keep: bool, effort: &mut Effort, run: &mut Run<'
     let Some(point) = &part.relaxed.point else { return Vec::new() };
     let guide = Guide::new(core, &part.relaxed.multipliers, &part.relaxed.list);
     let near = &guide.near[..guide.near.len().min(REBUILD_OFFERS)];
-    let mut fluid = Fluid::of_new_nodes(core, &point.mixes, near);
+    let mut fluid = Fluid::of_new_nodes(core, &point.mixes, near, (&point.multipliers, &part.relaxed.list));
     let mut rebuilder = Rebuilder::new(core, &mut fluid, &guide, effort.seed ^ REBUILD_SEED);
     if keep {
         rebuilder.keep();

@@ -70,6 +70,55 @@ pub(crate) struct Basis {
     rows: Vec<i32>,
 }
 
+/// Where a column or row stands in a basis, by HiGHS's numbers (`HighsBasisStatus`).
+#[derive(Clone, Copy)]
+pub(crate) enum Stands {
+    /// Nonbasic at the lower bound.
+    Lower = 0,
+    /// Basic.
+    Basic = 1,
+    /// Nonbasic at the upper bound.
+    Upper = 2,
+}
+
+impl Basis {
+    /// All columns at their lower bounds, all rows slack.
+    pub(crate) fn slack(program: &Program) -> Basis {
+        Basis {
+            columns: vec![Stands::Lower as i32; program.columns],
+            rows: vec![Stands::Basic as i32; program.rows],
+        }
+    }
+
+    /// Says where a column stands.
+    pub(crate) fn set_column(&mut self, column: usize, stands: Stands) {
+        self.columns[column] = stands as i32;
+    }
+
+    /// Says where a row stands.
+    pub(crate) fn set_row(&mut self, row: usize, stands: Stands) {
+        self.rows[row] = stands as i32;
+    }
+
+    /// Whether a column is basic.
+    pub(crate) fn is_basic_column(&self, column: usize) -> bool {
+        self.columns[column] == Stands::Basic as i32
+    }
+
+    /// Whether a row is basic: slack, but for degeneracy.
+    pub(crate) fn is_basic_row(&self, row: usize) -> bool {
+        self.rows[row] == Stands::Basic as i32
+    }
+
+    /// Where these columns and rows stand: the basis of a program that has only them, in this order.
+    pub(crate) fn of(&self, columns: &[usize], rows: &[usize]) -> Basis {
+        Basis {
+            columns: columns.iter().map(|column| self.columns[*column]).collect(),
+            rows: rows.iter().map(|row| self.rows[*row]).collect(),
+        }
+    }
+}
+
 /// A linear (or small integer) program inside HiGHS.
 pub(crate) struct Program {
     raw: *mut c_void,

@@ -70,7 +70,7 @@ impl<'a, 'f> Rebuilder<'a, 'f> {
 
     /// Work since the start: that of filling, and what its iterations count for.
     pub(crate) fn work(&self) -> u64 {
-        self.filler.work + self.iterations() * ITERATION_WORK * self.core.demand.len() as u64
+        self.filler.work + self.iterations() * (ITERATION_WORK * self.core.demand.len() as u64 / 2)
     }
 
     /// Builds some nodes of a packing that is whole again, and keeps what is no dearer.
@@ -242,12 +242,13 @@ mod tests {
                 let (point, list) = fluid.solve(&|| 60.0).expect("a small program");
                 binds |= point.multipliers.mu.iter().any(|mu| *mu > 0.0);
                 let guide = Guide::new(&core, &point.multipliers, &list);
-                let (mut packing, built) = dive(&core, &mut fluid, &point, &guide, 0.0);
+                let (mut packing, built) = dive(&core, &fluid, (&point, &list), &guide, 0.0);
                 assert_eq!(built, Ok(()));
                 assert_whole(&core, &guide, &packing);
                 assert_eq!(packing.spares.concat().is_empty(), kind != Kind::Shared);
                 let spares = packing.spares.clone();
-                let mut program = Fluid::of_new_nodes(&core, &point.mixes, &guide.near);
+                let mut program =
+                    Fluid::of_new_nodes(&core, &point.mixes, &guide.near, (&point.multipliers, &list));
                 let mut rebuilder = Rebuilder::new(&core, &mut program, &guide, seed);
                 rebuilder.keep();
                 let first: Vec<Column> = weave::columns(&packing).collect();

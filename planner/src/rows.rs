@@ -28,6 +28,11 @@ impl Rows {
         Rows { limit: program.add_rows(&vec![(-INFINITY, 1.0); core.limits.len()]) }
     }
 
+    /// How many rows these are.
+    pub(crate) fn count(self, core: &Core) -> usize {
+        self.limit + core.limits.len()
+    }
+
     /// The row of a limit, and what it is at most when so much of the limit is left.
     pub(crate) fn limit(self, core: &Core, limit: usize, left: i64) -> (usize, f64) {
         (self.limit + limit, left as f64 / scale(core, limit))

@@ -180,11 +180,11 @@ fn first<'b>(problem: &Problem<'_>, core: &'b Core, run: &mut Run<'_>) -> Part<'
     if let Some(part) = remembered(problem, core, run) {
         return part;
     }
-    let mut relaxed = relax(core, run, MINIMUM_TIME);
+    let relaxed = relax(core, run, MINIMUM_TIME);
     let guide = Guide::new(core, &relaxed.multipliers, &relaxed.list);
-    let packing = match (&relaxed.point, &mut relaxed.fluid) {
+    let packing = match (&relaxed.point, &relaxed.fluid) {
         (Some(point), Some(fluid)) => {
-            let (packing, built) = dive(core, fluid, point, &guide, 0.0);
+            let (packing, built) = dive(core, fluid, (point, &relaxed.list), &guide, 0.0);
             run.faults.extend(built.err().map(|fault| format!("first plan: {fault}")));
             packing
         }

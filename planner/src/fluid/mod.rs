@@ -12,11 +12,15 @@
 //! It is a relaxation of the pattern model, its optimum is a lower bound, and its duals price the patterns. Only the
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
+mod start;
+
 use crate::core::{Core, Fined};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
 use crate::rows::{Decision, Ranges, Rows};
 use crate::solve::BRANCH_NODES_MAX;
+use start::is_near;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
@@ -34,8 +38,10 @@ struct Active {
     /// First of its capacity rows.
     row: usize,
     column_nodes: usize,
-    /// First column of its items, in the order of `Offer::items`.
+    /// First column of its items.
     column_items: usize,
+    /// Groups that have a column, with the copies that fit.
+    items: Vec<(u32, i64)>,
 }
 
 /// The program and what is in it.
@@ -47,8 +53,8 @@ pub(crate) struct Fluid<'a> {
     /// Column of each group's slack is the group's index.
     rows: Rows,
     ranges: Ranges,
-    /// Rows `x_go <= u_go n_o` that are in, as (offer, group).
-    capped: BTreeSet<(usize, u32)>,
+    /// Rows `x_go <= u_go n_o` that are in, by (offer, group): their row.
+    capped: BTreeMap<(usize, u32), usize>,
 }
 
 /// Duals of a program with decisions.
@@ -104,10 +110,12 @@ impl<'a> Fluid<'a> {
     /// Sets up cover, spare and limit rows and the best offer of each group.
     pub(crate) fn new(core: &'a Core) -> Fluid<'a> {
         let mut fluid = Fluid::empty(core);
-        let mut first: Vec<usize> = fluid.best_offers().iter().flatten().map(|(offer, _)| *offer).collect();
+        let best = fluid.best_offers();
+        let mut first: Vec<usize> = best.iter().flatten().map(|(offer, _)| *offer).collect();
         first.sort_unstable();
         first.dedup();
         fluid.activate(&first);
+        fluid.begin(&best);
         fluid
     }
 
@@ -118,12 +126,18 @@ impl<'a> Fluid<'a> {
         fluid
     }
 
-    /// Sets up cover and limit rows, the offers of `mixes` and those `near`, as if there were no existing nodes.
-    pub(crate) fn of_new_nodes(core: &'a Core, mixes: &[Mix], near: &[u32]) -> Fluid<'a> {
+    /// Sets up cover and limit rows, the offers of `mixes` and those `near`, as if there were no existing nodes. At `prices` the pods of
+    /// all columns are nearly worth their room.
+    pub(crate) fn of_new_nodes(
+        core: &'a Core,
+        mixes: &[Mix],
+        near: &[u32],
+        prices: (&Multipliers, &PriceList),
+    ) -> Fluid<'a> {
         let near = near.iter().map(|o| *o as usize);
         let offers: BTreeSet<usize> = mixes.iter().map(|mix| mix.offer).chain(near).collect();
         let mut fluid = Fluid::bare(core);
-        fluid.activate(&offers.into_iter().collect::<Vec<_>>());
+        offers.into_iter().for_each(|o| fluid.activate_for(o, |_, g| is_near(core, prices, o, g)));
         fluid
     }
 
@@ -144,7 +158,7 @@ impl<'a> Fluid<'a> {
             is_active: vec![false; core.offers.len()],
             rows,
             ranges: Ranges::default(),
-            capped: BTreeSet::new(),
+            capped: BTreeMap::new(),
         };
         let best = fluid.best_offers();
         fluid.add_slacks(&best);
@@ -263,24 +277,35 @@ impl<'a> Fluid<'a> {
     }
 
     pub(crate) fn activate(&mut self, offers: &[usize]) {
-        let r = self.core.r();
-        for &o in offers {
-            if std::mem::replace(&mut self.is_active[o], true) {
-                continue;
-            }
-            let offer = &self.core.offers[o];
-            let row = self.program.add_rows(&vec![(-INFINITY, 0.0); r]);
-            let mut columns = Columns::default();
-            let limits = self.rows.usage(self.core, offer);
-            let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
-            let ranges = self.ranges.entries(offer.price);
-            columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges));
-            for (g, _) in &offer.items {
-                columns.push(offer.fines.dollars(*g), INFINITY, self.item_entries(*g as usize, row));
-            }
-            let column_nodes = self.program.add_columns(&columns);
-            self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1 });
+        offers.iter().for_each(|o| self.activate_for(*o, |_, _| true));
+    }
+
+    /// Adds the mixes of an offer, of those of its items that `takes` says, by position and group.
+    fn activate_for(&mut self, o: usize, takes: impl Fn(usize, u32) -> bool) {
+        if std::mem::replace(&mut self.is_active[o], true) {
+            return;
         }
+        let r = self.core.r();
+        let offer = &self.core.offers[o];
+        let row = self.program.add_rows(&vec![(-INFINITY, 0.0); r]);
+        let mut columns = Columns::default();
+        let limits = self.rows.usage(self.core, offer);
+        let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
+        let ranges = self.ranges.entries(offer.price);
+        columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges));
+        let items: Vec<(u32, i64)> = offer
+            .items
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(k, (g, _))| takes(*k, *g))
+            .map(|(_, item)| item)
+            .collect();
+        for (g, _) in &items {
+            columns.push(offer.fines.dollars(*g), INFINITY, self.item_entries(*g as usize, row));
+        }
+        let column_nodes = self.program.add_columns(&columns);
+        self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1, items });
     }
 
     /// Multipliers without a program: each group at its cheapest homogeneous price. Divided by their `theta` they prove a
@@ -400,14 +425,14 @@ impl<'a> Fluid<'a> {
         let mut added = 0;
         for active in &self.active {
             let nodes = solution.primal[active.column_nodes];
-            for (k, (g, copies)) in self.core.offers[active.offer].items.iter().enumerate() {
+            for (k, (g, copies)) in active.items.iter().enumerate() {
                 let column = active.column_items + k;
                 if (!constrained || self.core.cap[*g as usize] < i64::MAX)
                     && solution.primal[column] > nodes * *copies as f64 + 1e-6
-                    && self.capped.insert((active.offer, *g))
+                    && let Entry::Vacant(slot) = self.capped.entry((active.offer, *g))
                 {
                     let entries = [(column, 1.0), (active.column_nodes, -(*copies as f64))];
-                    self.program.add_row(-INFINITY, 0.0, &entries);
+                    slot.insert(self.program.add_row(-INFINITY, 0.0, &entries));
                     added += 1;
                 }
             }
@@ -436,7 +461,7 @@ impl<'a> Fluid<'a> {
             if nodes <= 1e-9 {
                 continue;
             }
-            let pods: Vec<(u32, f64)> = self.core.offers[active.offer]
+            let pods: Vec<(u32, f64)> = active
                 .items
                 .iter()
                 .enumerate()
