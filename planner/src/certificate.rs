@@ -228,7 +228,8 @@ impl Integers {
         }
     }
 
-    /// A vector in integers, times `shrink` and rounded down.
+    /// A vector in integers, times `shrink` and rounded up: the room of a bin then counts for a little more, but the many pods that are
+    /// worth their room exactly do not all count for a little more than it.
     pub(crate) fn vector(problem: &Problem<'_>, core: &Core, y: &[f64], shrink: f64) -> Vec<i64> {
         let one = 1e6 * f64::from(1_u32 << MULTIPLIER_BITS) * shrink;
         let units = core.resources.iter().zip(&core.scale);

@@ -5,12 +5,12 @@
 //! still balance. What remains when mixes shrink below one node is packed by value per price.
 
 use crate::core::Core;
+use crate::fill::{BinRef, Filler};
 use crate::fluid::{Fluid, FluidPoint, Mix};
 use crate::hybrid;
 use crate::lp::Fault;
 use crate::pack::{
-    ALIKE_SHARE, BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size,
-    times,
+    ALIKE_SHARE, Guide, PackedNode, Packing, Pattern, complete, fill_spares, right_size, times,
 };
 use crate::pricing::PriceList;
 

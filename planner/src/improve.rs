@@ -2,7 +2,8 @@
 
 use crate::Stop;
 use crate::core::Core;
-use crate::pack::{Filler, Guide, Packing, complete};
+use crate::fill::Filler;
+use crate::pack::{Guide, Packing, complete};
 use crate::search::{HALVES_MIN, Search};
 
 /// Work between two looks at the clock and the gap: some ten milliseconds.

@@ -1,9 +1,10 @@
 //! The inner loops one by one, for benchmarks. Not part of the interface.
 
 use crate::core::Core;
+use crate::fill::Filler;
 use crate::fluid::Fluid;
 use crate::knapsack::Knapsack;
-use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
+use crate::pack::{Guide, Packing, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, items, price_all};
 use crate::problem::Problem;
 use crate::tables;

@@ -42,7 +42,7 @@ const REBUILD_PODS_PER_NODE: i64 = 8;
 const REBUILD_FIRST: u64 = 7;
 /// Units of work on nodes built again for each unit of the search, whose place they take: they gain more, and fill most of the time limit on
 /// two cores of 2026.
-const REBUILD_WORK: u64 = 5;
+const REBUILD_WORK: u64 = 8;
 /// Offers that nodes are built of again besides those of the fluid optimum, the best value for money first: with all that are in the fluid
 /// program it takes twice as long to solve, and the plans are no better.
 const REBUILD_OFFERS: usize = 20;
@@ -51,7 +51,10 @@ const FIRST_ROUND_WORK: u64 = 1_000_000;
 /// The search beside a round has the work of the round before divided by this: then neither waits for the other.
 const BESIDE_SHARE: u64 = 2;
 /// Rounds without a better plan after which there is nothing more to gain.
-const FRUITLESS_MAX: u32 = 300;
+const FRUITLESS_MAX: u32 = 1_000;
+/// Rounds go on from plans that cost up to the best divided by this more than the best (record-to-record travel: G. Dueck, J. Comput. Phys.
+/// 104, 1993). On average it gains nothing, but where plans get stuck: the worst of twenty seeds of mixed-10k after 1 s is at 0.87 for 1.26 %.
+const ALLOWANCE: i64 = 1_250;
 /// What tells its seeds from those of other searches.
 const REBUILD_SEED: u64 = 0x7e2c_a1d5_0000_0007;
 
@@ -107,6 +110,7 @@ fn rebuild(part: &mut Part<'_>, keep: bool, effort: &mut Effort, run: &mut Run<'
         Beside::new(core, &guide, part.packing.clone(), effort.seed ^ REBUILD_SEED.rotate_left(1));
     let mut left = REBUILD_WORK * effort.work;
     let mut round = FIRST_ROUND_WORK;
+    let mut working = part.packing.clone();
     let mut counted = 0;
     let mut fruitless = 0;
     while left > 0
@@ -115,9 +119,15 @@ fn rebuild(part: &mut Part<'_>, keep: bool, effort: &mut Effort, run: &mut Run<'
         && run.stopped().is_none()
     {
         let before = part.packing.cost(core);
+        let allowance = (before + before / ALLOWANCE - working.cost(core)).max(0);
         rebuilder.set_time_limit(run.solver_left(MINIMUM_TIME));
-        let built = beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut part.packing));
-        beside.exchange(&mut part.packing);
+        let built = beside.during(round / BESIDE_SHARE, || rebuilder.round(&mut working, allowance));
+        if working.cost(core) < before {
+            part.packing.clone_from(&working);
+        }
+        if beside.exchange(&mut part.packing) {
+            working.clone_from(&part.packing);
+        }
         if let Err(fault) = built {
             run.faults.push(format!("building nodes again: {fault}"));
             break;

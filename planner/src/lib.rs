@@ -20,6 +20,7 @@ mod existing;
 mod extract;
 #[doc(hidden)]
 pub mod faults;
+mod fill;
 mod fluid;
 mod hybrid;
 mod improve;

@@ -13,9 +13,10 @@
 
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
+use crate::fill::{BinRef, Filler};
 use crate::knapsack::{Item, Knapsack};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
-use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, complete, right_size};
+use crate::pack::{Guide, PackedNode, Packing, Pattern, complete, right_size};
 use crate::pricing::{Multipliers, PriceList, Priced, full_price, items};
 use crate::rows::PatternRows;
 use rayon::prelude::*;

@@ -1,13 +1,10 @@
 //! Packing pods into bins under the guidance of multipliers.
 //!
-//! A bin is filled pod by pod. The next pod is the one with the best value for the room it takes, where room in a scarce
-//! resource counts more: `pi_g / sum_r y_r w_gr (C_r / free_r)`. With the multipliers of the fluid optimum all pods an
-//! offer should carry have equal value for their size, so the scarcity term decides, and it keeps cpu and memory filling
-//! up together.
+//! Bins are filled pod by pod (`fill.rs`); which offer comes next is decided by what its filling is worth for its price.
 
-use crate::constraints::nodes::Tally;
-use crate::core::{Core, Fined};
+use crate::core::Core;
 use crate::exact::{Best, best_pattern};
+use crate::fill::{BinRef, Filler};
 use crate::knapsack::Item;
 use crate::pricing::{Multipliers, PriceList, full_price};
 use crate::problem::Bits;
@@ -100,12 +97,13 @@ pub(crate) struct Guide {
     /// Value of a pod by group.
     pub(crate) pi: Vec<f64>,
     /// `y_or / C_or` folded into per-offer vectors, `offers x r`.
-    y: Vec<f64>,
-    spare_y: Vec<f64>,
+    pub(crate) y: Vec<f64>,
+    /// The same of existing nodes.
+    pub(crate) spare_y: Vec<f64>,
     /// Groups each offer takes.
     takes: Vec<Bits>,
     /// Preferences have a price somewhere.
-    fined: bool,
+    pub(crate) fined: bool,
     /// Price of each offer including its share of limits.
     pub(crate) price: Vec<f64>,
     /// What the best pattern of each offer is worth, at most.
@@ -116,8 +114,6 @@ pub(crate) struct Guide {
     pub(crate) near: Vec<u32>,
 }
 
-/// A pod that misses more than it is worth is still to be placed: last.
-const WORTH_MIN: f64 = 1e-9;
 /// Offers worth less than this share of their price are left to the right-sizing step.
 const NEAR: f64 = 0.93;
 /// ... but for this many, which are kept in any case.
@@ -208,161 +204,6 @@ impl Guide {
 /// Decisions of a leaf may leave a price of nothing.
 fn ratio(value: f64, price: f64) -> f64 {
     value / price.max(1e-9)
-}
-
-/// Which bin is filled.
-#[derive(Clone, Copy)]
-pub(crate) enum BinRef {
-    /// An offer.
-    Offer(usize),
-    /// An existing node.
-    Spare(usize),
-}
-
-/// Scratch space of the filling loop.
-#[derive(Default)]
-pub(crate) struct Filler {
-    free: Vec<i64>,
-    price: Vec<f64>,
-    tally: Tally,
-    /// Candidates that may still be taken, as (position, copies at most): what does not fit now does not fit later.
-    open: Vec<(usize, i64)>,
-    /// Counts of the last fill, parallel to the candidate list given.
-    pub(crate) counts: Vec<i64>,
-    /// Value of the last fill at the guide's multipliers.
-    pub(crate) value: f64,
-    /// Candidates since creation, as if all were looked at for each choice: the deterministic measure of work.
-    pub(crate) work: u64,
-}
-
-impl Filler {
-    /// Fills `bin` from `candidates` (group, available); starts from `start` counts parallel to it, if given.
-    /// `bias` multiplies the value of each candidate in the choice (not in the result).
-    pub(crate) fn fill(
-        &mut self,
-        core: &Core,
-        guide: &Guide,
-        bin: BinRef,
-        candidates: &[(u32, i64)],
-        bias: &[f64],
-        start: Option<&[i64]>,
-    ) {
-        let r = core.r();
-        let (capacity, y) = match bin {
-            BinRef::Offer(o) => (&core.offers[o].capacity, &guide.y[o * r..][..r]),
-            BinRef::Spare(s) => (&core.spares[s].capacity, &guide.spare_y[s * r..][..r]),
-        };
-        // Copies of a group that its own constraints allow here; none if it may not use the bin.
-        let most = |g: u32| match bin {
-            BinRef::Offer(o) if guide.takes(o, g) => core.cap[g as usize],
-            BinRef::Offer(_) => 0,
-            BinRef::Spare(s) => {
-                let items = &core.spares[s].items;
-                items.binary_search_by_key(&g, |(g, _)| *g).map_or(0, |at| items[at].1)
-            }
-        };
-        let fines = match bin {
-            BinRef::Offer(o) => &core.offers[o].fines,
-            BinRef::Spare(s) => &core.spares[s].fines,
-        };
-        let is_spare = matches!(bin, BinRef::Spare(_));
-        let held = match bin {
-            BinRef::Offer(_) => &[][..],
-            BinRef::Spare(s) => &core.spares[s].held,
-        };
-        core.rules.start(&mut self.tally, held);
-        self.free.clear();
-        self.free.extend_from_slice(capacity);
-        self.counts.clear();
-        self.counts.resize(candidates.len(), 0);
-        self.value = 0.0;
-        if let Some(start) = start {
-            for (k, count) in start.iter().enumerate() {
-                let (g, available) = candidates[k];
-                let count = (*count).min(available).min(core.copies(g as usize, &self.free));
-                let count = count.min(most(g)).min(core.rules.room(&self.tally, g));
-                self.take(core, guide, fines, (k, g, count));
-            }
-        }
-        self.price.clear();
-        self.price.resize(r, 0.0);
-        self.open.clear();
-        for (k, (g, available)) in candidates.iter().enumerate() {
-            // What is there already takes nobody whom a place elsewhere costs less; elsewhere is a new node.
-            let unwanted = is_spare && guide.fined && guide.pi[*g as usize] - fines.dollars(*g) <= 0.0;
-            let most = if unwanted { 0 } else { (*available).min(most(*g)) };
-            if self.counts[k] < most {
-                self.open.push((k, most));
-            }
-        }
-        loop {
-            for k in 0..r {
-                // Scarcity in [1, 20]: beyond that the last crumbs of a resource would decide everything.
-                let scarcity = (capacity[k] as f64 / (self.free[k].max(1)) as f64).min(20.0);
-                self.price[k] = y[k] * scarcity / core.scale[k];
-            }
-            self.work += candidates.len() as u64;
-            // Value and room of the best by value per room, which is compared without a division: this is the innermost loop of all.
-            let mut best: Option<(f64, f64, usize, i64)> = None;
-            let mut kept = 0;
-            for at in 0..self.open.len() {
-                let (k, most) = self.open[at];
-                let g = candidates[k].0;
-                let mut fits = self.counts[k] < most;
-                let mut room = 0.0;
-                for ((weight, free), price) in core.weight(g as usize).iter().zip(&self.free).zip(&self.price)
-                {
-                    fits &= weight <= free;
-                    room += price * *weight as f64;
-                }
-                if !fits {
-                    continue;
-                }
-                self.open[kept] = (k, most);
-                kept += 1;
-                let mut worth = guide.pi[g as usize];
-                if guide.fined {
-                    worth = (worth - fines.dollars(g)).max(WORTH_MIN);
-                }
-                let (worth, room) = (worth * bias[k], room.max(1e-12));
-                if best.is_none_or(|(value, taken, ..)| worth * taken > value * room) {
-                    let copies = core.rules.room(&self.tally, g);
-                    if copies > 0 {
-                        best = Some((worth, room, k, (most - self.counts[k]).min(copies)));
-                    }
-                }
-            }
-            self.open.truncate(kept);
-            let Some((.., k, available)) = best else { break };
-            let g = candidates[k].0;
-            // A third of what would fit at once: large groups fill fast, and the balance is still re-judged on the way.
-            let copies = core.copies(g as usize, &self.free).min(available);
-            self.take(core, guide, fines, (k, g, (copies / 3).max(1)));
-        }
-    }
-
-    fn take(&mut self, core: &Core, guide: &Guide, fines: &Fined, (k, g, count): (usize, u32, i64)) {
-        for (free, weight) in self.free.iter_mut().zip(core.weight(g as usize)) {
-            *free -= weight * count;
-        }
-        self.counts[k] += count;
-        core.rules.take(&mut self.tally, g, count);
-        let worth = guide.pi[g as usize];
-        self.value +=
-            if guide.fined { (worth - fines.dollars(g)).max(WORTH_MIN) } else { worth } * count as f64;
-    }
-
-    /// The last fill as a pattern.
-    pub(crate) fn pattern(&self, candidates: &[(u32, i64)]) -> Pattern {
-        let mut pattern: Pattern = candidates
-            .iter()
-            .zip(&self.counts)
-            .filter(|(_, count)| **count > 0)
-            .map(|((g, _), count)| (*g, *count))
-            .collect();
-        pattern.sort_unstable();
-        pattern
-    }
 }
 
 /// The cheapest offer, limits priced in, that holds `pattern` within `limits`; ties go to the first in canonical price order.

@@ -1,7 +1,8 @@
 //! Large-neighbourhood search: take a few nodes apart, those that waste most first, and pack their pods again.
 
 use crate::core::Core;
-use crate::pack::{BinRef, Filler, Guide, PackedNode, Packing, Pattern, best_on_spare, right_size};
+use crate::fill::{BinRef, Filler};
+use crate::pack::{Guide, PackedNode, Packing, Pattern, best_on_spare, right_size};
 use crate::rng::unit;
 use stowage_models::random::Random;
 

@@ -8,11 +8,12 @@ use crate::core::Core;
 use crate::dive::{dive, follow};
 use crate::effort::{Effort, micros};
 use crate::engine::Run;
+use crate::fill::Filler;
 use crate::fluid::{Fluid, FluidPoint};
 use crate::improve::{Beside, Schedule, improve};
 use crate::large;
 use crate::master::{self, Master};
-use crate::pack::{Filler, Guide, Packing, complete, fill_spares};
+use crate::pack::{Guide, Packing, complete, fill_spares};
 use crate::pricing::{Multipliers, PriceList, price_all};
 use crate::problem::Problem;
 use crate::tiny;
@@ -46,7 +47,7 @@ const BESIDE_SEED: u64 = 0x5bd1_e995_0000_0001;
 /// Leaves of a tree at most: what a plan document can reasonably carry.
 const LEAVES_MAX: usize = 400;
 /// A simplex iteration in units of work, per group.
-pub(crate) const ITERATION_WORK: u64 = 30;
+const ITERATION_WORK: u64 = 30;
 /// After this many new leaves the search goes down from the worst of them to integer numbers of nodes.
 const PLUNGE_EVERY: usize = 12;
 /// Plans made from a leaf are improved by search if within this share of the best.
