@@ -23,8 +23,8 @@ use stowage_models::units::UsdMicros;
 /// Attempts to repair rounding; each shrinks by at least one part in 2^30, two are usual.
 const ATTEMPTS_MAX: usize = 40;
 
-/// Multipliers of many pods are divided by this much more than they have to be. Most offers with nodes are worth their price exactly, and
-/// rounding would leave them a ten-millionth above it, which a search of their patterns tries in vain to disprove (groups-2k: 1.5 s).
+/// Multipliers of many pods are lowered by this share beforehand. Offers with nodes are worth their price exactly, and rounding would leave
+/// some a ten-millionth above it, which a search of their patterns tries in vain to disprove (groups-2k: 1.5 s).
 const ROUNDING: f64 = 1e-6;
 
 /// Branches for the values of all existing nodes together: the more there are, the less each of them matters.

@@ -53,7 +53,7 @@ pub(crate) struct Fluid<'a> {
     /// Column of each group's slack is the group's index.
     rows: Rows,
     ranges: Ranges,
-    /// Rows `x_go <= u_go n_o` that are in, by (offer, group): their row.
+    /// The row of each `x_go <= u_go n_o` that is in, by offer and group.
     capped: BTreeMap<(usize, u32), usize>,
 }
 
@@ -276,6 +276,7 @@ impl<'a> Fluid<'a> {
         Ok((self.multipliers(&solution), solution.objective))
     }
 
+    /// Adds the mixes of offers that are not in.
     pub(crate) fn activate(&mut self, offers: &[usize]) {
         offers.iter().for_each(|o| self.activate_for(*o, |_, _| true));
     }
