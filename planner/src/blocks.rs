@@ -103,14 +103,13 @@ fn part(core: &Core, sets: &mut Sets, root: u32) -> Block {
     let spares: Vec<u32> = (0..core.spares.len() as u32)
         .filter(|s| sets.find(core.spares[*s as usize].items[0].0) == root)
         .collect();
-    let r = core.r();
     let part = Core {
         pool: core.pool.clone(),
         resources: core.resources.clone(),
         scale: core.scale.clone(),
         shift: core.shift.clone(),
         weights: groups.iter().flat_map(|g| core.weight(*g as usize).to_vec()).collect(),
-        w: groups.iter().flat_map(|g| core.w[*g as usize * r..][..r].to_vec()).collect(),
+        w: groups.iter().flat_map(|g| core.scaled(*g as usize).to_vec()).collect(),
         demand: groups.iter().map(|g| core.demand[*g as usize]).collect(),
         wanted: groups.iter().map(|g| core.wanted[*g as usize]).collect(),
         cap: groups.iter().map(|g| core.cap[*g as usize]).collect(),

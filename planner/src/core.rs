@@ -257,6 +257,22 @@ impl Core {
         &self.weights[g * self.r()..][..self.r()]
     }
 
+    /// Scaled request of group `g`.
+    pub(crate) fn scaled(&self, g: usize) -> &[f64] {
+        &self.w[g * self.r()..][..self.r()]
+    }
+
+    /// What a pod of group `g` takes at prices of a scaled unit of each resource.
+    pub(crate) fn worth_of_room(&self, g: usize, y: &[f64]) -> f64 {
+        self.scaled(g).iter().zip(y).map(|(w, y)| w * y).sum()
+    }
+
+    /// Entries of a column for pods of group `g`: its cover row is `g`, the first of the rows for room is `row`.
+    pub(crate) fn item_entries(&self, g: usize, row: usize) -> impl Iterator<Item = (usize, f64)> + use<'_> {
+        let weights = self.scaled(g).iter().enumerate().filter(|(_, w)| **w > 0.0);
+        std::iter::once((g, 1.0)).chain(weights.map(move |(k, w)| (row + k, *w)))
+    }
+
     /// What the cover rows contribute to a bound at the given values of pods: `sum_g pi_g d_g`, where a group that is split
     /// over domains counts with its cheapest feasible split.
     pub(crate) fn covered<P: Amount>(&self, pi: &[P]) -> P {

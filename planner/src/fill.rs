@@ -6,11 +6,12 @@
 
 use crate::constraints::nodes::Tally;
 use crate::core::{Core, Fined};
-use crate::knapsack::RESOURCES_MAX;
+use crate::knapsack::{RESOURCES_MAX, RESOURCES_USUAL};
 use crate::pack::{Guide, Pattern};
 
 /// A pod that misses more than it is worth is still to be placed: last.
 const WORTH_MIN: f64 = 1e-9;
+
 /// Which bin is filled.
 #[derive(Clone, Copy)]
 pub(crate) enum BinRef {
@@ -31,9 +32,8 @@ struct Open {
     most: i64,
 }
 
-/// Resources that are usual; with a fixed number of them the innermost loop of all is free of loops of its own.
+/// Pods without accelerators ask for as many resources at most. With a fixed number the innermost loop of all is free of loops of its own.
 const RESOURCES_FEW: usize = 4;
-const RESOURCES_USUAL: usize = 8;
 
 /// Scratch space of the filling loop.
 #[derive(Default)]
@@ -103,16 +103,12 @@ impl Filler {
         }
         self.open.clear();
         for (k, (g, available)) in candidates.iter().enumerate() {
-            let mut worth = guide.pi[*g as usize];
-            if guide.fined {
-                worth -= fines.dollars(*g);
-            }
+            let worth = worth(guide, fines, *g);
             // What is there already takes nobody whom a place elsewhere costs less; elsewhere is a new node.
             let unwanted = is_spare && guide.fined && worth <= 0.0;
             let most = if unwanted { 0 } else { (*available).min(most(*g)) } - self.counts[k];
             if most > 0 {
-                let worth = if guide.fined { worth.max(WORTH_MIN) } else { worth } * bias[k];
-                self.open.push(Open { position: k as u32, worth, most });
+                self.open.push(Open { position: k as u32, worth: at_least(guide, worth) * bias[k], most });
             }
         }
         let bin = (&capacity[..], y, fines);
@@ -170,9 +166,7 @@ impl Filler {
         }
         self.counts[k] += count;
         core.rules.take(&mut self.tally, g, count);
-        let worth = guide.pi[g as usize];
-        self.value +=
-            if guide.fined { (worth - fines.dollars(g)).max(WORTH_MIN) } else { worth } * count as f64;
+        self.value += at_least(guide, worth(guide, fines, g)) * count as f64;
     }
 
     /// The last fill as a pattern.
@@ -186,6 +180,16 @@ impl Filler {
         pattern.sort_unstable();
         pattern
     }
+}
+
+/// What a pod of `g` is worth in a bin with these fines, which may be less than nothing.
+fn worth(guide: &Guide, fines: &Fined, g: u32) -> f64 {
+    guide.pi[g as usize] - if guide.fined { fines.dollars(g) } else { 0.0 }
+}
+
+/// What it counts for, so that all pods are placed.
+fn at_least(guide: &Guide, worth: f64) -> f64 {
+    if guide.fined { worth.max(WORTH_MIN) } else { worth }
 }
 
 /// Of those that fit the one with the most value for the room it takes, with the copies it may have at most; moves all that fit to the

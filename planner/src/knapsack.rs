@@ -11,7 +11,7 @@
 /// Resources that pods of one problem may ask for at most, together; in practice seven.
 pub(crate) const RESOURCES_MAX: usize = 64;
 /// So many are usual: less to clear for each bin.
-const RESOURCES_USUAL: usize = 12;
+pub(crate) const RESOURCES_USUAL: usize = 12;
 
 /// One item of a knapsack: profit, copies at most, and the index of its weights.
 #[derive(Clone, Copy, Debug)]

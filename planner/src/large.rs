@@ -50,7 +50,7 @@ const REBUILD_OFFERS: usize = 20;
 const FIRST_ROUND_WORK: u64 = 1_000_000;
 /// The search beside a round has the work of the round before divided by this: then neither waits for the other.
 const BESIDE_SHARE: u64 = 2;
-/// Rounds without a better plan after which there is nothing more to gain.
+/// Rounds without a better plan after which there is hardly more to gain (with 300, seven seeds of mixed-10k are at 0.53 for 0.49 % after 10 s).
 const FRUITLESS_MAX: u32 = 1_000;
 /// Rounds go on from plans that cost up to the best divided by this more than the best (record-to-record travel: G. Dueck, J. Comput. Phys.
 /// 104, 1993). On average it gains nothing, but where plans get stuck: the worst of twenty seeds of mixed-10k after 1 s is at 0.87 for 1.26 %.

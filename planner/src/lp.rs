@@ -63,7 +63,7 @@ pub(crate) struct Solution {
     pub(crate) dual: Vec<f64>,
 }
 
-/// Where columns and rows stand at the end of a run, by HiGHS's numbers.
+/// Where columns and rows stand, each a [`Stands`].
 #[derive(Clone, Debug)]
 pub(crate) struct Basis {
     columns: Vec<i32>,
@@ -286,11 +286,10 @@ impl Program {
 
     /// Continues from a basis of this program, which may have grown since: new columns stand at zero, new rows are slack.
     pub(crate) fn set_basis(&mut self, basis: &Basis) {
-        // HighsBasisStatus: 0 = at the lower bound, 1 = basic.
         let mut columns = basis.columns.clone();
         let mut rows = basis.rows.clone();
-        columns.resize(self.columns, 0);
-        rows.resize(self.rows, 1);
+        columns.resize(self.columns, Stands::Lower as i32);
+        rows.resize(self.rows, Stands::Basic as i32);
         // SAFETY: both arrays are as long as the program has columns and rows.
         unsafe { highs_sys::Highs_setBasis(self.raw, columns.as_ptr(), rows.as_ptr()) };
     }

@@ -18,9 +18,9 @@ pub(crate) struct Vector {
 impl Vector {
     /// Prepares a vector for the given values of pods.
     pub(crate) fn new(core: &Core, pi: &[f64], y: Vec<f64>) -> Vector {
-        let r = core.r();
-        let room = |g: usize| -> f64 { core.w[g * r..][..r].iter().zip(&y).map(|(w, y)| w * y).sum() };
-        let surplus = (0..pi.len()).map(|g| (g as u32, pi[g] - room(g))).filter(|(_, more)| *more > 0.0);
+        let surplus = (0..pi.len())
+            .map(|g| (g as u32, pi[g] - core.worth_of_room(g, &y)))
+            .filter(|(_, more)| *more > 0.0);
         Vector { surplus: surplus.collect(), y }
     }
 

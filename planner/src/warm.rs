@@ -143,7 +143,6 @@ impl Warm {
     pub(crate) fn multipliers(&self, problem: &Problem<'_>, core: &Core) -> Multipliers {
         let mut pi = vec![f64::INFINITY; core.demand.len()];
         let mut alone = vec![f64::INFINITY; core.demand.len()];
-        let r = core.r();
         for (o, offer) in core.offers.iter().enumerate() {
             for (g, _) in &offer.items {
                 let each = homogeneous(core, *g as usize, o);
@@ -156,9 +155,7 @@ impl Warm {
             };
             let y: Vec<f64> = core.resources.iter().map(price).collect();
             for (g, _) in &offer.items {
-                let weights = &core.w[*g as usize * r..][..r];
-                let worth: f64 = weights.iter().zip(&y).map(|(w, y)| w * y).sum();
-                pi[*g as usize] = pi[*g as usize].min(worth);
+                pi[*g as usize] = pi[*g as usize].min(core.worth_of_room(*g as usize, &y));
             }
         }
         let either = |(pi, alone): (f64, &f64)| if pi.is_finite() { pi } else { *alone };

@@ -207,7 +207,7 @@ pub(crate) fn seeded(
 /// The best few patterns with a pod of group `g` that improve the program, each with its worth per price.
 fn of_group(core: &Core, g: usize, bins: &[Searched], own: &Multipliers) -> Vec<(Column, f64)> {
     let mut found: Vec<(Column, f64)> = Vec::new();
-    let weights = &core.w[g * core.r()..][..core.r()];
+    let weights = core.scaled(g);
     let takes = bins
         .iter()
         .filter_map(|bin| Some((bin, bin.items.binary_search_by_key(&g, |item| item.group).ok()?)));

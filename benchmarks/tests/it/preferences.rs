@@ -5,7 +5,7 @@ use stowage_bench::oracle::{Case, Problem};
 use stowage_bench::trial::{self, is_optimal, recorded};
 use stowage_models::catalog::Catalog;
 use stowage_models::labels;
-use stowage_models::objects::{NodeSelectorTerm, Pod, PodRef, PreferredNodeTerm, Taint, TaintEffect};
+use stowage_models::objects::{NodeSelectorTerm, Pod, PreferredNodeTerm, Taint, TaintEffect};
 use stowage_models::plan::{Plan, Policy, Preferences};
 use stowage_models::selector::{Operator, Requirement};
 use stowage_models::snapshot::Snapshot;
@@ -97,14 +97,17 @@ fn preferences_decide_between_places_that_cost_nearly_the_same() {
     }
     snapshot.node_pools.iter_mut().for_each(|pool| pool.requirements.retain(|one| one.key != labels::ZONE));
     let plan = accepted(&snapshot, Catalog::embedded(), &Policy::default());
-    assert!(plan.launches.iter().any(|launch| launch.zone == "us-east-1c"));
+    let pods = |preferred: bool| -> usize {
+        let there = plan.launches.iter().filter(|one| (one.zone == "us-east-1c") == preferred);
+        there.map(|launch| launch.pods.len()).sum()
+    };
+    assert!(pods(true) >= 9 * pods(false), "{} of {} pods", pods(true), pods(true) + pods(false));
     // On-demand prices are those of the region: but for pods bound to a zone, the preferred one is as cheap as any.
     let bound =
         |pod: &Pod, zone: &str| pod.spec.node_selector.get(labels::ZONE).is_some_and(|own| own == zone);
     for launch in plan.launches.iter().filter(|launch| launch.zone != "us-east-1c") {
         let mut bound = snapshot.pods.iter().filter(|pod| bound(pod, &launch.zone));
-        let has_reason =
-            bound.any(|pod| launch.pods.contains(&PodRef(format!("{}/{}", pod.namespace, pod.name))));
+        let has_reason = bound.any(|pod| launch.pods.contains(&pod.id()));
         assert!(has_reason, "{} is in {} for no pod that has to be there", launch.slot, launch.zone);
     }
 }

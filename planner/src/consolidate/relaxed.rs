@@ -13,6 +13,7 @@
 
 use super::model::Model;
 use crate::core::Core;
+use crate::fluid::best_offers;
 use crate::lp::{Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, price_all};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ pub(super) fn solve(model: &Model, seconds_left: &dyn Fn() -> f64) -> Result<Rel
             let mut columns = Columns::default();
             columns.push(offer.cost, INFINITY, offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c)));
             for (g, _) in &offer.items {
-                columns.push(0.0, INFINITY, entries(core, *g as usize, row));
+                columns.push(0.0, INFINITY, core.item_entries(*g as usize, row));
             }
             program.add_columns(&columns);
         }
@@ -120,31 +121,6 @@ fn multipliers(core: &Core, solution: &Solution) -> Multipliers {
     Multipliers { pi, mu: vec![0.0; core.limits.len()], surcharge: Vec::new() }
 }
 
-fn entries(core: &Core, g: usize, row: usize) -> impl Iterator<Item = (usize, f64)> + use<'_> {
-    let r = core.r();
-    let weights = &core.w[g * r..][..r];
-    std::iter::once((g, 1.0))
-        .chain(weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(move |(k, w)| (row + k, *w)))
-}
-
-/// The offer on which each group is cheapest alone, with the price of one pod.
-pub(super) fn best_offers(core: &Core) -> Vec<Option<(usize, f64)>> {
-    let r = core.r();
-    let mut best: Vec<Option<(usize, f64)>> = vec![None; core.demand.len()];
-    for (o, offer) in core.offers.iter().enumerate() {
-        for (g, _) in &offer.items {
-            let weights = &core.w[*g as usize * r..][..r];
-            let shares = weights.iter().zip(&offer.cap).filter(|(w, _)| **w > 0.0).map(|(w, c)| w / c);
-            let price = shares.fold(0.0, f64::max) * offer.cost;
-            let slot = &mut best[*g as usize];
-            if slot.is_none_or(|(_, have)| price < have) {
-                *slot = Some((o, price));
-            }
-        }
-    }
-    best
-}
-
 fn add_slacks(program: &mut Program, core: &Core) {
     let mut columns = Columns::default();
     for (g, best) in best_offers(core).iter().enumerate() {
@@ -184,7 +160,7 @@ fn add_room(program: &mut Program, model: &Model) -> Vec<usize> {
         }
         let mut columns = Columns::default();
         for (g, copies) in copies {
-            columns.push(0.0, copies as f64, entries(core, g as usize, row));
+            columns.push(0.0, copies as f64, core.item_entries(g as usize, row));
         }
         program.add_columns(&columns);
         spares.into_iter().for_each(|spare| row_of[spare] = row);

@@ -5,9 +5,9 @@
 //! included. Steps are counted, so the result does not depend on the clock unless it runs out.
 
 use super::model::Model;
-use super::relaxed::best_offers;
 use super::state::{State, add};
 use crate::core::Core;
+use crate::fluid::best_offers;
 use crate::pack::Pattern;
 use crate::pricing::{Multipliers, price_all};
 use stowage_models::random::Random;
@@ -46,16 +46,15 @@ impl Guide {
         offers.extend(best_offers(core).into_iter().flatten().map(|(offer, _)| offer));
         offers.sort_unstable();
         offers.dedup();
-        let r = core.r();
         // Prices of resources at the optimum: the mean over the best offers.
-        let mut y = vec![1e-6; r];
+        let mut y = vec![1e-6; core.r()];
         for o in &offers {
             y.iter_mut().zip(&list.offers[*o].y).for_each(|(sum, y)| *sum += y);
         }
-        let size = |g: usize| -> f64 { core.w[g * r..][..r].iter().zip(&y).map(|(w, y)| w * y).sum() };
         let mut order: Vec<u32> =
             (0..core.demand.len()).map(|g| u32::try_from(g).unwrap_or(u32::MAX)).collect();
-        order.sort_by(|a, b| size(*b as usize).total_cmp(&size(*a as usize)).then(a.cmp(b)));
+        let size = |g: &u32| core.worth_of_room(*g as usize, &y);
+        order.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.cmp(b)));
         Guide { pi: multipliers.pi.clone(), offers, y, order }
     }
 }

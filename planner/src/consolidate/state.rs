@@ -351,8 +351,7 @@ impl<'m> State<'m> {
     pub(super) fn tightest(&self, group: u32, count: i64) -> Option<(Place, i64)> {
         let g = group as usize;
         let weight = self.core.weight(g);
-        let w = &self.core.w[g * self.core.r()..][..self.core.r()];
-        let each: f64 = w.iter().zip(&self.y).map(|(w, y)| w * y).sum();
+        let each = self.core.worth_of_room(g, &self.y);
         let mut best: Option<(f64, Place, i64)> = None;
         // Where one pod fits there is as much room as it takes, but for rounding.
         let least = Rank::of(each * (1.0 - 1e-9));

@@ -44,6 +44,14 @@ struct Active {
     items: Vec<(u32, i64)>,
 }
 
+impl Active {
+    /// Adds the row `x_go <= u_go n_o` of its item `k`; returns which it is.
+    fn add_copies_row(&self, program: &mut Program, k: usize) -> usize {
+        let entries = [(self.column_items + k, 1.0), (self.column_nodes, -(self.items[k].1 as f64))];
+        program.add_row(-INFINITY, 0.0, &entries)
+    }
+}
+
 /// The program and what is in it.
 pub(crate) struct Fluid<'a> {
     core: &'a Core,
@@ -55,6 +63,8 @@ pub(crate) struct Fluid<'a> {
     ranges: Ranges,
     /// The row of each `x_go <= u_go n_o` that is in, by offer and group.
     capped: BTreeMap<(usize, u32), usize>,
+    /// See [`best_offers`].
+    best: Vec<Option<(usize, f64)>>,
 }
 
 /// Duals of a program with decisions.
@@ -95,27 +105,33 @@ pub(crate) struct Mix {
 
 /// `c_o * max_r w_gr / C_or`: price of one pod of `g` on nodes of offer `o` alone.
 pub(crate) fn homogeneous(core: &Core, g: usize, offer: usize) -> f64 {
-    let r = core.r();
     let offer = &core.offers[offer];
-    let share = core.w[g * r..][..r]
-        .iter()
-        .zip(&offer.cap)
-        .filter(|(w, _)| **w > 0.0)
-        .map(|(w, c)| w / c)
-        .fold(0.0, f64::max);
-    share * offer.cost
+    let shares = core.scaled(g).iter().zip(&offer.cap).filter(|(w, _)| **w > 0.0).map(|(w, c)| w / c);
+    shares.fold(0.0, f64::max) * offer.cost
+}
+
+/// The offer where a pod costs least with nodes for its group alone, and what it costs there, by group.
+pub(crate) fn best_offers(core: &Core) -> Vec<Option<(usize, f64)>> {
+    let mut best: Vec<Option<(usize, f64)>> = vec![None; core.demand.len()];
+    for (o, offer) in core.offers.iter().enumerate() {
+        for (g, _) in &offer.items {
+            let price = homogeneous(core, *g as usize, o) + offer.fines.dollars(*g);
+            let slot = &mut best[*g as usize];
+            if slot.is_none_or(|(_, have)| price < have) {
+                *slot = Some((o, price));
+            }
+        }
+    }
+    best
 }
 
 impl<'a> Fluid<'a> {
     /// Sets up cover, spare and limit rows and the best offer of each group.
     pub(crate) fn new(core: &'a Core) -> Fluid<'a> {
         let mut fluid = Fluid::empty(core);
-        let best = fluid.best_offers();
-        let mut first: Vec<usize> = best.iter().flatten().map(|(offer, _)| *offer).collect();
-        first.sort_unstable();
-        first.dedup();
-        fluid.activate(&first);
-        fluid.begin(&best);
+        let first: BTreeSet<usize> = fluid.best.iter().flatten().map(|(offer, _)| *offer).collect();
+        fluid.activate(&first.into_iter().collect::<Vec<_>>());
+        fluid.begin();
         fluid
     }
 
@@ -136,19 +152,22 @@ impl<'a> Fluid<'a> {
     ) -> Fluid<'a> {
         let near = near.iter().map(|o| *o as usize);
         let offers: BTreeSet<usize> = mixes.iter().map(|mix| mix.offer).chain(near).collect();
-        let mut fluid = Fluid::bare(core);
-        offers.into_iter().for_each(|o| fluid.activate_for(o, |_, g| is_near(core, prices, o, g)));
+        let mut fluid = Fluid::bare(core, best_offers(core));
+        for o in offers {
+            let near = core.offers[o].items.iter().filter(|(g, _)| is_near(core, prices, o, *g));
+            fluid.activate_for(o, near.copied().collect());
+        }
         fluid
     }
 
     fn empty(core: &'a Core) -> Fluid<'a> {
-        let mut fluid = Fluid::bare(core);
+        let mut fluid = Fluid::bare(core, best_offers(core));
         fluid.add_spares(core.spares.len() <= SINGLE_SPARES_MAX);
         fluid
     }
 
     /// Without any node.
-    fn bare(core: &'a Core) -> Fluid<'a> {
+    fn bare(core: &'a Core, best: Vec<Option<(usize, f64)>>) -> Fluid<'a> {
         let mut program = Program::new();
         let rows = Rows::new(core, &mut program);
         let mut fluid = Fluid {
@@ -159,33 +178,18 @@ impl<'a> Fluid<'a> {
             rows,
             ranges: Ranges::default(),
             capped: BTreeMap::new(),
+            best,
         };
-        let best = fluid.best_offers();
-        fluid.add_slacks(&best);
+        fluid.add_slacks();
         fluid
     }
 
-    /// The offer with the lowest homogeneous price, and that price, by group.
-    fn best_offers(&self) -> Vec<Option<(usize, f64)>> {
-        let mut best: Vec<Option<(usize, f64)>> = vec![None; self.core.demand.len()];
-        for (o, offer) in self.core.offers.iter().enumerate() {
-            for (g, _) in &offer.items {
-                let price = homogeneous(self.core, *g as usize, o) + offer.fines.dollars(*g);
-                let slot = &mut best[*g as usize];
-                if slot.is_none_or(|(_, have)| price < have) {
-                    *slot = Some((o, price));
-                }
-            }
-        }
-        best
-    }
-
-    fn add_slacks(&mut self, best: &[Option<(usize, f64)>]) {
+    fn add_slacks(&mut self) {
         let mut tiers: Vec<i32> = self.core.priority.clone();
         tiers.sort_unstable();
         tiers.dedup();
         let mut columns = Columns::default();
-        for (g, best) in best.iter().enumerate() {
+        for (g, best) in self.best.iter().enumerate() {
             let tier = tiers.binary_search(&self.core.priority[g]).unwrap_or(0).min(6);
             let price = best.map_or(1.0, |(_, price)| price.max(1e-6));
             let cost = LEAVE_OUT_FACTOR * price * 4_f64.powi(i32::try_from(tier).unwrap_or(0));
@@ -220,17 +224,10 @@ impl<'a> Fluid<'a> {
             }
             let mut columns = Columns::default();
             for (g, copies) in copies {
-                columns.push(fines.dollars(g), copies as f64, self.item_entries(g as usize, row));
+                columns.push(fines.dollars(g), copies as f64, core.item_entries(g as usize, row));
             }
             self.program.add_columns(&columns);
         }
-    }
-
-    fn item_entries(&self, g: usize, row: usize) -> impl Iterator<Item = (usize, f64)> + use<'a> {
-        let r = self.core.r();
-        let weights = &self.core.w[g * r..][..r];
-        std::iter::once((g, 1.0))
-            .chain(weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(move |(k, w)| (row + k, *w)))
     }
 
     /// Whether mixes of an offer are in the program.
@@ -278,11 +275,11 @@ impl<'a> Fluid<'a> {
 
     /// Adds the mixes of offers that are not in.
     pub(crate) fn activate(&mut self, offers: &[usize]) {
-        offers.iter().for_each(|o| self.activate_for(*o, |_, _| true));
+        offers.iter().for_each(|o| self.activate_for(*o, self.core.offers[*o].items.clone()));
     }
 
-    /// Adds the mixes of an offer, of those of its items that `takes` says, by position and group.
-    fn activate_for(&mut self, o: usize, takes: impl Fn(usize, u32) -> bool) {
+    /// Adds the mixes of an offer, of some of its items.
+    fn activate_for(&mut self, o: usize, items: Vec<(u32, i64)>) {
         if std::mem::replace(&mut self.is_active[o], true) {
             return;
         }
@@ -294,16 +291,8 @@ impl<'a> Fluid<'a> {
         let capacity = offer.cap.iter().enumerate().map(|(k, c)| (row + k, -c));
         let ranges = self.ranges.entries(offer.price);
         columns.push(offer.cost, INFINITY, limits.chain(capacity).chain(ranges));
-        let items: Vec<(u32, i64)> = offer
-            .items
-            .iter()
-            .copied()
-            .enumerate()
-            .filter(|(k, (g, _))| takes(*k, *g))
-            .map(|(_, item)| item)
-            .collect();
         for (g, _) in &items {
-            columns.push(offer.fines.dollars(*g), INFINITY, self.item_entries(*g as usize, row));
+            columns.push(offer.fines.dollars(*g), INFINITY, self.core.item_entries(*g as usize, row));
         }
         let column_nodes = self.program.add_columns(&columns);
         self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1, items });
@@ -312,7 +301,7 @@ impl<'a> Fluid<'a> {
     /// Multipliers without a program: each group at its cheapest homogeneous price. Divided by their `theta` they prove a
     /// bound too, if a weak one.
     pub(crate) fn homogeneous_multipliers(&self) -> Multipliers {
-        let pi = self.best_offers().iter().map(|best| best.map_or(0.0, |(_, price)| price)).collect();
+        let pi = self.best.iter().map(|best| best.map_or(0.0, |(_, price)| price)).collect();
         Multipliers { pi, mu: vec![0.0; self.core.limits.len()], surcharge: Vec::new() }
     }
 
@@ -432,8 +421,7 @@ impl<'a> Fluid<'a> {
                     && solution.primal[column] > nodes * *copies as f64 + 1e-6
                     && let Entry::Vacant(slot) = self.capped.entry((active.offer, *g))
                 {
-                    let entries = [(column, 1.0), (active.column_nodes, -(*copies as f64))];
-                    slot.insert(self.program.add_row(-INFINITY, 0.0, &entries));
+                    slot.insert(active.add_copies_row(&mut self.program, k));
                     added += 1;
                 }
             }

@@ -2,11 +2,11 @@
 
 use super::Fluid;
 use crate::core::Core;
-use crate::lp::{Basis, INFINITY, Stands};
+use crate::lp::{Basis, Stands};
 use crate::pricing::{Multipliers, PriceList};
 
 /// A pod has a column in a narrow program if its room is worth at most this share more than the pod. Plans of whole nodes built along such
-/// programs are as good (0.03 and 0.3 were no better), and a dual simplex iteration goes through a quarter of the columns.
+/// programs are as good, and a dual simplex iteration goes through a quarter of the columns with 2,000 groups, half with 200.
 const NEAR: f64 = 0.1;
 
 /// Whether a pod of group `g` is nearly worth its room on offer `o` at these prices.
@@ -16,28 +16,25 @@ pub(super) fn is_near(
     o: usize,
     g: u32,
 ) -> bool {
-    let r = core.r();
-    let weights = &core.w[g as usize * r..][..r];
-    let room: f64 = weights.iter().zip(&list.offers[o].y).map(|(w, y)| w * y).sum();
+    let room = core.worth_of_room(g as usize, &list.offers[o].y);
     room + core.offers[o].fines.dollars(g) <= (1.0 + NEAR) * multipliers.pi[g as usize]
 }
 
 impl<'a> Fluid<'a> {
     /// Begins where all pods of a group are on the offer that is `best` for it, and each offer has as many nodes as that takes: a feasible
     /// basis, unless there are limits. From the slacks, the simplex method takes six times as long for 2,000 groups, to get that far.
-    pub(super) fn begin(&mut self, best: &[Option<(usize, f64)>]) {
+    pub(super) fn begin(&mut self) {
         let core = self.core;
-        let r = core.r();
         let mut basis = Basis::slack(&self.program);
         for active in &self.active {
-            let mut load = vec![0.0; r];
+            let mut load = vec![0.0; core.r()];
             for (k, (g, _)) in active.items.iter().enumerate() {
                 let g = *g as usize;
-                if best[g].is_some_and(|(offer, _)| offer == active.offer) {
+                if self.best[g].is_some_and(|(offer, _)| offer == active.offer) {
                     basis.set_column(active.column_items + k, Stands::Basic);
                     basis.set_row(g, Stands::Lower);
                     let pods = core.fluid_demand(g, core.demand[g]);
-                    load.iter_mut().zip(&core.w[g * r..][..r]).for_each(|(load, w)| *load += w * pods);
+                    load.iter_mut().zip(core.scaled(g)).for_each(|(load, w)| *load += w * pods);
                 }
             }
             // Of what there is no room for at all nothing is asked for either.
@@ -49,7 +46,7 @@ impl<'a> Fluid<'a> {
                 basis.set_row(active.row + scarce, Stands::Upper);
             }
         }
-        for g in (0..best.len()).filter(|g| best[*g].is_none()) {
+        for g in (0..self.best.len()).filter(|g| self.best[*g].is_none()) {
             basis.set_column(g, Stands::Basic);
             basis.set_row(g, Stands::Lower);
         }
@@ -61,33 +58,33 @@ impl<'a> Fluid<'a> {
     pub(crate) fn narrowed(&self, prices: (&Multipliers, &PriceList)) -> Fluid<'a> {
         let core = self.core;
         let whole = self.program.basis();
-        let mut narrow = Fluid::bare(core);
-        for active in &self.active {
-            narrow.activate_for(active.offer, |k, g| {
-                // A row left out must have been slack, or the basis would be none.
-                let row = self.capped.get(&(active.offer, g));
-                row.is_some_and(|row| !whole.is_basic_row(*row))
-                    || whole.is_basic_column(active.column_items + k)
-                    || is_near(core, prices, active.offer, g)
-            });
-        }
+        let mut narrow = Fluid::bare(core, self.best.clone());
         let mut rows: Vec<usize> = (0..self.rows.count(core)).collect();
         let mut columns: Vec<usize> = (0..core.demand.len()).collect();
-        for (own, of) in narrow.active.iter().zip(&self.active) {
-            rows.extend(of.row..of.row + core.r());
-            columns.push(of.column_nodes);
-            let kept = (0..).zip(&of.items).filter(|(_, item)| own.items.binary_search(item).is_ok());
-            columns.extend(kept.map(|(k, _): (usize, _)| of.column_items + k));
-        }
-        for own in &narrow.active {
-            for (k, (g, copies)) in own.items.iter().enumerate() {
-                if let Some(row) = self.capped.get(&(own.offer, *g)) {
-                    let entries = [(own.column_items + k, 1.0), (own.column_nodes, -(*copies as f64))];
-                    let added = narrow.program.add_row(-INFINITY, 0.0, &entries);
-                    narrow.capped.insert((own.offer, *g), added);
-                    rows.push(*row);
+        let mut copies = Vec::new();
+        for active in &self.active {
+            rows.extend(active.row..active.row + core.r());
+            columns.push(active.column_nodes);
+            let mut items = Vec::new();
+            for (column, item) in (active.column_items..).zip(&active.items) {
+                let row = self.capped.get(&(active.offer, item.0)).copied();
+                // A row left out must have been slack, or the basis would be none.
+                let is_kept = row.is_some_and(|row| !whole.is_basic_row(row))
+                    || whole.is_basic_column(column)
+                    || is_near(core, prices, active.offer, item.0);
+                if is_kept {
+                    copies.extend(row.map(|row| (narrow.active.len(), items.len(), row)));
+                    columns.push(column);
+                    items.push(*item);
                 }
             }
+            narrow.activate_for(active.offer, items);
+        }
+        for (at, k, row) in copies {
+            let own = &narrow.active[at];
+            let added = own.add_copies_row(&mut narrow.program, k);
+            narrow.capped.insert((own.offer, own.items[k].0), added);
+            rows.push(row);
         }
         narrow.program.set_basis(&whole.of(&columns, &rows));
         narrow
@@ -123,7 +120,7 @@ mod tests {
         let (_, same) = slack.solve(&|| 60.0).expect("a small program");
         assert!((list.bound - same.bound).abs() < 1e-6 * list.bound, "{} {}", list.bound, same.bound);
         let mut begun = Fluid::with_offers(&core, &[0, 1, 2]);
-        begun.begin(&begun.best_offers());
+        begun.begin();
         let before = slack.iterations();
         begun.optimum().expect("a small program");
         assert!(begun.iterations() < before, "{} of {before}", begun.iterations());
