@@ -421,6 +421,23 @@ pub const TABLE_SIZE_MAX: usize = 16_000_000;
 /// another order.
 pub const TABLE_BRANCHES_MAX: u32 = 400_000;
 
+/// Ends of a proof by cases at most (`docs/formulation.md` section 3).
+pub const CASES_MAX: u32 = 64;
+
+/// A step of a proof by cases: a bin holds either at most [`CaseFork::most`] pods of a row, or more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CaseFork {
+    /// Index into [`Certificate::rows`].
+    pub row: u32,
+    /// Pods of the row at most on the first side; one more at least on the second.
+    pub most: u32,
+    /// What proves the first side: a vector if below the number of vectors, else, less that number, one of the forks before this.
+    pub fewer: u32,
+    /// What proves the second side.
+    pub more: u32,
+}
+
 /// A decision of a branching proof: either at most [`Fork::most`] nodes of the part are launched on undominated offerings
 /// priced from `from` to `to` (both included), or more. Every plan does one or the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -487,7 +504,8 @@ pub struct Part {
 /// launch cost  >=  sum_g pi_g * pods_g  -  sum_nodes value_i  -  sum_pr mu_pr * (limit_pr - used_pr)
 /// ```
 ///
-/// where `value_i >= value(i, y_i)` is stated for each node. Either inequality may hold for integer patterns only; then a
+/// where `value_i >= value(i, y_i)` is stated for each node. Instead of a vector an offering may have cases ([`CaseFork`]), each with a
+/// vector of its own. Either inequality may hold for integer patterns only; then a
 /// search bounded by [`PROOF_BRANCHES_MAX`] proves it. Prices being integers, the right side may be rounded up.
 ///
 /// Where few nodes are launched, fractions of nodes make this bound too low. Then [`Certificate::parts`] bound the cost of
@@ -504,7 +522,10 @@ pub struct Certificate {
     pub limits: Vec<LimitMultiplier>,
     /// Distinct knapsack vectors, each as long as `resources`.
     pub vectors: Vec<Vec<i64>>,
-    /// Vector of each offering, run-length encoded (`index*count` or `index`, comma-separated) over all offerings
+    /// Forks of proofs by cases, each used by an offering or a later one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<CaseFork>,
+    /// Vector of each offering (or, from the number of vectors on, its first fork), run-length encoded (`index*count` or `index`, comma-separated) over all offerings
     /// sorted by NodePool, instance type, zone, capacity type, labels.
     pub offering_vectors: String,
     /// Vectors and values of existing nodes that can take at least one pod, sorted by node. Every such node is listed.

@@ -5,7 +5,8 @@
 
 use crate::blocks::Block;
 use crate::branching::Tree;
-use crate::core::{Core, Fined, Spare};
+use crate::cases::{Case, Step};
+use crate::core::{Core, Fined, Offer, Spare};
 use crate::part;
 use crate::pricing::{Multipliers, PriceList, Priced};
 use crate::problem::{Group, Problem};
@@ -13,10 +14,11 @@ use crate::tables::{Room, Tables};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::slice::Iter;
 use stowage_models::objects::PodRef;
 use stowage_models::plan::{
-    Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row, TABLE_BRANCHES_MAX,
-    unit_bits,
+    CaseFork, Certificate, LimitMultiplier, MULTIPLIER_BITS, NodeVector, PROOF_BRANCHES_MAX, Row,
+    TABLE_BRANCHES_MAX, unit_bits,
 };
 use stowage_models::units::UsdMicros;
 
@@ -43,6 +45,8 @@ pub(crate) struct Integers {
     pub(crate) mu: Vec<i64>,
     /// By offer, `r` entries each.
     offers: Vec<Vec<i64>>,
+    /// Proofs by cases, by offer; empty where the vector is the proof.
+    cases: Vec<Vec<Step<Vec<i64>>>>,
     /// By spare.
     spares: Vec<Vec<i64>>,
     /// What each spare is worth at most, over 2^MULTIPLIER_BITS; empty until [`Integers::value_spares`].
@@ -75,13 +79,7 @@ pub(crate) fn certify(
 ) -> (Certificate, UsdMicros) {
     let (multipliers, list) = flat(core, blocks);
     let (mut certificate, mut bound) = certify_flat(problem, core, &multipliers, &list);
-    let mut row_of = vec![0_u32; problem.groups.len()];
-    let named = row_names(problem).into_iter().zip(0..).filter(|(_, g)| has_row(problem, *g));
-    let mut order: Vec<((PodRef, Option<String>), usize)> = named.collect();
-    order.sort();
-    for (row, (_, g)) in order.into_iter().enumerate() {
-        row_of[g] = u32::try_from(row).expect("rows fit 32 bits");
-    }
+    let row_of = row_of(problem);
     for (block, proof) in blocks {
         if let BlockProof::Tree(tree) = proof {
             let (part, proved) = part::certify(problem, block, tree, &row_of);
@@ -93,10 +91,22 @@ pub(crate) fn certify(
     (certificate, bound)
 }
 
+/// Row of each group that has one.
+fn row_of(problem: &Problem<'_>) -> Vec<u32> {
+    let mut row_of = vec![0_u32; problem.groups.len()];
+    let named = row_names(problem).into_iter().zip(0..).filter(|(_, g)| has_row(problem, *g));
+    let mut order: Vec<((PodRef, Option<String>), usize)> = named.collect();
+    order.sort();
+    for (row, (_, g)) in order.into_iter().enumerate() {
+        row_of[g] = u32::try_from(row).expect("rows fit 32 bits");
+    }
+    row_of
+}
+
 /// Multipliers of the blocks without a tree side by side. Those of the others are zero, which proves nothing about them.
 fn flat(core: &Core, blocks: &[(&Block, &BlockProof<'_>)]) -> (Multipliers, PriceList) {
     let mut whole = Multipliers::zero(core);
-    let nothing = Priced { value: 0.0, y: vec![0.0; core.r()] };
+    let nothing = Priced::by(0.0, vec![0.0; core.r()]);
     let mut list = PriceList {
         offers: vec![nothing.clone(); core.offers.len()],
         spares: vec![nothing; core.spares.len()],
@@ -106,10 +116,6 @@ fn flat(core: &Core, blocks: &[(&Block, &BlockProof<'_>)]) -> (Multipliers, Pric
     for (block, proof) in blocks {
         let BlockProof::Flat(multipliers, prices) = proof else { continue };
         let theta = prices.theta.max(1e-12);
-        let divided = |priced: &Priced| Priced {
-            value: priced.value / theta,
-            y: priced.y.iter().map(|y| y / theta).collect(),
-        };
         for (g, pi) in block.groups.iter().zip(&multipliers.pi) {
             whole.pi[*g as usize] = pi / theta;
         }
@@ -117,10 +123,13 @@ fn flat(core: &Core, blocks: &[(&Block, &BlockProof<'_>)]) -> (Multipliers, Pric
             *own = own.max(*mu);
         }
         for (o, priced) in block.offers.iter().zip(&prices.offers) {
-            list.offers[*o as usize] = divided(priced);
+            let mut priced = priced.divided(theta);
+            let group = |g: u32| block.groups[g as usize];
+            priced.cases = priced.cases.iter().map(|step| step.map(group, Vec::clone)).collect();
+            list.offers[*o as usize] = priced;
         }
         for (s, priced) in block.spares.iter().zip(&prices.spares) {
-            list.spares[*s as usize] = divided(priced);
+            list.spares[*s as usize] = priced.divided(theta);
         }
     }
     (whole, list)
@@ -194,6 +203,9 @@ impl Integers {
         let mut integers = Integers::plain(problem, multipliers, shrink);
         integers.offers =
             list.offers.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
+        let vector = |y: &Vec<f64>| Integers::vector(problem, core, y, shrink);
+        let steps = |priced: &Priced| priced.cases.iter().map(|step| step.map(|g| g, vector)).collect();
+        integers.cases = list.offers.iter().map(steps).collect();
         integers.spares =
             list.spares.iter().map(|priced| Integers::vector(problem, core, &priced.y, shrink)).collect();
         integers
@@ -223,6 +235,7 @@ impl Integers {
                 .map(|(mu, limit)| (mu * one * f64::from(1_u32 << unit_bits(&limit.resource))) as i64)
                 .collect(),
             offers: Vec::new(),
+            cases: Vec::new(),
             spares: Vec::new(),
             spare_values: Vec::new(),
         }
@@ -259,6 +272,30 @@ impl Integers {
         total
     }
 
+    /// Upper bound on the value of an offer by cases, times 2^(2 * MULTIPLIER_BITS).
+    fn value_by_cases(&self, core: &Core, offer: &Offer, steps: &[Step<Vec<i64>>]) -> i128 {
+        let mut most = 0;
+        let mut next = vec![Case::default()];
+        for step in steps {
+            let case = next.pop().unwrap_or_default();
+            match step {
+                Step::Fork { group, most } => {
+                    next.extend([case.more(*group, *most), case.fewer(*group, *most)]);
+                }
+                Step::Leaf(y) => {
+                    let Some(rest) = case.rest(core, offer) else { continue };
+                    let worth = |g: u32| {
+                        (i128::from(self.pi[g as usize]) << MULTIPLIER_BITS) - scaled_fine(&offer.fines, g)
+                    };
+                    let held: i128 = case.least.iter().map(|(g, n)| worth(*g) * i128::from(*n)).sum();
+                    let value = self.value(core, &rest.room, (&rest.items, &offer.fines), y);
+                    most = most.max(held + value);
+                }
+            }
+        }
+        most
+    }
+
     /// What a pod of group `g` is worth above what it takes, times 2^(2 * MULTIPLIER_BITS).
     pub(crate) fn reduced(&self, core: &Core, g: usize, y: &[i64]) -> i128 {
         (i128::from(self.pi[g]) << MULTIPLIER_BITS) - dot(core, y, core.weight(g))
@@ -280,11 +317,16 @@ impl Integers {
     fn ratio(&self, problem: &Problem<'_>, core: &Core, o: usize) -> f64 {
         let (offer, y) = (&core.offers[o], &self.offers[o]);
         let (capacity, takes) = (&offer.capacity, (&offer.items[..], &offer.fines));
-        let mut value = self.value(core, capacity, takes, y);
         let mut price = i128::from(offer.price) << (2 * MULTIPLIER_BITS);
         for (row, amount) in &offer.usage {
             price += self.limit_price(problem, *row, *amount);
         }
+        let ratio = |value: i128| (value as f64 / price.max(1) as f64).max(1.0 + 1e-12);
+        if !self.cases[o].is_empty() {
+            let value = self.value_by_cases(core, offer, &self.cases[o]);
+            return if value <= price { 0.0 } else { ratio(value) };
+        }
+        let mut value = self.value(core, capacity, takes, y);
         if value <= price {
             return 0.0;
         }
@@ -307,7 +349,7 @@ impl Integers {
         if searched(PROOF_BRANCHES_MAX) {
             return 0.0;
         }
-        (value as f64 / price.max(1) as f64).max(1.0 + 1e-12)
+        ratio(value)
     }
 
     /// The weak-duality bound, rounded up because prices are integers, never negative.
@@ -325,14 +367,22 @@ impl Integers {
     fn certificate(&self, problem: &Problem<'_>, core: &Core) -> Certificate {
         let mut vectors: BTreeMap<Vec<i64>, u32> = BTreeMap::new();
         let zero = vec![0_i64; core.r()];
-        let choice: Vec<&Vec<i64>> =
-            core.dominator.iter().map(|offer| offer.map_or(&zero, |o| &self.offers[o as usize])).collect();
-        for vector in choice.iter().copied().chain(&self.spares) {
-            vectors.insert(vector.clone(), 0);
+        let single = |o: usize| self.cases[o].is_empty().then_some(&self.offers[o]);
+        let singles = core.dominator.iter().filter_map(|o| o.map_or(Some(&zero), |o| single(o as usize)));
+        let leaf = |step: &Step<Vec<i64>>| if let Step::Leaf(y) = step { Some(y.clone()) } else { None };
+        let leaves = self.cases.iter().flatten().filter_map(leaf);
+        for vector in singles.chain(&self.spares).cloned().chain(leaves) {
+            vectors.insert(vector, 0);
         }
         for (index, slot) in vectors.values_mut().enumerate() {
             *slot = u32::try_from(index).expect("vectors fit 32 bits");
         }
+        let mut cases = Cases { vectors: &vectors, row_of: row_of(problem), forks: Vec::new() };
+        let choice: Vec<u32> = (0..core.offers.len())
+            .map(|o| single(o).map_or_else(|| cases.add(&mut self.cases[o].iter()), |y| vectors[y]))
+            .collect();
+        let choice = core.dominator.iter().map(|o| o.map_or_else(|| vectors[&zero], |o| choice[o as usize]));
+        let (offering_vectors, cases) = (run_lengths(choice), cases.forks);
         let mut rows: Vec<Row> = row_names(problem)
             .into_iter()
             .zip(problem.groups.iter().enumerate())
@@ -372,10 +422,37 @@ impl Integers {
             resources: core.resources.iter().map(|r| problem.resources[*r].clone()).collect(),
             rows,
             limits,
-            offering_vectors: run_lengths(choice.iter().map(|vector| vectors[*vector])),
+            cases,
+            offering_vectors,
             vectors: vectors.into_keys().collect(),
             node_vectors,
             parts: Vec::new(),
+        }
+    }
+}
+
+/// Proofs by cases on their way into a certificate.
+struct Cases<'a> {
+    vectors: &'a BTreeMap<Vec<i64>, u32>,
+    row_of: Vec<u32>,
+    forks: Vec<CaseFork>,
+}
+
+impl Cases<'_> {
+    /// Adds the forks of a proof that are not there yet, those below first; returns what refers to it.
+    fn add(&mut self, steps: &mut Iter<'_, Step<Vec<i64>>>) -> u32 {
+        match steps.next().expect("a proof by cases ends with leaves") {
+            Step::Leaf(y) => self.vectors[y],
+            Step::Fork { group, most } => {
+                let (fewer, more) = (self.add(steps), self.add(steps));
+                let (row, most) = (self.row_of[*group as usize], u32::try_from(*most).unwrap_or(u32::MAX));
+                let fork = CaseFork { row, most, fewer, more };
+                let at = self.forks.iter().position(|one| *one == fork).unwrap_or_else(|| {
+                    self.forks.push(fork);
+                    self.forks.len() - 1
+                });
+                u32::try_from(self.vectors.len() + at).expect("forks fit 32 bits")
+            }
         }
     }
 }

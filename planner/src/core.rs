@@ -247,6 +247,24 @@ impl Core {
         self.pods() >= MANY_PODS
     }
 
+    /// Does `other` in the pool, and meanwhile `own` on this thread; one after the other where the pool has one thread, because no more
+    /// than it were asked for.
+    pub(crate) fn side_by_side<T, U: Send>(
+        &self,
+        other: impl FnOnce() -> U + Send,
+        own: impl FnOnce() -> T,
+    ) -> (U, T) {
+        if self.pool.current_num_threads() < 2 {
+            return (other(), own());
+        }
+        let mut found = None;
+        let own = self.pool.in_place_scope(|scope| {
+            scope.spawn(|_| found = Some(other()));
+            own()
+        });
+        (found.expect("what is spawned is done when the scope ends"), own)
+    }
+
     /// Resources per vector.
     pub(crate) fn r(&self) -> usize {
         self.resources.len()

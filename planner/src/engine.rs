@@ -33,6 +33,53 @@ pub(crate) struct Found {
 /// pods beside 10,000 that run: 4 of 8 ms; 10,000 pods: 11 of 24 ms; a million: 0.8 of 1 s).
 const WRITING_SHARE: u32 = 75;
 
+/// The watch of a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    limits: &'a Limits,
+    /// Time the run may take.
+    pub(crate) time: Duration,
+    /// How much of it is for what comes after the search.
+    writing: Duration,
+    started: Duration,
+}
+
+impl Watch<'_> {
+    /// Time since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        (self.limits.clock)().saturating_sub(self.started)
+    }
+
+    /// Time left to search.
+    fn left(&self) -> Duration {
+        self.time.saturating_sub(self.elapsed() + self.writing)
+    }
+
+    /// Seconds that the solver may take by its own clock, which is the wall's: no end to them where the run's clock stands still, or a
+    /// busy machine would give another plan.
+    fn solver_seconds(&self, seconds: f64) -> f64 {
+        if self.elapsed().is_zero() { f64::INFINITY } else { seconds }
+    }
+
+    /// Seconds that the solver may take before the time is up, and at least so much even then.
+    pub(crate) fn solver_left(&self, least: Duration) -> f64 {
+        self.solver_seconds(self.left().max(least).as_secs_f64())
+    }
+
+    /// Whether the caller or the clock stops the run.
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        let cancelled =
+            self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
+        if cancelled {
+            Some(Stop::Cancelled)
+        } else if self.left().is_zero() {
+            Some(Stop::TimeLimit)
+        } else {
+            None
+        }
+    }
+}
+
 /// Runs, watched and limited.
 pub(crate) struct Run<'a> {
     /// What the caller allows.
@@ -78,7 +125,12 @@ impl<'a> Run<'a> {
 
     /// Time since the run began.
     pub(crate) fn elapsed(&self) -> Duration {
-        (self.limits.clock)().saturating_sub(self.started)
+        self.watch().elapsed()
+    }
+
+    /// The watch, for work beside other work.
+    pub(crate) fn watch(&self) -> Watch<'a> {
+        Watch { limits: self.limits, time: self.time, writing: self.writing, started: self.started }
     }
 
     /// The problem is prepared: what is to be found has to be written in time, too.
@@ -86,20 +138,14 @@ impl<'a> Run<'a> {
         self.writing = self.elapsed() * WRITING_SHARE / 100;
     }
 
-    /// Time left to search.
-    fn left(&self) -> Duration {
-        self.time.saturating_sub(self.elapsed() + self.writing)
-    }
-
-    /// Seconds that the solver may take by its own clock, which is the wall's: no end to them where the run's clock stands still, or a
-    /// busy machine would give another plan.
+    /// See [`Watch::solver_seconds`].
     pub(crate) fn solver_seconds(&self, seconds: f64) -> f64 {
-        if self.elapsed().is_zero() { f64::INFINITY } else { seconds }
+        self.watch().solver_seconds(seconds)
     }
 
-    /// Seconds that the solver may take before the time is up, and at least so much even then.
+    /// See [`Watch::solver_left`].
     pub(crate) fn solver_left(&self, least: Duration) -> f64 {
-        self.solver_seconds(self.left().max(least).as_secs_f64())
+        self.watch().solver_left(least)
     }
 
     /// Tells the observer of an improvement, in the figures of the whole plan.
@@ -116,15 +162,7 @@ impl<'a> Run<'a> {
 
     /// Whether the caller or the clock stops the run.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        let cancelled =
-            self.limits.cancel.as_ref().is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
-        if cancelled {
-            Some(Stop::Cancelled)
-        } else if self.left().is_zero() {
-            Some(Stop::TimeLimit)
-        } else {
-            None
-        }
+        self.watch().stopped()
     }
 }
 

@@ -12,6 +12,7 @@
 //! mix, and the patterns of small ones are generated until none is missing that would matter; the bound is taken at any
 //! multipliers on the way, scaled by what the best bin is worth for its price.
 
+use crate::cases::{ByCases, Tree};
 use crate::core::Core;
 use crate::exact::{Best, best_pattern};
 use crate::fluid::Fluid;
@@ -72,13 +73,29 @@ enum Mode {
 /// What pricing found out about an offer.
 struct Answer {
     /// No pattern is worth more.
-    value: f64,
-    y: Vec<f64>,
+    priced: Priced,
     /// The best pattern, if it is worth more than the price.
     pattern: Option<Pattern>,
+    /// The case that is worth more than the price, if it is priced so.
+    leaf: Option<usize>,
     mode: Mode,
     /// Cells of tables filled for it.
     cells: u64,
+}
+
+impl Answer {
+    /// By patterns.
+    fn small(value: f64, y: Vec<f64>, pattern: Option<Pattern>, mode: Mode) -> Answer {
+        Answer { priced: Priced::by(value, y), pattern, leaf: None, mode, cells: 0 }
+    }
+}
+
+/// What improves the program.
+enum New {
+    /// A pattern.
+    Pattern(Pattern),
+    /// Mixes of a case.
+    Case(usize),
 }
 
 /// How much may be tried.
@@ -96,7 +113,7 @@ pub(crate) struct Allowed {
 pub(crate) struct Tightener<'a, 'f> {
     core: &'a Core,
     fluid: &'f mut Fluid<'a>,
-    start: &'f Multipliers,
+    start: Multipliers,
     /// What came of the first pricing, at `start`.
     first: Vec<Answer>,
     modes: Vec<Mode>,
@@ -118,12 +135,12 @@ impl<'a, 'f> Tightener<'a, 'f> {
     pub(crate) fn new(
         core: &'a Core,
         fluid: &'f mut Fluid<'a>,
-        (start, at_least): (&'f Multipliers, f64),
+        (start, at_least): (Multipliers, f64),
     ) -> Result<Tightener<'a, 'f>, Fault> {
         // Whoever dived with the program left it at the demand of the last round.
         fluid.resolve(&core.demand, &core.limits)?;
         let mut modes = vec![Mode::Open; core.offers.len()];
-        let first = price(core, start, &modes, NEAR);
+        let first = price(core, &start, (&modes, fluid.trees()), NEAR);
         retire(fluid, &mut modes, &first);
         let patterns = first.iter().enumerate().filter_map(|(o, answer)| Some((o, answer.pattern.clone()?)));
         let columns: BTreeSet<Column> =
@@ -195,12 +212,12 @@ impl<'a, 'f> Tightener<'a, 'f> {
                 (least, stalled) = (objective, 0);
             }
             stalled += 1;
-            let mut new: Vec<(f64, usize, Option<Pattern>)> = Vec::new();
+            let mut new: Vec<(f64, usize, New)> = Vec::new();
             // Where nothing improves the program at the mixture, its own duals are tried.
             for own_only in [false, true] {
-                let centre = self.best.as_ref().map_or(self.start, |bounded| &bounded.multipliers);
+                let centre = self.best.as_ref().map_or(&self.start, |bounded| &bounded.multipliers);
                 let multipliers = if own_only { own.clone() } else { own.mix(centre, self.alpha) };
-                let answers = price(core, &multipliers, &self.modes, 1.0);
+                let answers = price(core, &multipliers, (&self.modes, self.fluid.trees()), 1.0);
                 self.cells += answers.iter().map(|answer| answer.cells).sum::<u64>();
                 retire(self.fluid, &mut self.modes, &answers);
                 let bounded = bounded(core, &multipliers, &answers);
@@ -215,7 +232,7 @@ impl<'a, 'f> Tightener<'a, 'f> {
                 } else if !own_only {
                     self.alpha = 1.0 - (1.0 - self.alpha) * SHORTEN;
                 }
-                new.extend(improving(core, self.fluid, &multipliers, &own, answers));
+                new.extend(improving(core, self.fluid, &own, answers));
                 if !new.is_empty() {
                     break;
                 }
@@ -230,9 +247,14 @@ impl<'a, 'f> Tightener<'a, 'f> {
             self.alpha = self.alpha.min(SMOOTHING_MAX);
             new.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             new.truncate(ADDED_MAX);
-            let large: Vec<usize> = new.iter().filter(|(.., p)| p.is_none()).map(|(_, o, _)| *o).collect();
-            self.fluid.activate(&large);
-            self.add(new.into_iter().filter_map(|(_, o, pattern)| Some((Bin::Offer(o as u32), pattern?))));
+            let mut patterns = Vec::new();
+            for (_, o, one) in new {
+                match one {
+                    New::Pattern(pattern) => patterns.push((Bin::Offer(o as u32), pattern)),
+                    New::Case(leaf) => self.fluid.activate_case(o, leaf),
+                }
+            }
+            self.add(patterns.into_iter());
         }
         Ok(())
     }
@@ -240,8 +262,8 @@ impl<'a, 'f> Tightener<'a, 'f> {
     /// Cheap columns first, some for every group ([`weave::seeded`]): best patterns of whole shapes come a dozen at a time, and the duals
     /// of few columns have them chase each other.
     fn enrich(&mut self, rounds: usize, watch: &mut dyn FnMut(Option<f64>) -> bool) -> Result<(), Fault> {
-        let (core, start) = (self.core, self.start);
-        let ratio = |o: &u32| self.first[*o as usize].value / full_price(core, *o as usize, start);
+        let (core, start) = (self.core, self.start.clone());
+        let ratio = |o: &u32| self.first[*o as usize].priced.value / full_price(core, *o as usize, &start);
         let mut near: Vec<u32> = (0..core.offers.len() as u32).filter(|o| ratio(o) >= weave::NEAR).collect();
         near.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)).then(a.cmp(b)));
         let (mut least, mut stalled) = (f64::INFINITY, 0);
@@ -249,7 +271,7 @@ impl<'a, 'f> Tightener<'a, 'f> {
             let (own, objective) = self.fluid.optimum()?;
             stalled = if objective > least * (1.0 - STALLED_GAIN) { stalled + 1 } else { 0 };
             least = least.min(objective);
-            let smoothed = weave::smoothed(&own, start, round, rounds);
+            let smoothed = weave::smoothed(&own, &start, round, rounds);
             let new = weave::seeded(core, &smoothed, &own, &near, &self.columns, None);
             if new.is_empty() || stalled >= STALLED_ROUNDS || watch(None) {
                 break;
@@ -260,14 +282,13 @@ impl<'a, 'f> Tightener<'a, 'f> {
     }
 }
 
-/// What improves the program: patterns, and mixes (`None`) of shapes that are priced so, each with its worth per price.
+/// What improves the program: patterns, and mixes of shapes that are priced so, each with its worth per price.
 fn improving(
     core: &Core,
     fluid: &Fluid<'_>,
-    multipliers: &Multipliers,
     own: &Multipliers,
     answers: Vec<Answer>,
-) -> Vec<(f64, usize, Option<Pattern>)> {
+) -> Vec<(f64, usize, New)> {
     let mut new = Vec::new();
     for (o, answer) in answers.into_iter().enumerate() {
         let price = full_price(core, o, own);
@@ -276,16 +297,13 @@ fn improving(
                 let worth: f64 = pattern.iter().map(|(g, n)| own.pi[*g as usize] * *n as f64).sum();
                 let worth = worth - core.offers[o].fines.sum(&pattern) as f64 / 1e6;
                 if worth > price * (1.0 + 1e-7) {
-                    new.push((worth / price, o, Some(pattern)));
+                    new.push((worth / price, o, New::Pattern(pattern)));
                 }
             }
-            None if answer.mode == Mode::Large
-                && !fluid.is_active(o)
-                && answer.value > full_price(core, o, multipliers) * (1.0 + 1e-6) =>
-            {
-                new.push((answer.value / price, o, None));
+            None => {
+                let leaf = answer.leaf.filter(|leaf| !fluid.has_case(o, *leaf));
+                new.extend(leaf.map(|leaf| (answer.priced.value / price, o, New::Case(leaf))));
             }
-            None => {}
         }
     }
     new
@@ -299,6 +317,7 @@ fn retire(fluid: &mut Fluid<'_>, modes: &mut [Mode], answers: &[Answer]) {
         }
         modes[o] = answer.mode;
     }
+    fluid.retire_split();
 }
 
 fn of_offer((bin, pattern): &Column) -> Option<(usize, Pattern)> {
@@ -309,26 +328,38 @@ fn of_offer((bin, pattern): &Column) -> Option<(usize, Pattern)> {
 }
 
 /// Prices every offer at `multipliers`; those worth more than `near` times their price are searched for patterns, unless they
-/// are known to be large. The result does not depend on the number of threads.
-fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> Vec<Answer> {
+/// are known to be large and priced by cases. The result does not depend on the number of threads.
+fn price(
+    core: &Core,
+    multipliers: &Multipliers,
+    (modes, trees): (&[Mode], &mut [Tree]),
+    near: f64,
+) -> Vec<Answer> {
     let pi: Vec<i64> = multipliers.pi.iter().map(|pi| scaled(*pi)).collect();
-    let one = |knapsack: &mut Knapsack, o: usize| {
+    let large = |knapsack: &mut Knapsack, o: usize, tree: &mut Tree, cells: u64| {
+        let ByCases { priced, leaf } = tree.price(core, o, multipliers, knapsack);
+        Answer { priced, pattern: None, leaf, mode: Mode::Large, cells }
+    };
+    let one = |knapsack: &mut Knapsack, (o, tree): (usize, &mut Tree)| {
         let offer = &core.offers[o];
         let items = items(&offer.items, &offer.fines, &multipliers.pi);
         let value = knapsack.solve(&items, &core.w, &offer.cap);
         let y = knapsack.y.clone();
         let threshold = near * full_price(core, o, multipliers);
-        if modes[o] == Mode::Large || value <= threshold * (1.0 + 1e-9) {
-            return Answer { value, y, pattern: None, mode: modes[o], cells: 0 };
+        if value <= threshold * (1.0 + 1e-9) {
+            return Answer::small(value, y, None, modes[o]);
+        }
+        if modes[o] == Mode::Large {
+            return large(knapsack, o, tree, 0);
         }
         if modes[o] != Mode::Tabled {
             match best_pattern(&items, &core.w, &offer.cap, &y, threshold, BRANCHES_MAX) {
                 Best::None => {
-                    return Answer { value: threshold, y, pattern: None, mode: Mode::Small, cells: 0 };
+                    return Answer::small(threshold, y, None, Mode::Small);
                 }
                 Best::Pattern(counts, value) => {
                     let pattern = Some(pattern_of(&items, &counts));
-                    return Answer { value, y, pattern, mode: Mode::Small, cells: 0 };
+                    return Answer::small(value, y, pattern, Mode::Small);
                 }
                 Best::Limit(_) => {}
             }
@@ -336,37 +367,34 @@ fn price(core: &Core, multipliers: &Multipliers, modes: &[Mode], near: f64) -> V
         let room = Room { capacity: &offer.capacity, items: &offer.items, fines: &offer.fines };
         let (least, slack) = (scaled(threshold), scaled(TABLE_SLACK * offer.cost));
         let Some(found) = tables::price(core, room, &pi, y.clone(), (least, slack)) else {
-            return Answer { value, y, pattern: None, mode: Mode::Large, cells: 0 };
+            return large(knapsack, o, tree, 0);
         };
         // In dollars per hour, and a little more, because the certificate rounds what it states.
         let upper = found.upper as f64 / scaled(1.0) as f64 * (1.0 + ROUNDING);
         let (pattern, cells) = (found.pattern, found.cells);
         if modes[o] == Mode::Open && found.upper as f64 > found.best as f64 * (1.0 + LOOSE) {
-            return Answer { value, y, pattern: None, mode: Mode::Large, cells };
+            return large(knapsack, o, tree, cells);
         }
         let y = found.y;
-        Answer { value: value.min(upper), y, pattern, mode: Mode::Tabled, cells }
+        Answer { cells, ..Answer::small(value.min(upper), y, pattern, Mode::Tabled) }
     };
-    let all = || (0..core.offers.len()).into_par_iter().map_init(Knapsack::default, one).collect();
+    let all = || trees.par_iter_mut().enumerate().map_init(Knapsack::default, one).collect();
     core.pool.install(all)
 }
 
 /// The bound at `multipliers` and its proof, both scaled so that no bin is worth more than its price.
 fn bounded(core: &Core, multipliers: &Multipliers, answers: &[Answer]) -> Bounded {
-    let ratios = answers.iter().enumerate().map(|(o, a)| a.value / full_price(core, o, multipliers));
+    let ratios = answers.iter().enumerate().map(|(o, a)| a.priced.value / full_price(core, o, multipliers));
     let theta = ratios.fold(1.0, f64::max);
     let mut knapsack = Knapsack::default();
     let mut spare_value = 0.0;
     let spares = core.spares.iter().map(|spare| {
         let value = knapsack.solve(&items(&spare.items, &spare.fines, &multipliers.pi), &core.w, &spare.cap);
         spare_value += value;
-        Priced { value: value / theta, y: knapsack.y.iter().map(|y| y / theta).collect() }
+        Priced::by(value, knapsack.y.clone()).divided(theta)
     });
     let spares = spares.collect();
-    let offers = answers
-        .iter()
-        .map(|a| Priced { value: a.value / theta, y: a.y.iter().map(|y| y / theta).collect() })
-        .collect();
+    let offers = answers.iter().map(|a| a.priced.divided(theta)).collect();
     let covered: f64 = core.covered(&multipliers.pi);
     let limits: f64 = multipliers.mu.iter().zip(&core.limits).map(|(mu, left)| mu * *left as f64).sum();
     let bound = (covered - spare_value) / theta - limits;

@@ -160,19 +160,11 @@ impl<'a> Beside<'a> {
         Beside { core, search, schedule }
     }
 
-    /// Does `other` on this thread, and meanwhile this much of the search in the pool, within reason, because nobody looks at the clock then;
-    /// one after the other where the pool has one thread, because no more than it were asked for.
+    /// Does `other` on this thread, and meanwhile this much of the search in the pool, within reason, because nobody looks at the clock then.
     pub(crate) fn during<T>(&mut self, work: u64, other: impl FnOnce() -> T) -> T {
         let core = self.core;
         let work = work.min(BESIDE_WORK_MAX);
-        if core.pool.current_num_threads() < 2 {
-            self.run(work);
-            return other();
-        }
-        core.pool.in_place_scope(|scope| {
-            scope.spawn(|_| self.run(work));
-            other()
-        })
+        core.side_by_side(|| self.run(work), other).1
     }
 
     fn run(&mut self, work: u64) {

@@ -6,15 +6,16 @@ use crate::core::{Core, MANY_PODS};
 use crate::dive::{SIZE_BIASES, dive};
 use crate::effort::Effort;
 use crate::engine::Run;
+use crate::fluid::cases::STALLED_ROUNDS;
 use crate::fluid::{Fluid, FluidPoint, Mix};
-use crate::hybrid::{self, Allowed, Tightener};
+use crate::hybrid;
 use crate::improve::{Beside, Schedule};
 use crate::master::Column;
 use crate::pack::Guide;
-use crate::pricing::Multipliers;
 use crate::rebuild::Rebuilder;
 use crate::solve::{ITERATIONS_PER_SECOND, MINIMUM_TIME, Part, search};
-use crate::weave::{self, End, Weaver};
+use crate::turns::{self, Turns};
+use crate::weave::{End, Weaver};
 use std::time::Duration;
 
 /// Plans woven from patterns are sketched as if these were the time limit, and made with care for the whole of it.
@@ -23,16 +24,12 @@ const SKETCHES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)]
 const SOON: Duration = Duration::from_millis(100);
 /// Iterations for the bound between the first plans and the next: what brings most of the best patterns.
 const FIRST_ITERATIONS: usize = 12;
-/// Cells of tables per second of time limit: about a sixth of what two cores fill.
-const TABLE_CELLS_PER_SECOND: f64 = 75_000_000.0;
 /// Per cent of the time after which no further plan is woven: the search gains more from the rest.
 const AGAIN_UNTIL: u32 = 60;
 /// Where nodes hold many pods on average, the bound is worth the time if mixes of few pods a node are at least this share of its price.
 const SMALL_SHARE: f64 = 0.1;
 /// Share of the work, out of ten, that the search has first there: often it is enough.
 const SEARCH_FIRST: u64 = 4;
-/// What is left of the time is divided by this for the bound.
-const TIGHTEN_SHARE: u32 = 2;
 
 /// Where nodes hold more pods than this on average, but not so many that nothing is woven, some are built again first. Where they hold two
 /// or three, a sketch of as much time is far better (openb on demand after 1 s: 1.0 for 2.9 %).
@@ -67,6 +64,7 @@ pub(crate) fn improve(part: &mut Part<'_>, effort: &mut Effort, run: &mut Run<'_
     }
     dive_again(part, effort, run);
     if pods > hybrid::PODS_PER_NODE_MAX * nodes {
+        split(part, effort, run);
         return rebuild(part, false, effort, run);
     }
     // Nothing is woven beside existing nodes.
@@ -91,6 +89,22 @@ fn dive_again(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
             part.packing = packing;
             effort.note("dive", part.packing.cost(core), part.proof.bound(), run);
         }
+    }
+}
+
+/// Raises the bound where nodes of a mix would lend each other room beside large pods.
+fn split(part: &mut Part<'_>, effort: &Effort, run: &mut Run<'_>) {
+    let Some(fluid) = &mut part.relaxed.fluid else { return };
+    if effort.is_done(part.packing.cost(part.core), part.proof.bound()) {
+        return;
+    }
+    let before = fluid.iterations();
+    let (better, outcome) = turns::split(fluid, STALLED_ROUNDS, run.watch());
+    run.iterations += fluid.iterations() - before;
+    run.faults.extend(outcome.err().map(|fault| format!("cases: {fault}")));
+    if let Some((multipliers, list)) = better.filter(|(_, list)| list.bound > part.proof.bound()) {
+        part.proof = BlockProof::Flat(multipliers, list);
+        effort.note("cases", part.packing.cost(part.core), part.proof.bound(), run);
     }
 }
 
@@ -165,41 +179,43 @@ pub(crate) fn refine(part: &mut Part<'_>, built: Vec<Column>, effort: &mut Effor
     }
     let (start, list) = (part.relaxed.multipliers.clone(), part.relaxed.list.clone());
     let Some(mut fluid) = part.relaxed.fluid.take() else { return };
-    let mut large = Large {
-        weaver: weaves.then(|| Weaver::new(core, &start, &list)),
-        tightener: None,
-        begun: !tightens,
-        before: fluid.iterations(),
-        woven: NOT_WOVEN,
-    };
     let whole = run.time;
     let iterations = (ITERATIONS_PER_SECOND * whole.as_secs_f64()).clamp(20.0, 1e6) as usize;
-    let mut source = Some((&mut fluid, (&start, part.proof.bound())));
-    let first = match built.is_empty() {
-        true => Vec::from(SKETCHES.map(|time| Turn::Weave(time.min(whole), End::Sketch))),
-        false => vec![Turn::Weave(SOON.min(whole), End::Careful)],
-    };
-    if let Some(weaver) = &mut large.weaver {
-        weaver.add(built.into_iter());
-    }
+    let sketches = SKETCHES.map(|time| Turn::Weave(time.min(whole), End::Sketch));
+    let sketches = sketches.into_iter().filter(|_| built.is_empty());
+    let soon = if built.is_empty() { whole } else { SOON.min(whole) };
     let then = [
+        Turn::Split,
+        Turn::Both(soon, 0),
         Turn::Tighten(FIRST_ITERATIONS.min(iterations)),
-        Turn::Weave(whole, End::Careful),
-        Turn::Tighten(iterations),
+        Turn::Both(whole, iterations),
         Turn::WeaveAgain,
     ];
-    for turn in first.into_iter().chain(then) {
+    let mut weaver = weaves.then(|| Weaver::new(core, &start, &list));
+    weaver.iter_mut().for_each(|weaver| weaver.add(built.iter().cloned()));
+    let proved = match &part.proof {
+        BlockProof::Flat(multipliers, list) => (multipliers.clone(), list.bound),
+        BlockProof::Tree(_) => (start, part.proof.bound()),
+    };
+    let mut turns = Turns::new(core, weaver, tightens.then_some((&mut fluid, proved)));
+    for turn in sketches.chain(then) {
         if effort.is_done(part.packing.cost(core), part.proof.bound()) || run.stopped().is_some() {
             break;
         }
-        match turn {
-            Turn::Weave(time, end) => large.weave(part, (time, end), effort, run),
-            Turn::WeaveAgain if run.elapsed() > whole * AGAIN_UNTIL / 100 => {}
-            Turn::WeaveAgain => large.weave(part, (whole, End::Careful), effort, run),
-            Turn::Tighten(iterations) => large.tighten(part, &mut source, iterations, effort, run),
-        }
+        let (plan, bound) = match turn {
+            Turn::Split => {
+                turns.split(part, effort, run);
+                continue;
+            }
+            Turn::Weave(time, end) => (Some((time, end)), None),
+            Turn::Tighten(iterations) => (None, Some(iterations)),
+            Turn::Both(time, iterations) => (Some((time, End::Careful)), Some(iterations)),
+            Turn::WeaveAgain if run.elapsed() > whole * AGAIN_UNTIL / 100 => continue,
+            Turn::WeaveAgain => (Some((whole, End::Careful)), None),
+        };
+        turns.take(part, (plan, bound), effort, run);
     }
-    drop(large);
+    drop(turns);
     part.relaxed.fluid = Some(fluid);
 }
 
@@ -218,104 +234,13 @@ fn small_share(core: &Core, point: &FluidPoint) -> f64 {
 enum Turn {
     /// A plan, as if that were the time limit.
     Weave(Duration, End),
+    /// The bound by cases, as long as that gains something.
+    Split,
     /// So many iterations for the bound.
     Tighten(usize),
+    /// A plan with care, as if that were the time limit, and beside it so many iterations for the bound, after splitting more mixes
+    /// into cases.
+    Both(Duration, usize),
     /// A plan with all columns, if that leaves time for the search.
     WeaveAgain,
-}
-
-/// A part with many nodes that is worked on.
-struct Large<'a, 'f> {
-    weaver: Option<Weaver<'a>>,
-    tightener: Option<Tightener<'a, 'f>>,
-    /// The bound was begun, or is not worth it.
-    begun: bool,
-    /// Simplex iterations of the bound that are counted already.
-    before: u64,
-    /// The longest time that the plan was woven for with the columns there are, and how; nothing once the bound has found more of them.
-    woven: (Duration, End),
-}
-
-/// Of [`Large::woven`].
-const NOT_WOVEN: (Duration, End) = (Duration::ZERO, End::Sketch);
-
-type Source<'a, 'f> = Option<(&'f mut Fluid<'a>, (&'f Multipliers, f64))>;
-
-impl<'a, 'f> Large<'a, 'f> {
-    /// Raises the bound of a part with many nodes that hold few pods each, where fractional mixes are worth too much.
-    fn tighten(
-        &mut self,
-        part: &mut Part<'a>,
-        source: &mut Source<'a, 'f>,
-        iterations: usize,
-        effort: &Effort,
-        run: &mut Run<'_>,
-    ) {
-        let core = part.core;
-        if !std::mem::replace(&mut self.begun, true)
-            && let Some((fluid, start)) = source.take()
-        {
-            fluid.set_time_limit(run.solver_left(MINIMUM_TIME));
-            match Tightener::new(core, fluid, start) {
-                Ok(tightener) => self.tightener = Some(tightener),
-                Err(fault) => run.faults.push(format!("patterns: {fault}")),
-            }
-        }
-        let Some(tightener) = &mut self.tightener else { return };
-        tightener.set_time_limit(run.solver_left(MINIMUM_TIME));
-        let cost = part.packing.cost(core);
-        let cells = (TABLE_CELLS_PER_SECOND * run.time.as_secs_f64()) as u64;
-        let rounds = match &self.weaver {
-            Some(_) => 0,
-            None => weave::rounds(core, core.offers.len(), run.time / 2),
-        };
-        // On a machine so busy that the clock decides, the plan and the search need most of the time.
-        let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / TIGHTEN_SHARE;
-        let mut watch = |better: Option<f64>| {
-            better.iter().for_each(|bound| effort.note("patterns", cost, *bound, run));
-            run.stopped().is_some() || run.elapsed() >= until
-        };
-        tightener.add(weave::columns(&part.packing));
-        tightener.add(self.weaver.iter().flat_map(|weaver| weaver.known().iter().cloned()));
-        let known = tightener.columns().len();
-        let (found, outcome) = tightener.run(Allowed { iterations, rounds, cells }, &mut watch);
-        if tightener.columns().len() > known {
-            self.woven = NOT_WOVEN;
-        }
-        let counted = tightener.simplex_iterations();
-        run.iterations += counted - self.before;
-        self.before = counted;
-        run.faults.extend(outcome.err().map(|fault| format!("patterns: {fault}")));
-        if let Some(found) = found {
-            part.proof = BlockProof::Flat(found.multipliers, found.list);
-        }
-    }
-
-    /// A plan made of patterns, for a part with many nodes that hold few pods each.
-    fn weave(&mut self, part: &mut Part<'a>, how: (Duration, End), effort: &Effort, run: &mut Run<'_>) {
-        let core = part.core;
-        let Some(weaver) = &mut self.weaver else { return };
-        if how <= self.woven {
-            return;
-        }
-        self.woven = how;
-        // Half of what remains of the time is for columns, the other half for the plan along them and for the search after it.
-        let until = run.elapsed() + run.time.saturating_sub(run.elapsed()) / 2;
-        let stop = || run.stopped().is_some();
-        let late = || stop() || run.elapsed() >= until;
-        let before = weaver.iterations();
-        weaver.add(weave::columns(&part.packing));
-        weaver.add(self.tightener.iter().flat_map(|tightener| tightener.columns().iter().cloned()));
-        weaver.set_time_limit(run.solver_left(MINIMUM_TIME));
-        let woven = weaver.weave(part.proof.bound(), how, (&late, &stop));
-        run.iterations += weaver.iterations() - before;
-        match woven {
-            Ok(packing) if packing.left_out() == 0 && packing.cost(core) < part.packing.cost(core) => {
-                part.packing = packing;
-            }
-            Ok(_) => {}
-            Err(fault) => run.faults.push(format!("weaving: {fault}")),
-        }
-        effort.note("woven", part.packing.cost(core), part.proof.bound(), run);
-    }
 }

@@ -43,8 +43,6 @@ const WORTHWHILE: f64 = 0.97;
 /// Columns that are tried so at a time, and nodes launched so before the program is solved again.
 const TRIMS_TRIED: usize = 8;
 const TRIMS_MAX: usize = 3;
-/// Branches per knapsack while a dive prices bins, which it does at every step.
-const DIVE_BRANCHES_MAX: usize = 500;
 
 /// Which bin a column fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,7 +158,7 @@ impl<'a> Master<'a> {
             let sigma = self.rows.sigma(self.core, &solution);
             let centre = best.as_ref().map_or(start, |bounded| &bounded.multipliers);
             let multipliers = own.mix(centre, alpha);
-            let answers = self.price(&multipliers, None, BRANCHES_MAX);
+            let answers = self.price(&multipliers);
             let theta = answers.iter().filter_map(|answer| match answer.bin {
                 Bin::Offer(o) => Some(answer.value / full_price(self.core, o as usize, &multipliers)),
                 Bin::Spare(_) => None,
@@ -218,8 +216,8 @@ impl<'a> Master<'a> {
         self.program.iterations()
     }
 
-    /// The best pattern of each bin, of what is `left` if that is given.
-    fn price(&self, multipliers: &Multipliers, left: Option<&[i64]>, branches: usize) -> Vec<Answer> {
+    /// The best pattern of each bin.
+    fn price(&self, multipliers: &Multipliers) -> Vec<Answer> {
         let core = self.core;
         let offers = (0..core.offers.len()).map(|o| Bin::Offer(o as u32));
         let spares = (0..core.spares.len()).map(|s| Bin::Spare(s as u32));
@@ -238,18 +236,13 @@ impl<'a> Master<'a> {
                             (&spare.items, &spare.fines, &spare.cap, 0.0, &spare.held[..])
                         }
                     };
-                    let mut items = items(list, fines, &multipliers.pi);
-                    if let Some(left) = left {
-                        items
-                            .iter_mut()
-                            .for_each(|item| item.copies = item.copies.min(left[item.group] as f64));
-                    }
+                    let items = items(list, fines, &multipliers.pi);
                     let value = knapsack.solve(&items, &core.w, cap);
                     let y = knapsack.y.clone();
                     if value <= threshold * (1.0 + 1e-9) {
                         return Answer { bin, value, y, pattern: None };
                     }
-                    match best_pattern(&items, &core.w, cap, &y, threshold, branches) {
+                    match best_pattern(&items, &core.w, cap, &y, threshold, BRANCHES_MAX) {
                         Best::None => Answer { bin, value: threshold, y, pattern: None },
                         Best::Pattern(counts, value) => {
                             let pattern = core.rules.kept(&pattern_of(&items, &counts), held);
@@ -280,10 +273,8 @@ impl<'a> Master<'a> {
 
     fn bounded(&self, multipliers: &Multipliers, answers: &[Answer], theta: f64, bound: f64) -> Bounded {
         let pi = multipliers.pi.iter().map(|pi| pi / theta).collect();
-        let priced = |answer: &Answer| Priced {
-            value: answer.value / theta,
-            y: answer.y.iter().map(|y| y / theta).collect(),
-        };
+        let priced =
+            |answer: &Answer| Priced::by(answer.value / theta, answer.y.iter().map(|y| y / theta).collect());
         let (offers, spares) = answers.split_at(self.core.offers.len());
         let list = PriceList {
             offers: offers.iter().map(priced).collect(),
@@ -344,8 +335,8 @@ impl<'a> Master<'a> {
         Ok((self.rows.shared.multipliers(self.core, &solution), solution.objective))
     }
 
-    /// A plan along the columns: whole columns of the optimum are taken, columns for what is left are looked for, and the program is
-    /// solved for it again, until the columns have nothing that is nearly whole. Then `find`, if there is one, looks for more columns at
+    /// A plan along the columns: whole columns of the optimum are taken, and the program is solved again for what is left, until the columns
+    /// have nothing that is nearly whole. Then `find`, if there is one, looks for more columns at
     /// the program's duals, for what is left, and where these have nothing whole either, columns are taken with as much of them as is left
     /// and filled up. The rest is packed by value per price. For cores without existing nodes. `stop` ends it early, with more left to
     /// pack so.
@@ -397,13 +388,6 @@ impl<'a> Master<'a> {
                 self.program.set_row(g, core.fluid_demand(g, *left), INFINITY);
             }
             solution = self.program.run(Simplex::Dual)?;
-            let own = self.rows.shared.multipliers(core, &solution);
-            let answers = self.price(&own, Some(&packing.left), DIVE_BRANCHES_MAX);
-            let new = self.improving(answers, &own, &[]);
-            if !new.is_empty() {
-                self.add(new);
-                solution = self.program.run(Simplex::Primal)?;
-            }
         }
         let bias = vec![1.0; core.demand.len()];
         complete(core, guide, &mut packing, &guide.near, &bias, &mut filler);

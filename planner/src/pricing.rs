@@ -1,5 +1,6 @@
 //! Prices every bin against multipliers: how much is the best pattern worth, at most?
 
+use crate::cases::Step;
 use crate::core::{Core, Fined};
 use crate::knapsack::{Item, Knapsack};
 use rayon::prelude::*;
@@ -32,6 +33,22 @@ pub(crate) struct Priced {
     pub(crate) value: f64,
     /// Knapsack-dual vector in scaled units.
     pub(crate) y: Vec<f64>,
+    /// A proof by cases, where there is one; then no vector alone has to show it.
+    pub(crate) cases: Vec<Step<Vec<f64>>>,
+}
+
+impl Priced {
+    /// Priced by one vector.
+    pub(crate) fn by(value: f64, y: Vec<f64>) -> Priced {
+        Priced { value, y, cases: Vec::new() }
+    }
+
+    /// With all prices and values divided by this.
+    pub(crate) fn divided(&self, by: f64) -> Priced {
+        let divided = |y: &Vec<f64>| y.iter().map(|y| y / by).collect();
+        let cases = self.cases.iter().map(|step| step.map(|group| group, divided)).collect();
+        Priced { value: self.value / by, y: divided(&self.y), cases }
+    }
 }
 
 /// Prices of all bins of a core.
@@ -64,7 +81,7 @@ pub(crate) fn items(list: &[(u32, i64)], fines: &Fined, pi: &[f64]) -> Vec<Item>
         .collect()
 }
 
-fn price_bin(
+pub(crate) fn price_bin(
     core: &Core,
     (list, fines): (&[(u32, i64)], &Fined),
     cap: &[f64],
@@ -72,7 +89,7 @@ fn price_bin(
     knapsack: &mut Knapsack,
 ) -> Priced {
     let value = knapsack.solve(&items(list, fines, pi), &core.w, cap);
-    Priced { value, y: knapsack.y.clone() }
+    Priced::by(value, knapsack.y.clone())
 }
 
 /// Prices all bins. The result does not depend on the number of threads: each bin is independent.
@@ -95,6 +112,16 @@ pub(crate) fn price_all(core: &Core, multipliers: &Multipliers) -> PriceList {
             .collect();
         (offers, spares)
     });
+    listed(core, multipliers, offers, spares)
+}
+
+/// What bins priced at these multipliers prove.
+pub(crate) fn listed(
+    core: &Core,
+    multipliers: &Multipliers,
+    offers: Vec<Priced>,
+    spares: Vec<Priced>,
+) -> PriceList {
     let theta = offers
         .iter()
         .enumerate()

@@ -120,7 +120,7 @@ pub(crate) fn price_list(
     let priced = |cap: &[f64], items: &[(u32, i64)], fines: &Fined| -> Priced {
         let all = vectors.iter().map(|vector| (vector.worth(cap, items, fines), vector));
         let best = all.reduce(|a, b| if b.0 < a.0 { b } else { a });
-        best.map_or_else(Priced::default, |(value, vector)| Priced { value, y: vector.y.clone() })
+        best.map_or_else(Priced::default, |(value, vector)| Priced::by(value, vector.y.clone()))
     };
     PriceList {
         offers: core.offers.iter().map(|offer| priced(&offer.cap, &offer.items, &offer.fines)).collect(),

@@ -3,6 +3,7 @@
 mod algebra;
 mod bindable;
 mod buffers;
+mod cases;
 mod compare;
 mod consolidation;
 mod constraints;

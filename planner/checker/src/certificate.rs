@@ -21,7 +21,7 @@ use stowage_models::plan::{
 const QUICK_BRANCHES: u32 = 2_000;
 
 /// Binary digits after the point of everything here.
-const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
+pub(crate) const SCALE_BITS: u32 = 2 * MULTIPLIER_BITS;
 
 /// What decides which patterns a kind holds and what they are worth: its room, and the terms of each row.
 type Holds<'r> = (&'r Vec<i64>, Vec<(u64, i64)>);
@@ -62,6 +62,7 @@ pub(crate) fn check(
     let items = form.rows(ledger, &by_domain(problem, plan, ledger), weighted);
     form.limits(&certificate.limits);
     form.vectors();
+    form.cases();
     let of_offering = form.offering_vectors();
     form.node_vectors(&items);
     form.usage(&of_offering);
@@ -152,7 +153,7 @@ impl Proof<'_> {
     }
 
     /// The rows with pods to place, priced by a vector, in order.
-    fn prices(&self, vector: &[i64]) -> Option<Vec<(&Item, Priced<'_>)>> {
+    pub(crate) fn prices(&self, vector: &[i64]) -> Option<Vec<(&Item, Priced<'_>)>> {
         let items = self.items.iter().filter(|item| item.pods > 0);
         items.map(|item| self.price(vector, item).map(|priced| (item, priced))).collect()
     }
@@ -212,7 +213,7 @@ impl Proof<'_> {
     }
 
     /// `value(bin, y)`, scaled.
-    fn value(
+    pub(crate) fn value(
         &self,
         vector: &[i64],
         prices: &[(&Item, Priced<'_>)],
@@ -303,7 +304,12 @@ impl Proof<'_> {
             }
         }
         for (vector, by_kind) in by_vector {
-            let vector = &self.certificate.vectors[vector];
+            let Some(vector) = self.certificate.vectors.get(vector) else {
+                if let Err(wrong) = self.offerings_by_cases(u32::try_from(vector).ok()?, &by_kind)? {
+                    return Some(Err(wrong));
+                }
+                continue;
+            };
             let prices = self.prices(vector)?;
             // What was proved of kinds that hold the same: by room and rows, the least threshold.
             let mut proved: BTreeMap<Holds<'_>, i128> = BTreeMap::new();
@@ -324,14 +330,38 @@ impl Proof<'_> {
                     continue;
                 }
                 if let Err(why) = explain(&verdict) {
-                    let key = offerings.key(&self.problem.pools, &offerings.list[index]);
-                    let (pool, instance, zone, capacity_type, _) = key;
-                    let name = format!("offering {instance} {zone} {capacity_type} (NodePool {pool})");
-                    return Some(Err(format!("{name} costs {cost} / 2^{SCALE_BITS}, {why}")));
+                    return Some(Err(self.dear(index, cost, &why)));
                 }
             }
         }
         Some(Ok(()))
+    }
+
+    /// The same for those, the cheapest of each kind with what it costs, that one proof by cases is about.
+    fn offerings_by_cases(
+        &self,
+        root: u32,
+        by_kind: &BTreeMap<usize, (i128, usize)>,
+    ) -> Option<Result<(), String>> {
+        let cases = self.cases(root)?;
+        for (kind, (cost, index)) in by_kind {
+            let kind = &self.problem.offerings.kinds[*kind];
+            let Some(room) = &kind.room else { continue };
+            if let Err(why) = self.judge_cases(&cases, room, |item| self.terms(kind, item), *cost)? {
+                return Some(Err(self.dear(*index, *cost, &why)));
+            }
+        }
+        Some(Ok(()))
+    }
+
+    /// Why an offering is not shown to cost enough.
+    fn dear(&self, index: usize, cost: i128, why: &str) -> String {
+        let offerings = &self.problem.offerings;
+        let key = offerings.key(&self.problem.pools, &offerings.list[index]);
+        let (pool, instance, zone, capacity_type, _) = key;
+        format!(
+            "offering {instance} {zone} {capacity_type} (NodePool {pool}) costs {cost} / 2^{SCALE_BITS}, {why}"
+        )
     }
 
     /// Whether some row may use offerings of the kind. If none may, its only pattern is the empty one, worth nothing.

@@ -9,7 +9,7 @@ use crate::nodes::NodeBin;
 use crate::parts;
 use crate::problem::{Problem, fits};
 use std::collections::BTreeSet;
-use stowage_models::plan::{Certificate, LimitMultiplier, Row, Step};
+use stowage_models::plan::{CaseFork, Certificate, LimitMultiplier, Row, Step};
 
 /// The form of a certificate: which rows, multipliers and vectors there are.
 pub(crate) struct Form<'f> {
@@ -132,10 +132,32 @@ impl Form<'_> {
         }
     }
 
+    /// Forks of cases are about rows there are, distinct, and refer to vectors and to forks before them.
+    pub(crate) fn cases(&mut self) {
+        let Certificate { rows, vectors, cases, .. } = self.certificate;
+        let distinct: BTreeSet<&CaseFork> = cases.iter().collect();
+        if distinct.len() != cases.len() {
+            let message = format!("{} forks of cases, {} of them distinct", cases.len(), distinct.len());
+            self.add(code::CERT_VECTORS, &message);
+        }
+        for (index, fork) in cases.iter().enumerate() {
+            let known = vectors.len() + index;
+            if fork.row as usize >= rows.len() {
+                let message = format!("case {index} is about row {} of {}", fork.row, rows.len());
+                self.add(code::CERT_VECTORS, &message);
+            }
+            for side in [fork.fewer, fork.more].into_iter().filter(|side| *side as usize >= known) {
+                let message =
+                    format!("case {index} refers to {side}, of {known} vectors and cases before it");
+                self.add(code::CERT_VECTORS, &message);
+            }
+        }
+    }
+
     /// Vector of every offering. Each run is `index` or `index*count`.
     pub(crate) fn offering_vectors(&mut self) -> Vec<usize> {
         let (text, wanted) = (&self.certificate.offering_vectors, self.problem.offerings.list.len());
-        match decode(text, wanted, self.certificate.vectors.len()) {
+        match decode(text, wanted, self.certificate.vectors.len() + self.certificate.cases.len()) {
             Ok(of_offering) => of_offering,
             Err(message) => {
                 self.add(code::CERT_OFFERINGS, &message);
@@ -187,12 +209,16 @@ impl Form<'_> {
         }
     }
 
-    /// Every vector is used; another could carry anything.
+    /// Every vector and every case is used; another could carry anything.
     pub(crate) fn usage(&mut self, of_offering: &[usize]) {
         let of_nodes = self.certificate.node_vectors.iter().map(|one| one.vector as usize);
-        let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).collect();
-        for index in (0..self.certificate.vectors.len()).filter(|index| !used.contains(index)) {
-            self.add(code::CERT_VECTORS, &format!("vector {index} is used 0 times"));
+        let sides = self.certificate.cases.iter().flat_map(|fork| [fork.fewer as usize, fork.more as usize]);
+        let used: BTreeSet<usize> = of_offering.iter().copied().chain(of_nodes).chain(sides).collect();
+        let vectors = self.certificate.vectors.len();
+        for index in (0..vectors + self.certificate.cases.len()).filter(|index| !used.contains(index)) {
+            let name =
+                if index < vectors { format!("vector {index}") } else { format!("case {}", index - vectors) };
+            self.add(code::CERT_VECTORS, &format!("{name} is used 0 times"));
         }
     }
 }

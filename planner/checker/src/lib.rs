@@ -12,6 +12,7 @@ mod alternates;
 mod between;
 mod binding;
 mod branching;
+mod cases;
 mod certificate;
 mod consolidation;
 mod diversity;

@@ -12,8 +12,10 @@
 //! It is a relaxation of the pattern model, its optimum is a lower bound, and its duals price the patterns. Only the
 //! offers that pricing finds too cheap enter the program (sifting): 40 to 90 of some hundreds.
 
+pub(crate) mod cases;
 mod start;
 
+use crate::cases::Tree;
 use crate::core::{Core, Fined};
 use crate::lp::{Basis, Columns, Fault, INFINITY, Program, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price, price_all};
@@ -24,7 +26,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sifting ends when no offer is worth more than its price by this share: the bound then loses at most as much.
-const SIFT_TOLERANCE: f64 = 1e-4;
+pub(crate) const SIFT_TOLERANCE: f64 = 1e-4;
 /// Rounds of sifting at most; ten are typical, the limit only stops a cycle.
 const SIFT_ROUNDS_MAX: usize = 60;
 /// Offers added per round at most. Few, because a better price list often makes the others unnecessary.
@@ -35,6 +37,10 @@ const LEAVE_OUT_FACTOR: f64 = 20.0;
 /// An offer inside the program.
 struct Active {
     offer: usize,
+    /// Which of its cases; 0 is all of them together.
+    leaf: usize,
+    /// There may be no nodes any more.
+    is_retired: bool,
     /// First of its capacity rows.
     row: usize,
     column_nodes: usize,
@@ -58,10 +64,16 @@ pub(crate) struct Fluid<'a> {
     program: Program,
     active: Vec<Active>,
     is_active: Vec<bool>,
+    /// Offers and cases that are in.
+    cases: BTreeSet<(usize, usize)>,
+    /// The cases of each offer; none before they are asked for.
+    trees: Vec<Tree>,
+    /// There is hardly anything to gain from more of them.
+    is_split: bool,
     /// Column of each group's slack is the group's index.
     rows: Rows,
     ranges: Ranges,
-    /// The row of each `x_go <= u_go n_o` that is in, by offer and group.
+    /// The row of each `x_go <= u_go n_o` that is in, by position among the active and group.
     capped: BTreeMap<(usize, u32), usize>,
     /// See [`best_offers`].
     best: Vec<Option<(usize, f64)>>,
@@ -175,6 +187,9 @@ impl<'a> Fluid<'a> {
             program,
             active: Vec::new(),
             is_active: vec![false; core.offers.len()],
+            cases: BTreeSet::new(),
+            trees: Vec::new(),
+            is_split: false,
             rows,
             ranges: Ranges::default(),
             capped: BTreeMap::new(),
@@ -230,14 +245,10 @@ impl<'a> Fluid<'a> {
         }
     }
 
-    /// Whether mixes of an offer are in the program.
-    pub(crate) fn is_active(&self, offer: usize) -> bool {
-        self.is_active[offer]
-    }
-
     /// Takes the mixes of an offer out.
     pub(crate) fn retire(&mut self, offer: usize) {
-        if let Some(active) = self.active.iter().find(|active| active.offer == offer) {
+        for active in self.active.iter_mut().filter(|active| active.offer == offer) {
+            active.is_retired = true;
             self.program.set_column(active.column_nodes, 0.0, 0.0);
         }
     }
@@ -295,7 +306,9 @@ impl<'a> Fluid<'a> {
             columns.push(offer.fines.dollars(*g), INFINITY, self.core.item_entries(*g as usize, row));
         }
         let column_nodes = self.program.add_columns(&columns);
-        self.active.push(Active { offer: o, row, column_nodes, column_items: column_nodes + 1, items });
+        let column_items = column_nodes + 1;
+        let (leaf, is_retired) = (0, false);
+        self.active.push(Active { offer: o, leaf, is_retired, row, column_nodes, column_items, items });
     }
 
     /// Multipliers without a program: each group at its cheapest homogeneous price. Divided by their `theta` they prove a
@@ -413,13 +426,13 @@ impl<'a> Fluid<'a> {
     /// Only those of groups with a cap of their own, if `constrained`: the others are implied by capacity but for rounding to whole pods.
     fn cap(&mut self, solution: &Solution, constrained: bool) -> usize {
         let mut added = 0;
-        for active in &self.active {
+        for (at, active) in self.active.iter().enumerate() {
             let nodes = solution.primal[active.column_nodes];
             for (k, (g, copies)) in active.items.iter().enumerate() {
                 let column = active.column_items + k;
                 if (!constrained || self.core.cap[*g as usize] < i64::MAX)
                     && solution.primal[column] > nodes * *copies as f64 + 1e-6
-                    && let Entry::Vacant(slot) = self.capped.entry((active.offer, *g))
+                    && let Entry::Vacant(slot) = self.capped.entry((at, *g))
                 {
                     slot.insert(active.add_copies_row(&mut self.program, k));
                     added += 1;

@@ -62,18 +62,18 @@ impl<'a> Fluid<'a> {
         let mut rows: Vec<usize> = (0..self.rows.count(core)).collect();
         let mut columns: Vec<usize> = (0..core.demand.len()).collect();
         let mut copies = Vec::new();
-        for active in &self.active {
+        for (at, active) in self.active.iter().enumerate() {
             rows.extend(active.row..active.row + core.r());
             columns.push(active.column_nodes);
             let mut items = Vec::new();
             for (column, item) in (active.column_items..).zip(&active.items) {
-                let row = self.capped.get(&(active.offer, item.0)).copied();
+                let row = self.capped.get(&(at, item.0)).copied();
                 // A row left out must have been slack, or the basis would be none.
                 let is_kept = row.is_some_and(|row| !whole.is_basic_row(row))
                     || whole.is_basic_column(column)
                     || is_near(core, prices, active.offer, item.0);
                 if is_kept {
-                    copies.extend(row.map(|row| (narrow.active.len(), items.len(), row)));
+                    copies.extend(row.map(|row| (at, items.len(), row)));
                     columns.push(column);
                     items.push(*item);
                 }
@@ -83,7 +83,7 @@ impl<'a> Fluid<'a> {
         for (at, k, row) in copies {
             let own = &narrow.active[at];
             let added = own.add_copies_row(&mut narrow.program, k);
-            narrow.capped.insert((own.offer, own.items[k].0), added);
+            narrow.capped.insert((at, own.items[k].0), added);
             rows.push(row);
         }
         narrow.program.set_basis(&whole.of(&columns, &rows));

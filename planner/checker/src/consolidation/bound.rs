@@ -99,6 +99,7 @@ pub(crate) fn check(
     let items = items(&problem, plan, stated, findings);
     let mut form = Form { problem: &problem, certificate, title, findings };
     form.vectors();
+    form.cases();
     let of_offering = form.offering_vectors();
     form.node_vectors(&items);
     form.usage(&of_offering);

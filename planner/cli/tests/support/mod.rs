@@ -255,6 +255,7 @@ fn certificate() -> Certificate {
         rows: vec![row("ml/embedder-1", 120, 8_912_896 << 10), row("shop/checkout-1", 768, 7_444 << 20)],
         limits: Vec::new(),
         vectors: vec![vec![0, 0, 0], vec![12_345_678, 901_234, 0]],
+        cases: Vec::new(),
         offering_vectors: "1*1873,0*12".to_owned(),
         node_vectors: Vec::new(),
         parts: Vec::new(),

@@ -283,6 +283,7 @@ fn proof(plan: &Plan) -> Vec<Fact> {
         counted("Offerings considered", "offerings", count(summary.offerings)),
         counted("Rows of the certificate", "rows", certificate.rows.len()),
         counted("Distinct vectors", "vectors", certificate.vectors.len()),
+        counted("Forks of proofs by cases", "cases", certificate.cases.len()),
         counted("NodePool limits that bind", "limits", certificate.limits.len()),
     ];
     if let Some(bound) = summary.launch_bound_without_weights {
