@@ -268,8 +268,8 @@ impl Tree {
                     next.extend([fork.more, fork.fewer]);
                 }
                 None => {
-                    let leaf = leaves.iter().find(|leaf| leaf.at == at);
-                    steps.push(Step::Leaf(leaf.map_or_else(Vec::new, |leaf| leaf.y.clone())));
+                    let leaf = leaves.iter().find(|leaf| leaf.at == at).expect("all leaves are priced");
+                    steps.push(Step::Leaf(leaf.y.clone()));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::constraints::nodes::Rules;
 use crate::constraints::split::{Amount, Split};
+use crate::faults;
 use crate::offerings::Offering;
 use crate::problem::{Bits, Limit, Problem};
 use rayon::ThreadPool;
@@ -247,15 +248,16 @@ impl Core {
         self.pods() >= MANY_PODS
     }
 
-    /// Does `other` in the pool, and meanwhile `own` on this thread; one after the other where the pool has one thread, because no more
-    /// than it were asked for.
+    /// Does `other` in the pool, and meanwhile `own` on this thread; `own` first where the pool has one thread, because no more than it were
+    /// asked for, and where tests make faults, which are those of a thread.
     pub(crate) fn side_by_side<T, U: Send>(
         &self,
         other: impl FnOnce() -> U + Send,
         own: impl FnOnce() -> T,
     ) -> (U, T) {
-        if self.pool.current_num_threads() < 2 {
-            return (other(), own());
+        if self.pool.current_num_threads() < 2 || faults::are_made() {
+            let own = own();
+            return (other(), own);
         }
         let mut found = None;
         let own = self.pool.in_place_scope(|scope| {

@@ -41,6 +41,11 @@ pub fn with<T>(script: impl FnMut(u64) -> Option<Injected> + 'static, f: impl Fn
     (result, runs)
 }
 
+/// Whether runs on this thread may fail as a script says.
+pub(crate) fn are_made() -> bool {
+    SCRIPT.with_borrow(Option::is_some)
+}
+
 /// What goes wrong with the run that begins now.
 pub(crate) fn next() -> Option<Injected> {
     SCRIPT.with_borrow_mut(|slot| {

@@ -64,7 +64,7 @@ struct Found<'a> {
     faults: Vec<String>,
 }
 
-/// Splits mixes into cases until so many rounds gain hardly anything, for half of what is left of the time at most.
+/// Splits mixes into cases until so many rounds gain hardly anything, or, after any of them, half of what is left of the time is gone.
 pub(crate) fn split(
     fluid: &mut Fluid<'_>,
     stalled_max: usize,
@@ -96,6 +96,7 @@ impl<'a, 'f> Turns<'a, 'f> {
         let mut found = Found::default();
         bounding.split(fluid, QUICK_STALLED, run.watch(), &mut found);
         bounding.fluid = Some(fluid);
+        run.iterations += found.iterations;
         run.faults.extend(found.faults);
         if let Some(proof) = found.proof {
             part.proof = proof;
@@ -198,6 +199,7 @@ impl<'a, 'f> Bounding<'a, 'f> {
         let mut found = Found::default();
         if let Some(fluid) = self.fluid.take() {
             self.begin(fluid, watch, &mut found);
+            found.proof.iter().for_each(|proof| tell(proof.bound()));
         }
         let Some(tightener) = &mut self.tightener else { return found };
         // On a machine so busy that the clock decides, the plan and the search need most of the time.
@@ -211,8 +213,8 @@ impl<'a, 'f> Bounding<'a, 'f> {
         let known = tightener.columns().len();
         let (better, outcome) = tightener.run(allowed, &mut watching);
         found.has_columns = tightener.columns().len() > known;
-        found.iterations = tightener.simplex_iterations() - self.counted;
-        self.counted += found.iterations;
+        found.iterations += tightener.simplex_iterations() - self.counted;
+        self.counted = tightener.simplex_iterations();
         found.faults.extend(outcome.err().map(|fault| format!("patterns: {fault}")));
         if let Some(better) = better {
             found.proof = Some(BlockProof::Flat(better.multipliers, better.list));
@@ -222,6 +224,8 @@ impl<'a, 'f> Bounding<'a, 'f> {
 
     fn split(&mut self, fluid: &mut Fluid<'a>, stalled_max: usize, watch: Watch<'_>, found: &mut Found<'a>) {
         let (better, outcome) = split(fluid, stalled_max, watch);
+        found.iterations += fluid.iterations() - self.counted;
+        self.counted = fluid.iterations();
         found.faults.extend(outcome.err().map(|fault| format!("cases: {fault}")));
         if let Some((multipliers, list)) = better.filter(|(_, list)| list.bound > self.start.1) {
             self.start = (multipliers.clone(), list.bound);

@@ -5,8 +5,9 @@ use crate::cases::{Tree, WHOLE, is_large, price_by_cases, share};
 use crate::lp::{Columns, Fault, INFINITY, Simplex, Solution};
 use crate::pricing::{Multipliers, PriceList, full_price};
 
-/// Rounds of splitting end when so many together raised the bound by less than this share.
+/// Splitting ends after so many rounds in a row that raised the bound by less than a share of it.
 pub(crate) const STALLED_ROUNDS: usize = 4;
+/// That share.
 const STALLED_GAIN: f64 = 1e-4;
 /// Mixes are split where as many of their pods would find no room beside large ones, if all were alike.
 const LOST_MIN: f64 = 0.01;
@@ -112,17 +113,20 @@ impl Fluid<'_> {
         if leaf == 0 { self.is_active[o] } else { self.cases.contains(&(o, leaf)) }
     }
 
-    /// Takes out the mixes of cases that are split.
-    pub(crate) fn retire_split(&mut self) {
+    /// Takes out the mixes of cases that are split. Returns how many.
+    pub(crate) fn retire_split(&mut self) -> usize {
+        let mut retired = 0;
         for active in &mut self.active {
             let is_split = self.trees.get(active.offer).is_some_and(|tree| tree.is_forked(active.leaf));
             if is_split && !std::mem::replace(&mut active.is_retired, true) {
                 self.program.set_column(active.column_nodes, 0.0, 0.0);
+                retired += 1;
             }
         }
+        retired
     }
 
-    /// Splits mixes that have parts of large pods a node. Returns how many.
+    /// Splits mixes that have parts of large pods a node, and takes out all that are split, here or where they were priced. Returns how many.
     fn split_mixes(&mut self, solution: &Solution) -> usize {
         let core = self.core;
         let mut forks = Vec::new();
@@ -153,12 +157,15 @@ impl Fluid<'_> {
             }
         }
         for (o, leaf, g, most) in &forks {
+            // The forks before may have been those of the same offer.
+            if !self.trees[*o].may_grow() {
+                continue;
+            }
             for side in self.trees[*o].fork(*leaf, *g, *most) {
                 self.activate_case(*o, side);
             }
         }
-        self.retire_split();
-        forks.len()
+        self.retire_split()
     }
 }
 

@@ -455,6 +455,7 @@ impl<'a> Fluid<'a> {
         self.rows.multipliers(self.core, solution)
     }
 
+    /// Of a program that is split it is of no use: what nodes of a case hold is not among the pods.
     fn point(&self, solution: &Solution) -> FluidPoint {
         let mut mixes = Vec::new();
         for active in &self.active {

@@ -57,6 +57,7 @@ impl<'a> Fluid<'a> {
     /// Existing nodes and counts of nodes in price ranges are left out: it is for problems and programs without any.
     pub(crate) fn narrowed(&self, prices: (&Multipliers, &PriceList)) -> Fluid<'a> {
         let core = self.core;
+        debug_assert!(self.cases.is_empty(), "a program that is split has no narrow one");
         let whole = self.program.basis();
         let mut narrow = Fluid::bare(core, self.best.clone());
         let mut rows: Vec<usize> = (0..self.rows.count(core)).collect();

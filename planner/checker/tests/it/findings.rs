@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use stowage_checker::code::{self, *};
 use stowage_models::labels;
 use stowage_models::objects::{PodPhase, PodRef, Toleration};
-use stowage_models::plan::{CaseFork, LimitMultiplier, NodeVector, Plan, Unplaced, UnplacedReason};
+use stowage_models::plan::{LimitMultiplier, NodeVector, Plan, Unplaced, UnplacedReason};
 use stowage_models::quantity::Resources;
 use stowage_models::units::{Ppm, UsdMicros};
 
-fn simple() -> Case {
+pub(crate) fn simple() -> Case {
     Case::new(simple_snapshot(), Rule::Cpu)
 }
 
-fn rich() -> Case {
+pub(crate) fn rich() -> Case {
     Case::new(rich_snapshot(), Rule::Cpu)
 }
 
@@ -57,7 +57,7 @@ fn an_empty_cluster_has_an_empty_plan() {
 
 /// Breaks a plan and compares what is found (after a fresh id) with `wanted`.
 #[track_caller]
-fn expect(mut case: Case, wanted: &[&'static str], damage: impl FnOnce(&mut Plan)) {
+pub(crate) fn expect(mut case: Case, wanted: &[&'static str], damage: impl FnOnce(&mut Plan)) {
     damage(&mut case.plan);
     let found = case.codes();
     assert_eq!(found, wanted.iter().copied().collect(), "{:#?}", case.findings());
@@ -471,59 +471,6 @@ fn vectors_are_well_formed() {
             plan.certificate.node_vectors.push(node);
         });
     }
-}
-
-/// A fork on the first row with the first vector on both sides, which proves what that vector does.
-fn with_case(plan: &mut Plan) {
-    let vectors = u32::try_from(plan.certificate.vectors.len()).unwrap();
-    plan.certificate.cases.push(CaseFork { row: 0, most: 0, fewer: 0, more: 0 });
-    let runs = plan.certificate.offering_vectors.split(',');
-    let runs =
-        runs.map(|run| run.strip_prefix("0*").map_or(run.to_owned(), |count| format!("{vectors}*{count}")));
-    plan.certificate.offering_vectors = runs.collect::<Vec<_>>().join(",");
-}
-
-/// Goal: proofs by cases are believed where each case is proved, and have a form.
-#[test]
-fn cases_are_proved_and_well_formed() {
-    for most in [0, 1, 7, u32::MAX] {
-        expect(simple(), &[], |plan| {
-            with_case(plan);
-            plan.certificate.cases[0].most = most;
-        });
-        expect(rich(), &[], |plan| {
-            with_case(plan);
-            plan.certificate.cases[0].most = most;
-        });
-    }
-    // Seven forks, each of which has the one before on both sides, have 128 ends.
-    expect(simple(), &[CERT_VALUE], |plan| {
-        with_case(plan);
-        let vectors = u32::try_from(plan.certificate.vectors.len()).unwrap();
-        for most in 1..7 {
-            let before = vectors + most - 1;
-            plan.certificate.cases.push(CaseFork { row: 0, most, fewer: before, more: before });
-        }
-        let text = plan.certificate.offering_vectors.replace("2*", "8*");
-        plan.certificate.offering_vectors = text;
-    });
-    let wrong: [fn(&mut CaseFork); 4] =
-        [|fork| fork.row = 99, |fork| fork.fewer = 2, |fork| fork.more = 2, |fork| fork.more = u32::MAX];
-    for damage in wrong {
-        expect(simple(), &[CERT_VECTORS], |plan| {
-            with_case(plan);
-            damage(&mut plan.certificate.cases[0]);
-        });
-    }
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        plan.certificate.cases.push(CaseFork { row: 0, most: 0, fewer: 0, more: 0 });
-    });
-    expect(simple(), &[CERT_VECTORS], |plan| {
-        with_case(plan);
-        let twice = plan.certificate.cases[0].clone();
-        plan.certificate.cases.push(twice);
-        plan.certificate.offering_vectors = plan.certificate.offering_vectors.replacen("2*", "3*", 1);
-    });
 }
 
 /// Goal: what holds for whole pods only is a proof, too, and what does not hold is none.

@@ -1,5 +1,6 @@
 //! Tests of the referee: plans that are right, and every way to get one wrong.
 
+mod cases;
 mod constraints;
 mod findings;
 mod mutations;
